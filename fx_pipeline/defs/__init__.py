@@ -1,0 +1,1 @@
+"""Everything Dagster runs, one module per Dagster concept."""

@@ -1,0 +1,151 @@
+"""The domain, pure: a day's rates, currency codes, cross rates, rounding, date ranges.
+
+Nothing here reads a file, a clock or a network.
+"""
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+FIRST_DATE = dt.date(1999, 1, 1)
+"""Fixer's history begins here (Fixer's documentation)."""
+
+MAX_TIMESERIES_DAYS = 365
+"""How many days after its first a `timeseries` answer may end (Fixer's documentation)."""
+
+_CODE = re.compile(r"[A-Z]{3}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRate:
+    """A value that came and must not be stored, as text, and the reason."""
+
+    date: dt.date
+    currency: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayRates:
+    """The rates of one day as the provider gave them: units of each currency for one unit of `base`.
+
+    `timestamp` is the provider's own, in Unix seconds.
+    """
+
+    date: dt.date
+    base: str
+    timestamp: int
+    rates: Mapping[str, float]
+    rejected: tuple[RejectedRate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answered question to the provider: what was asked, what came, and what was understood of it.
+
+    `body` is as received. `days` is empty, and `names` too, where the answer was an error. `calls` counts
+    the HTTP requests it took, retries included: each may have cost quota.
+    """
+
+    endpoint: str
+    base: str
+    symbols: tuple[str, ...]
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
+    asked_at: dt.datetime
+    status: str
+    """`ok`, or what was wrong, in a few words."""
+    body: bytes
+    calls: int = 1
+    days: tuple[DayRates, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_code(text: str) -> bool:
+    """Whether `text` has the form of a currency code: three capital letters (ISO 4217).
+
+    The form is all that counts: Fixer names codes that the standard does not list (BTC, GGP, BYR).
+    """
+    return _CODE.fullmatch(text) is not None
+
+
+def parse_date(text: str) -> dt.date:
+    """The day written `YYYY-MM-DD`, in ASCII digits. Raises ValueError for anything else."""
+    if _DATE.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a date of the form YYYY-MM-DD")
+    return dt.date.fromisoformat(text)
+
+
+def read_rates(date: dt.date, raw: Mapping[str, object]) -> tuple[dict[str, float], tuple[RejectedRate, ...]]:
+    """Divide what came for a day into what may be stored and what may not, with the reason.
+
+    A rate is a finite number above 0 under a code of three capital letters.
+    """
+    rates: dict[str, float] = {}
+    rejected: list[RejectedRate] = []
+    for code, value in raw.items():
+        reason = _fault(code, value)
+        if reason is None:
+            rates[code] = float(value)  # type: ignore[arg-type]  # _fault has seen that it is a number
+        else:
+            rejected.append(RejectedRate(date, code, repr(value) if value is not None else "null", reason))
+    return rates, tuple(rejected)
+
+
+def _fault(code: str, value: object) -> str | None:
+    if not is_code(code):
+        return "not a currency code of three capital letters"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "not a number"
+    try:
+        number = float(value)
+    except OverflowError:
+        return "not finite"
+    if not math.isfinite(number):
+        return "not finite"
+    return None if number > 0 else "not above zero"
+
+
+def round_significant(value: float, digits: int = 10) -> float:
+    """`value` rounded to `digits` significant digits, the nearest double to that decimal."""
+    return float(f"{value:.{digits - 1}e}")
+
+
+def cross_rate(rate: float, base_rate: float) -> float:
+    """Units of a currency for one unit of another, from what one unit of the stored base gives of each.
+
+    One division, rounded once to 10 significant digits: neither bands nor fixed decimals, so that a small
+    rate (IDR in gold) does not become 0.
+    """
+    return round_significant(rate / base_rate)
+
+
+def as_number(rate: float) -> int | float:
+    """`rate` as JSON should show it: Fixer writes whole numbers without a point (`"EUR": 1`)."""
+    return int(rate) if rate.is_integer() and abs(rate) < 2**53 else rate
+
+
+def date_range(start: dt.date, end: dt.date) -> Iterator[dt.date]:
+    """Every day from `start` to `end`, both included; none where `end` is before `start`."""
+    for offset in range((end - start).days + 1):
+        yield start + dt.timedelta(days=offset)
+
+
+def contiguous(dates: Iterable[dt.date], longest: int | None = None) -> list[tuple[dt.date, dt.date]]:
+    """The fewest ranges (first, last) that hold exactly these dates, oldest first.
+
+    `longest` bounds the days in one range.
+    """
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for date in sorted(set(dates)):
+        if ranges:
+            first, last = ranges[-1]
+            if (date - last).days == 1 and (longest is None or (date - first).days < longest):
+                ranges[-1] = (first, date)
+                continue
+        ranges.append((date, date))
+    return ranges

@@ -1,0 +1,133 @@
+"""Every environment variable of the project: its name, type, default and meaning.
+
+A value comes from the environment, else from ``.env`` in the working directory, else from its default here.
+The name of a variable is the field's name in capitals.
+"""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The checkout: where ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml`` stand."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the message is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """What can be set; `load_settings` makes one. Descriptions are what ``.env.example`` and README print."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
+    )
+
+    fixer_access_key: SecretStr | None = Field(
+        None, description="Your Fixer key. Without one, `fx-pipeline up` runs the sandbox instead of Fixer."
+    )
+    fixer_base_url: str = Field(
+        "https://data.fixer.io/api",
+        description="Where Fixer is: https://data.fixer.io/api or https://api.apilayer.com/fixer.",
+    )
+    fixer_auth: Literal["auto", "query", "header"] = Field(
+        "auto",
+        description="Where the key goes: `query` (access_key=), `header` (apikey:), or `auto`: "
+        "header for api.apilayer.com, else query.",
+    )
+    fixer_monthly_quota: int | None = Field(
+        None, ge=1, description="Calls your plan allows in a calendar month (UTC). Unset: no limit is kept."
+    )
+    fixer_timeseries: bool = Field(
+        False, description="1: fetch ranges with one call per 365 days (Professional plan and above)."
+    )
+    fixer_concurrency: int = Field(4, ge=1, le=64, description="Calls to Fixer under way at once in one run.")
+    fx_base: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The base of every stored rate.")
+    fx_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Currencies to ask for, comma-separated. Unset: all that Fixer has."
+    )
+    fx_start_date: dt.date = Field(
+        dt.date(1999, 1, 1), description="The first day that can be fetched: the first partition."
+    )
+    fx_revision_days: int = Field(
+        2, ge=0, le=365, description="Past days that the daily run reads again, because Fixer changes them."
+    )
+    fx_database: Path = Field(Path("data/fx.db"), description="The database file.")
+    fx_max_age_days: int = Field(
+        3, ge=1, description="Age in days of the newest stored day from which /-/health/freshness is red."
+    )
+    fx_catch_up_days: int = Field(
+        31, ge=0, le=3660, description="How many past days the daily run searches for gaps to fill."
+    )
+    fx_revision_alert: float = Field(
+        0.01, gt=0, description="Relative change of a stored value from which a revision turns a check red."
+    )
+    fx_require_token: bool = Field(False, description="1: the API asks for a token even while none exists.")
+    fx_cache_mb: int = Field(32, ge=0, description="Size of each API worker's response cache; 0: none.")
+    fx_alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Where failures are reported: Apprise URLs, separated by spaces."
+    )
+    fx_api_port: Port = Field(8001, description="Port of the API.")
+    fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
+    fx_sandbox_port: Port = Field(8002, description="Port of the sandbox.")
+    datasette_secret: SecretStr | None = Field(
+        None, description="Signs Datasette's cookies. Unset: made anew at each start."
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, description="Where unexpected API errors are sent. Unset: nowhere."
+    )
+    dagster_home: Path = Field(Path("data/dagster"), description="Dagster's home: runs, events, schedules.")
+
+    @field_validator("fixer_base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        HttpUrl(value)
+        return value.rstrip("/")
+
+    @field_validator("fx_symbols", mode="before")
+    @classmethod
+    def _split_codes(cls, value: object) -> object:
+        return (
+            tuple(part.strip().upper() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("fx_symbols")
+    @classmethod
+    def _are_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for code in value:
+            if not (len(code) == 3 and code.isascii() and code.isalpha()):
+                raise ValueError(f"{code!r} is not a currency code of three letters")
+        return value
+
+    @field_validator("fx_alert_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("fx_start_date")
+    @classmethod
+    def _is_past(cls, value: dt.date) -> dt.date:
+        if not dt.date(1999, 1, 1) <= value < dt.datetime.now(dt.timezone.utc).date():
+            raise ValueError("must be from 1999-01-01, where Fixer's history begins, to yesterday")
+        return value
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and ``.env``.
+
+    Raises SettingsError, in one line, for the first value that cannot be used. The value itself is not
+    repeated: it may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper()
+        raise SettingsError(f"{name} cannot be used: {first['msg'].removeprefix('Value error, ')}.") from None

@@ -1,0 +1,87 @@
+"""The schema of the database file, step by step. A step that has been released is never changed.
+
+``fx-pipeline`` applies what is pending whenever it opens the file to write; each step is one transaction.
+"""
+
+from sqlite_utils import Migrations
+from sqlite_utils.db import Database
+
+migrations = Migrations("fx_pipeline")
+
+
+@migrations()
+def create_tables(db: Database) -> None:
+    """The tables of rates, their revisions, and where each value came from."""
+    for statement in (
+        """
+        CREATE TABLE fetches (
+            id INTEGER PRIMARY KEY,
+            endpoint TEXT NOT NULL,
+            start_date TEXT,
+            end_date TEXT,
+            base TEXT NOT NULL,
+            symbols TEXT NOT NULL,
+            asked_at TEXT NOT NULL,
+            fetched_at TEXT NOT NULL,
+            run_id TEXT,
+            calls INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            inserted INTEGER NOT NULL DEFAULT 0,
+            updated INTEGER NOT NULL DEFAULT 0,
+            unchanged INTEGER NOT NULL DEFAULT 0,
+            rejected INTEGER NOT NULL DEFAULT 0,
+            body BLOB
+        ) STRICT
+        """,
+        "CREATE INDEX fetches_by_asked_at ON fetches (asked_at)",
+        """
+        CREATE TABLE rates (
+            date TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            rate REAL NOT NULL CHECK (rate > 0 AND rate < 9e999),
+            fetch_id INTEGER NOT NULL REFERENCES fetches (id),
+            PRIMARY KEY (date, currency)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX rates_by_currency ON rates (currency, date)",
+        """
+        CREATE TABLE days (
+            date TEXT PRIMARY KEY,
+            base TEXT NOT NULL,
+            timestamp INTEGER NOT NULL,
+            currencies INTEGER NOT NULL,
+            fetch_id INTEGER NOT NULL REFERENCES fetches (id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE revisions (
+            date TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            rate REAL NOT NULL,
+            fetch_id INTEGER NOT NULL REFERENCES fetches (id),
+            superseded_by INTEGER NOT NULL REFERENCES fetches (id),
+            PRIMARY KEY (date, currency, fetch_id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX revisions_by_superseded_by ON revisions (superseded_by)",
+        """
+        CREATE TABLE rejected_rates (
+            fetch_id INTEGER NOT NULL REFERENCES fetches (id),
+            date TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            value TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            PRIMARY KEY (fetch_id, date, currency)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX rejected_rates_by_date ON rejected_rates (date)",
+        """
+        CREATE TABLE symbols (
+            code TEXT PRIMARY KEY,
+            name TEXT,
+            first_date TEXT,
+            last_date TEXT
+        ) STRICT, WITHOUT ROWID
+        """,
+    ):
+        db.execute(statement)

@@ -1,0 +1,382 @@
+"""What is written to the database file: answers, days, revisions, rejects; and what of it the pipeline reads.
+
+The guarantee: a day is written in one transaction with its fetch, its revisions and its row in `days`, so
+that there is never half a day, whoever is killed and whenever.
+"""
+
+import datetime as dt
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pandas as pd
+from sqlite_utils import Database
+from sqlite_utils.db import Table
+
+from fx_pipeline.rates import Answer, DayRates, contiguous, date_range
+from fx_pipeline.store.migrations import migrations
+
+WAIT_FOR_LOCK = 60.0
+"""Seconds that a writer waits for another one to commit."""
+
+LONGEST_TEXT = 200
+"""Characters kept of what a provider sent where a code or a number should have been."""
+
+
+class StoreError(Exception):
+    """The database file cannot be used or written; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A stored value that a newer answer replaced."""
+
+    date: dt.date
+    currency: str
+    old: float
+    new: float
+
+    @property
+    def change(self) -> float:
+        """The relative change, unsigned: 0.01 is one percent."""
+        return abs(self.new / self.old - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDay:
+    """What storing one day did: counts of currencies, and the values that were replaced."""
+
+    date: dt.date
+    fetch_id: int
+    inserted: int
+    updated: int
+    unchanged: int
+    rejected: int
+    revisions: tuple[Revision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What the file holds. `gaps` are the ranges missing between the first and the last stored day."""
+
+    first: dt.date | None
+    last: dt.date | None
+    days: int
+    rates: int
+    revisions: int
+    rejected: int
+    fetches: int
+    calls: int
+    gaps: tuple[tuple[dt.date, dt.date], ...]
+
+
+class RateStore:
+    """The database file, opened to be written by one thread; several stores may be open on one file at once.
+
+    Opening creates the file and brings its schema up to date. Raises StoreError when that cannot be done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = Database(sqlite3.connect(path, timeout=WAIT_FOR_LOCK), execute_plugins=False)
+            self._db.enable_wal()
+            if migrations.pending(self._db):
+                with self._transaction():
+                    migrations.apply(self._db)
+
+    def __enter__(self) -> "RateStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def record(self, answers: Sequence[Answer], *, run_id: str | None = None) -> list[StoredDay]:
+        """Store what was answered, in one transaction, and return a result for each day, in the order given.
+
+        A new value is inserted; a changed one replaces the old, which moves to `revisions`; an equal one is
+        left alone, and so is a currency that the answer does not name. A day without one good rate is not
+        stored, and has no result; its rejects are. An answer that was an error has no days: only its fetch is
+        recorded.
+
+        Raises StoreError when nothing could be written: another base, a full disk, a read-only file.
+        """
+        with self._explained(), self._transaction():
+            return [result for batch in _without_repeats(answers) for result in self._record(batch, run_id)]
+
+    def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
+        """The days from `start` to `end`, both included, that are stored."""
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT date FROM days WHERE date BETWEEN ? AND ?", [start.isoformat(), end.isoformat()]
+            )
+            return {dt.date.fromisoformat(date) for (date,) in rows}
+
+    def coverage(self) -> Coverage:
+        """Count what is stored and find the gaps."""
+        with self._explained():
+            first, last, days = self._db.execute("SELECT min(date), max(date), count(*) FROM days").fetchone()
+            start, end = (dt.date.fromisoformat(text) if text else None for text in (first, last))
+            missing = set(date_range(start, end)) - self.stored_dates(start, end) if start and end else set()
+            fetches, calls = self._db.execute(
+                "SELECT count(*), coalesce(sum(calls), 0) FROM fetches"
+            ).fetchone()
+            return Coverage(
+                first=start,
+                last=end,
+                days=days,
+                rates=self._db["rates"].count,
+                revisions=self._db["revisions"].count,
+                rejected=self._db["rejected_rates"].count,
+                fetches=fetches,
+                calls=calls,
+                gaps=tuple(contiguous(missing)),
+            )
+
+    def _record(self, answers: Sequence[Answer], run_id: str | None) -> list[StoredDay]:
+        fetched = [(self._insert_fetch(answer, run_id), answer) for answer in answers]
+        given = [(fetch_id, day) for fetch_id, answer in fetched for day in answer.days]
+        days = [(fetch_id, day) for fetch_id, day in given if day.rates]
+        self._refuse_other_base(days)
+        changes = self._compare(days)
+        new, changed = (
+            changes[changes.old.isna()],
+            changes[changes.old.notna() & (changes.old != changes.rate)],
+        )
+        self._upsert("rates", ("date", "currency", "rate", "fetch_id"), _rows(new) + _rows(changed))
+        self._upsert(
+            "revisions",
+            ("date", "currency", "fetch_id", "rate", "superseded_by"),
+            _rows(changed, ["date", "currency", "old_fetch", "old", "fetch_id"]),
+        )
+        self._upsert("rejected_rates", ("fetch_id", "date", "currency", "value", "reason"), _rejected(given))
+        self._upsert("days", ("date", "base", "timestamp", "currencies", "fetch_id"), self._days(days))
+        for answer in answers:
+            self._upsert("symbols", ("code", "name"), list(answer.names.items()))
+        self._widen_symbols({day.date for _, day in days} if len(new) else set())
+        results = _results(days, new, changed)
+        self._count(results, given)
+        return results
+
+    def _refuse_other_base(self, days: Sequence[tuple[int, DayRates]]) -> None:
+        stored = self._db.execute("SELECT base FROM days LIMIT 1").fetchone()
+        bases = {day.base for _, day in days} | ({stored[0]} if stored else set())
+        if len(bases) > 1:
+            held = stored[0] if stored else days[0][1].base
+            (other, *_) = sorted(bases - {held})
+            raise StoreError(
+                f"{self.path} holds rates with base {held}, and what came has base {other}: "
+                f"set FX_BASE back to {held}, or FX_DATABASE to another file."
+            )
+
+    def _insert_fetch(self, answer: Answer, run_id: str | None) -> int:
+        fetched_at = as_text(dt.datetime.now(dt.timezone.utc))
+        newest = self._db.execute("SELECT fetched_at FROM fetches ORDER BY id DESC LIMIT 1").fetchone()
+        # What was known when is read from the order of these instants: it must be that of the commits, also
+        # when the clock is set back.
+        if newest and newest[0] >= fetched_at:
+            fetched_at = as_text(from_text(newest[0]) + dt.timedelta(microseconds=1))
+        table = self._table("fetches").insert(
+            {
+                "endpoint": answer.endpoint,
+                "start_date": answer.start_date and answer.start_date.isoformat(),
+                "end_date": answer.end_date and answer.end_date.isoformat(),
+                "base": answer.base,
+                "symbols": ",".join(answer.symbols),
+                "asked_at": as_text(answer.asked_at),
+                "fetched_at": fetched_at,
+                "run_id": run_id,
+                "calls": answer.calls,
+                "status": answer.status,
+                "body": zlib.compress(answer.body),
+            }
+        )
+        return int(table.last_pk)  # type: ignore[arg-type]  # an INSERT always has one
+
+    def _compare(self, days: Sequence[tuple[int, DayRates]]) -> pd.DataFrame:
+        """One row for each rate that came, with what is stored of it.
+
+        Columns: date, currency, rate, fetch_id; old and old_fetch, empty where nothing is stored.
+        """
+        came = pd.DataFrame(
+            [
+                (day.date.isoformat(), code, rate, id_)
+                for id_, day in days
+                for code, rate in day.rates.items()
+            ],
+            columns=["date", "currency", "rate", "fetch_id"],
+        )
+        query = "SELECT date, currency, rate, fetch_id FROM rates WHERE date = ?"
+        stored = pd.DataFrame(
+            [row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])],
+            columns=["date", "currency", "old", "old_fetch"],
+        )
+        compared = came.merge(stored, how="left", on=["date", "currency"])
+        return compared.astype({"rate": float, "old": float, "old_fetch": "Int64"})
+
+    def _days(self, days: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]:
+        query = "SELECT count(*) FROM rates WHERE date = ?"
+        counts = [self._db.execute(query, [day.date.isoformat()]).fetchone()[0] for _, day in days]
+        return [
+            (day.date.isoformat(), day.base, day.timestamp, count, fetch_id)
+            for (fetch_id, day), count in zip(days, counts, strict=True)
+        ]
+
+    def _widen_symbols(self, dates: set[dt.date]) -> None:
+        """Make the first and the last date of each code span these days too."""
+        self._db.execute(
+            """
+            INSERT INTO symbols (code, first_date, last_date)
+            SELECT currency, min(date), max(date) FROM rates
+            WHERE date IN (SELECT value FROM json_each(?)) GROUP BY currency
+            ON CONFLICT (code) DO UPDATE SET
+                first_date = min(coalesce(first_date, excluded.first_date), excluded.first_date),
+                last_date = max(coalesce(last_date, excluded.last_date), excluded.last_date)
+            WHERE first_date IS NULL OR excluded.first_date < first_date OR excluded.last_date > last_date
+            """,
+            [json.dumps([date.isoformat() for date in dates])],
+        )
+
+    def _count(self, results: Sequence[StoredDay], given: Sequence[tuple[int, DayRates]]) -> None:
+        """Write into each fetch what it did."""
+        rejected: dict[int, int] = {}
+        for fetch_id, day in given:
+            rejected[fetch_id] = rejected.get(fetch_id, 0) + len(day.rejected)
+        for fetch_id, count in rejected.items():
+            own = [result for result in results if result.fetch_id == fetch_id]
+            self._table("fetches").update(
+                fetch_id,
+                {
+                    "inserted": sum(result.inserted for result in own),
+                    "updated": sum(result.updated for result in own),
+                    "unchanged": sum(result.unchanged for result in own),
+                    "rejected": count,
+                },
+            )
+
+    def _upsert(self, name: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            table = self._table(name)
+            table.upsert_all([columns, *rows], pk=tuple(table.pks))
+
+    def _table(self, name: str) -> Table:
+        return self._db.table(name)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE: what is compared must still be there when it is written.
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.rollback()
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {_reason(error)}") from error
+
+
+def as_text(instant: dt.datetime) -> str:
+    """An instant as it is stored: UTC with six decimals, so that the order of the texts is that of time."""
+    return instant.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> dt.datetime:
+    """The instant that `as_text` wrote."""
+    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
+
+
+def _without_repeats(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """The answers in their order, cut so that no part holds a day twice."""
+    batches: list[list[Answer]] = [[]]
+    seen: set[dt.date] = set()
+    for answer in answers:
+        dates = {day.date for day in answer.days}
+        if dates & seen:
+            batches.append([])
+            seen = set()
+        batches[-1].append(answer)
+        seen |= dates
+    return batches
+
+
+def _rows(
+    changes: pd.DataFrame, columns: Sequence[str] = ("date", "currency", "rate", "fetch_id")
+) -> list[tuple[object, ...]]:
+    return list(zip(*(changes[column].tolist() for column in columns), strict=True))
+
+
+def _rejected(given: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]:
+    return [
+        (fetch_id, bad.date.isoformat(), bad.currency[:LONGEST_TEXT], bad.value[:LONGEST_TEXT], bad.reason)
+        for fetch_id, day in given
+        for bad in day.rejected
+    ]
+
+
+def _results(
+    days: Sequence[tuple[int, DayRates]], new: pd.DataFrame, changed: pd.DataFrame
+) -> list[StoredDay]:
+    inserted = Counter(new.date)
+    revisions: dict[str, list[Revision]] = {}
+    columns = (changed[column].tolist() for column in ("date", "currency", "old", "rate"))
+    for date, code, old, rate in zip(*columns, strict=True):
+        revisions.setdefault(date, []).append(Revision(dt.date.fromisoformat(date), code, old, rate))
+    results = []
+    for fetch_id, day in days:
+        date = day.date.isoformat()
+        fresh, replaced = inserted[date], tuple(revisions.get(date, ()))
+        results.append(
+            StoredDay(
+                date=day.date,
+                fetch_id=fetch_id,
+                inserted=fresh,
+                updated=len(replaced),
+                unchanged=len(day.rates) - fresh - len(replaced),
+                rejected=len(day.rejected),
+                revisions=replaced,
+            )
+        )
+    return results
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    for sign, reason in (
+        ("not a database", "this is not a SQLite database. Set FX_DATABASE to another file."),
+        (
+            "malformed",
+            "the database is damaged. Restore it from a backup; `fx-pipeline rebuild` remakes the rates.",
+        ),
+        ("readonly", "the file or its folder cannot be written. Give this user the right to write both."),
+        ("unable to open", "the file cannot be opened. Check that its folder can be written by this user."),
+        (
+            "disk is full",
+            "the disk is full; nothing of this answer was stored. Make room and run the dates again.",
+        ),
+        (
+            "locked",
+            f"another process has kept the database locked for {WAIT_FOR_LOCK:.0f} s. Run the dates again.",
+        ),
+    ):
+        if sign in text:
+            return reason
+    return f"{text}. Nothing of this answer was stored."

@@ -61,6 +61,10 @@ class Answer:
     """`ok`, or what was wrong, in a few words."""
     body: bytes
     calls: int = 1
+    quota_limit: int | None = None
+    """Calls a month that the plan allows, where a header said so."""
+    quota_remaining: int | None = None
+    """Calls left of the month after this one, where a header said so."""
     days: tuple[DayRates, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,0 +1,262 @@
+"""What a body of Fixer's says: validated days and names, or the error that says why it must not be believed.
+
+Pure functions of the body and of what was asked, so that bodies kept years ago are read by the same rules as
+those that arrive.
+"""
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping
+
+from fx_pipeline.fixer.errors import (
+    BadAnswer,
+    FixerError,
+    InactiveAccount,
+    InvalidKey,
+    QuotaExhausted,
+    RateLimited,
+    Redirected,
+    RequestRefused,
+    ServerTrouble,
+    Unfinished,
+    UnknownEndpoint,
+    meaning,
+)
+from fx_pipeline.rates import DayRates, cross_rate, is_code, parse_date, read_rates
+
+PROVIDER_BASE = "EUR"
+"""The base every plan of Fixer's has."""
+
+_LONGEST_QUOTE = 200
+
+
+def parse_historical(body: bytes, date: dt.date, base: str, *, asked_at: dt.datetime) -> tuple[DayRates, ...]:
+    """The one day in an answer of `/<date>`.
+
+    `asked_at` is when it was asked for: `date` must have been over by then, and the answer's timestamp must
+    be from the end of that day, 23:59:59 UTC; anything earlier is provisional. An answer in EUR to a question
+    in another base is divided into it (`rebase`).
+
+    Raises the FixerError that the body names; BadAnswer if it is not JSON, about another day or base, or
+    without one usable rate; Unfinished for a provisional day.
+    """
+    what = date.isoformat()
+    if date >= asked_at.astimezone(dt.timezone.utc).date():
+        raise Unfinished("the day is not over (UTC)", what)
+    document = _document(body, what)
+    _expect(document, "date", date.isoformat(), what)
+    timestamp = document.get("timestamp")
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int):
+        raise BadAnswer("the answer has no timestamp", what)
+    end = end_of(date)
+    if end - 86_399 <= timestamp < end:
+        provisional = Unfinished("the answer was made before the day was over", what)
+        provisional.retryable = True
+        raise provisional
+    if not end <= timestamp <= end + 86_400:
+        raise BadAnswer("the answer's timestamp is of another day", what)
+    day = _day(date, _base(document, base, what), timestamp, document.get("rates"))
+    if day is None:
+        raise BadAnswer("the answer has no usable rate", what)
+    return (_in_base(day, base, what),)
+
+
+def parse_timeseries(
+    body: bytes, start: dt.date, end: dt.date, base: str, *, asked_at: dt.datetime
+) -> tuple[DayRates, ...]:
+    """The days in an answer of `/timeseries`, oldest first; a day without a usable rate is left out.
+
+    Which days are missing is for the caller to see: Fixer may have none for some. The answer has no
+    timestamps, so each day gets its end, as `/<date>` gives it. Raises as `parse_historical` does.
+    """
+    what = f"{start} to {end}"
+    if end >= asked_at.astimezone(dt.timezone.utc).date():
+        raise Unfinished("the last day is not over (UTC)", what)
+    document = _document(body, what)
+    _expect(document, "start_date", start.isoformat(), what)
+    _expect(document, "end_date", end.isoformat(), what)
+    found = _base(document, base, what)
+    series = document.get("rates")
+    days: list[DayRates] = []
+    for text, rates in sorted(series.items()) if isinstance(series, dict) else ():
+        try:
+            date = parse_date(text)
+        except ValueError:
+            raise BadAnswer("the answer has rates under what is no date", what) from None
+        if not start <= date <= end:
+            raise BadAnswer("the answer has rates of days that were not asked for", what)
+        day = _day(date, found, end_of(date), rates)
+        if day is not None:
+            days.append(_in_base(day, base, what))
+    if not days:
+        raise BadAnswer("the answer has no usable rate", what)
+    return tuple(days)
+
+
+def parse_symbols(body: bytes) -> Mapping[str, str]:
+    """The names of the currencies in an answer of `/symbols`; what is no code or no name is left out.
+
+    Raises the FixerError that the body names, BadAnswer if it is not JSON or holds no name.
+    """
+    symbols = _document(body, "symbols").get("symbols")
+    names = {
+        code: name
+        for code, name in (symbols.items() if isinstance(symbols, dict) else ())
+        if is_code(code) and isinstance(name, str) and name.strip() and name.isprintable()
+    }
+    if not names:
+        raise BadAnswer("the answer has no names", "symbols")
+    return names
+
+
+def refusal(
+    status: int,
+    body: bytes,
+    asked_for: str,
+    *,
+    retry_after: float | None = None,
+    quota_remaining: int | None = None,
+) -> FixerError | None:
+    """What an answer with this HTTP `status` says against the question; None if it is one to be read.
+
+    An error in the body is told first: most come inside a 200. `retry_after` (seconds) and `quota_remaining`
+    (calls left this month) are what the headers said.
+    """
+    try:
+        said = _error_in(_load(body, asked_for), asked_for)
+        unreadable = None
+    except BadAnswer as error:
+        said, unreadable = None, error
+    if status == 429 and quota_remaining == 0 and not isinstance(said, QuotaExhausted):
+        return QuotaExhausted(f"{QuotaExhausted.summary} (HTTP 429)", asked_for)
+    if said is None or (status == 429 and type(said) is ServerTrouble):
+        if status == 200:
+            return unreadable
+        kind = _by_status(status)
+        said = kind(f"{kind.summary} (HTTP {status})", asked_for)
+    elif status == 429 and isinstance(said, QuotaExhausted) and (said.type or "").startswith("rate_limit"):
+        # The vendor uses this type for the month's limit and for the second's; only the latter ends soon.
+        said = said if retry_after is None else RateLimited(said.reason, asked_for, info=said.info)
+    if said.retryable:
+        said.retry_after = retry_after
+    return said
+
+
+def rebase(day: DayRates, base: str) -> DayRates:
+    """The same day in units for one unit of `base`: each rate is divided once and rounded once.
+
+    Raises KeyError if the day has no rate of `base`.
+    """
+    divisor = day.rates[base]
+    rates = {code: 1.0 if code == base else cross_rate(rate, divisor) for code, rate in day.rates.items()}
+    return DayRates(date=day.date, base=base, timestamp=day.timestamp, rates=rates, rejected=day.rejected)
+
+
+def end_of(date: dt.date) -> int:
+    """The last second of a day (UTC), in Unix time: Fixer's timestamp of a day that is over."""
+    return int(dt.datetime.combine(date, dt.time(23, 59, 59), dt.timezone.utc).timestamp())
+
+
+def _load(body: bytes, asked_for: str) -> dict[str, object]:
+    """The JSON object in `body`, whatever its content type said. Raises BadAnswer for anything else."""
+    try:
+        document = json.loads(body, object_pairs_hook=_unambiguous)
+    except RecursionError:
+        reason = "the answer is nested too deeply"
+    except ValueError:  # not UTF-8 and not JSON are kinds of it, and so are numbers too long to be read
+        reason = "the answer is HTML" if body.lstrip()[:1] == b"<" else "the answer is cut or not JSON"
+    else:
+        if isinstance(document, dict):
+            return document
+        reason = "the answer is not a JSON object"
+    raise BadAnswer(reason, asked_for)
+
+
+def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    for name in names:
+        name.encode()  # half a surrogate pair cannot be stored; UnicodeEncodeError is a ValueError
+    return names
+
+
+def _error_in(document: Mapping[str, object], asked_for: str) -> FixerError | None:
+    error = document.get("error")
+    if document.get("success") is not False and not isinstance(error, dict):
+        return None
+    if not isinstance(error, dict):
+        error = {}
+    code, kind, info = error.get("code"), error.get("type"), error.get("info") or error.get("message")
+    if isinstance(code, str) and not code.isdecimal():  # sibling products put the type where the code was
+        code, kind = None, kind or code
+    code = int(code) if isinstance(code, int | str) and 0 < int(code) < 10**6 else None
+    kind = _quote(kind)
+    means = meaning(code, kind)
+    named = (
+        " ".join(str(part) for part in (code, kind) if part is not None) or "an error without code and type"
+    )
+    return means(f"{means.summary} ({named})", asked_for, code=code, type=kind, info=_quote(info))
+
+
+def _by_status(status: int) -> type[FixerError]:
+    named: dict[int, type[FixerError]] = {
+        401: InvalidKey,
+        403: InactiveAccount,
+        404: UnknownEndpoint,
+        408: ServerTrouble,
+        425: ServerTrouble,
+        429: RateLimited,
+    }
+    by_class: dict[int, type[FixerError]] = {3: Redirected, 4: RequestRefused, 5: ServerTrouble}
+    return named.get(status) or by_class.get(status // 100, BadAnswer)
+
+
+def _quote(text: object) -> str | None:
+    """What Fixer wrote, fit for one line of a terminal."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    line = " ".join(text.split())[:_LONGEST_QUOTE]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _document(body: bytes, asked_for: str) -> dict[str, object]:
+    document = _load(body, asked_for)
+    error = _error_in(document, asked_for)
+    if error is not None:
+        raise error
+    if document.get("success") is not True:
+        raise BadAnswer("the answer does not say whether it is a success", asked_for)
+    return document
+
+
+def _expect(document: Mapping[str, object], name: str, value: str, asked_for: str) -> None:
+    if document.get(name) != value:
+        raise BadAnswer(f"the answer has another {name.replace('_', ' ')} than asked for", asked_for)
+
+
+def _base(document: Mapping[str, object], asked: str, asked_for: str) -> str:
+    found = document.get("base")
+    if isinstance(found, str) and found in {asked, PROVIDER_BASE}:
+        return found
+    raise BadAnswer("the answer has another base than asked for", asked_for)
+
+
+def _day(date: dt.date, base: str, timestamp: int, raw: object) -> DayRates | None:
+    rates, rejected = read_rates(date, raw) if isinstance(raw, dict) else ({}, ())
+    if not rates:
+        return None
+    return DayRates(date=date, base=base, timestamp=timestamp, rates=rates, rejected=rejected)
+
+
+def _in_base(day: DayRates, base: str, asked_for: str) -> DayRates:
+    if day.base == base:
+        return day
+    # A label alone proves nothing: rates of another base than the label's would be divided into nonsense.
+    if day.rates.get(day.base, 1.0) != 1.0 or base not in day.rates:
+        raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
+    rebased = rebase(day, base)
+    if not all(0 < rate < math.inf for rate in rebased.rates.values()):
+        raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
+    return rebased

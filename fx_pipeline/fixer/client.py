@@ -1,0 +1,382 @@
+"""Fixer over HTTP: one question, one answer, both kept whole. What an answer means is read in `answers`.
+
+A request that brings no answer of Fixer's (no connection, HTTP 429 and 5xx, a cut body, a page of HTML) is
+made again here, as urllib3's `Retry` says. An answer that is wrong is handed up with its body, to be kept.
+"""
+
+import datetime as dt
+import http.client
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import version
+from types import TracebackType
+from typing import Literal
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+from urllib3 import exceptions as wire
+
+from fx_pipeline.fixer.answers import (
+    PROVIDER_BASE,
+    parse_historical,
+    parse_symbols,
+    parse_timeseries,
+    refusal,
+)
+from fx_pipeline.fixer.errors import (
+    BadAnswer,
+    BaseRestricted,
+    EndpointRestricted,
+    FixerError,
+    InvalidDate,
+    InvalidTimeframe,
+    Unfinished,
+    Unreachable,
+    UntrustedServer,
+)
+from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT = 60.0
+"""Seconds of a Retry-After that are waited for here; a longer one is the caller's, as `error.retry_after`."""
+
+LARGEST_BODY = 64 * 2**20
+"""Bytes of an answer. A year of 170 currencies takes 1.3 million."""
+
+GATEWAY = "api.apilayer.com"
+"""The host that wants the key in a header."""
+
+Auth = Literal["auto", "query", "header"]
+Spend = Callable[[], None]
+Read = Callable[[Answer], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    endpoint: str
+    path: str
+    start: dt.date | None = None
+    end: dt.date | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return f"{self.start} to {self.end}" if self.endpoint == "timeseries" else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one request came to: an answer to be read, or an error, with the body if there was one."""
+
+    error: FixerError | None
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FixerClient:
+    """Fixer at `base_url`, asked with `access_key` for rates of `symbols` (all if empty) in `base`.
+
+    `timeout` is the wait for a connection and for each part of an answer, in seconds; `retries` how often a
+    request is repeated; `backoff` the seconds from which waits between repetitions double, with jitter.
+
+    `spend` is called before each HTTP request, repetitions too: the ledger of calls. If it raises, the
+    request is not made and its exception comes through unchanged.
+
+    Safe for use by many threads at once: urllib3's pool is, and the session around it is only read, as it
+    keeps no cookies and follows no redirects. Close it, or use it in a `with`.
+
+    Raises InvalidKey for a key that cannot be one, ValueError for a `base_url` that cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        access_key: str | SecretStr,
+        *,
+        auth: Auth = "auto",
+        base: str = "EUR",
+        symbols: Sequence[str] = (),
+        timeout: tuple[float, float] = (5.0, 30.0),
+        retries: int = 5,
+        backoff: float = 0.5,
+        spend: Spend | None = None,
+    ) -> None:
+        self._url, host = _checked_url(base_url)
+        carrier = ("header" if host == GATEWAY else "query") if auth == "auto" else auth
+        self._key = AccessKey(access_key, carrier)
+        self._base = base
+        self._symbols = tuple(symbols)
+        self._timeout = timeout
+        self._spend = spend
+        self._retry = Retry(total=retries, backoff_factor=backoff, backoff_max=30, backoff_jitter=backoff)
+        self._provider_base_only = False
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = f"fx-pipeline/{version('fx-pipeline')}"
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=64))  # as many as FIXER_CONCURRENCY may be
+
+    def historical(self, date: dt.date, *, spend: Spend | None = None) -> Answer:
+        """The rates of one day that is over (UTC). Raises FixerError."""
+        question = _Question("historical", date.isoformat(), date, date)
+        if date < FIRST_DATE:
+            raise InvalidDate("history begins on 1999-01-01", question.text)
+
+        def read(answer: Answer) -> Answer:
+            days = parse_historical(answer.body, date, self._base, asked_at=answer.asked_at)
+            return replace(answer, days=days)
+
+        return self._ask_rates(question, read, spend)
+
+    def timeseries(self, start: dt.date, end: dt.date, *, spend: Spend | None = None) -> Answer:
+        """The rates of the days from `start` to `end`, at most 365 days later, all over (UTC), by one call.
+
+        Days that Fixer left out are not in the answer's `days`. Raises FixerError; EndpointRestricted where
+        the plan lacks timeseries.
+        """
+        query = {"start_date": start.isoformat(), "end_date": end.isoformat()}
+        question = _Question("timeseries", "timeseries", start, end, query)
+        if not FIRST_DATE <= start <= end or (end - start).days > MAX_TIMESERIES_DAYS:
+            raise InvalidTimeframe("", question.text)
+
+        def read(answer: Answer) -> Answer:
+            days = parse_timeseries(answer.body, start, end, self._base, asked_at=answer.asked_at)
+            return replace(answer, days=days)
+
+        return self._ask_rates(question, read, spend)
+
+    def symbols(self, *, spend: Spend | None = None) -> Answer:
+        """The currencies that Fixer has, as the answer's `names`. Raises FixerError."""
+        return self._ask(
+            _Question("symbols", "symbols"),
+            lambda answer: replace(answer, names=parse_symbols(answer.body)),
+            spend,
+        )
+
+    def close(self) -> None:
+        """Give the connections back. The client can still be used afterwards."""
+        self._session.close()
+
+    def __enter__(self) -> "FixerClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FixerClient({self._url!r}, {self._key!r}, base={self._base!r})"
+
+    def _ask_rates(self, question: _Question, read: Read, spend: Spend | None) -> Answer:
+        """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
+        if question.end is not None and question.end >= _now().date():
+            raise Unfinished("", question.text)
+        spent = 0
+        if not self._provider_base_only:
+            try:
+                return self._ask(self._in_base(question, self._base), read, spend)
+            except BaseRestricted as refused:
+                if self._base == PROVIDER_BASE:
+                    raise
+                spent = refused.calls
+            logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self._base)
+            self._provider_base_only = True
+        answer = self._ask(self._in_base(question, PROVIDER_BASE), read, spend)
+        return replace(answer, calls=answer.calls + spent)
+
+    def _in_base(self, question: _Question, base: str) -> _Question:
+        symbols = self._symbols
+        if symbols and base != self._base and self._base not in symbols:
+            symbols = (*symbols, self._base)  # to divide by
+        query = {**question.query, "base": base}
+        return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
+
+    def _ask(self, question: _Question, read: Read, spend: Spend | None) -> Answer:
+        asked_at = _now()
+        outcome, calls = self._exchange(question, spend or self._spend)
+        answer = Answer(
+            endpoint=question.endpoint,
+            base=self._base,
+            symbols=self._symbols,
+            start_date=question.start,
+            end_date=question.end,
+            asked_at=asked_at,
+            status="ok",
+            body=outcome.body or b"",
+            calls=calls,
+            quota_limit=_count(outcome.headers.get("x-ratelimit-limit-month")),
+            quota_remaining=_count(outcome.headers.get("x-ratelimit-remaining-month")),
+        )
+        error = outcome.error
+        if error is None:
+            try:
+                return read(answer)
+            except FixerError as wrong:
+                error = wrong
+        if isinstance(error, EndpointRestricted) and question.endpoint == "historical":
+            error.scope = "run"  # there is nothing to fall back to
+        error.calls = calls
+        error.answer = None if outcome.body is None else replace(answer, status=error.reason)
+        raise error
+
+    def _exchange(self, question: _Question, spend: Spend | None) -> tuple[_Outcome, int]:
+        """Make the request until it brings an answer of Fixer's or the repetitions are used up.
+
+        The loop is here and not in urllib3, which does not see a body that breaks off, and would keep the
+        URL, and so the key, in its history and its warnings. Returns the number of requests, too.
+        """
+        retry = self._retry
+        calls = 0
+        while True:
+            if spend is not None:
+                spend()
+            calls += 1
+            outcome = self._request(question)
+            error = outcome.error
+            if error is None or not error.retryable or not retry.total:
+                return outcome, calls
+            if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
+                return outcome, calls
+            retry = retry.increment("GET", question.path, error=error)
+            logger.info("Asking again for %s: %s.", question.text, error.reason)
+            if error.retry_after:
+                time.sleep(error.retry_after)
+            else:
+                retry.sleep()
+
+    def _request(self, question: _Question) -> _Outcome:
+        try:
+            with self._session.get(
+                f"{self._url}/{question.path}",
+                params=dict(question.query),
+                auth=self._key,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = self._key.redact(b"".join(_bounded(response.iter_content(2**16))))
+                status, headers = response.status_code, response.headers
+        # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
+        # error in its place is made after it, so that it is not even its context.
+        except Exception as failure:  # noqa: BLE001
+            kind, reason = _explain(failure, self._timeout)
+        else:
+            error = refusal(
+                status,
+                body,
+                question.text,
+                retry_after=_seconds(self._retry, headers.get("retry-after")),
+                quota_remaining=_count(headers.get("x-ratelimit-remaining-month")),
+            )
+            return _Outcome(error, body, headers)
+        return _Outcome(kind(reason, question.text))
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)
+
+
+def _checked_url(base_url: str) -> tuple[str, str]:
+    """The URL without a slash at its end, and its host. Errors do not repeat it: it may hold a key."""
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(
+            "FIXER_BASE_URL must be http:// or https:// and a host, as https://data.fixer.io/api."
+        )
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(
+            "FIXER_BASE_URL must have no user, no ? and no #: the key belongs in FIXER_ACCESS_KEY alone."
+        )
+    if parts.scheme == "http" and not _is_loopback(host):
+        logger.warning("FIXER_BASE_URL is plain http: the access key can be read on the way to %s.", host)
+    return base_url.rstrip("/"), host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _bounded(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise _TooLargeError
+        yield chunk
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _explain(failure: Exception, timeout: tuple[float, float]) -> tuple[type[FixerError], str]:
+    """What kept an answer from coming, from the types of the exceptions alone: their texts hold the URL."""
+    causes = list(_causes(failure))
+
+    def any_is(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    known: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], ...] = (
+        ((_TooLargeError,), BadAnswer, f"the answer is larger than {LARGEST_BODY // 2**20} MiB"),
+        ((ssl.SSLCertVerificationError,), UntrustedServer, ""),
+        ((ssl.SSLError, wire.SSLError), Unreachable, "no secure connection could be made"),
+        ((wire.ProxyError,), Unreachable, "the proxy does not connect"),
+        ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host's name is unknown"),
+        ((ConnectionRefusedError,), Unreachable, "the connection was refused"),
+        ((http.client.IncompleteRead, wire.IncompleteRead), BadAnswer, "the answer was cut"),
+        ((wire.DecodeError,), BadAnswer, "the answer cannot be unpacked"),
+        ((wire.ReadTimeoutError,), Unreachable, f"no answer came within {timeout[1]:g} seconds"),
+        ((wire.NewConnectionError,), Unreachable, "no connection could be made"),
+        ((wire.ConnectTimeoutError,), Unreachable, f"no connection was made within {timeout[0]:g} seconds"),
+        ((ConnectionError,), Unreachable, "the connection was broken off"),
+    )
+    for kinds, error, reason in known:
+        if any_is(*kinds):
+            return error, reason
+    return Unreachable, f"no answer could be read ({type(failure).__name__})"
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    """The exception and all that are inside it: libraries wrap one another's in each of these ways."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [failure]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseException) and error not in seen:
+            seen.append(error)
+            yield error
+            waiting += [*error.args, getattr(error, "reason", None), error.__cause__, error.__context__]
+
+
+def _seconds(retry: Retry, retry_after: str | None) -> float | None:
+    """The wait a Retry-After header asks for (RFC 9110: seconds or a date), if it can be read."""
+    if retry_after is None:
+        return None
+    try:
+        return float(retry.parse_retry_after(retry_after))
+    except (wire.InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def _count(header: str | None) -> int | None:
+    text = (header or "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None

@@ -1,0 +1,72 @@
+"""The access key: carried to Fixer, and kept out of everything else.
+
+It leaves its holder only while a request is prepared, and what comes back is searched for it.
+"""
+
+import logging
+import re
+from html import escape
+from urllib.parse import quote_plus
+
+from pydantic import SecretStr
+from requests import PreparedRequest
+from requests.auth import AuthBase
+
+from fx_pipeline.fixer.errors import InvalidKey
+
+REDACTED = "***"
+
+_IN_QUERY = re.compile(r"(access_key=)[^&\s\"']*", re.IGNORECASE)
+
+
+class AccessKey(AuthBase):
+    """Puts the key where the host wants it: in the query (`access_key`) or in a header (`apikey`).
+
+    Raises InvalidKey for a key that no host can have given out: an empty one, or one with a blank, a line
+    break or a letter outside ASCII, as a bad copy has.
+    """
+
+    def __init__(self, key: str | SecretStr, carrier: str) -> None:
+        self._key = key if isinstance(key, SecretStr) else SecretStr(key)
+        self._carrier = carrier
+        if re.fullmatch(r"[!-~]+", self._key.get_secret_value()) is None:
+            raise InvalidKey(
+                "the access key is empty or holds a blank, a line break or a letter outside ASCII"
+            )
+        self._echo = _echo_of(self._key)
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if self._carrier == "header":
+            request.headers["apikey"] = self._key.get_secret_value()
+        else:
+            request.prepare_url(request.url, {"access_key": self._key.get_secret_value()})
+        return request
+
+    def __repr__(self) -> str:
+        return f"AccessKey({REDACTED!r}, {self._carrier!r})"
+
+    def redact(self, body: bytes) -> bytes:
+        """`body` with `***` wherever it repeats the key, percent-encoded or escaped for JSON or HTML too."""
+        return self._echo.sub(REDACTED.encode(), body)
+
+
+def _echo_of(key: SecretStr) -> re.Pattern[bytes]:
+    """What the key can look like in a body, as a whole word."""
+    letters = (
+        "(?:" + "|".join(map(re.escape, {c, "\\" + c, escape(c), quote_plus(c)}))
+        + rf"|%(?i:{ord(c):02x})|\\u(?i:{ord(c):04x})|&#{ord(c)};)"
+        for c in key.get_secret_value()
+    )  # fmt: skip
+    return re.compile(rf"(?<![A-Za-z0-9_]){''.join(letters)}(?![A-Za-z0-9_])".encode())
+
+
+class _WithoutKey(logging.Filter):
+    """urllib3 logs the path of each request at DEBUG, and the key may stand in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _IN_QUERY.sub(rf"\1{REDACTED}", record.getMessage()), ()
+        return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry", "requests.adapters", "requests.sessions"):
+    logging.getLogger(_name).addFilter(_WithoutKey())

@@ -118,6 +118,27 @@ class Settings(BaseSettings):
             raise ValueError("must be from 1999-01-01, where Fixer's history begins, to yesterday")
         return value
 
+    @property
+    def demo(self) -> bool:
+        """Whether the sandbox stands in for Fixer: no key is set, and no other place to ask."""
+        return self.fixer_access_key is None and "fixer_base_url" not in self.model_fields_set
+
+    @property
+    def provider_url(self) -> str:
+        """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
+        return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
+
+    @property
+    def provider_key(self) -> SecretStr:
+        """The key that is sent; the sandbox takes any. Raises SettingsError when there is none for Fixer."""
+        if self.demo:
+            return SecretStr("sandbox")
+        if self.fixer_access_key is None:
+            raise SettingsError(
+                "FIXER_ACCESS_KEY is not set: set it to the key of your Fixer account in .env."
+            )
+        return self.fixer_access_key
+
 
 def load_settings() -> Settings:
     """Read the settings from the environment and ``.env``.

@@ -1,0 +1,33 @@
+"""Everything Dagster loads, on one page: assets, jobs, schedules, resources."""
+
+import warnings
+
+import dagster as dg
+
+# `backfill_policy` is beta in Dagster and said so at each load.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
+from fx_pipeline.defs.jobs import rates_job, symbols_job  # noqa: E402
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource  # noqa: E402
+from fx_pipeline.defs.schedules import daily_rates, monthly_symbols  # noqa: E402
+from fx_pipeline.settings import load_settings  # noqa: E402
+
+_settings = load_settings()
+
+defs = dg.Definitions(
+    assets=[fixer_api, rates, symbols, rates_api],
+    jobs=[rates_job, symbols_job],
+    schedules=[daily_rates, monthly_symbols],
+    resources={
+        "fixer": FixerResource(
+            base_url=_settings.provider_url,
+            base=_settings.fx_base,
+            symbols=list(_settings.fx_symbols),
+            concurrency=_settings.fixer_concurrency,
+        ),
+        "database": DatabaseResource(path=str(_settings.fx_database.absolute())),
+    },
+    # A run is one process: starting one for each step costs more than the step.
+    executor=dg.in_process_executor,
+)

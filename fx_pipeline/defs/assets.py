@@ -1,0 +1,144 @@
+"""What is kept: the rates of each day and the names of the currencies; and what stands on either side."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import dagster as dg
+
+from fx_pipeline.defs.partitions import days
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.fixer.errors import FixerError
+from fx_pipeline.ingestion import Outcome, ingest
+from fx_pipeline.rates import contiguous, parse_date
+from fx_pipeline.store.store import RateStore, StoredDay, StoreError
+
+fixer_api = dg.AssetSpec(
+    "fixer_api",
+    description="Fixer (fixer.io), or the sandbox in its place: a value of each currency for each day.",
+    kinds={"api"},
+    group_name="provider",
+)
+
+rates_api = dg.AssetSpec(
+    "rates_api",
+    deps=["rates", "symbols"],
+    description="What clients ask: `/rates/<date>/`, served by Datasette from the same file at once.",
+    kinds={"api", "json"},
+    group_name="api",
+)
+
+
+class RatesConfig(dg.Config):
+    """How a run treats the dates it is given."""
+
+    skip_stored: bool = False
+    """Leave out the dates that are stored."""
+
+    refetch_from: str | None = None
+    """With skip_stored: from this date on all are asked for, because Fixer may have revised them."""
+
+
+@dg.asset(
+    partitions_def=days,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=100),
+    retry_policy=dg.RetryPolicy(
+        max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+    ),
+    output_required=False,
+    deps=[fixer_api],
+    kinds={"python", "sqlite"},
+    group_name="rates",
+)
+def rates(
+    context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
+) -> Iterator[dg.AssetMaterialization]:
+    """The rates of one day, as Fixer gave them, with every value that was replaced kept in `revisions`.
+
+    Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
+    failed" asks for them again, and only for them.
+    """
+    failed: list[Outcome] = []
+    try:
+        with database.store() as store, fixer.client() as client:
+            dates = _dates_to_ask(context, config, store)
+            for outcome in ingest(dates, client, store, concurrency=fixer.concurrency, run_id=context.run_id):
+                if outcome.stored is None:
+                    failed.append(outcome)
+                    context.log.error(f"{outcome.date}: {outcome.error}")
+                else:
+                    yield _materialisation(context.asset_key, outcome.stored)
+    except (FixerError, StoreError) as fatal:
+        raise _failure(failed, stopped_by=fatal) from None
+    if failed:
+        raise _failure(failed)
+
+
+@dg.asset(deps=[fixer_api], kinds={"python", "sqlite"}, group_name="rates")
+def symbols(
+    context: dg.AssetExecutionContext, fixer: FixerResource, database: DatabaseResource
+) -> dg.MaterializeResult[None]:
+    """The names of the currencies, as Fixer lists them."""
+    try:
+        with database.store() as store, fixer.client() as client:
+            answer = client.symbols()
+            store.record([answer], run_id=context.run_id)
+    except (FixerError, StoreError) as fatal:
+        raise _failure([], stopped_by=fatal) from None
+    return dg.MaterializeResult(metadata={"currencies": len(answer.names)})
+
+
+def _dates_to_ask(context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore) -> set[dt.date]:
+    dates = {parse_date(key) for key in context.partition_keys} - _reported(context)
+    if config.skip_stored and dates:
+        stored = store.stored_dates(min(dates), max(dates))
+        refetch_from = parse_date(config.refetch_from) if config.refetch_from else dt.date.max
+        dates -= {date for date in stored if date < refetch_from}
+    return dates
+
+
+def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:
+    """What earlier attempts of this run have stored: a retry runs the whole step with all its keys."""
+    if context.retry_number == 0:
+        return set()
+    events = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    keys = [event.dagster_event.partition for event in events if event.dagster_event]
+    return {parse_date(key) for key in keys if key}
+
+
+def _materialisation(asset_key: dg.AssetKey, day: StoredDay) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key,
+        partition=day.date.isoformat(),
+        metadata={
+            "inserted": day.inserted,
+            "updated": day.updated,
+            "unchanged": day.unchanged,
+            "rejected": day.rejected,
+            "fetch": day.fetch_id,
+        },
+    )
+
+
+def _failure(failed: Iterable[Outcome], stopped_by: FixerError | StoreError | None = None) -> dg.Failure:
+    """A failure that names the dates, grouped by reason, and is tried again only where that can help."""
+    by_reason: dict[str, list[dt.date]] = defaultdict(list)
+    retryable = False
+    for outcome in failed:
+        if outcome.error is not None and outcome.error is not stopped_by:
+            by_reason[outcome.error.reason].append(outcome.date)
+            retryable = retryable or outcome.error.retryable
+    lines = [f"{len(dates)} dates: {reason} ({_ranges(dates)})" for reason, dates in by_reason.items()]
+    if stopped_by is not None:
+        lines.insert(0, f"{stopped_by} No further date was asked for.")
+    return dg.Failure(
+        description="\n".join(lines),
+        metadata={reason: _ranges(dates) for reason, dates in by_reason.items()},
+        allow_retries=retryable and stopped_by is None,
+    )
+
+
+def _ranges(dates: Iterable[dt.date]) -> str:
+    return ", ".join(
+        f"{first}" if first == last else f"{first} to {last}" for first, last in contiguous(dates)
+    )

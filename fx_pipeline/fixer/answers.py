@@ -125,20 +125,15 @@ def refusal(
     """
     try:
         said = _error_in(_load(body, asked_for), asked_for)
-        unreadable = None
-    except BadAnswer as error:
-        said, unreadable = None, error
-    if status == 429 and quota_remaining == 0 and not isinstance(said, QuotaExhausted):
-        return QuotaExhausted(f"{QuotaExhausted.summary} (HTTP 429)", asked_for)
-    if said is None or (status == 429 and type(said) is ServerTrouble):
-        if status == 200:
-            return unreadable
+    except BadAnswer as unreadable:
+        # Fixer answers 400 with a page, and a guard before it 403, to questions that are good the next time.
+        said = unreadable if status == 200 or (status in (400, 403) and _is_page(body)) else None
+    if said is None and status != 200:
         kind = _by_status(status)
         said = kind(f"{kind.summary} (HTTP {status})", asked_for)
-    elif status == 429 and isinstance(said, QuotaExhausted) and (said.type or "").startswith("rate_limit"):
-        # The vendor uses this type for the month's limit and for the second's; only the latter ends soon.
-        said = said if retry_after is None else RateLimited(said.reason, asked_for, info=said.info)
-    if said.retryable:
+    if said is not None and status == 429:
+        said = _limit(said, retry_after, quota_remaining)
+    if said is not None and said.retryable:
         said.retry_after = retry_after
     return said
 
@@ -165,12 +160,16 @@ def _load(body: bytes, asked_for: str) -> dict[str, object]:
     except RecursionError:
         reason = "the answer is nested too deeply"
     except ValueError:  # not UTF-8 and not JSON are kinds of it, and so are numbers too long to be read
-        reason = "the answer is HTML" if body.lstrip()[:1] == b"<" else "the answer is cut or not JSON"
+        reason = "the answer is a page of HTML" if _is_page(body) else "the answer is cut or not JSON"
     else:
         if isinstance(document, dict):
             return document
         reason = "the answer is not a JSON object"
     raise BadAnswer(reason, asked_for)
+
+
+def _is_page(body: bytes) -> bool:
+    return body.lstrip().startswith(b"<")
 
 
 def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -189,15 +188,28 @@ def _error_in(document: Mapping[str, object], asked_for: str) -> FixerError | No
     if not isinstance(error, dict):
         error = {}
     code, kind, info = error.get("code"), error.get("type"), error.get("info") or error.get("message")
-    if isinstance(code, str) and not code.isdecimal():  # sibling products put the type where the code was
-        code, kind = None, kind or code
-    code = int(code) if isinstance(code, int | str) and 0 < int(code) < 10**6 else None
+    if isinstance(code, str) and not (code.isascii() and code.isdecimal()):
+        code, kind = None, kind or code  # sibling products have the type where the code is here
+    code = int(code) if isinstance(code, int | str) and len(str(code)) < 10 else None
     kind = _quote(kind)
     means = meaning(code, kind)
     named = (
         " ".join(str(part) for part in (code, kind) if part is not None) or "an error without code and type"
     )
     return means(f"{means.summary} ({named})", asked_for, code=code, type=kind, info=_quote(info))
+
+
+def _limit(said: FixerError, retry_after: float | None, quota_remaining: int | None) -> FixerError:
+    """Which limit a 429 speaks of: the month's, or one that is over soon."""
+    kind: type[FixerError] = RateLimited
+    if quota_remaining == 0:
+        kind = QuotaExhausted
+    elif isinstance(said, QuotaExhausted):
+        # The vendor names both limits rate_limit_reached: then the headers tell, if there are any.
+        soon = retry_after is not None or quota_remaining is not None
+        kind = RateLimited if soon and (said.type or "").startswith("rate_limit") else QuotaExhausted
+    reason = f"{kind.summary} (HTTP 429)"
+    return kind(reason, said.asked_for, code=said.code, type=said.type, info=said.info)
 
 
 def _by_status(status: int) -> type[FixerError]:
@@ -244,7 +256,10 @@ def _base(document: Mapping[str, object], asked: str, asked_for: str) -> str:
 
 
 def _day(date: dt.date, base: str, timestamp: int, raw: object) -> DayRates | None:
-    rates, rejected = read_rates(date, raw) if isinstance(raw, dict) else ({}, ())
+    try:
+        rates, rejected = read_rates(date, raw) if isinstance(raw, dict) else ({}, ())
+    except RecursionError:  # a value that could just be read is too deeply nested to be written down
+        return None
     if not rates:
         return None
     return DayRates(date=date, base=base, timestamp=timestamp, rates=rates, rejected=rejected)

@@ -5,13 +5,10 @@ made again here, as urllib3's `Retry` says. An answer that is wrong is handed up
 """
 
 import datetime as dt
-import http.client
 import ipaddress
 import logging
-import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
@@ -22,8 +19,8 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from urllib3 import Retry
-from urllib3 import exceptions as wire
+from urllib3 import HTTPResponse, Retry
+from urllib3.exceptions import InvalidHeader
 
 from fx_pipeline.fixer.answers import (
     PROVIDER_BASE,
@@ -33,23 +30,24 @@ from fx_pipeline.fixer.answers import (
     refusal,
 )
 from fx_pipeline.fixer.errors import (
-    BadAnswer,
     BaseRestricted,
     EndpointRestricted,
     FixerError,
     InvalidDate,
     InvalidTimeframe,
     Unfinished,
-    Unreachable,
-    UntrustedServer,
 )
 from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.fixer.unanswered import TooLargeError, TooSlowError, explain
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0
 """Seconds of a Retry-After that are waited for here; a longer one is the caller's, as `error.retry_after`."""
+
+LONGEST_ANSWER = 120.0
+"""Seconds in which a body must have come whole from its first byte on."""
 
 LARGEST_BODY = 64 * 2**20
 """Bytes of an answer. A year of 170 currencies takes 1.3 million."""
@@ -193,8 +191,7 @@ class FixerClient:
                 spent = refused.calls
             logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self._base)
             self._provider_base_only = True
-        answer = self._ask(self._in_base(question, PROVIDER_BASE), read, spend)
-        return replace(answer, calls=answer.calls + spent)
+        return self._ask(self._in_base(question, PROVIDER_BASE), read, spend, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
         symbols = self._symbols
@@ -203,9 +200,11 @@ class FixerClient:
         query = {**question.query, "base": base}
         return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
 
-    def _ask(self, question: _Question, read: Read, spend: Spend | None) -> Answer:
+    def _ask(self, question: _Question, read: Read, spend: Spend | None, spent: int = 0) -> Answer:
+        """Ask and understand; `spent` requests were made for this question before."""
         asked_at = _now()
         outcome, calls = self._exchange(question, spend or self._spend)
+        calls += spent
         answer = Answer(
             endpoint=question.endpoint,
             base=self._base,
@@ -266,12 +265,12 @@ class FixerClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = self._key.redact(b"".join(_bounded(response.iter_content(2**16))))
+                body = self._key.redact(_read(response.raw))
                 status, headers = response.status_code, response.headers
         # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
         # error in its place is made after it, so that it is not even its context.
         except Exception as failure:  # noqa: BLE001
-            kind, reason = _explain(failure, self._timeout)
+            kind, reason = explain(failure)
         else:
             error = refusal(
                 status,
@@ -315,56 +314,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _bounded(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise _TooLargeError
-        yield chunk
-
-
-class _TooLargeError(Exception):
-    pass
-
-
-def _explain(failure: Exception, timeout: tuple[float, float]) -> tuple[type[FixerError], str]:
-    """What kept an answer from coming, from the types of the exceptions alone: their texts hold the URL."""
-    causes = list(_causes(failure))
-
-    def any_is(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    known: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], ...] = (
-        ((_TooLargeError,), BadAnswer, f"the answer is larger than {LARGEST_BODY // 2**20} MiB"),
-        ((ssl.SSLCertVerificationError,), UntrustedServer, ""),
-        ((ssl.SSLError, wire.SSLError), Unreachable, "no secure connection could be made"),
-        ((wire.ProxyError,), Unreachable, "the proxy does not connect"),
-        ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host's name is unknown"),
-        ((ConnectionRefusedError,), Unreachable, "the connection was refused"),
-        ((http.client.IncompleteRead, wire.IncompleteRead), BadAnswer, "the answer was cut"),
-        ((wire.DecodeError,), BadAnswer, "the answer cannot be unpacked"),
-        ((wire.ReadTimeoutError,), Unreachable, f"no answer came within {timeout[1]:g} seconds"),
-        ((wire.NewConnectionError,), Unreachable, "no connection could be made"),
-        ((wire.ConnectTimeoutError,), Unreachable, f"no connection was made within {timeout[0]:g} seconds"),
-        ((ConnectionError,), Unreachable, "the connection was broken off"),
-    )
-    for kinds, error, reason in known:
-        if any_is(*kinds):
-            return error, reason
-    return Unreachable, f"no answer could be read ({type(failure).__name__})"
-
-
-def _causes(failure: BaseException | None) -> Iterator[BaseException]:
-    """The exception and all that are inside it: libraries wrap one another's in each of these ways."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [failure]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseException) and error not in seen:
-            seen.append(error)
-            yield error
-            waiting += [*error.args, getattr(error, "reason", None), error.__cause__, error.__context__]
+def _read(raw: HTTPResponse) -> bytes:
+    """The body, within bounds of size and time. The time-out alone bounds each wait, not their number."""
+    deadline = time.monotonic() + LONGEST_ANSWER
+    body = bytearray()
+    while part := raw.read1(2**16, decode_content=True):
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise TooLargeError
+        if time.monotonic() > deadline:
+            raise TooSlowError
+    return bytes(body)
 
 
 def _seconds(retry: Retry, retry_after: str | None) -> float | None:
@@ -373,7 +333,7 @@ def _seconds(retry: Retry, retry_after: str | None) -> float | None:
         return None
     try:
         return float(retry.parse_retry_after(retry_after))
-    except (wire.InvalidHeader, ValueError, OverflowError):
+    except (InvalidHeader, ValueError, OverflowError):
         return None
 
 

@@ -172,7 +172,7 @@ class Redirected(FixerError):
 
     summary = "the address answers with a redirect, which is not followed"
     scope = "run"
-    advice = "Set FIXER_BASE_URL to the address where Fixer answers by itself."
+    advice = "Set FIXER_BASE_URL to where Fixer answers by itself (https:// in place of http://, perhaps)."
 
 
 class RateLimited(FixerError):
@@ -258,8 +258,8 @@ def meaning(code: int | None, type: str | None) -> type[FixerError]:
 
     ServerTrouble, which is asked again, where neither is documented.
     """
-    same_type = [row for row in _MEANINGS if type and type.startswith(row[1])]
-    for code_of, _, kind in [row for row in same_type if row[0] == code] + list(_MEANINGS):
-        if code_of == code:
-            return kind
-    return same_type[0][2] if same_type and code is None else ServerTrouble
+    same_code = [row for row in _MEANINGS if row[0] == code]
+    same_type = [row for row in same_code or _MEANINGS if type and type.startswith(row[1])]
+    for _, _, kind in same_type + same_code:
+        return kind
+    return ServerTrouble

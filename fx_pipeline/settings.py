@@ -128,16 +128,18 @@ class Settings(BaseSettings):
         """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
 
-    @property
-    def provider_key(self) -> SecretStr:
-        """The key that is sent; the sandbox takes any. Raises SettingsError when there is none for Fixer."""
-        if self.demo:
-            return SecretStr("sandbox")
-        if self.fixer_access_key is None:
+    def require_key(self) -> None:
+        """Raise SettingsError when Fixer is to be asked and there is no key for it."""
+        if self.fixer_access_key is None and not self.demo:
             raise SettingsError(
                 "FIXER_ACCESS_KEY is not set: set it to the key of your Fixer account in .env."
             )
-        return self.fixer_access_key
+
+    @property
+    def provider_key(self) -> SecretStr:
+        """The key that is sent; the sandbox takes any. Raises SettingsError when there is none for Fixer."""
+        self.require_key()
+        return self.fixer_access_key or SecretStr("sandbox")
 
 
 def load_settings() -> Settings:

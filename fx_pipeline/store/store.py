@@ -125,6 +125,14 @@ class RateStore:
             )
             return {dt.date.fromisoformat(date) for (date,) in rows}
 
+    def has_names(self) -> bool:
+        """Whether the names of the currencies are stored."""
+        with self._explained():
+            return (
+                self._db.execute("SELECT 1 FROM symbols WHERE name IS NOT NULL LIMIT 1").fetchone()
+                is not None
+            )
+
     def coverage(self) -> Coverage:
         """Count what is stored and find the gaps."""
         with self._explained():

@@ -1,0 +1,305 @@
+"""The command `fx-pipeline`. Each subcommand imports what it needs when it runs, so that all start fast.
+
+Exit codes: 0 all done; 1 something failed, and the output says what; 2 the command or a setting is wrong.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from fx_pipeline.rates import contiguous, date_range, parse_date
+from fx_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from fx_pipeline.runs import RunReport
+    from fx_pipeline.store.store import Coverage, RateStore
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Date(click.ParamType[dt.date]):
+    """A day, `YYYY-MM-DD`, that is over (UTC)."""
+
+    name = "date"
+
+    def convert(
+        self, value: str | dt.date, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dt.date:
+        """The day; click's usage error if it is none, or not yet over."""
+        if isinstance(value, dt.date):
+            return value
+        try:
+            date = parse_date(value)
+        except ValueError:
+            self.fail(f"{value} is not a day of the form YYYY-MM-DD.", param, ctx)
+        if date > _yesterday():
+            self.fail(
+                f"{value} is not over yet: the newest day that can be fetched is {_yesterday()} (UTC).",
+                param,
+                ctx,
+            )
+        return date
+
+
+class Commands(click.Group):
+    """The group, with one line and exit code 2 for a setting that cannot be used."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fx-pipeline")
+def main() -> None:
+    """Daily exchange rates: fetched once from Fixer, kept with their revisions in SQLite, served for ever."""
+
+
+@main.command()
+def up() -> None:
+    """Run everything, here, until Ctrl-C.
+
+    Starts the sandbox if no key is set, Dagster (UI and daemon) and the API; fetches the days that are
+    missing of the last 10 (of the last 90 from the sandbox, where they cost nothing).
+    """
+    from fx_pipeline.processes import PortInUse, check_ports, run_all
+    from fx_pipeline.runs import prepare_home
+
+    settings = load_settings()
+    try:
+        check_ports(settings)
+    except PortInUse as error:
+        raise click.ClickException(str(error)) from None
+    _open_store(settings).close()
+    prepare_home(settings.dagster_home)
+    if settings.demo:
+        console.print(
+            "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this "
+            "machine: the European Central Bank's history, and made-up values after its last day."
+        )
+    raise SystemExit(run_all(settings))
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1), help="The last N days. The default, with 10.")
+@click.option("--date", "dates", type=Date(), multiple=True, help="This day; can be repeated.")
+@click.option("--from", "first", type=Date(), help="All days from this one on.")
+@click.option("--to", "last", type=Date(), help="With --from: up to this day, yesterday if not given.")
+@click.option("--missing", is_flag=True, help="Leave out the days that are stored.")
+@click.option(
+    "--revise",
+    is_flag=True,
+    help="With --missing: but not yesterday and the FX_REVISION_DAYS days before it.",
+)
+def ingest(
+    days: int | None,
+    dates: tuple[dt.date, ...],
+    first: dt.date | None,
+    last: dt.date | None,
+    missing: bool,
+    revise: bool,
+) -> None:
+    """Fetch days through Dagster, here and now; the UI shows the run.
+
+    Exits with 1 if a day could not be fetched; those that could are stored.
+    """
+    settings = load_settings()
+    wanted = _wanted(settings, days, dates, first, last)
+    settings.require_key()
+    with _open_store(settings) as store:
+        stored = store.stored_dates(min(wanted), max(wanted)) if missing else set()
+        unnamed = not store.has_names()
+    window = _yesterday() - dt.timedelta(days=settings.fx_revision_days)
+    kept = {date for date in stored if not (revise and date >= window)}
+    if not wanted - kept:
+        console.print(f"All {len(wanted)} days are stored already; nothing was asked.")
+        return
+
+    from fx_pipeline.runs import materialise, materialise_symbols, open_instance
+
+    with open_instance(settings.dagster_home) as instance:
+        # With --missing, one run goes over all dates and leaves out what is stored; else a run is a range.
+        ranges = [(min(wanted - kept), max(wanted - kept))] if missing else contiguous(wanted)
+        reports = materialise(instance, ranges, skip_stored=missing, refetch_from=window if revise else None)
+        failure = (
+            materialise_symbols(instance) if unnamed and any(report.stored for report in reports) else None
+        )
+    _tell(reports, failure)
+    if failure or any(report.failure for report in reports):
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_API_PORT.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer."
+)
+def serve(host: str, port: int | None, workers: int) -> None:
+    """Serve the API from the database file."""
+    settings = load_settings()
+    _open_store(settings).close()
+
+    from fx_pipeline.api.app import run
+
+    run(host, port or settings.fx_api_port, workers)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_SANDBOX_PORT.")
+@click.option(
+    "--plan",
+    type=click.Choice(["free", "basic", "professional", "plus"]),
+    default="plus",
+    show_default=True,
+    help="What may be called, as on Fixer's plans.",
+)
+@click.option("--quota", type=click.IntRange(1), help="Calls until error 104. Default: none.")
+@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before each answer.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="KIND=RATE", help="A share of wrong answers; repeatable."
+)
+@click.option("--seed", type=int, default=0, help="Which answers are wrong.")
+@click.option(
+    "--errors",
+    type=click.Choice(["legacy", "strict"]),
+    default="legacy",
+    show_default=True,
+    help="Errors inside HTTP 200, or with a 4xx status.",
+)
+@click.option("--key", help="The only key that is good. Default: any.")
+def sandbox(
+    host: str,
+    port: int | None,
+    plan: str,
+    quota: int | None,
+    latency: float,
+    faults: tuple[str, ...],
+    seed: int,
+    errors: str,
+    key: str | None,
+) -> None:
+    """Run a local Fixer: its protocol over the European Central Bank's daily history.
+
+    It stands in for Fixer where there is no key or no network. After the history's last day its values are
+    made up.
+    """
+    from fx_pipeline.fixer.faults import parse_faults
+    from fx_pipeline.fixer.sandbox import SandboxOptions
+    from fx_pipeline.fixer.sandbox import serve as serve_sandbox
+
+    try:
+        options = SandboxOptions(
+            plan=plan,  # type: ignore[arg-type]  # click has checked it
+            quota=quota,
+            latency=latency,
+            faults=parse_faults(faults),
+            seed=seed,
+            errors=errors,  # type: ignore[arg-type]
+            key=key,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    serve_sandbox(options, host, port or load_settings().fx_sandbox_port)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def status(as_json: bool) -> None:
+    """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
+    settings = load_settings()
+    with _open_store(settings) as store:
+        coverage = store.coverage()
+    document = _status(settings, coverage)
+    if as_json:
+        click.echo(json.dumps(document, default=str, indent=2))
+        return
+    for name, value in document.items():
+        if isinstance(value, list):
+            shown = (
+                ", ".join(first if first == last else f"{first} to {last}" for first, last in value) or "none"
+            )
+        elif isinstance(value, dict):
+            shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
+        console.print(f"{name.replace('_', ' '):<14} {shown}")
+
+
+def _status(settings: Settings, coverage: "Coverage") -> dict[str, object]:
+    from fx_pipeline.runs import last_run
+
+    return {
+        "database": str(settings.fx_database),
+        "provider": "sandbox" if settings.demo else settings.provider_url,
+        "days": coverage.days,
+        "first": coverage.first and str(coverage.first),
+        "newest": coverage.last and str(coverage.last),
+        "age_in_days": coverage.last and (_yesterday() - coverage.last).days + 1,
+        "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
+        "rates": coverage.rates,
+        "revisions": coverage.revisions,
+        "rejected": coverage.rejected,
+        "calls": coverage.calls,
+        "last_run": last_run(settings.dagster_home),
+    }
+
+
+def _yesterday() -> dt.date:
+    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+
+
+def _wanted(
+    settings: Settings,
+    days: int | None,
+    dates: Sequence[dt.date],
+    first: dt.date | None,
+    last: dt.date | None,
+) -> set[dt.date]:
+    if sum((days is not None, bool(dates), first is not None)) > 1:
+        raise click.UsageError("Give one of --days, --date and --from.")
+    if last is not None and first is None:
+        raise click.UsageError("--to needs --from.")
+    if dates:
+        wanted = set(dates)
+    elif first is not None:
+        wanted = set(date_range(first, last or _yesterday()))
+        if not wanted:
+            raise click.UsageError(f"--from {first} is after --to {last}.")
+    else:
+        wanted = set(date_range(_yesterday() - dt.timedelta(days=(days or 10) - 1), _yesterday()))
+    early = {date for date in wanted if date < settings.fx_start_date}
+    if early == wanted or (early and (dates or first)):
+        raise click.UsageError(f"{min(early)} is before FX_START_DATE, {settings.fx_start_date}.")
+    return wanted - early
+
+
+def _open_store(settings: Settings) -> "RateStore":
+    from fx_pipeline.store.store import RateStore, StoreError
+
+    try:
+        return RateStore(settings.fx_database)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _tell(reports: Sequence["RunReport"], failure: str | None) -> None:
+    for report in reports:
+        for date, did in sorted(report.stored.items()):
+            counts = ", ".join(
+                f"{did[name]} {name}" for name in ("inserted", "updated", "unchanged", "rejected")
+            )
+            console.print(f"{date}  {counts}")
+        if report.failure:
+            console.print(f"[bold red]failed[/]  {report.failure}")
+    if failure:
+        console.print(f"[bold red]failed[/]  the names of the currencies: {failure}")
+    stored = sum(len(report.stored) for report in reports)
+    console.print(f"{stored} days stored.")

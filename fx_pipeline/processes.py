@@ -1,0 +1,155 @@
+"""What `fx-pipeline up` starts and stops: the sandbox, the API, Dagster's webserver and daemon, a first run.
+
+honcho keeps the servers: when one ends, or on Ctrl-C, all of them do.
+"""
+
+import datetime as dt
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from threading import Event, Thread
+
+from dotenv import dotenv_values
+from honcho.manager import Manager
+from honcho.printer import Message
+
+from fx_pipeline.settings import PROJECT, Settings
+
+DEMO_DAYS = 90
+"""Days that the first run fetches from the sandbox, where they cost nothing."""
+
+USUAL_DAYS = 10
+"""Days that the first run looks after otherwise."""
+
+STARTING = 60.0
+"""Seconds that a server may take until it listens."""
+
+
+class PortInUse(Exception):
+    """A port is taken; the message is one line that names the setting."""
+
+
+def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
+    """Raise PortInUse for the first port that `up` needs and cannot have."""
+    for name, needed in (
+        ("fx_api_port", True),
+        ("fx_dagster_port", True),
+        ("fx_sandbox_port", settings.demo),
+    ):
+        port = getattr(settings, name)
+        with socket.socket() as probe:
+            # Servers set this too: a port that waits out its last connection is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if needed:
+                    probe.bind((host, port))
+            except OSError as error:
+                raise PortInUse(
+                    f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free one, "
+                    "or stop what listens there."
+                ) from None
+
+
+def run_all(settings: Settings) -> int:
+    """Start everything, ingest what is missing, and stop everything on Ctrl-C. Returns an exit code."""
+    environment = _environment(settings)
+    home = settings.dagster_home.absolute()
+    manager = Manager()
+    program = [sys.executable, "-m", "fx_pipeline"]
+    workspace = ["-w", str(PROJECT / "workspace.yaml")]
+    if settings.demo:
+        _add(manager, "sandbox", [*program, "sandbox"], environment)
+    _add(manager, "api", [*program, "serve"], environment)
+    ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--log-level", "warning"]
+    # Dagster reads .env from its working directory and lets it override the environment: there is none here.
+    _add(manager, "dagster", [*_dagster("webserver"), *workspace, *ui], environment, str(home))
+    _add(
+        manager,
+        "daemon",
+        [*_dagster("daemon"), "run", *workspace, "--log-level", "warning"],
+        environment,
+        str(home),
+    )
+    stopped = Event()
+    first_run = Thread(target=_first_run, args=(manager, settings, environment, stopped), daemon=True)
+    first_run.start()
+    manager.loop()
+    stopped.set()
+    first_run.join()
+    # 130 is what Ctrl-C leaves: the way `up` is meant to end.
+    return 0 if manager.returncode in (0, 130, 143) else 1
+
+
+def _dagster(part: str) -> list[str]:
+    return [sys.executable, "-m", {"webserver": "dagster_webserver", "daemon": "dagster._daemon"}[part]]
+
+
+def _add(
+    manager: Manager, name: str, command: list[str], environment: Mapping[str, str], cwd: str | None = None
+) -> None:
+    # `exec`: without it a shell would stand between honcho and the process.
+    manager.add_process(name, f"exec {shlex.join(command)}", env=dict(environment), cwd=cwd)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The environment of all processes: .env, overridden by what is exported, with absolute paths."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {
+        **from_file,
+        **os.environ,
+        "FX_DATABASE": str(settings.fx_database.absolute()),
+        "DAGSTER_HOME": str(settings.dagster_home.absolute()),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _first_run(manager: Manager, settings: Settings, environment: dict[str, str], stopped: Event) -> None:
+    """Ingest, once the provider listens; then say where everything is."""
+    if settings.demo and not _listens(settings.fx_sandbox_port, stopped):
+        return
+    days = DEMO_DAYS if settings.demo else USUAL_DAYS
+    command = [sys.executable, "-m", "fx_pipeline", "ingest", "--days", str(days), "--missing", "--revise"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as process:
+        Thread(target=_stop_with, args=(process, stopped), daemon=True).start()
+        assert process.stdout is not None  # noqa: S101  # it is a pipe
+        for line in process.stdout:
+            _print(manager, "ingest", line.decode(errors="replace"))
+    if process.returncode != 0 and not stopped.is_set():
+        _print(
+            manager,
+            "ingest",
+            "Not all days could be fetched (see above). What is stored is served all the same.",
+        )
+    if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
+        yesterday = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+        _print(manager, "system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday}/")
+        _print(manager, "system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
+        _print(manager, "system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}/assets/rates")
+        _print(manager, "system", "Ctrl-C stops everything.")
+
+
+def _stop_with(process: subprocess.Popen[bytes], stopped: Event) -> None:
+    stopped.wait()
+    process.terminate()
+
+
+def _listens(port: int, stopped: Event) -> bool:
+    """Wait until something accepts connections there; False if it takes too long or all is stopping."""
+    deadline = time.monotonic() + STARTING
+    while time.monotonic() < deadline and not stopped.wait(0.1):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _print(manager: Manager, name: str, line: str) -> None:
+    manager.events.put(Message(type="line", data=line, time=dt.datetime.now(), name=name, colour=None))  # noqa: DTZ005

@@ -36,6 +36,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], .
     ((wire.NewConnectionError,), Unreachable, "no connection could be made"),
     ((wire.ConnectTimeoutError,), Unreachable, "no connection was made in time"),
     ((ConnectionError,), Unreachable, "the connection was broken off"),
+    ((http.client.HTTPException,), Unreachable, "the answer is not HTTP"),
 )
 
 

@@ -57,7 +57,7 @@ class _HungUp(Response):
             try:
                 await asyncio.wait_for(receive(), self.seconds)
                 return  # the client has hung up first
-            except asyncio.TimeoutError:
+            except (asyncio.TimeoutError, asyncio.CancelledError):  # cancelled: the sandbox is stopping
                 transport.abort()
         elif self.kind == "reset":
             connection = transport.get_extra_info("socket")

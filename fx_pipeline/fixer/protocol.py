@@ -28,7 +28,7 @@ ENDPOINTS = ("latest", "symbols", "historical", "convert", "timeseries", "fluctu
 
 
 @dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818  # it is an answer, not a failure of the program
+class Refusal(Exception):
     """An error that Fixer answers with: its code, its type, and the text where Fixer sends one."""
 
     code: int
@@ -48,7 +48,9 @@ def written(rate: float) -> int | float:
 
     Such a small one is then shown with an exponent (`3.9823669e-05`), and a whole one as an integer.
     """
-    return as_number(float(f"{rate:.8g}") if abs(rate) < 1e-4 else float(f"{round(rate, 6):.15g}"))
+    if abs(rate) < 1e-4:
+        return as_number(float(f"{rate:.8g}"))
+    return as_number(round(rate, 6) if abs(rate) < 1e9 else float(f"{rate:.15g}"))
 
 
 def end_of_day(date: dt.date) -> int:

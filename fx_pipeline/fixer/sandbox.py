@@ -78,8 +78,9 @@ class SandboxOptions:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
-        if self.quota is not None and self.quota < 0:
-            raise ValueError(f"quota must not be negative, but is {self.quota}.")
+        for name, number in (("quota", self.quota or 0), ("latency", self.latency)):
+            if number < 0:
+                raise ValueError(f"{name} must not be negative, but is {number}.")
 
     def now(self) -> dt.datetime:
         """This instant in UTC, on the date that `today` gives."""

@@ -6,8 +6,9 @@ Nothing here reads a file, a clock or a network.
 import datetime as dt
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 FIRST_DATE = dt.date(1999, 1, 1)
 """Fixer's history begins here (Fixer's documentation)."""
@@ -126,6 +127,40 @@ def cross_rate(rate: float, base_rate: float) -> float:
     rate (IDR in gold) does not become 0.
     """
     return round_significant(rate / base_rate)
+
+
+def rebase(
+    rates: Mapping[str, float], *, stored_base: str, base: str, symbols: Sequence[str] | None = None
+) -> dict[str, float] | None:
+    """A day's rates for one unit of `base`, from those for one unit of `stored_base`.
+
+    `symbols` chooses the currencies and their order; without it all are given, in alphabetical order.
+    One that the day has no rate of is left out. A base costs exactly 1 of itself, stored or not. None where the
+    day has no rate of `base`: there is nothing to divide by.
+    """
+    known = {**rates, stored_base: 1.0}
+    if base not in known:
+        return None
+    wanted = [code for code in (sorted(known) if symbols is None else symbols) if code in known]
+    if base == stored_base:
+        return {code: known[code] for code in wanted}
+    divisor = known[base]
+    return {code: 1.0 if code == base else cross_rate(known[code], divisor) for code in wanted}
+
+
+def convert(amount: Decimal, rate: float) -> float:
+    """`amount` at `rate`: their decimal product, the nearest double to it."""
+    return float(amount * Decimal(repr(rate)))
+
+
+def fluctuation(start_rate: float, end_rate: float) -> tuple[float, float]:
+    """The change from the first rate to the second, and the same in percent of the first.
+
+    The change is the decimal difference of the two as they are shown; the percentage is rounded once, to 10
+    significant digits.
+    """
+    start, end = Decimal(repr(start_rate)), Decimal(repr(end_rate))
+    return float(end - start), round_significant(float((end - start) / start * 100))
 
 
 def as_number(rate: float) -> int | float:

@@ -1,1 +1,1 @@
-"""The read side: HTTP answers made from canned queries. Nothing here imports Dagster, the store or the provider."""
+"""The read side: HTTP answers made from canned queries, without Dagster, the store or the client."""

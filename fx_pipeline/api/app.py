@@ -1,0 +1,127 @@
+"""The API as an ASGI application: Datasette over one fx database, with ``datasette_config/``.
+
+``uvicorn --factory fx_pipeline.api.app:create_app`` serves it; `run` does so with what it needs around it.
+Each worker builds its own: an instance that ran a query before a fork hangs.
+"""
+
+import datetime as dt
+import os
+import secrets
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import datasette.handle_exception
+import uvicorn
+from datasette.app import Datasette
+from datasette.database import Database
+from starlette.types import ASGIApp
+
+from fx_pipeline.api.queries import DATABASE
+from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
+
+CONFIG = PROJECT / "datasette_config"
+TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
+GRACE_SECONDS = 5
+"""How long requests under way may take when the server is told to stop."""
+
+
+class ServeError(Exception):
+    """The API cannot be served; the message is one line that says why and what to do."""
+
+
+def utc_now() -> dt.datetime:
+    """The present instant, UTC."""
+    return dt.datetime.now(dt.timezone.utc)
+
+
+class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
+    """Datasette over the database file that the settings name; `clock` says what time it is (UTC).
+
+    The plugin in ``datasette_config/plugins/`` adds the API to it.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
+        # Before the constructor of Datasette, which loads the plugin and calls its hooks.
+        self.fx_settings = settings
+        self.clock = clock
+        secret = settings.datasette_secret
+        super().__init__(
+            files=[], config_dir=CONFIG, cors=True, secret=secret.get_secret_value() if secret else None
+        )
+        # Not by `files`, which would name the database after its file: the canned queries would be lost.
+        self.remove_database("_memory")
+        self.add_database(Database(self, path=str(settings.fx_database), is_mutable=True), name=DATABASE)
+
+
+def create_app() -> ASGIApp:
+    """The application, from the settings. What makes that impossible ends the process with one line."""
+    try:
+        settings = load_settings()
+        check_database(settings.fx_database)
+    except (SettingsError, ServeError) as error:
+        raise SystemExit(f"fx-pipeline: {error}") from None
+    # With rich installed, Datasette prints tracebacks with all local variables, and so request headers.
+    datasette.handle_exception.rich = None
+    application: ASGIApp = FxDatasette(settings).app()
+    return application
+
+
+def run(host: str, port: int, workers: int = 1) -> None:
+    """Serve the API until SIGINT or SIGTERM, then let requests under way finish.
+
+    Raises SettingsError or ServeError where it cannot start.
+    """
+    check_database(load_settings().fx_database)
+    _check_port(host, port)
+    # Workers must agree on it, or one refuses what another has signed.
+    os.environ.setdefault("DATASETTE_SECRET", secrets.token_hex(32))
+    uvicorn.run(
+        f"{__name__}:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        # Costs half the speed of a cheap answer, and query strings may hold keys.
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def check_database(path: Path) -> None:
+    """Raise ServeError unless `path` is a database that this project has made."""
+    if any(sign in str(path) for sign in "?#%"):
+        raise ServeError(f"FX_DATABASE is {path}: a path with ?, # or % cannot be served.")
+    if not path.is_file():
+        raise ServeError(
+            f"There is no database at {path}. `fx-pipeline ingest` makes it, or set FX_DATABASE."
+        )
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ServeError(
+            f"{path} cannot be read as a database: {error}. Set FX_DATABASE to another file."
+        ) from None
+    if not found >= TABLES:
+        raise ServeError(
+            f"{path} is a database, but not one of fx-pipeline: it has no table "
+            f"{', '.join(sorted(TABLES - found))}. Set FX_DATABASE to another file."
+        )
+
+
+def _check_port(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ServeError(
+                f"The API cannot listen on {host}:{port}: {error.strerror}. Set FX_API_PORT to a free port."
+            ) from None

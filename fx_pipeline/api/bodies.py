@@ -1,0 +1,119 @@
+"""Documents and CSV, made from rates: the keys and their order are Fixer's (its documentation, "Endpoints").
+
+A number is written as the provider wrote it: whole ones without a point, others with the digits of the
+nearest double and no more.
+"""
+
+import csv
+import datetime as dt
+import io
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from fx_pipeline.api.parameters import AsOf
+from fx_pipeline.rates import as_number, convert, fluctuation
+
+Document = dict[str, object]
+Rates = Mapping[str, float]
+
+
+def as_json(document: Mapping[str, object]) -> bytes:
+    """A document as it is sent: compact, UTF-8, and never with the NaN that JSON does not know."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def day_document(
+    *, date: str, base: str, timestamp: int, rates: Rates, historical: bool, as_of: AsOf | None
+) -> Document:
+    """The rates of one day."""
+    return {
+        "success": True,
+        "timestamp": timestamp,
+        "historical": historical,
+        "base": base,
+        "date": date,
+        **_as_of(as_of),
+        "rates": _numbers(rates),
+    }
+
+
+def series_document(
+    *, start: str, end: str, base: str, days: Iterable[tuple[str, Rates]], as_of: AsOf | None
+) -> Document:
+    """The rates of several days, oldest first. A day without any is not a key."""
+    return {
+        "success": True,
+        "timeseries": True,
+        "start_date": start,
+        "end_date": end,
+        "base": base,
+        **_as_of(as_of),
+        "rates": {date: _numbers(rates) for date, rates in days},
+    }
+
+
+def conversion_document(
+    *,
+    source: str,
+    target: str,
+    amount: Decimal,
+    rate: float,
+    date: str,
+    timestamp: int,
+    historical: bool,
+    as_of: AsOf | None,
+) -> Document:
+    """An amount converted, with the rate and the date used; `historical` only where a date was asked for."""
+    return {
+        "success": True,
+        "query": {"from": source, "to": target, "amount": as_number(float(amount))},
+        "info": {"timestamp": timestamp, "rate": as_number(rate)},
+        **({"historical": True} if historical else {}),
+        "date": date,
+        **_as_of(as_of),
+        "result": as_number(convert(amount, rate)),
+    }
+
+
+def fluctuation_document(
+    *, start: dt.date, end: dt.date, base: str, first: Rates, last: Rates, as_of: AsOf | None
+) -> Document:
+    """How much each rate changed; a currency that has no rate at one of the ends is left out."""
+    changes = {}
+    for code in (code for code in first if code in last):
+        change, percentage = fluctuation(first[code], last[code])
+        changes[code] = {
+            "start_rate": as_number(first[code]),
+            "end_rate": as_number(last[code]),
+            "change": as_number(change),
+            "change_pct": as_number(percentage),
+        }
+    return {
+        "success": True,
+        "fluctuation": True,
+        "start_date": start.isoformat(),
+        "end_date": end.isoformat(),
+        "base": base,
+        **_as_of(as_of),
+        "rates": changes,
+    }
+
+
+def rates_csv(base: str, days: Iterable[tuple[str, Rates]]) -> bytes:
+    """Rows of `date,base,currency,rate` under a heading (RFC 4180)."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(("date", "base", "currency", "rate"))
+    rows.writerows(
+        (date, base, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
+    )
+    return text.getvalue().encode()
+
+
+def _as_of(as_of: AsOf | None) -> Document:
+    return {"as_of": as_of.shown} if as_of else {}
+
+
+def _numbers(rates: Rates) -> dict[str, int | float]:
+    return {code: as_number(rate) for code, rate in rates.items()}

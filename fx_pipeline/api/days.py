@@ -1,0 +1,187 @@
+"""The stored days as an endpoint needs them, read by the canned queries, or the error that says why not.
+
+What is asked for may be unknown (a code that was never stored: a 400 that names it) or merely missing on the
+day asked for (left out; where it is the base, a 404: there is nothing to divide by).
+"""
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from fx_pipeline.api.errors import (
+    INVALID_BASE_CURRENCY,
+    INVALID_CURRENCY_CODES,
+    NO_RATES_AVAILABLE,
+    TIME_FRAME_TOO_LONG,
+    ApiError,
+    Kind,
+)
+from fx_pipeline.api.parameters import AsOf, Wanted
+from fx_pipeline.api.queries import Queries
+from fx_pipeline.rates import rebase
+
+MOST_RATES = 200_000
+"""Rates in one answer."""
+
+
+class Day(NamedTuple):
+    """The stored rates of one day, all of them, for one unit of the stored base."""
+
+    date: str
+    base: str
+    timestamp: int
+    rates: Mapping[str, float]
+
+
+class StoredDays(NamedTuple):
+    """What is stored of a range: a row of the canned query `stored_days`."""
+
+    base: str | None
+    first: str | None
+    last: str | None
+    days: int
+    rates: int
+    before: str | None
+    after: str | None
+
+
+class Series(NamedTuple):
+    """The wanted rates of each day of a range that has any, oldest first, and the last day stored of it."""
+
+    base: str
+    last: str
+    days: list[tuple[str, dict[str, float]]]
+
+
+def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: AsOf | None) -> StoredDays:
+    """What is stored from `start` to `end`, or to the newest day."""
+    ((*row,),) = queries.rows(
+        "stored_days", start_date=start.isoformat(), end_date=_text(end), as_of=_instant(as_of)
+    )
+    return StoredDays(*row)
+
+
+def read_day(queries: Queries, date: dt.date | None, wanted: Wanted) -> Day:
+    """One day, or the newest. Raises ApiError where nothing is stored of it, naming the nearest days."""
+    rows = queries.rows("rates_by_date", date=_text(date), as_of=_instant(wanted.as_of))
+    if rows:
+        day, base, timestamp, *_ = rows[0]
+        return Day(day, base, timestamp, {currency: rate for _, _, _, currency, rate in rows})
+    require_known(queries, wanted)
+    if date is None:
+        raise ApiError(NO_RATES_AVAILABLE, f"No rates {_verb(wanted.as_of)}.")
+    raise nothing_stored(f"for {date}", stored_days(queries, date, date, wanted.as_of), wanted.as_of)
+
+
+def rates_of(queries: Queries, day: Day, wanted: Wanted) -> dict[str, float]:
+    """The wanted rates of a day, in the wanted base."""
+    base = wanted.base or day.base
+    rates = rebase(day.rates, stored_base=day.base, base=base, symbols=wanted.symbols)
+    if rates is None or len(rates) < len(wanted.symbols or ()):
+        require_known(queries, wanted)
+    if rates is None:
+        raise _no_base(base, f"for {day.date}", wanted.as_of)
+    return rates
+
+
+def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted) -> Series:
+    """The days from `start` to `end`, or to the newest day.
+
+    Raises ApiError where nothing is stored of them, and where they hold more than one answer may.
+    """
+    stored = stored_days(queries, start, end, wanted.as_of)
+    span = f"from {start} to {end}" if end else f"from {start} on"
+    if not stored.base or not stored.last:
+        require_known(queries, wanted)
+        raise nothing_stored(span, stored, wanted.as_of)
+    _require_fitting(stored, wanted)
+    base = wanted.base or stored.base
+    by_date: dict[str, dict[str, float]] = {}
+    seen = {stored.base}
+    for date, currency, rate in _series_rows(queries, start, end, wanted, base):
+        by_date.setdefault(date, {})[currency] = rate
+        seen.add(currency)
+    if not seen.issuperset((base, *(wanted.symbols or ()))):
+        require_known(queries, wanted)
+    if base not in seen:
+        raise _no_base(base, span, wanted.as_of)
+    rebased = (
+        (date, rebase(by_date[date], stored_base=stored.base, base=base, symbols=wanted.symbols))
+        for date in sorted(by_date)
+    )
+    return Series(base, stored.last, [(date, rates) for date, rates in rebased if rates])
+
+
+def require_known(queries: Queries, wanted: Wanted) -> None:
+    """Raise ApiError where the base or a symbol was never stored. While nothing is stored, any may be."""
+    if wanted.base:
+        require_currency(queries, wanted.base, INVALID_BASE_CURRENCY)
+    known = known_codes(queries)
+    bad = [code for code in wanted.symbols or () if known and code not in known]
+    if bad:
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise _never_stored(f"{', '.join(bad[:10])}{more}", INVALID_CURRENCY_CODES)
+
+
+def require_currency(queries: Queries, code: str, kind: Kind) -> None:
+    """Raise ApiError of that kind where `code` was never stored."""
+    known = known_codes(queries)
+    if known and code not in known:
+        raise _never_stored(code, kind)
+
+
+def known_codes(queries: Queries) -> set[str]:
+    """Every code that was ever stored, the base among them."""
+    codes = {code for code, *_ in queries.rows("symbols")}
+    ((_, _, base),) = queries.rows("latest_date")
+    return codes | {base} if base else codes
+
+
+def nothing_stored(span: str, stored: StoredDays, as_of: AsOf | None) -> ApiError:
+    """The error that names the nearest stored days on both sides of a span of days."""
+    near = [day for day in (stored.before, stored.after) if day]
+    hint = f" Nearest: {' and '.join(near)}." if near else ""
+    return ApiError(NO_RATES_AVAILABLE, f"No rates {_verb(as_of)} {span}.{hint}")
+
+
+def _no_base(base: str, span: str, as_of: AsOf | None) -> ApiError:
+    return ApiError(NO_RATES_AVAILABLE, f"No rate of the base {base} {_verb(as_of, one=True)} {span}.")
+
+
+def _never_stored(codes: str, kind: Kind) -> ApiError:
+    return ApiError(kind, f"No rate was ever stored of: {codes}. /rates/symbols lists what there is.")
+
+
+def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
+    per_day = len(wanted.symbols) if wanted.symbols else math.ceil(stored.rates / stored.days)
+    if stored.days * per_day > MOST_RATES:
+        raise ApiError(
+            TIME_FRAME_TOO_LONG,
+            f"That would be about {stored.days * per_day} rates: {stored.days} days of {per_day} currencies. "
+            f"One answer holds {MOST_RATES}: ask for at most {MOST_RATES // per_day} days, or for at most "
+            f"{MOST_RATES // stored.days} symbols.",
+        )
+
+
+def _series_rows(
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, base: str
+) -> Iterable[tuple[str, str, float]]:
+    span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
+    if wanted.symbols is None:
+        return queries.rows("rates_by_range", **span)
+    return queries.rows("rate_history", symbols=",".join((base, *wanted.symbols)), **span)
+
+
+def _verb(as_of: AsOf | None, *, one: bool = False) -> str:
+    if as_of:
+        return f"{'was' if one else 'were'} known at {as_of.shown}"
+    return "is stored" if one else "are stored"
+
+
+def _text(date: dt.date | None) -> str:
+    return date.isoformat() if date else ""
+
+
+def _instant(as_of: AsOf | None) -> str:
+    return as_of.stored if as_of else ""

@@ -1,0 +1,143 @@
+"""The outermost layer, around Datasette as a whole: what every path answers alike, and what is closed.
+
+Everything is read-only and readable from any page (CORS). Nothing leaves as a traceback.
+"""
+
+import logging
+import re
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import unquote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fx_pipeline.api.bodies import as_json
+from fx_pipeline.api.errors import (
+    FUNCTION_ACCESS_RESTRICTED,
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    URI_TOO_LONG,
+    Kind,
+    error_document,
+)
+from fx_pipeline.api.http import JSON, NO_STORE
+
+logger = logging.getLogger(__name__)
+
+METHODS = "GET, HEAD, OPTIONS"
+LONGEST_URI = 8192
+"""Bytes of path and query that are read: ten times what a request that names every currency needs."""
+
+_OPEN = re.compile(r"/-/(health(/freshness)?|static/.*|static-plugins/.*)")
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
+class Edge:
+    """An ASGI application around another one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send, head=scope["method"] == "HEAD")
+        path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
+        if scope["method"] == "OPTIONS":
+            await answer.preflight()
+        elif scope["method"] not in ("GET", "HEAD"):
+            info = f"This API is read-only: it answers {METHODS}."
+            await answer.error(METHOD_NOT_ALLOWED, info, {"Allow": METHODS})
+        elif len(path) + len(scope["query_string"]) > LONGEST_URI:
+            await answer.error(URI_TOO_LONG, f"The path and query have more than {LONGEST_URI} bytes.")
+        else:
+            path = path.removesuffix("/") or "/"
+            if path.startswith("/-/") and _OPEN.fullmatch(path) is None:
+                info = "This page is about the server, not about rates, and is closed to the public."
+                await answer.error(FUNCTION_ACCESS_RESTRICTED, info)
+            else:
+                await self._pass(_plain(scope, path), receive, answer)
+
+    async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self.app(scope, receive, answer)
+        except Exception:
+            if answer.started:
+                raise
+            logger.exception("no answer to %s", scope["path"])
+            await answer.error(INTERNAL_ERROR, "Something went wrong here. It has been logged.")
+
+
+class _Answer:
+    """Sends a response, as every response is to be: CORS, Vary, and no body for HEAD."""
+
+    def __init__(self, send: Send, *, head: bool) -> None:
+        self._send = send
+        self._head = head
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(
+                raw=[(name.lower(), value) for name, value in message.get("headers", [])]
+            )
+            headers["Access-Control-Allow-Origin"] = "*"
+            headers["Access-Control-Expose-Headers"] = "ETag, Link"
+            named = ", ".join([*headers.getlist("Vary"), "Accept-Encoding"]).split(",")
+            headers["Vary"] = ", ".join(dict.fromkeys(name.strip() for name in named))
+            if message["status"] == 304:
+                del headers["Content-Type"]
+            message = {**message, "headers": headers.raw}
+        elif message["type"] == "http.response.body" and self._head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def error(self, kind: Kind, info: str, headers: dict[str, str] | None = None) -> None:
+        body = as_json(error_document(kind, info))
+        fields = {"Content-Type": JSON, "Content-Length": str(len(body)), "Cache-Control": NO_STORE}
+        await self._whole(kind.status, {**fields, **(headers or {})}, body)
+
+    async def preflight(self) -> None:
+        headers = {
+            "Allow": METHODS,
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": "Authorization, apikey, Content-Type, If-None-Match",
+            "Access-Control-Max-Age": "86400",
+            "Cache-Control": NO_STORE,
+        }
+        await self._whole(204, headers, b"")
+
+    async def _whole(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        await self({"type": "http.response.start", "status": status, "headers": Headers(headers).raw})
+        await self({"type": "http.response.body", "body": body})
+
+
+def _plain(scope: Scope, path: str) -> Scope:
+    """The request as Datasette can read it: without the last slash, and without what it stumbles over."""
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    if "cookie" in headers and not _is_readable(headers["cookie"]):
+        del headers["cookie"]
+    if _NO_GZIP.search(headers.get("accept-encoding", "")):
+        del headers["accept-encoding"]
+    return {
+        **scope,
+        "method": "GET",
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "headers": headers.raw,
+    }
+
+
+def _is_readable(cookie: str) -> bool:
+    try:
+        SimpleCookie().load(cookie)
+    except CookieError:
+        return False
+    return True

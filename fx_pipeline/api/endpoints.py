@@ -1,0 +1,245 @@
+"""One function per endpoint: parameters → canned queries → body.
+
+Each runs in one of Datasette's threads, within one read transaction (see `queries.run`), and either returns a
+`Reply` or raises an `ApiError`. `ROUTES` says which path under ``/rates/`` each of them answers.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fx_pipeline.api import bodies, http
+from fx_pipeline.api.days import (
+    nothing_stored,
+    rates_of,
+    read_day,
+    read_series,
+    require_currency,
+    require_known,
+    stored_days,
+)
+from fx_pipeline.api.errors import (
+    INVALID_API_FUNCTION,
+    INVALID_END_DATE,
+    INVALID_FROM_CURRENCY,
+    INVALID_START_DATE,
+    INVALID_TO_CURRENCY,
+    NO_RATES_AVAILABLE,
+    NO_TIMEFRAME_SUPPLIED,
+    ApiError,
+)
+from fx_pipeline.api.http import Reply
+from fx_pipeline.api.parameters import AsOf, Parameters, Wanted, in_order, quoted
+from fx_pipeline.api.queries import Queries
+
+IN_FLIGHT = dt.timedelta(hours=1)
+"""How long a fetch may take from its instant to its commit; what was known before that stays as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an endpoint answers from: the stored data, the parameters, how many past days may still change."""
+
+    queries: Queries
+    parameters: Parameters
+    revision_days: int
+
+    def cache_control(self, end: str, as_of: AsOf | None) -> str:
+        """Cache-Control of an answer about days up to `end` (YYYY-MM-DD)."""
+        now = self.parameters.now
+        if as_of:
+            return http.settled() if now - as_of.instant > IN_FLIGHT else http.recent()
+        window = now.date() - dt.timedelta(days=1 + self.revision_days)
+        return http.settled() if end < window.isoformat() else http.recent()
+
+    def cache_control_of_newest(self, as_of: AsOf | None) -> str:
+        """Cache-Control of an answer about the newest day, whichever that is."""
+        return self.cache_control("9999-12-31", as_of) if as_of else http.until_midnight(self.parameters.now)
+
+
+def index(ask: Ask) -> Reply:
+    """What there is: the newest and the oldest day, and a link to each endpoint."""
+    ((newest, oldest, base),) = ask.queries.rows("latest_date")
+    last, first = newest or "YYYY-MM-DD", oldest or "YYYY-MM-DD"
+    span = f"start_date={first}&end_date={last}"
+    document = {
+        "success": True,
+        "name": "fx-pipeline",
+        "description": "Daily rates of exchange, in Fixer's own protocol.",
+        "base": base,
+        "latest_date": newest,
+        "first_date": oldest,
+        "endpoints": {
+            "latest": "/rates/latest",
+            "date": f"/rates/{last}/",
+            "range": f"/rates/{last}..{last}/",
+            "timeseries": f"/rates/timeseries?{span}&symbols=USD",
+            "convert": "/rates/convert?from=EUR&to=USD&amount=25",
+            "fluctuation": f"/rates/fluctuation?{span}",
+            "symbols": "/rates/symbols",
+            "currencies": "/rates/currencies",
+            "health": "/-/health",
+            "freshness": "/-/health/freshness",
+        },
+    }
+    return Reply(bodies.as_json(document), http.recent())
+
+
+def symbols(ask: Ask) -> Reply:
+    """Every code that was ever stored, and its name, as Fixer says it."""
+    return Reply(bodies.as_json({"success": True, "symbols": _names(ask)}), http.recent())
+
+
+def currencies(ask: Ask) -> Reply:
+    """The same as a bare object, as other clients expect it."""
+    return Reply(bodies.as_json(_names(ask)), http.recent())
+
+
+def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
+    """The rates of one day, or of the newest."""
+    asked = None if date == "latest" else ask.parameters.date(date)
+    wanted = ask.parameters.wanted()
+    day = read_day(ask.queries, asked, wanted)
+    rates = rates_of(ask.queries, day, wanted)
+    base = wanted.base or day.base
+    cache_control = (
+        ask.cache_control(day.date, wanted.as_of) if asked else ask.cache_control_of_newest(wanted.as_of)
+    )
+    if csv:
+        return Reply(bodies.rates_csv(base, [(day.date, rates)]), cache_control, http.CSV)
+    document = bodies.day_document(
+        date=day.date,
+        base=base,
+        timestamp=day.timestamp,
+        rates=rates,
+        historical=asked is not None,
+        as_of=wanted.as_of,
+    )
+    return Reply(bodies.as_json(document), cache_control)
+
+
+def timeseries(ask: Ask) -> Reply:
+    """The rates of the days from `start_date` to `end_date`."""
+    start, end = ask.parameters.range()
+    return _series(ask, start, end, csv=None)
+
+
+def date_range(ask: Ask, *, start: str, end: str, csv: str | None) -> Reply:
+    """The same from a path `<start>..<end>`; without an end, up to the newest day."""
+    if not start:
+        info = "The range names no start: <start>..<end> or <start>.. is expected."
+        raise ApiError(NO_TIMEFRAME_SUPPLIED, info)
+    first = ask.parameters.date(start, INVALID_START_DATE)
+    return _series(ask, first, ask.parameters.date(end, INVALID_END_DATE) if end else None, csv=csv)
+
+
+def convert(ask: Ask) -> Reply:
+    """An amount converted at the rate of one day, or of the newest."""
+    source = ask.parameters.currency("from", INVALID_FROM_CURRENCY)
+    target = ask.parameters.currency("to", INVALID_TO_CURRENCY)
+    amount = ask.parameters.amount()
+    asked, as_of = ask.parameters.conversion_date(), ask.parameters.as_of()
+    require_currency(ask.queries, source, INVALID_FROM_CURRENCY)
+    require_currency(ask.queries, target, INVALID_TO_CURRENCY)
+    wanted = Wanted(source, (target,), as_of)
+    day = read_day(ask.queries, asked, wanted)
+    rates = rates_of(ask.queries, day, wanted)
+    if target not in rates:
+        raise ApiError(NO_RATES_AVAILABLE, f"No rate of {target} is stored for {day.date}.")
+    document = bodies.conversion_document(
+        source=source,
+        target=target,
+        amount=amount,
+        rate=rates[target],
+        date=day.date,
+        timestamp=day.timestamp,
+        historical=asked is not None,
+        as_of=as_of,
+    )
+    cache_control = ask.cache_control(day.date, as_of) if asked else ask.cache_control_of_newest(as_of)
+    return Reply(bodies.as_json(document), cache_control)
+
+
+def fluctuation(ask: Ask) -> Reply:
+    """How much each rate changed between the first and the last stored day of a range.
+
+    As at Fixer, the end may lie before the start: the change is then that from the later day to the earlier.
+    """
+    start, end = ask.parameters.range()
+    wanted = ask.parameters.wanted()
+    earlier, later = min(start, end), max(start, end)
+    stored = stored_days(ask.queries, earlier, later, wanted.as_of)
+    if not stored.first or not stored.last:
+        require_known(ask.queries, wanted)
+        raise nothing_stored(f"from {earlier} to {later}", stored, wanted.as_of)
+    ends = [read_day(ask.queries, dt.date.fromisoformat(day), wanted) for day in (stored.first, stored.last)]
+    if end < start:
+        ends.reverse()
+    first, last = (rates_of(ask.queries, day, wanted) for day in ends)
+    document = bodies.fluctuation_document(
+        start=start, end=end, base=wanted.base or ends[0].base, first=first, last=last, as_of=wanted.as_of
+    )
+    return Reply(bodies.as_json(document), ask.cache_control(later.isoformat(), wanted.as_of))
+
+
+def _series(ask: Ask, start: dt.date, end: dt.date | None, *, csv: str | None) -> Reply:
+    wanted = ask.parameters.wanted()
+    if end:
+        in_order(start, end)
+    series = read_series(ask.queries, start, end, wanted)
+    cache_control = ask.cache_control(end.isoformat() if end else "9999-12-31", wanted.as_of)
+    if csv:
+        return Reply(bodies.rates_csv(series.base, series.days), cache_control, http.CSV)
+    document = bodies.series_document(
+        start=start.isoformat(),
+        end=end.isoformat() if end else series.last,
+        base=series.base,
+        days=series.days,
+        as_of=wanted.as_of,
+    )
+    return Reply(bodies.as_json(document), cache_control)
+
+
+def _names(ask: Ask) -> dict[str, str]:
+    return {code: name for code, name, *_ in ask.queries.rows("symbols")}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A function of this module, and the canned queries it reads: who may not see these, may not see it."""
+
+    answer: Callable[..., Reply]
+    queries: tuple[str, ...]
+
+
+_LOOKUPS = ("symbols", "latest_date", "stored_days")
+_SERIES = ("rates_by_range", "rate_history", *_LOOKUPS)
+_DATE = "[0-9.-]*?"
+
+ROUTES = [
+    (re.compile(pattern), Endpoint(answer, queries))
+    for pattern, answer, queries in (
+        ("", index, ("latest_date",)),
+        ("symbols", symbols, ("symbols",)),
+        ("currencies", currencies, ("symbols",)),
+        ("timeseries", timeseries, _SERIES),
+        ("convert", convert, ("rates_by_date", *_LOOKUPS)),
+        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS)),
+        (rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?", date_range, _SERIES),
+        (rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?", date, ("rates_by_date", *_LOOKUPS)),
+    )
+]
+
+
+def find(path: str) -> tuple[Endpoint, dict[str, str | None]]:
+    """The endpoint for what stands after ``/rates/``, and the parts of the path that it is given.
+
+    Raises ApiError where there is none.
+    """
+    for pattern, endpoint in ROUTES:
+        match = pattern.fullmatch(path)
+        if match:
+            return endpoint, match.groupdict()
+    info = f"There is nothing at /rates/{quoted(path)[1:-1]}. /rates/ lists what there is."
+    raise ApiError(INVALID_API_FUNCTION, info)

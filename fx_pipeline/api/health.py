@@ -1,0 +1,44 @@
+"""What a supervisor asks: does the API work (`/-/health`), and is its data current (`/-/health/freshness`).
+
+They are two questions, because a restart brings no data: only the first may lead to one.
+"""
+
+import datetime as dt
+import logging
+import sqlite3
+
+from fx_pipeline.api.bodies import Document, as_json
+from fx_pipeline.api.http import NO_STORE, Reply
+from fx_pipeline.api.queries import Queries
+
+logger = logging.getLogger(__name__)
+
+QUERIES = ("latest_date", "stored_days", "symbols")
+
+
+def health(queries: Queries) -> Reply:
+    """200, with what is stored."""
+    ((base, first, last, days, rates, _, _),) = queries.rows(
+        "stored_days", start_date="", end_date="", as_of=""
+    )
+    counts = {"days": days, "rates": rates, "symbols": len(queries.rows("symbols"))}
+    return _reply(200, {"status": "ok", "base": base, "first_date": first, "latest_date": last, **counts})
+
+
+def freshness(queries: Queries, *, today: dt.date, max_age_days: int) -> Reply:
+    """200 where the newest stored day is at most `max_age_days` days old, else 503."""
+    ((newest, _, _),) = queries.rows("latest_date")
+    age = (today - dt.date.fromisoformat(newest)).days if newest else None
+    fresh = age is not None and age <= max_age_days
+    facts = {"latest_date": newest, "age_days": age, "max_age_days": max_age_days}
+    return _reply(200 if fresh else 503, {"status": "fresh" if fresh else "stale", **facts})
+
+
+def unreadable(error: sqlite3.Error) -> Reply:
+    """503: the process is up, and the database cannot be read."""
+    logger.error("the database cannot be read: %s", error)
+    return _reply(503, {"status": "error", "message": "The database cannot be read."})
+
+
+def _reply(status: int, document: Document) -> Reply:
+    return Reply(as_json(document), NO_STORE, status=status)

@@ -1,0 +1,76 @@
+"""Answers in HTTP's terms: ETag and 304, Cache-Control (RFC 9110, RFC 9111).
+
+The ETag is weak, because the same answer travels compressed and plain (RFC 9110, 8.8.3).
+"""
+
+import datetime as dt
+import hashlib
+import re
+from dataclasses import dataclass
+
+from datasette.utils.asgi import Request, Response
+
+from fx_pipeline.api.bodies import as_json
+from fx_pipeline.api.errors import Kind, error_document
+
+JSON = "application/json; charset=utf-8"
+CSV = "text/csv; charset=utf-8"
+NO_STORE = "no-store"
+
+SETTLED_SECONDS = 86_400
+"""How long a day that is not expected to change may be kept by anybody."""
+RECENT_SECONDS = 60
+"""How long one that may change is."""
+
+_ENTITY_TAG = re.compile(r'"([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer before it is told apart from what the client has already."""
+
+    body: bytes
+    cache_control: str
+    content_type: str = JSON
+    status: int = 200
+
+
+def error_reply(kind: Kind, info: str) -> Reply:
+    """An error as the API answers it."""
+    return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status)
+
+
+def respond(request: Request, reply: Reply) -> Response:
+    """The response to `request`: 304 without a body where the client names the ETag of this very answer."""
+    # In lower case: what wraps the application looks for such names.
+    headers = {"cache-control": reply.cache_control}
+    if reply.status == 200 and reply.cache_control != NO_STORE:
+        tag = hashlib.blake2b(reply.body, digest_size=16).hexdigest()
+        headers["etag"] = f'W/"{tag}"'
+        if _has(request.headers.get("if-none-match"), tag):
+            return Response(b"", status=304, headers=headers, content_type=reply.content_type)
+    headers["content-length"] = str(len(reply.body))
+    return Response(reply.body, status=reply.status, headers=headers, content_type=reply.content_type)
+
+
+def settled() -> str:
+    """Cache-Control of what is not expected to change."""
+    return f"public, max-age={SETTLED_SECONDS}"
+
+
+def recent() -> str:
+    """Cache-Control of what may change."""
+    return f"public, max-age={RECENT_SECONDS}"
+
+
+def until_midnight(now: dt.datetime) -> str:
+    """Cache-Control of what the next day (UTC) replaces."""
+    midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time.min, dt.timezone.utc)
+    return f"public, max-age={min(RECENT_SECONDS, int((midnight - now).total_seconds()))}"
+
+
+def _has(if_none_match: str | None, tag: str) -> bool:
+    """Whether a field `If-None-Match` names the tag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)

@@ -1,0 +1,68 @@
+"""The views that Datasette's router calls: a request in, a response out, whatever happens in between."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import unquote
+
+from datasette.utils.asgi import Forbidden, Request, Response
+
+from fx_pipeline.api import health
+from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.endpoints import Ask, Endpoint, find
+from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
+from fx_pipeline.api.http import Reply, error_reply, respond
+from fx_pipeline.api.parameters import Parameters
+from fx_pipeline.api.queries import Queries, run, run_for_anyone
+
+logger = logging.getLogger(__name__)
+
+
+async def rates(request: Request, datasette: FxDatasette) -> Response:
+    """Everything under ``/rates/``."""
+    return respond(request, await _reply(request, datasette))
+
+
+async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
+    """``/-/health``."""
+    return respond(request, await _readable(datasette, health.health))
+
+
+async def is_fresh(request: Request, datasette: FxDatasette) -> Response:
+    """``/-/health/freshness``."""
+    today, max_age_days = datasette.clock().date(), datasette.fx_settings.fx_max_age_days
+    work = partial(health.freshness, today=today, max_age_days=max_age_days)
+    return respond(request, await _readable(datasette, work))
+
+
+async def _reply(request: Request, datasette: FxDatasette) -> Reply:
+    try:
+        endpoint, parts = find(unquote(request.url_vars["path"] or ""))
+        parameters = Parameters.parse(request.query_string, datasette.clock())
+        work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
+        return await run(datasette, request.actor, endpoint.queries, work)
+    except ApiError as error:
+        return error_reply(error.kind, error.info)
+    except Forbidden:
+        return error_reply(FUNCTION_ACCESS_RESTRICTED, "You do not have the right to read this.")
+    except Exception:
+        logger.exception("no answer to %s", request.path)
+        return error_reply(INTERNAL_ERROR, "Something went wrong here. It has been logged.")
+
+
+def _answer(
+    endpoint: Endpoint,
+    parts: dict[str, str | None],
+    parameters: Parameters,
+    revision_days: int,
+    queries: Queries,
+) -> Reply:
+    return endpoint.answer(Ask(queries, parameters, revision_days), **parts)
+
+
+async def _readable(datasette: FxDatasette, work: Callable[[Queries], Reply]) -> Reply:
+    try:
+        return await run_for_anyone(datasette, health.QUERIES, work)
+    except sqlite3.Error as error:
+        return health.unreadable(error)

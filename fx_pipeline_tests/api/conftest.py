@@ -1,0 +1,135 @@
+"""A small history on a real file, and the API over it at a fixed instant."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.settings import Settings
+from fx_pipeline_tests.api.history import History
+
+NOW = dt.datetime(2026, 3, 10, 12, 0, tzinfo=dt.timezone.utc)
+
+NAMES = {
+    "BTC": "Bitcoin",
+    "EUR": "Euro",
+    "GBP": "British Pound Sterling",
+    "IDR": "Indonesian Rupiah",
+    "JPY": "Japanese Yen",
+    "USD": "United States Dollar",
+    "XAU": "Gold (troy ounce)",
+    # Named and never sent.
+    "ZWL": "Zimbabwean Dollar",
+}
+MARCH = {
+    "2026-03-05": {
+        "BTC": 1.2412e-05,
+        "EUR": 1,
+        "GBP": 0.8675,
+        "IDR": 19651.25,
+        "JPY": 182.5,
+        "USD": 1.1602,
+        "XAU": 0.000226,
+    },
+    "2026-03-06": {
+        "BTC": 1.25e-05,
+        "EUR": 1,
+        "GBP": 0.8672,
+        "IDR": 19660.0,
+        "JPY": 183,
+        "USD": 1.1618,
+        "XAU": 0.000225,
+    },
+    "2026-03-08": {
+        "BTC": 1.2501e-05,
+        "EUR": 1,
+        "GBP": 0.867,
+        "IDR": 19661.5,
+        "JPY": 183.25,
+        "USD": 1.162,
+        "XAU": 0.0002245,
+    },
+    "2026-03-09": {
+        "BTC": 1.27e-05,
+        "EUR": 1,
+        "GBP": 0.8669,
+        "IDR": 19700.0,
+        "JPY": 184.125,
+        "USD": 1.165,
+        "XAU": 0.000223,
+    },
+}
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    """Three old days and four of March 2026 (not the 7th). On the 8th two values of the 6th were revised."""
+    written = History(tmp_path / "fx.db")
+    written.fetch(
+        "2026-03-06T00:05:00.000000Z",
+        {
+            "1999-01-04": {"EUR": 1, "GBP": 0.7111, "USD": 1.1789},
+            "1999-01-05": {"EUR": 1, "GBP": 0.7122, "USD": 1.179},
+            "2000-01-03": {"EUR": 1, "GBP": 0.627016, "JPY": 102.75, "USD": 1.020124},
+            "2026-03-05": MARCH["2026-03-05"],
+        },
+    )
+    written.fetch(
+        "2026-03-07T00:05:00.000000Z", {"2026-03-06": {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}}
+    )
+    written.fetch("2026-03-08T00:05:00.000000Z", {"2026-03-06": MARCH["2026-03-06"]})
+    written.fetch("2026-03-09T00:05:00.000000Z", {"2026-03-08": MARCH["2026-03-08"]})
+    written.fetch("2026-03-10T00:05:00.000000Z", {"2026-03-09": MARCH["2026-03-09"]})
+    written.name(**NAMES)
+    yield written
+    written.close()
+
+
+class Api:
+    """The whole application, asked over HTTP in process, at an instant that the test may move."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.now = NOW
+        self.datasette = FxDatasette(Settings(fx_database=path, **settings), clock=lambda: self.now)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=self.datasette.app(), raise_app_exceptions=False),
+            base_url="http://api",
+            headers={"accept-encoding": "identity"},
+        )
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(
+            path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+    async def close(self) -> None:
+        await self.client.aclose()
+        self.datasette.get_database("fx").close()
+        self.datasette.executor.shutdown()
+
+
+OpenApi = Callable[..., Api]
+
+
+@pytest.fixture
+async def open_api() -> AsyncIterator[OpenApi]:
+    """Opens the API over a file, with settings; closes it after the test."""
+    opened: list[Api] = []
+
+    def open_(path: Path, **settings: Any) -> Api:
+        opened.append(Api(path, **settings))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        await one.close()
+
+
+@pytest.fixture
+def api(history: History, open_api: OpenApi) -> Api:
+    """The API over `history`."""
+    return open_api(history.path)

@@ -234,7 +234,8 @@ def _answer(state: SandboxState, request: Request) -> Response:
             state.quota_used += 1
     if gateway and options.quota is not None:
         response.headers["x-ratelimit-limit-month"] = str(options.quota)
-        response.headers["x-ratelimit-remaining-month"] = str(options.quota - state.quota_used)
+        left = max(options.quota - state.quota_used, 0)  # the quota may have been lowered
+        response.headers["x-ratelimit-remaining-month"] = str(left)
     return response
 
 

@@ -125,10 +125,13 @@ def test_a_quota_is_used_up(errors: str, status: int) -> None:
 def test_the_gateway_tells_what_is_left() -> None:
     with running_sandbox(quota=2) as sandbox:
         answers = [by_header(sandbox, DATE) for _ in range(3)]
+        sandbox.change(quota=1)
+        lowered = by_header(sandbox, DATE)
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers["x-ratelimit-remaining-month"] for answer in answers] == ["1", "0", "0"]
     assert {answer.headers["x-ratelimit-limit-month"] for answer in answers} == {"2"}
     assert answers[2].json() == {"message": MONTH}
+    assert (lowered.status_code, lowered.headers["x-ratelimit-remaining-month"]) == (429, "0")
 
 
 def test_the_gateway_says_nothing_of_a_limit_that_is_not_there() -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from operator import itemgetter
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import BadAnswer, FixerError
@@ -42,40 +43,46 @@ def ingest(
     was asked; dates not asked for have none. Raises StoreError when an answer could not be stored.
     """
     waiting = deque(sorted(set(dates), reverse=True))
-    asked: dict[Future[Answer], dt.date] = {}
-    stop: FixerError | None = None
+    asked: dict[Future[Answer | None], dt.date] = {}
+    stopped: list[FixerError] = []
+
+    def ask(date: dt.date) -> Answer | None:
+        if stopped:
+            return None
+        try:
+            return client.historical(date)
+        except FixerError as error:
+            if error.scope != "date":
+                stopped.append(error)
+            raise
+
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fixer")
     try:
-        while waiting or asked:
-            while waiting and len(asked) < concurrency * AHEAD:
+        while asked or (waiting and not stopped):
+            while waiting and not stopped and len(asked) < concurrency * AHEAD:
                 date = waiting.popleft()
-                asked[pool.submit(client.historical, date)] = date
+                asked[pool.submit(ask, date)] = date
             done, _ = wait(asked, return_when=FIRST_COMPLETED)
-            answered = [(asked.pop(future), future) for future in done if not future.cancelled()]
-            for future in [future for future in done if future in asked]:
-                del asked[future]
-            for outcome in _store(sorted(answered, key=lambda pair: pair[0], reverse=True), store, run_id):
-                if outcome.error is not None and outcome.error.scope != "date" and stop is None:
-                    stop = outcome.error
-                    waiting.clear()
-                    for future in asked:
-                        future.cancel()
-                yield outcome
+            answered = sorted(
+                ((asked.pop(future), future) for future in done), key=itemgetter(0), reverse=True
+            )
+            yield from _store(answered, store, run_id)
     finally:
         pool.shutdown(cancel_futures=True)
-    if stop is not None:
-        raise stop
+    if stopped:
+        raise stopped[0]
 
 
 def _store(
-    answered: Iterable[tuple[dt.date, Future[Answer]]], store: RateStore, run_id: str | None
+    answered: Iterable[tuple[dt.date, Future[Answer | None]]], store: RateStore, run_id: str | None
 ) -> Iterator[Outcome]:
     """Store a batch of answers and errors together; a programming error in a thread is raised here."""
     answers: dict[dt.date, Answer] = {}
     errors: dict[dt.date, FixerError] = {}
     for date, future in answered:
         try:
-            answers[date] = future.result()
+            if (answer := future.result()) is not None:
+                answers[date] = answer
         except FixerError as error:
             errors[date] = error
     received = [*answers.values(), *(error.answer for error in errors.values() if error.answer is not None)]

@@ -62,7 +62,9 @@ def rates(
     try:
         with database.store() as store, fixer.client() as client:
             dates = _dates_to_ask(context, config, store)
-            for outcome in ingest(dates, client, store, concurrency=fixer.concurrency, run_id=context.run_id):
+            for outcome in ingest(
+                dates, client, store, concurrency=fixer.concurrency, run_id=context.run.run_id
+            ):
                 if outcome.stored is None:
                     failed.append(outcome)
                     context.log.error(f"{outcome.date}: {outcome.error}")
@@ -82,7 +84,7 @@ def symbols(
     try:
         with database.store() as store, fixer.client() as client:
             answer = client.symbols()
-            store.record([answer], run_id=context.run_id)
+            store.record([answer], run_id=context.run.run_id)
     except (FixerError, StoreError) as fatal:
         raise _failure([], stopped_by=fatal) from None
     return dg.MaterializeResult(metadata={"currencies": len(answer.names)})
@@ -101,7 +103,7 @@ def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:
     """What earlier attempts of this run have stored: a retry runs the whole step with all its keys."""
     if context.retry_number == 0:
         return set()
-    events = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     keys = [event.dagster_event.partition for event in events if event.dagster_event]
     return {parse_date(key) for key in keys if key}
 
@@ -123,18 +125,20 @@ def _materialisation(asset_key: dg.AssetKey, day: StoredDay) -> dg.AssetMaterial
 def _failure(failed: Iterable[Outcome], stopped_by: FixerError | StoreError | None = None) -> dg.Failure:
     """A failure that names the dates, grouped by reason, and is tried again only where that can help."""
     by_reason: dict[str, list[dt.date]] = defaultdict(list)
-    retryable = False
-    for outcome in failed:
-        if outcome.error is not None and outcome.error is not stopped_by:
-            by_reason[outcome.error.reason].append(outcome.date)
-            retryable = retryable or outcome.error.retryable
-    lines = [f"{len(dates)} dates: {reason} ({_ranges(dates)})" for reason, dates in by_reason.items()]
+    errors = [(outcome.date, outcome.error) for outcome in failed if outcome.error is not None]
+    alone = [(date, error) for date, error in errors if stopped_by is None or error.scope == "date"]
+    for date, error in alone:
+        by_reason[error.reason].append(date)
+    lines = [
+        f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}: {reason}: {_ranges(dates)}"
+        for reason, dates in by_reason.items()
+    ]
     if stopped_by is not None:
         lines.insert(0, f"{stopped_by} No further date was asked for.")
     return dg.Failure(
         description="\n".join(lines),
         metadata={reason: _ranges(dates) for reason, dates in by_reason.items()},
-        allow_retries=retryable and stopped_by is None,
+        allow_retries=stopped_by is None and any(error.retryable for _, error in alone),
     )
 
 

@@ -3,12 +3,10 @@
 import dagster as dg
 
 from fx_pipeline.defs.assets import rates, symbols
-from fx_pipeline.defs.partitions import days
 
 rates_job = dg.define_asset_job(
     "rates_job",
     selection=dg.AssetSelection.assets(rates),
-    partitions_def=days,
     description="Fetch and store the rates of a range of days.",
 )
 

@@ -1,0 +1,184 @@
+"""The assets on a real Dagster instance, against a running sandbox: what the UI would show of each date."""
+
+import datetime as dt
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.defs.schedules import daily_rates, range_tags, rates_config
+from fx_pipeline.runs import open_instance
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+RATES = dg.AssetKey("rates")
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
+def run(
+    instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str, config: dg.RunConfig | None = None
+) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def("rates_job").execute_in_process(
+        instance=instance,
+        tags=range_tags(first, last),
+        run_config=config or rates_config(),
+        raise_on_error=False,
+        resources={
+            "fixer": FixerResource(base_url=sandbox.url, base="EUR", symbols=[], concurrency=2),
+            "database": DatabaseResource(path="fx.db"),
+        },
+    )
+
+
+def materialised(instance: dg.DagsterInstance) -> set[str]:
+    return set(instance.get_materialized_partitions(RATES))
+
+
+def stored() -> set[str]:
+    connection = sqlite3.connect("fx.db")
+    try:
+        return {date for (date,) in connection.execute("SELECT date FROM days")}
+    finally:
+        connection.close()
+
+
+def test_a_run_over_a_range_shows_each_date_with_its_counts(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    result = run(instance, sandbox, "2024-01-01", "2024-01-05")
+    assert result.success
+    assert materialised(instance) == stored() == {f"2024-01-0{day}" for day in range(1, 6)}
+    events = result.asset_materializations_for_node("rates")
+    assert {name: value.value for name, value in events[0].metadata.items()} == {
+        "inserted": 31,
+        "updated": 0,
+        "unchanged": 0,
+        "rejected": 0,
+        "fetch": 1,
+    }
+
+
+def test_running_the_same_date_twice_changes_nothing(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    run(instance, sandbox, "2024-01-01", "2024-01-01")
+    [event] = run(instance, sandbox, "2024-01-01", "2024-01-01").asset_materializations_for_node("rates")
+    counts = [event.metadata[name].value for name in ("inserted", "updated", "unchanged")]
+    assert counts == [0, 0, 31]
+
+
+def test_a_changed_value_is_told_and_its_old_value_kept(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run(instance, sandbox, "2024-01-02", "2024-01-02")
+    sandbox.change(faults={"revision": 1.0})
+    [event] = run(instance, sandbox, "2024-01-02", "2024-01-02").asset_materializations_for_node("rates")
+    updated = event.metadata["updated"].value
+    assert isinstance(updated, int)
+    assert updated > 0
+    connection = sqlite3.connect("fx.db")
+    assert connection.execute("SELECT count(*), max(superseded_by) FROM revisions").fetchone() == (updated, 2)
+    connection.close()
+
+
+def test_failed_dates_stay_not_materialised_and_are_named(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(today=lambda: dt.date(2024, 1, 6))  # to it, what follows is the future
+    run(instance, sandbox, "2024-01-01", "2024-01-03")
+    assert run(instance, sandbox, "2024-01-04", "2024-01-05").success
+    result = run(instance, sandbox, "2024-01-07", "2024-01-09")
+    assert not result.success
+    assert materialised(instance) == stored() == {f"2024-01-0{day}" for day in range(1, 6)}
+    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description == (
+        "3 dates: the date is not accepted (302 invalid_date): 2024-01-07 to 2024-01-09"
+    )
+
+
+def test_a_wrong_key_fails_at_once_and_is_not_tried_again(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(key="the-good-one")
+    result = run(instance, sandbox, "2024-01-01", "2024-03-31")
+    assert not result.success
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+    assert sandbox.stats()["total"] <= 4
+    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description is not None
+    assert failure.user_failure_data.description.endswith(
+        "Set FIXER_ACCESS_KEY to the key shown in your Fixer account, and FIXER_BASE_URL to its host."
+        " No further date was asked for."
+    )
+
+
+def test_skip_stored_asks_only_for_what_is_missing_or_may_be_revised(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run(instance, sandbox, "2024-01-02", "2024-01-03")
+    run(instance, sandbox, "2024-01-05", "2024-01-09")
+    before = sandbox.stats()["total"]
+    config = rates_config(skip_stored=True, refetch_from="2024-01-09")
+    result = run(instance, sandbox, "2024-01-01", "2024-01-10", config)
+    assert result.success
+    assert sandbox.stats()["total"] - before == 4  # the 1st, 4th and 10th, and the 9th again
+    assert stored() == materialised(instance) == {f"2024-01-{day:02}" for day in range(1, 11)}
+
+
+def test_the_names_of_the_currencies_are_stored(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    result = defs.resolve_job_def("symbols_job").execute_in_process(
+        instance=instance,
+        resources={
+            "fixer": FixerResource(base_url=sandbox.url, base="EUR", symbols=[], concurrency=1),
+            "database": DatabaseResource(path="fx.db"),
+        },
+    )
+    assert result.success
+    connection = sqlite3.connect("fx.db")
+    assert connection.execute("SELECT name FROM symbols WHERE code = 'USD'").fetchone() is not None
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("revision_days", "catch_up_days", "expected"),
+    [
+        (2, 31, ("2024-02-29", "2024-03-30", "2024-03-28")),
+        (0, 0, ("2024-03-30", "2024-03-30", "2024-03-30")),
+        (5, 3, ("2024-03-25", "2024-03-30", "2024-03-25")),
+    ],
+)
+def test_the_daily_schedule_asks_for_yesterday_the_revision_window_and_the_gaps(
+    monkeypatch: pytest.MonkeyPatch, revision_days: int, catch_up_days: int, expected: tuple[str, str, str]
+) -> None:
+    monkeypatch.setenv("FX_REVISION_DAYS", str(revision_days))
+    monkeypatch.setenv("FX_CATCH_UP_DAYS", str(catch_up_days))
+    context = dg.build_schedule_context(
+        scheduled_execution_time=dt.datetime(2024, 3, 31, 0, 10, tzinfo=dt.timezone.utc)
+    )
+    request = daily_rates(context)
+    assert isinstance(request, dg.RunRequest)
+    first, last, refetch_from = expected
+    assert {name: request.tags[name] for name in range_tags(first, last)} == range_tags(first, last)
+    assert request.run_config["ops"]["rates"]["config"] == {"skip_stored": True, "refetch_from": refetch_from}
+
+
+def test_both_schedules_run_by_themselves() -> None:
+    for name in ("daily_rates", "monthly_symbols"):
+        schedule = defs.resolve_schedule_def(name)
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone == "UTC"

@@ -200,7 +200,9 @@ def _error_in(document: Mapping[str, object], asked_for: str) -> FixerError | No
 
 
 def _limit(said: FixerError, retry_after: float | None, quota_remaining: int | None) -> FixerError:
-    """Which limit a 429 speaks of: the month's, or one that is over soon."""
+    """Which limit a 429 speaks of: the month's, or one that is over soon; an error of another kind stays."""
+    if not isinstance(said, QuotaExhausted | RateLimited | ServerTrouble):
+        return said
     kind: type[FixerError] = RateLimited
     if quota_remaining == 0:
         kind = QuotaExhausted

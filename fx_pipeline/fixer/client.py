@@ -75,11 +75,15 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one request came to: an answer to be read, or an error, with the body if there was one."""
+    """What one request came to: an answer to be read, or an error, with the body if there was one.
+
+    No more of the headers than is needed: what a server or a proxy writes there is nobody's to keep.
+    """
 
     error: FixerError | None
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    quota_limit: int | None = None
+    quota_remaining: int | None = None
 
 
 class FixerClient:
@@ -215,8 +219,8 @@ class FixerClient:
             status="ok",
             body=outcome.body or b"",
             calls=calls,
-            quota_limit=_count(outcome.headers.get("x-ratelimit-limit-month")),
-            quota_remaining=_count(outcome.headers.get("x-ratelimit-remaining-month")),
+            quota_limit=outcome.quota_limit,
+            quota_remaining=outcome.quota_remaining,
         )
         error = outcome.error
         if error is None:
@@ -266,20 +270,17 @@ class FixerClient:
                 stream=True,
             ) as response:
                 body = self._key.redact(_read(response.raw))
-                status, headers = response.status_code, response.headers
+                status = response.status_code
+                retry_after = _seconds(self._retry, response.headers.get("retry-after"))
+                limit = _count(response.headers.get("x-ratelimit-limit-month"))
+                remaining = _count(response.headers.get("x-ratelimit-remaining-month"))
         # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
         # error in its place is made after it, so that it is not even its context.
         except Exception as failure:  # noqa: BLE001
             kind, reason = explain(failure)
         else:
-            error = refusal(
-                status,
-                body,
-                question.text,
-                retry_after=_seconds(self._retry, headers.get("retry-after")),
-                quota_remaining=_count(headers.get("x-ratelimit-remaining-month")),
-            )
-            return _Outcome(error, body, headers)
+            error = refusal(status, body, question.text, retry_after=retry_after, quota_remaining=remaining)
+            return _Outcome(error, body, limit, remaining)
         return _Outcome(kind(reason, question.text))
 
 

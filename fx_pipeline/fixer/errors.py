@@ -3,7 +3,6 @@
 One class is one meaning. An error is told by its code, then by the beginning of its type, never by Fixer's
 own words, which vary and are missing for some. No text here holds a URL, because the key may stand in it.
 """
-# ruff: noqa: N818 - the names are what happened, in Fixer's terms
 
 from typing import Literal
 

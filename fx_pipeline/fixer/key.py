@@ -52,21 +52,29 @@ class AccessKey(AuthBase):
 
 def _echo_of(key: SecretStr) -> re.Pattern[bytes]:
     """What the key can look like in a body, as a whole word."""
-    letters = (
-        "(?:" + "|".join(map(re.escape, {c, "\\" + c, escape(c), quote_plus(c)}))
-        + rf"|%(?i:{ord(c):02x})|\\u(?i:{ord(c):04x})|&#{ord(c)};)"
-        for c in key.get_secret_value()
-    )  # fmt: skip
-    return re.compile(rf"(?<![A-Za-z0-9_]){''.join(letters)}(?![A-Za-z0-9_])".encode())
+    return re.compile(
+        rf"(?<![A-Za-z0-9_]){''.join(map(_forms_of, key.get_secret_value()))}(?![A-Za-z0-9_])".encode()
+    )
+
+
+def _forms_of(letter: str) -> str:
+    """A pattern for one letter of the key: as it is, and encoded for a URL, JSON or HTML."""
+    code = ord(letter)
+    written = sorted({"\\" + letter, escape(letter), quote_plus(letter), letter}, key=len, reverse=True)
+    return rf"(?:%(?i:{code:02x})|\\u(?i:{code:04x})|&#{code};|{'|'.join(map(re.escape, written))})"
 
 
 class _WithoutKey(logging.Filter):
     """urllib3 logs the path of each request at DEBUG, and the key may stand in it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _IN_QUERY.sub(rf"\1{REDACTED}", record.getMessage()), ()
+        message = record.getMessage()
+        if record.exc_info:
+            # Headers that cannot be parsed are logged as the server sent them, which may be anything.
+            message, record.exc_info, record.exc_text = message.partition(" (url=")[0], None, None
+        record.msg, record.args = _IN_QUERY.sub(rf"\1{REDACTED}", message), ()
         return True
 
 
-for _name in ("urllib3.connectionpool", "urllib3.util.retry", "requests.adapters", "requests.sessions"):
-    logging.getLogger(_name).addFilter(_WithoutKey())
+for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_WithoutKey())

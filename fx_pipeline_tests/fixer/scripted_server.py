@@ -57,7 +57,7 @@ def then_silence(answer: bytes) -> Callable[[socket.socket], None]:
 class ScriptedServer(socketserver.ThreadingTCPServer):
     """Plays `script`, whose last entry is repeated for ever, or what `by_path` says of a path and query.
 
-    `requests` are the heads that came, in order.
+    `requests` are the heads that came, in order; `connections` counts how often a client connected.
     """
 
     allow_reuse_address = True
@@ -69,6 +69,7 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
         self.script = script
         self.by_path = by_path
         self.requests: list[str] = []
+        self.connections = 0
         self.tls = tls
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Connection)
@@ -102,6 +103,8 @@ class _Connection(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
+        with self.server.lock:
+            self.server.connections += 1
         connection = self.request
         if self.server.tls is not None:
             try:

@@ -659,6 +659,18 @@ def test_one_client_serves_many_threads() -> None:
     assert len(counted) == sum(asked.values()) == sum(a.calls for a in answers)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [GOOD, reply(gzip.compress(GOOD.partition(b"\r\n\r\n")[2]), Content_Encoding="gzip"), reply("", 500)],
+    ids=["plain", "gzip", "an error"],
+)
+def test_a_connection_is_used_again(answer: bytes) -> None:
+    with scripted(answer, GOOD) as server, client_of(server.url) as client:
+        for _ in range(5):
+            client.historical(DATE)
+        assert server.connections == 1
+
+
 def test_a_closed_client_can_be_used_again(caplog: pytest.LogCaptureFixture) -> None:
     with scripted(GOOD) as server:
         with client_of(server.url) as client:

@@ -110,6 +110,7 @@ PAGE = "<!DOCTYPE html><html><body>Bad Request</body></html>"
         (429, '{"error": {"code": "rate_limit_reached"}}', {"quota_remaining": 9}, errors.RateLimited, None),
         (429, '{"error": {"code": 104, "type": "usage_limit_reached"}}', {"retry_after": 1.0},
          errors.QuotaExhausted, None),
+        (429, '{"error": {"code": 101}}', {}, errors.InvalidKey, None),
         (500, "Internal error", {}, errors.ServerTrouble, None),
         (503, PAGE, {"retry_after": 30.0}, errors.ServerTrouble, 30.0),
         (500, '{"success": true, "rates": {}}', {}, errors.ServerTrouble, None),

@@ -3,7 +3,7 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import views
+from fx_pipeline.api import failures, views
 from fx_pipeline.api.edge import Edge
 
 
@@ -14,6 +14,16 @@ def register_routes():
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),
     ]
+
+
+@hookimpl
+def handle_exception(datasette, request, exception):
+    return failures.failed(datasette, request, exception)
+
+
+@hookimpl
+def forbidden(datasette, request):
+    return failures.forbidden(datasette, request)
 
 
 @hookimpl

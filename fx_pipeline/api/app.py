@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import datasette.handle_exception
 import uvicorn
 from datasette.app import Datasette
 from datasette.database import Database
 from starlette.types import ASGIApp
 
+from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 
@@ -43,6 +43,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
+        replace_handlers()
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
         self.fx_settings = settings
         self.clock = clock
@@ -62,8 +63,6 @@ def create_app() -> ASGIApp:
         check_database(settings.fx_database)
     except (SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
-    # With rich installed, Datasette prints tracebacks with all local variables, and so request headers.
-    datasette.handle_exception.rich = None
     application: ASGIApp = FxDatasette(settings).app()
     return application
 

@@ -99,7 +99,7 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
     base = wanted.base or stored.base
     by_date: dict[str, dict[str, float]] = {}
     seen = {stored.base}
-    for date, currency, rate in _series_rows(queries, start, end, wanted, base):
+    for date, currency, rate in _series_rows(queries, start, end, wanted, stored.base):
         by_date.setdefault(date, {})[currency] = rate
         seen.add(currency)
     if not seen.issuperset((base, *(wanted.symbols or ()))):
@@ -165,12 +165,13 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 
 def _series_rows(
-    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, base: str
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
 ) -> Iterable[tuple[str, str, float]]:
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         return queries.rows("rates_by_range", **span)
-    return queries.rows("rate_history", symbols=",".join((base, *wanted.symbols)), **span)
+    divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
+    return queries.rows("rate_history", symbols=",".join((*divisor, *wanted.symbols)), **span)
 
 
 def _verb(as_of: AsOf | None, *, one: bool = False) -> str:

@@ -122,7 +122,7 @@ class _Answer:
 def _plain(scope: Scope, path: str) -> Scope:
     """The request as Datasette can read it: without the last slash, and without what it stumbles over."""
     headers = MutableHeaders(raw=list(scope["headers"]))
-    if "cookie" in headers and not _is_readable(headers["cookie"]):
+    if not _is_readable("; ".join(headers.getlist("cookie"))):
         del headers["cookie"]
     if _NO_GZIP.search(headers.get("accept-encoding", "")):
         del headers["accept-encoding"]
@@ -137,7 +137,7 @@ def _plain(scope: Scope, path: str) -> Scope:
 
 def _is_readable(cookie: str) -> bool:
     try:
-        SimpleCookie().load(cookie)
+        SimpleCookie(cookie)
     except CookieError:
         return False
     return True

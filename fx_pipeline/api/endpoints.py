@@ -140,11 +140,11 @@ def convert(ask: Ask) -> Reply:
     target = ask.parameters.currency("to", INVALID_TO_CURRENCY)
     amount = ask.parameters.amount()
     asked, as_of = ask.parameters.conversion_date(), ask.parameters.as_of()
-    require_currency(ask.queries, source, INVALID_FROM_CURRENCY)
-    require_currency(ask.queries, target, INVALID_TO_CURRENCY)
-    wanted = Wanted(source, (target,), as_of)
-    day = read_day(ask.queries, asked, wanted)
-    rates = rates_of(ask.queries, day, wanted)
+    day = read_day(ask.queries, asked, Wanted(as_of=as_of))
+    for code, kind in ((source, INVALID_FROM_CURRENCY), (target, INVALID_TO_CURRENCY)):
+        if code not in day.rates:
+            require_currency(ask.queries, code, kind)
+    rates = rates_of(ask.queries, day, Wanted(source, (target,), as_of))
     if target not in rates:
         raise ApiError(NO_RATES_AVAILABLE, f"No rate of {target} is stored for {day.date}.")
     document = bodies.conversion_document(

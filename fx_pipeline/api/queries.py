@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from datasette.app import Datasette
 from datasette.utils import sqlite_timelimit
+from datasette.utils.asgi import Forbidden
 
 DATABASE = "fx"
 """The name under which Datasette serves the file, whatever the file's own name is."""
@@ -38,9 +39,15 @@ async def run(
 
     Raises datasette.Forbidden where it may not, and what `work` raises.
     """
+    inherited = False
     for name in names:
-        permissions = [("view-query", (DATABASE, name)), ("view-database", DATABASE), "view-instance"]
-        await datasette.ensure_permissions(actor, permissions)
+        allowed = await datasette.permission_allowed(actor, "view-query", (DATABASE, name), default=None)
+        if allowed is False:
+            raise Forbidden("view-query")
+        inherited |= allowed is None
+    if inherited:
+        # Once for all: who may see the database may see each query that has no rule of its own.
+        await datasette.ensure_permissions(actor, [("view-database", DATABASE), "view-instance"])
     return await run_for_anyone(datasette, names, work)
 
 

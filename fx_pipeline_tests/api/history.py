@@ -12,8 +12,8 @@ from fx_pipeline.store.migrations import migrations
 class History:
     """A database of days in base EUR.
 
-    `fetch` keeps to the meaning of the schema: the newest value in `rates`, each replaced one in `revisions` with
-    the fetch that had brought it and the one that replaced it.
+    `fetch` keeps to the meaning of the schema: the newest value in `rates`, each replaced one in `revisions`
+    with the fetch that had brought it and the one that replaced it.
     """
 
     def __init__(self, path: Path) -> None:

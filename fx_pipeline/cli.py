@@ -69,15 +69,16 @@ def up() -> None:
     missing of the last 10 (of the last 90 from the sandbox, where they cost nothing).
     """
     from fx_pipeline.processes import PortInUse, check_ports, run_all
-    from fx_pipeline.runs import prepare_home
+    from fx_pipeline.runs import HomeError, open_instance
 
     settings = load_settings()
     try:
         check_ports(settings)
-    except PortInUse as error:
+        _open_store(settings).close()
+        # Made whole before several processes open it at once.
+        open_instance(settings.dagster_home).dispose()
+    except (PortInUse, HomeError) as error:
         raise click.ClickException(str(error)) from None
-    _open_store(settings).close()
-    prepare_home(settings.dagster_home)
     if settings.demo:
         console.print(
             "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this "

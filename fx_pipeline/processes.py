@@ -64,13 +64,14 @@ def run_all(settings: Settings) -> int:
     if settings.demo:
         _add(manager, "sandbox", [*program, "sandbox"], environment)
     _add(manager, "api", [*program, "serve"], environment)
-    ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--log-level", "warning"]
+    quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
+    ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--dagster-log-level", "warning", *quiet]
     # Dagster reads .env from its working directory and lets it override the environment: there is none here.
     _add(manager, "dagster", [*_dagster("webserver"), *workspace, *ui], environment, str(home))
     _add(
         manager,
         "daemon",
-        [*_dagster("daemon"), "run", *workspace, "--log-level", "warning"],
+        [*_dagster("daemon"), "run", *workspace, *quiet],
         environment,
         str(home),
     )

@@ -2,12 +2,14 @@
 
 import datetime as dt
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from alembic.util.exc import CommandError
+from filelock import FileLock
+from sqlalchemy.exc import SQLAlchemyError
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags, rates_config
@@ -23,17 +25,37 @@ class RunReport:
     failure: str | None = None
 
 
+class HomeError(Exception):
+    """Dagster's home cannot be used; the message is one line that says why and what to do."""
+
+
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The Dagster instance kept in `home`, which is made if it is not there."""
-    prepare_home(home)
-    os.environ["DAGSTER_HOME"] = str(home.absolute())
-    return dg.DagsterInstance.get()
+    """The Dagster instance kept in `home`, which is made if it is not there.
+
+    Raises HomeError when that cannot be done.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        # Two processes that make Dagster's files at the same moment leave them unusable for good.
+        with FileLock(home / "opening.lock"):
+            _put_configuration(home)
+            os.environ["DAGSTER_HOME"] = str(home.absolute())
+            return dg.DagsterInstance.get()
+    except (OSError, SQLAlchemyError, CommandError) as error:
+        reason = str(error).splitlines()[0]
+        raise HomeError(
+            f"Dagster's home {home} cannot be used ({reason}): give this user the right to write it, or set "
+            "DAGSTER_HOME to another folder."
+        ) from None
 
 
-def prepare_home(home: Path) -> None:
-    """Make Dagster's home and put the project's dagster.yaml into it."""
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+def _put_configuration(home: Path) -> None:
+    """Put the project's dagster.yaml into the home, in one step: a daemon may be reading it."""
+    wanted, file = (PROJECT / "dagster.yaml").read_bytes(), home / "dagster.yaml"
+    if not file.exists() or file.read_bytes() != wanted:
+        new = home / "dagster.yaml.new"
+        new.write_bytes(wanted)
+        new.replace(file)
 
 
 def materialise(

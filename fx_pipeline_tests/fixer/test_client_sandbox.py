@@ -111,6 +111,15 @@ def fetch(client: FixerClient) -> tuple[dict[dt.date, DayRates], list[errors.Fix
         return dict(zip(DATES, pool.map(ask, DATES), strict=True)), failures
 
 
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[dt.date, DayRates]:
+    """What arrives where nothing goes wrong."""
+    with running_sandbox() as sandbox, client_of(sandbox.url) as client:
+        arrived, failures = fetch(client)
+    assert failures == []
+    return arrived
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -127,11 +136,8 @@ def fetch(client: FixerClient) -> tuple[dict[dt.date, DayRates], list[errors.Fix
         "transient",
     ],
 )
-def test_no_fault_changes_what_arrives_in_the_end(fault: str) -> None:
+def test_no_fault_changes_what_arrives_in_the_end(fault: str, undisturbed: dict[dt.date, DayRates]) -> None:
     counted: list[int] = []
-    with running_sandbox() as sandbox, client_of(sandbox.url) as client:
-        undisturbed, failures = fetch(client)
-        assert failures == []
     options = {"faults": {fault: 0.4}, "retry_after": 0, "timeout_seconds": 0.5}
     with (
         running_sandbox(**options) as sandbox,

@@ -5,11 +5,13 @@ Exit codes: 0 all done; 1 something failed, and the output says what; 2 the comm
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from fx_pipeline.rates import contiguous, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
@@ -68,17 +70,14 @@ def up() -> None:
     Starts the sandbox if no key is set, Dagster (UI and daemon) and the API; fetches the days that are
     missing of the last 10 (of the last 90 from the sandbox, where they cost nothing).
     """
-    from fx_pipeline.processes import PortInUse, check_ports, run_all
-    from fx_pipeline.runs import HomeError, open_instance
+    from fx_pipeline.processes import check_ports, run_all
+    from fx_pipeline.runs import open_instance
 
     settings = load_settings()
-    try:
-        check_ports(settings)
-        _open_store(settings).close()
-        # Made whole before several processes open it at once.
-        open_instance(settings.dagster_home).dispose()
-    except (PortInUse, HomeError) as error:
-        raise click.ClickException(str(error)) from None
+    check_ports(settings)
+    _open_store(settings).close()
+    # Made whole before several processes open it at once.
+    open_instance(settings.dagster_home).dispose()
     if settings.demo:
         console.print(
             "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this "
@@ -147,9 +146,12 @@ def serve(host: str, port: int | None, workers: int) -> None:
     settings = load_settings()
     _open_store(settings).close()
 
-    from fx_pipeline.api.app import run
+    from fx_pipeline.api.app import ServeError, run
 
-    run(host, port or settings.fx_api_port, workers)
+    try:
+        run(host, port or settings.fx_api_port, workers)
+    except ServeError as error:
+        raise SettingsError(str(error)) from None
 
 
 @main.command()
@@ -176,6 +178,25 @@ def serve(host: str, port: int | None, workers: int) -> None:
     help="Errors inside HTTP 200, or with a 4xx status.",
 )
 @click.option("--key", help="The only key that is good. Default: any.")
+@click.option(
+    "--failed-calls-count/--no-failed-calls-count",
+    default=True,
+    show_default=True,
+    help="Whether calls that bring no data use up the quota. (Fixer does not say.)",
+)
+@click.option(
+    "--out-of-range-code",
+    type=click.Choice(["302", "106"]),
+    default="302",
+    show_default=True,
+    help="What a date before 1999 or after today is answered. (Sources differ.)",
+)
+@click.option(
+    "--currencies",
+    type=click.IntRange(0, 700),
+    default=0,
+    help="Fill each day up to so many currencies, with made-up ones. Default: none.",
+)
 def sandbox(
     host: str,
     port: int | None,
@@ -186,6 +207,9 @@ def sandbox(
     seed: int,
     errors: str,
     key: str | None,
+    failed_calls_count: bool,
+    out_of_range_code: str,
+    currencies: int,
 ) -> None:
     """Run a local Fixer: its protocol over the European Central Bank's daily history.
 
@@ -205,10 +229,19 @@ def sandbox(
             seed=seed,
             errors=errors,  # type: ignore[arg-type]
             key=key,
+            failed_calls_count=failed_calls_count,
+            out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]
+            currencies=currencies,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    serve_sandbox(options, host, port or load_settings().fx_sandbox_port)
+    port = port or load_settings().fx_sandbox_port
+    try:
+        serve_sandbox(options, host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. Set FX_SANDBOX_PORT to a free port."
+        ) from None
 
 
 @main.command()
@@ -293,14 +326,24 @@ def _open_store(settings: Settings) -> "RateStore":
 
 def _tell(reports: Sequence["RunReport"], failure: str | None) -> None:
     for report in reports:
-        for date, did in sorted(report.stored.items()):
-            counts = ", ".join(
-                f"{did[name]} {name}" for name in ("inserted", "updated", "unchanged", "rejected")
-            )
-            console.print(f"{date}  {counts}")
+        for first, last, counts in _spans(report.stored):
+            console.print(f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day")
         if report.failure:
-            console.print(f"[bold red]failed[/]  {report.failure}")
+            console.print(f"[bold red]failed[/]  {escape(report.failure)}")
     if failure:
-        console.print(f"[bold red]failed[/]  the names of the currencies: {failure}")
+        console.print(f"[bold red]failed[/]  the names of the currencies: {escape(failure)}")
     stored = sum(len(report.stored) for report in reports)
     console.print(f"{stored} days stored.")
+
+
+def _spans(
+    stored: Mapping[dt.date, Mapping[str, object]],
+) -> list[tuple[dt.date, dt.date, str]]:
+    """The first and last of consecutive days that had the same done to them, and what it was."""
+    alike: dict[str, list[dt.date]] = defaultdict(list)
+    for date, did in stored.items():
+        counts = (f"{did[name]} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
+        alike[", ".join(counts)].append(date)
+    return sorted(
+        (first, last, counts) for counts, dates in alike.items() for first, last in contiguous(dates)
+    )

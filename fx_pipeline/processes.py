@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from honcho.manager import Manager
 from honcho.printer import Message
 
-from fx_pipeline.settings import PROJECT, Settings
+from fx_pipeline.settings import PROJECT, Settings, SettingsError
 
 DEMO_DAYS = 90
 """Days that the first run fetches from the sandbox, where they cost nothing."""
@@ -29,12 +29,8 @@ STARTING = 60.0
 """Seconds that a server may take until it listens."""
 
 
-class PortInUse(Exception):
-    """A port is taken; the message is one line that names the setting."""
-
-
 def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
-    """Raise PortInUse for the first port that `up` needs and cannot have."""
+    """Raise SettingsError for the first port that `up` needs and cannot have."""
     for name, needed in (
         ("fx_api_port", True),
         ("fx_dagster_port", True),
@@ -48,7 +44,7 @@ def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
                 if needed:
                     probe.bind((host, port))
             except OSError as error:
-                raise PortInUse(
+                raise SettingsError(
                     f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free one, "
                     "or stop what listens there."
                 ) from None

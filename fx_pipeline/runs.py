@@ -8,12 +8,19 @@ from pathlib import Path
 
 import dagster as dg
 from alembic.util.exc import CommandError
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags, rates_config
-from fx_pipeline.settings import PROJECT
+from fx_pipeline.settings import PROJECT, SettingsError
+
+_SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}  # the report tells it instead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +32,10 @@ class RunReport:
     failure: str | None = None
 
 
-class HomeError(Exception):
-    """Dagster's home cannot be used; the message is one line that says why and what to do."""
-
-
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The Dagster instance kept in `home`, which is made if it is not there.
 
-    Raises HomeError when that cannot be done.
+    Raises SettingsError when that cannot be done.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def open_instance(home: Path) -> dg.DagsterInstance:
             return dg.DagsterInstance.get()
     except (OSError, SQLAlchemyError, CommandError) as error:
         reason = str(error).splitlines()[0]
-        raise HomeError(
+        raise SettingsError(
             f"Dagster's home {home} cannot be used ({reason}): give this user the right to write it, or set "
             "DAGSTER_HOME to another folder."
         ) from None
@@ -56,6 +59,24 @@ def _put_configuration(home: Path) -> None:
         new = home / "dagster.yaml.new"
         new.write_bytes(wanted)
         new.replace(file)
+
+
+def _run(
+    instance: dg.DagsterInstance, name: str, config: dict[str, object], tags: dict[str, str]
+) -> dg.JobExecutionResult:
+    """Run a job in this process, as one that belongs to the code location of the UI.
+
+    `execute_in_process` says nothing of the code location: the UI could not execute such a run again.
+    """
+    [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
+    job = defs.resolve_job_def(name)
+    run = instance.create_run_for_job(
+        job,
+        run_config=config,
+        tags=tags,
+        remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name),
+    )
+    return execute_run(InMemoryJob(job), run, instance)
 
 
 def materialise(
@@ -72,16 +93,10 @@ def materialise(
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
     ).to_config_dict()
-    config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # told by the report instead
-    job = defs.resolve_job_def("rates_job")
+    config["loggers"] = _SILENT
     reports = []
     for first, last in ranges:
-        result = job.execute_in_process(
-            run_config=config,
-            instance=instance,
-            tags=range_tags(first.isoformat(), last.isoformat()),
-            raise_on_error=False,
-        )
+        result = _run(instance, "rates_job", config, range_tags(first.isoformat(), last.isoformat()))
         stored: dict[dt.date, dict[str, object]] = {
             dt.date.fromisoformat(event.partition): {
                 name: value.value for name, value in event.metadata.items()
@@ -95,11 +110,7 @@ def materialise(
 
 def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
     """Run `symbols` here and now. Returns why it failed, if it did."""
-    result = defs.resolve_job_def("symbols_job").execute_in_process(
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        instance=instance,
-        raise_on_error=False,
-    )
+    result = _run(instance, "symbols_job", {"loggers": _SILENT}, {})
     return _failure(result)
 
 
@@ -119,7 +130,7 @@ def last_run(home: Path) -> dict[str, object] | None:
     }
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str | None:
+def _failure(result: dg.JobExecutionResult) -> str | None:
     if result.success:
         return None
     for event in result.all_events:

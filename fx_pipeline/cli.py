@@ -240,7 +240,8 @@ def sandbox(
         serve_sandbox(options, host, port)
     except OSError as error:
         raise SettingsError(
-            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. Set FX_SANDBOX_PORT to a free port."
+            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. "
+            "Set FX_SANDBOX_PORT to a free port."
         ) from None
 
 

@@ -6,7 +6,6 @@ values, is an error: guessing which was meant would be worse.
 """
 
 import datetime as dt
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,9 @@ from fx_pipeline.rates import is_code, parse_date
 
 LONGEST_QUOTE = 40
 """Characters of a bad value that an error repeats."""
+
+LARGEST_AMOUNT = Decimal("1e18")
+"""The largest amount that is converted; the smallest is one part of as many."""
 
 _AMOUNT = re.compile(r"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+ -]?[0-9]{1,3})?")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{5,15} ?[Zz0-9:+ -]{1,6}", re.ASCII)
@@ -140,13 +142,15 @@ class Parameters:
         )
 
     def amount(self) -> Decimal:
-        """The amount to convert: a finite decimal above 0."""
+        """The amount to convert: a decimal above 0, up to LARGEST_AMOUNT."""
         text = self._one("amount", INVALID_CONVERSION_AMOUNT)
         if not text:
             raise ApiError(INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing: a number above 0.")
+        # A "+" that a client did not encode arrives as a space.
         amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
-        if not amount or not 0 < float(amount) < math.inf:
-            raise ApiError(INVALID_CONVERSION_AMOUNT, f"The amount {quoted(text)} is not a number above 0.")
+        if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
+            info = f"The amount {quoted(text)} is not a number above 0 (and at most {LARGEST_AMOUNT})."
+            raise ApiError(INVALID_CONVERSION_AMOUNT, info)
         return amount
 
     def conversion_date(self) -> dt.date | None:

@@ -1,6 +1,7 @@
 """A small history on a real file, and the API over it at a fixed instant."""
 
 import datetime as dt
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,11 @@ MARCH = {
 }
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three old days and four of March 2026 (not the 7th). On the 8th two values of the 6th were revised."""
-    written = History(tmp_path / "fx.db")
-    written.fetch(
+    history = History(tmp_path_factory.mktemp("history") / "fx.db")
+    history.fetch(
         "2026-03-06T00:05:00.000000Z",
         {
             "1999-01-04": {"EUR": 1, "GBP": 0.7111, "USD": 1.1789},
@@ -78,15 +79,23 @@ def history(tmp_path: Path) -> Iterator[History]:
             "2026-03-05": MARCH["2026-03-05"],
         },
     )
-    written.fetch(
-        "2026-03-07T00:05:00.000000Z", {"2026-03-06": {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}}
-    )
-    written.fetch("2026-03-08T00:05:00.000000Z", {"2026-03-06": MARCH["2026-03-06"]})
-    written.fetch("2026-03-09T00:05:00.000000Z", {"2026-03-08": MARCH["2026-03-08"]})
-    written.fetch("2026-03-10T00:05:00.000000Z", {"2026-03-09": MARCH["2026-03-09"]})
-    written.name(**NAMES)
-    yield written
-    written.close()
+    first = {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}
+    history.fetch("2026-03-07T00:05:00.000000Z", {"2026-03-06": first})
+    history.fetch("2026-03-08T00:05:00.000000Z", {"2026-03-06": MARCH["2026-03-06"]})
+    history.fetch("2026-03-09T00:05:00.000000Z", {"2026-03-08": MARCH["2026-03-08"]})
+    history.fetch("2026-03-10T00:05:00.000000Z", {"2026-03-09": MARCH["2026-03-09"]})
+    history.name(**NAMES)
+    history.close()
+    return history.path
+
+
+@pytest.fixture
+def history(written: Path, tmp_path: Path) -> Iterator[History]:
+    """A copy of what was written, for one test to change."""
+    shutil.copy(written, tmp_path / "fx.db")
+    copy = History(tmp_path / "fx.db")
+    yield copy
+    copy.close()
 
 
 class Api:

@@ -319,7 +319,7 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize(("path", "document"), ALL)
+@pytest.mark.parametrize(("path", "document"), ALL, ids=[path for path, _ in ALL])
 async def test_documents(api: Api, path: str, document: dict[str, Any]) -> None:
     response = await api.get(path)
     assert response.status_code == 200

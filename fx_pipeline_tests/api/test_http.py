@@ -1,0 +1,333 @@
+"""HTTP as RFC 9110 and RFC 9111 mean it, over the whole application."""
+
+import datetime as dt
+import gzip
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline_tests.api.conftest import Api, OpenApi
+from fx_pipeline_tests.api.history import History
+
+READABLE = [
+    "/rates/",
+    "/rates/latest",
+    "/rates/2026-03-06/",
+    "/rates/2026-03-06.csv",
+    "/rates/2026-03-05..",
+    "/rates/timeseries?start_date=2026-03-05&end_date=2026-03-09",
+    "/rates/convert?from=EUR&to=USD&amount=1",
+    "/rates/fluctuation?start_date=2026-03-05&end_date=2026-03-09",
+    "/rates/symbols",
+    "/rates/currencies",
+]
+WRONG = ["/rates/2026-02-30", "/rates/2026-03-07", "/rates/nothing", "/-/plugins"]
+DATASETTE = [
+    "/",
+    "/fx",
+    "/fx.json",
+    "/fx/rates",
+    "/fx/rates.json",
+    "/fx/rates_by_date",
+    "/fx/rates_by_date.json",
+]
+HEALTH = ["/-/health", "/-/health/freshness"]
+
+
+async def test_the_etag_is_that_of_the_content(history: History, api: Api) -> None:
+    tag = (await api.get("/rates/2026-03-06")).headers["etag"]
+    assert tag.startswith('W/"')
+    assert (await api.get("/rates/2026-03-06/?access_key=x")).headers["etag"] == tag
+    assert (await api.get("/rates/2026-03-06?base=USD")).headers["etag"] != tag
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-08": {"USD": 1.17}})
+    assert (await api.get("/rates/2026-03-06")).headers["etag"] == tag
+    history.fetch("2026-03-10T11:30:00.000000Z", {"2026-03-06": {"USD": 1.17}})
+    assert (await api.get("/rates/2026-03-06")).headers["etag"] != tag
+
+
+@pytest.mark.parametrize("path", READABLE)
+@pytest.mark.parametrize(
+    "form", ["{weak}", "{strong}", '"other", {weak}', '"other",{strong} , W/"more"', "*", " * ", "W/{weak}"]
+)
+async def test_what_the_client_has_is_not_sent_again(api: Api, path: str, form: str) -> None:
+    whole = await api.get(path)
+    weak = whole.headers["etag"]
+    same = await api.get(path, If_None_Match=form.format(weak=weak, strong=weak.removeprefix("W/")))
+    assert (same.status_code, same.content) == (304, b"")
+    for name in ("etag", "cache-control", "vary", "access-control-allow-origin"):
+        assert same.headers[name] == whole.headers[name]
+    assert "content-type" not in same.headers
+
+
+@pytest.mark.parametrize("field", ['"other"', "", "nonsense", 'W/"', '"' * 5000])
+async def test_what_the_client_does_not_have_is_sent(api: Api, field: str) -> None:
+    response = await api.get("/rates/latest", If_None_Match=field)
+    assert (response.status_code, response.json()["success"]) == (200, True)
+
+
+async def test_an_error_is_not_answered_by_304(api: Api) -> None:
+    assert (await api.get("/rates/2026-03-07", If_None_Match="*")).status_code == 404
+    assert (await api.get("/-/health", If_None_Match="*")).status_code == 200
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_head_is_get_without_the_body(api: Api, path: str, encoding: str) -> None:
+    get = await api.client.get(path, headers={"accept-encoding": encoding})
+    head = await api.client.head(path, headers={"accept-encoding": encoding})
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    # Pages hold how many milliseconds their query took.
+    assert {**head.headers, "content-length": ""} == {**get.headers, "content-length": ""}
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG])
+async def test_the_length_is_named(api: Api, path: str) -> None:
+    get = await api.get(path)
+    head = await api.client.head(path, headers={"accept-encoding": "identity"})
+    assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
+async def test_preflight(api: Api, path: str) -> None:
+    response = await api.client.options(
+        path, headers={"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+    )
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+    assert "authorization" in response.headers["access-control-allow-headers"].lower()
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
+async def test_any_page_may_read(api: Api, path: str) -> None:
+    response = await api.get(path, Origin="https://a.example")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "ETag" in response.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
+async def test_nothing_is_written(api: Api, path: str) -> None:
+    info = "This API is read-only: it answers GET, HEAD, OPTIONS."
+    for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"):
+        response = await api.client.request(
+            method, path, content=b"a=1", headers={"Cookie": "ds_csrftoken=x"}
+        )
+        assert response.status_code == 405
+        assert response.headers["allow"] == "GET, HEAD, OPTIONS"
+        assert response.json() == {
+            "success": False,
+            "status": 405,
+            "message": info,
+            "error": {"code": 103, "type": "invalid_api_function", "info": info},
+        }
+
+
+SETTLED, RECENT = "public, max-age=86400", "public, max-age=60"
+
+# On March 10 the daily run reads yesterday, the 9th, and the two days before again: 7 and later may change.
+CACHE_CONTROL = [
+    ("/rates/1999-01-04", SETTLED),
+    ("/rates/2026-03-06", SETTLED),
+    ("/rates/2026-03-06.csv", SETTLED),
+    ("/rates/2026-03-08", RECENT),
+    ("/rates/2026-03-09", RECENT),
+    ("/rates/latest", RECENT),
+    ("/rates/1999-01-04..2026-03-06", SETTLED),
+    ("/rates/1999-01-04..2026-03-07", RECENT),
+    ("/rates/1999-01-04..2026-03-10", RECENT),
+    ("/rates/1999-01-04..", RECENT),
+    ("/rates/timeseries?start_date=1999-01-04&end_date=2000-01-03", SETTLED),
+    ("/rates/timeseries?start_date=1999-01-04&end_date=2026-03-09", RECENT),
+    ("/rates/convert?from=EUR&to=USD&amount=1", RECENT),
+    ("/rates/convert?from=EUR&to=USD&amount=1&date=2026-03-06", SETTLED),
+    ("/rates/convert?from=EUR&to=USD&amount=1&date=2026-03-09", RECENT),
+    ("/rates/fluctuation?start_date=2026-03-06&end_date=1999-01-04", SETTLED),
+    ("/rates/fluctuation?start_date=2026-03-09&end_date=1999-01-04", RECENT),
+    ("/rates/symbols", RECENT),
+    ("/rates/", RECENT),
+    # What was known is settled, as soon as nothing that was under way then can still be.
+    ("/rates/latest?as_of=2026-03-09", SETTLED),
+    ("/rates/2026-03-09?as_of=2026-03-10T10:59:59Z", SETTLED),
+    ("/rates/2026-03-09?as_of=2026-03-10T11:00:01Z", RECENT),
+    ("/rates/2026-03-06?as_of=2026-03-10", RECENT),
+    ("/rates/2026-03-06..?as_of=2026-03-09", SETTLED),
+    ("/rates/convert?from=EUR&to=USD&amount=1&as_of=2026-03-09", SETTLED),
+    ("/-/health", "no-store"),
+    ("/-/health/freshness", "no-store"),
+    ("/rates/2026-03-07", "no-store"),
+]
+
+
+@pytest.mark.parametrize(("path", "cache_control"), CACHE_CONTROL)
+async def test_how_long_an_answer_may_be_kept(api: Api, path: str, cache_control: str) -> None:
+    assert (await api.get(path)).headers["cache-control"] == cache_control
+
+
+@pytest.mark.parametrize(("days", "settled"), [(0, "2026-03-08"), (1, "2026-03-06"), (4, "1999-01-04")])
+async def test_the_revision_window_is_a_setting(
+    history: History, open_api: OpenApi, days: int, settled: str
+) -> None:
+    api = open_api(history.path, fx_revision_days=days)
+    stored = ["2026-03-09", "2026-03-08", "2026-03-06", "2026-03-05", "1999-01-04"]
+    kept = {date: (await api.get(f"/rates/{date}")).headers["cache-control"] for date in stored}
+    assert kept == {date: SETTLED if date <= settled else RECENT for date in stored}
+
+
+@pytest.mark.parametrize(
+    ("second", "age"), [("12:00:00", 60), ("23:59:00", 60), ("23:59:30", 30), ("23:59:59", 1)]
+)
+async def test_the_newest_day_is_not_kept_beyond_midnight(api: Api, second: str, age: int) -> None:
+    api.now = dt.datetime.fromisoformat(f"2026-03-10T{second}+00:00")
+    for path in ("/rates/latest", "/rates/latest.csv", "/rates/convert?from=EUR&to=USD&amount=1"):
+        assert (await api.get(path)).headers["cache-control"] == f"public, max-age={age}"
+
+
+@pytest.mark.parametrize("header", [{"Cookie": "a=b"}, {"Authorization": "Bearer x"}])
+async def test_an_answer_to_somebody_known_is_not_kept(api: Api, header: dict[str, str]) -> None:
+    response = await api.client.get("/rates/2026-03-06", headers=header)
+    assert response.headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("identity", False),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0, br", False),
+        ("br, GZIP;Q=0", False),
+    ],
+)
+async def test_compression(api: Api, accepted: str, compressed: bool) -> None:
+    path = "/rates/2026-03-05.."
+    plain = await api.get(path)
+    async with api.client.stream("GET", path, headers={"Accept-Encoding": accepted}) as response:
+        raw = b"".join([part async for part in response.aiter_raw()])
+    assert response.headers.get("content-encoding") == ("gzip" if compressed else None)
+    assert (gzip.decompress(raw) if compressed else raw) == plain.content
+    assert response.headers.get_list("content-length") == [str(len(raw))]
+    assert response.headers["etag"] == plain.headers["etag"]
+
+
+@pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE])
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+async def test_caches_tell_encodings_and_visitors_apart(api: Api, path: str, accepted: str) -> None:
+    response = await api.client.get(path, headers={"Accept-Encoding": accepted})
+    names = [name.strip() for name in response.headers["vary"].split(",")]
+    assert names.count("Accept-Encoding") == 1
+    assert path in ("/-/plugins",) or {"Cookie", "Authorization"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "path", ["/rates/latest", "/rates/2026-03-05..", "/fx/rates", "/fx.json", "/-/health"]
+)
+async def test_a_last_slash_changes_nothing(api: Api, path: str) -> None:
+    plain, slashed = await api.get(path), await api.get(f"{path}/")
+    assert (plain.status_code, slashed.status_code) == (200, 200)
+    assert plain.headers.get("etag") == slashed.headers.get("etag")
+
+
+async def test_an_unexpected_failure_is_logged_and_not_shown(
+    api: Api, history: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    history.db.execute("DROP TABLE revisions")
+    info = "Something went wrong here. It has been logged."
+    for path in ("/rates/latest?access_key=hidden", "/fx/rates_by_date.json?date=2026-03-06"):
+        response = await api.get(path)
+        assert "Traceback" not in response.text
+        if path.startswith("/rates/"):
+            assert (response.status_code, response.headers["cache-control"]) == (500, "no-store")
+            assert response.json()["error"] == {"code": 500, "type": "internal_error", "info": info}
+    assert "no such table: revisions" in caplog.text
+    assert "hidden" not in caplog.text
+
+
+async def test_health(api: Api) -> None:
+    for path in ("/-/health", "/-/health/"):
+        response = await api.get(path)
+        assert (response.status_code, response.json()) == (
+            200,
+            {
+                "status": "ok",
+                "base": "EUR",
+                "first_date": "1999-01-04",
+                "latest_date": "2026-03-09",
+                "days": 7,
+                "rates": 38,
+                "symbols": 7,
+            },
+        )
+
+
+async def test_health_where_the_database_cannot_be_read(
+    history: History, open_api: OpenApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = open_api(history.path)
+    history.close()
+    for file in history.path.parent.glob("fx.db*"):
+        file.unlink()
+    for path in ("/-/health", "/-/health/freshness"):
+        response = await api.get(path)
+        assert (response.status_code, response.json()) == (
+            503,
+            {"status": "error", "message": "The database cannot be read."},
+        )
+    assert "unable to open database file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("today", "limit", "status", "word", "age"),
+    [
+        ("2026-03-10", 3, 200, "fresh", 1),
+        ("2026-03-12", 3, 200, "fresh", 3),
+        ("2026-03-13", 3, 503, "stale", 4),
+        ("2026-03-11", 1, 503, "stale", 2),
+    ],
+)
+async def test_freshness(
+    history: History, open_api: OpenApi, today: str, limit: int, status: int, word: str, age: int
+) -> None:
+    api = open_api(history.path, fx_max_age_days=limit)
+    api.now = dt.datetime.fromisoformat(f"{today}T08:00:00+00:00")
+    response = await api.get("/-/health/freshness")
+    assert (response.status_code, response.json()) == (
+        status,
+        {"status": word, "latest_date": "2026-03-09", "age_days": age, "max_age_days": limit},
+    )
+
+
+async def test_health_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+    History(tmp_path / "empty.db").close()
+    api = open_api(tmp_path / "empty.db")
+    health, freshness = await api.get("/-/health"), await api.get("/-/health/freshness")
+    assert (health.status_code, health.json()) == (
+        200,
+        {
+            "status": "ok",
+            "base": None,
+            "first_date": None,
+            "latest_date": None,
+            "days": 0,
+            "rates": 0,
+            "symbols": 0,
+        },
+    )
+    assert (freshness.status_code, freshness.json()) == (
+        503,
+        {"status": "stale", "latest_date": None, "age_days": None, "max_age_days": 3},
+    )
+
+
+async def test_a_websocket_is_refused(api: Api) -> None:
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    await api.datasette.app()({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]

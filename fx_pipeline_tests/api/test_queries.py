@@ -1,0 +1,247 @@
+"""The canned queries: what each answers as a page, as JSON and as CSV, and how SQLite finds it."""
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api
+from fx_pipeline_tests.api.history import History
+
+METADATA: dict[str, Any] = yaml.safe_load((PROJECT / "datasette_config" / "metadata.yaml").read_text())
+DATABASE: dict[str, Any] = METADATA["databases"]["fx"]
+QUERIES: dict[str, dict[str, Any]] = DATABASE["queries"]
+
+FIRST = {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}
+
+
+def rows_of(date: str, rates: dict[str, float]) -> list[list[Any]]:
+    """Rows of date, currency, rate, as they are stored."""
+    return [[date, code, float(rate)] for code, rate in rates.items()]
+
+
+def stored(first: str | None, last: str | None, days: int, rates: int, *near: str | None) -> list[list[Any]]:
+    """The row of `stored_days`."""
+    return [["EUR", first, last, days, rates, *near]]
+
+
+ANSWERS = [
+    ("latest_date", "", ["latest_date", "first_date", "base"], [["2026-03-09", "1999-01-04", "EUR"]]),
+    (
+        "rates_by_date",
+        "date=2026-03-06",
+        ["date", "base", "timestamp", "currency", "rate"],
+        [["2026-03-06", "EUR", 1772841599, code, float(rate)] for code, rate in MARCH["2026-03-06"].items()],
+    ),
+    (
+        "rates_by_date",
+        "",
+        ["date", "base", "timestamp", "currency", "rate"],
+        [["2026-03-09", "EUR", 1773100799, code, float(rate)] for code, rate in MARCH["2026-03-09"].items()],
+    ),
+    (
+        "rates_by_date",
+        "date=2026-03-06&as_of=2026-03-07",
+        ["date", "base", "timestamp", "currency", "rate"],
+        [["2026-03-06", "EUR", 1772841599, code, float(rate)] for code, rate in sorted(FIRST.items())],
+    ),
+    (
+        "rates_by_date",
+        "as_of=2026-03-07T12:00:00.000000Z",
+        ["date", "base", "timestamp", "currency", "rate"],
+        [["2026-03-06", "EUR", 1772841599, code, float(rate)] for code, rate in sorted(FIRST.items())],
+    ),
+    ("rates_by_date", "date=2026-03-07", [], []),
+    (
+        "rates_by_range",
+        "start_date=2026-03-06&end_date=2026-03-08",
+        ["date", "currency", "rate"],
+        rows_of("2026-03-06", MARCH["2026-03-06"]) + rows_of("2026-03-08", MARCH["2026-03-08"]),
+    ),
+    (
+        "rates_by_range",
+        "start_date=2026-03-06&as_of=2026-03-07",
+        ["date", "currency", "rate"],
+        rows_of("2026-03-06", dict(sorted(FIRST.items()))),
+    ),
+    (
+        "rate_history",
+        "symbols=usd, JPY,QQQ&start_date=2000-01-01",
+        ["date", "currency", "rate"],
+        [
+            ["2000-01-03", "JPY", 102.75],
+            ["2026-03-05", "JPY", 182.5],
+            ["2026-03-06", "JPY", 183.0],
+            ["2026-03-08", "JPY", 183.25],
+            ["2026-03-09", "JPY", 184.125],
+            ["2000-01-03", "USD", 1.020124],
+            ["2026-03-05", "USD", 1.1602],
+            ["2026-03-06", "USD", 1.1618],
+            ["2026-03-08", "USD", 1.162],
+            ["2026-03-09", "USD", 1.165],
+        ],
+    ),
+    (
+        "rate_history",
+        "symbols=USD&start_date=2026-03-01&end_date=2026-03-09&as_of=2026-03-07",
+        ["date", "currency", "rate"],
+        [["2026-03-05", "USD", 1.1602], ["2026-03-06", "USD", 1.16]],
+    ),
+    *(("rate_history", f"symbols={text}", [], []) for text in ("", '"', "\\", "'", "%00", "QQQ")),
+    *(
+        (
+            "stored_days",
+            query,
+            ["base", "first_date", "last_date", "days", "rates", "nearest_before", "nearest_after"],
+            rows,
+        )
+        for query, rows in [
+            ("", stored("1999-01-04", "2026-03-09", 7, 38, None, None)),
+            (
+                "start_date=2026-03-06&end_date=2026-03-08",
+                stored("2026-03-06", "2026-03-08", 2, 14, "2026-03-05", "2026-03-09"),
+            ),
+            (
+                "start_date=2026-03-07&end_date=2026-03-07",
+                stored(None, None, 0, 0, "2026-03-06", "2026-03-08"),
+            ),
+            (
+                "start_date=2026-03-06&as_of=2026-03-08",
+                stored("2026-03-06", "2026-03-06", 1, 7, "2026-03-05", None),
+            ),
+            (
+                "start_date=2026-03-06&end_date=2026-03-06&as_of=2026-03-06",
+                stored(None, None, 0, 0, "2026-03-05", None),
+            ),
+            ("as_of=2026-03-05", stored(None, None, 0, 0, None, None)),
+        ]
+    ),
+    (
+        "symbols",
+        "",
+        ["code", "name", "first_date", "last_date"],
+        [
+            [code, NAMES[code], first, "2026-03-09"]
+            for code, first in [
+                ("BTC", "2026-03-05"),
+                ("EUR", "1999-01-04"),
+                ("GBP", "1999-01-04"),
+                ("IDR", "2026-03-05"),
+                ("JPY", "2000-01-03"),
+                ("USD", "1999-01-04"),
+                ("XAU", "2026-03-05"),
+            ]
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "query", "columns", "rows"), ANSWERS)
+async def test_answers(api: Api, name: str, query: str, columns: list[str], rows: list[list[Any]]) -> None:
+    document = (await api.get(f"/fx/{name}.json?{query}")).json()
+    assert document["ok"]
+    assert document["rows"] == rows
+    if columns:
+        assert document["columns"] == columns
+    table = await api.get(f"/fx/{name}.csv?{query}")
+    assert table.text.splitlines() == [
+        ",".join(document["columns"]),
+        *(",".join("" if value is None else str(value) for value in row) for row in rows),
+    ]
+
+
+def test_every_query_is_answered_above() -> None:
+    assert {name for name, *_ in ANSWERS} == set(QUERIES)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+async def test_pages(api: Api, name: str) -> None:
+    """A page says what it shows, in words, and has a field for each parameter."""
+    query = QUERIES[name]
+    assert query["title"]
+    assert query["description"]
+    assert set(query["params"]) == set(re.findall(r":([a-z_]+)", query["sql"]))
+    page = await api.get(f"/fx/{name}")
+    assert page.status_code == 200
+    assert query["title"] in page.text
+    for parameter in query["params"]:
+        assert f'name="{parameter}"' in page.text
+
+
+def test_every_table_and_column_is_described(history: History) -> None:
+    described = DATABASE["tables"]
+    for table in history.db.tables:
+        about = described[table.name]
+        if about.get("allow") is None:
+            assert about["title"]
+            assert about["description"]
+            assert set(about["columns"]) == {column.name for column in table.columns}
+    assert set(described) == {table.name for table in history.db.tables}
+
+
+def plan_of(path: Path, sql: str, **parameters: str) -> list[str]:
+    """The lines of EXPLAIN QUERY PLAN."""
+    connection = sqlite3.connect(path)
+    try:
+        asked = {name: parameters.get(name, "") for name in re.findall(r":([a-z_]+)", sql)}
+        return [line for *_, line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", asked)]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("analysed", [False, True], ids=["no statistics", "statistics"])
+def test_no_query_reads_a_whole_table_of_rates(history: History, name: str, analysed: bool) -> None:
+    if analysed:
+        history.db.execute("ANALYZE")
+    plan = plan_of(history.path, QUERIES[name]["sql"], start_date="2026-03-05", end_date="2026-03-09")
+    # Through an index, `days` may be walked from the newest day until one is found.
+    assert [line for line in plan if re.match(r"SCAN (rates|revisions|fetches)\b(?!.*USING)", line)] == []
+    assert [line for line in plan if re.match(r"SCAN (rates|revisions)\b", line)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("rates_by_date", "SEARCH rates USING PRIMARY KEY (date=?)"),
+        ("rates_by_range", "SEARCH rates USING PRIMARY KEY (date>? AND date<?)"),
+        (
+            "rate_history",
+            "SEARCH rates USING COVERING INDEX rates_by_currency (currency=? AND date>? AND date<?)",
+        ),
+        ("stored_days", "SEARCH days USING PRIMARY KEY (date>? AND date<?)"),
+        ("stored_days", "SEARCH fetches USING COVERING INDEX fetches_by_fetched_at (fetched_at<?)"),
+    ],
+)
+def test_what_is_read_by(history: History, name: str, index: str) -> None:
+    assert index in plan_of(history.path, QUERIES[name]["sql"])
+
+
+def test_no_other_sql_is_in_the_api() -> None:
+    """But for what asks whether a file is a database of this project."""
+    found = {
+        (path.name, line.strip())
+        for path in (PROJECT / "fx_pipeline" / "api").glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"\bSELECT\b|\bINSERT\b|\bPRAGMA\b|\bUPDATE\b.*\bSET\b", line)
+    }
+    assert {name for name, _ in found} == {"app.py"}
+    assert len(found) == 1
+
+
+async def test_who_may_not_see_a_query_may_not_see_its_endpoint(api: Api) -> None:
+    metadata = api.datasette._metadata_local
+    queries = metadata["databases"]["fx"]["queries"]
+    queries["rates_by_date"]["allow"] = {"id": "somebody"}
+    answers = {path: (await api.get(path)).status_code for path in ("/rates/latest", "/rates/2026-03-05..")}
+    assert answers == {"/rates/latest": 403, "/rates/2026-03-05..": 200}
+    metadata["databases"]["fx"]["allow"] = {"id": "somebody"}
+    for path in ("/rates/latest", "/rates/2026-03-05..", "/rates/symbols", "/rates/"):
+        response = await api.get(path)
+        assert response.status_code == 403
+        assert response.json()["error"]["code"] == 105
+    assert (await api.get("/-/health")).status_code == 200

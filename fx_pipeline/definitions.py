@@ -25,6 +25,7 @@ defs = dg.Definitions(
             base=_settings.fx_base,
             symbols=list(_settings.fx_symbols),
             concurrency=_settings.fixer_concurrency,
+            timeseries=_settings.fixer_timeseries,
         ),
         "database": DatabaseResource(path=str(_settings.fx_database.absolute())),
     },

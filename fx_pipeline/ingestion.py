@@ -1,23 +1,31 @@
 """From the provider into the store: asked by a few threads, stored by one, told date by date as they arrive.
 
-A date that fails holds up no other. An answer that no further question can better (a wrong key, a used-up
-quota) stops the asking at once; what had arrived is stored.
+A date that fails holds up no other. What no further question can better (a wrong key, a used-up quota) stops
+the asking at once; what had arrived is stored. What another run is asking just now is not asked twice.
 """
 
 import datetime as dt
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from operator import itemgetter
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import BadAnswer, FixerError
-from fx_pipeline.rates import Answer
+from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, NoRates, Unreachable
+from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
+from fx_pipeline.store.quota import BeingAsked, Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay
 
 AHEAD = 16
 """Questions put to the pool for each of its threads, so that none idles while answers are being stored."""
+
+SILENT = 4
+"""After so many questions in a row that brought no answer at all, the network is down: no more are asked."""
+
+LOOK_AGAIN = 0.25
+"""Seconds between looks at what another run is asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,68 +37,204 @@ class Outcome:
     error: FixerError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call to make: the wanted `dates`, newest first, and whether they are the daily run's."""
+
+    dates: tuple[dt.date, ...]
+    daily: bool = False
+    series: bool = False
+
+    @property
+    def start(self) -> dt.date:
+        """The first day asked for."""
+        return self.dates[-1]
+
+    @property
+    def end(self) -> dt.date:
+        """The last day asked for."""
+        return self.dates[0]
+
+
+def questions(
+    dates: Iterable[dt.date], *, timeseries: bool = False, daily: Collection[dt.date] = ()
+) -> list[Question]:
+    """The fewest calls that bring these dates, newest first: one a date, or one for 366 days of a series.
+
+    `daily` are the dates for which the calls kept for the daily runs may be used.
+    """
+    asked: list[Question] = []
+    for date in sorted(set(dates), reverse=True):
+        last = asked[-1] if asked else None
+        if (
+            last is not None
+            and timeseries
+            and (last.end - date).days <= MAX_TIMESERIES_DAYS
+            and last.daily == (date in daily)
+        ):
+            asked[-1] = replace(last, dates=(*last.dates, date))
+        else:
+            asked.append(Question((date,), date in daily, timeseries))
+    return asked
+
+
 def ingest(
-    dates: Iterable[dt.date],
+    asked: Sequence[Question],
     client: FixerClient,
     store: RateStore,
+    ledger: Ledger,
     *,
     concurrency: int = 4,
-    run_id: str | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """Fetch and store each date, newest first, and yield its outcome once it is committed.
+    """Ask each question in its turn, store the answers, and yield each date's outcome once it is committed.
 
-    Raises FixerError when the provider's answer concerns every further date, after the outcomes of all that
-    was asked; dates not asked for have none. Raises StoreError when an answer could not be stored.
+    `notice` is told what somebody should know and no outcome says.
+
+    Raises FixerError when the provider's answer concerns every further date, and QuotaReached when no further
+    call may be made, after the outcomes of all that was asked; dates not asked for have none. Raises
+    StoreError when an answer could not be stored.
     """
-    waiting = deque(sorted(set(dates), reverse=True))
-    asked: dict[Future[Answer | None], dt.date] = {}
-    stopped: list[FixerError] = []
-
-    def ask(date: dt.date) -> Answer | None:
-        if stopped:
-            return None
-        try:
-            return client.historical(date)
-        except FixerError as error:
-            if error.scope != "date":
-                stopped.append(error)
-            raise
-
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fixer")
+    run = _Run(client, store, ledger, concurrency)
+    run.waiting.extend(asked)
     try:
-        while asked or (waiting and not stopped):
-            while waiting and not stopped and len(asked) < concurrency * AHEAD:
-                date = waiting.popleft()
-                asked[pool.submit(ask, date)] = date
-            done, _ = wait(asked, return_when=FIRST_COMPLETED)
-            answered = sorted(
-                ((asked.pop(future), future) for future in done), key=itemgetter(0), reverse=True
-            )
-            yield from _store(answered, store, run_id)
+        while run.goes_on():
+            yield from run.put()
+            refused = yield from run.collect()
+            if refused:
+                notice("The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0.")
+                again = [*refused, *run.waiting]
+                run.waiting = deque(one for question in again for one in _one_by_one(question))
     finally:
-        pool.shutdown(cancel_futures=True)
-    if stopped:
-        raise stopped[0]
+        run.pool.shutdown(cancel_futures=True)
+    if run.stopped:
+        raise run.stopped[0]
+
+
+class _Run:
+    """The questions of one `ingest`: waiting, being asked elsewhere, under way; and what stopped it."""
+
+    def __init__(self, client: FixerClient, store: RateStore, ledger: Ledger, concurrency: int) -> None:
+        self.client, self.store, self.ledger = client, store, ledger
+        self.pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fixer")
+        self.most_under_way = concurrency * AHEAD
+        self.waiting: deque[Question] = deque()
+        self.elsewhere: deque[Question] = deque()
+        self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
+        self.stopped: list[FixerError | QuotaReached] = []
+        self.silent = 0
+
+    def goes_on(self) -> bool:
+        return bool(self.under_way or ((self.waiting or self.elsewhere) and not self.stopped))
+
+    def put(self) -> Iterator[Outcome]:
+        """Put questions to the pool; yield the outcomes of dates that another run has stored meanwhile."""
+        while self.waiting and not self.stopped and len(self.under_way) < self.most_under_way:
+            question = self.waiting.popleft()
+            meanwhile = {day.date: day for day in self.ledger.stored_meanwhile(question.dates)}
+            yield from (Outcome(date, stored=day) for date, day in meanwhile.items())
+            question = replace(
+                question, dates=tuple(date for date in question.dates if date not in meanwhile)
+            )
+            if question.dates:
+                try:
+                    fetch_id = _open(self.ledger, self.client, question)
+                except BeingAsked:
+                    self.elsewhere.append(question)
+                else:
+                    self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
+
+    def ask(self, question: Question, fetch_id: int) -> Answer | None:
+        """In a thread of the pool: the answer; None if the run has been stopped before."""
+        if self.stopped:
+            return None
+        spend = partial(self.ledger.spend, fetch_id, daily=question.daily)
+        try:
+            if question.series:
+                answer = self.client.timeseries(question.start, question.end, spend=spend)
+            else:
+                answer = self.client.historical(question.end, spend=spend)
+        except FixerError as error:
+            self.silent = self.silent + 1 if isinstance(error, Unreachable) else 0
+            if error.scope not in ("date", "endpoint") or self.silent >= SILENT:
+                self.stopped.append(error)
+            raise
+        except QuotaReached as reached:
+            self.stopped.append(reached)
+            raise
+        self.silent = 0
+        return answer
+
+    def collect(self) -> Generator[Outcome, None, list[Question]]:
+        """Wait for answers, store them, yield their outcomes. Returns the series that the plan refuses."""
+        refused: list[Question] = []
+        if self.under_way:
+            done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
+            answered = [(*self.under_way.pop(future), future) for future in done]
+            answered.sort(key=lambda told: told[0].end, reverse=True)
+            refused = yield from _store(answered, self.store, self.ledger)
+        elif self.elsewhere:
+            time.sleep(LOOK_AGAIN)
+        if not self.waiting:
+            self.waiting, self.elsewhere = self.elsewhere, self.waiting
+        return refused
+
+
+def _open(ledger: Ledger, client: FixerClient, question: Question) -> int:
+    return ledger.open(
+        "timeseries" if question.series else "historical",
+        question.start,
+        question.end,
+        base=client.base,
+        symbols=client.asked_symbols,
+    )
+
+
+def _one_by_one(question: Question) -> list[Question]:
+    return [Question((date,), question.daily) for date in question.dates]
 
 
 def _store(
-    answered: Iterable[tuple[dt.date, Future[Answer | None]]], store: RateStore, run_id: str | None
-) -> Iterator[Outcome]:
-    """Store a batch of answers and errors together; a programming error in a thread is raised here."""
-    answers: dict[dt.date, Answer] = {}
-    errors: dict[dt.date, FixerError] = {}
-    for date, future in answered:
-        try:
-            if (answer := future.result()) is not None:
-                answers[date] = answer
-        except FixerError as error:
-            errors[date] = error
-    received = [*answers.values(), *(error.answer for error in errors.values() if error.answer is not None)]
-    stored = {day.date: day for day in store.record(received, run_id=run_id)}
-    for date in answers:
-        if date in stored:
-            yield Outcome(date, stored=stored[date])
+    answered: Iterable[tuple[Question, int, Future[Answer | None]]], store: RateStore, ledger: Ledger
+) -> Generator[Outcome, None, list[Question]]:
+    """Store a batch of answers and errors together. Returns the series that the plan refuses.
+
+    A programming error in a thread is raised here.
+    """
+    received: list[Answer] = []
+    errors: dict[int, FixerError] = {}
+    refused: list[Question] = []
+    told: list[tuple[Question, int]] = []
+    for question, fetch_id, future in answered:
+        answer, error = _result(future)
+        if isinstance(error, EndpointRestricted) and question.series:
+            refused.append(question)
+        elif answer is not None or error is not None:
+            told.append((question, fetch_id))
+        if error is not None:
+            errors[fetch_id] = error
+        if answer is not None:
+            received.append(replace(answer, fetch_id=fetch_id))
+        elif error is not None:
+            ledger.give_up(fetch_id, error.reason, error.calls)
         else:
-            yield Outcome(date, error=BadAnswer("every value of the day was rejected", f"{date}"))
-    for date, failure in errors.items():
-        yield Outcome(date, error=failure)
+            ledger.give_up(fetch_id, "not asked", 0)
+    stored = {day.date: day for day in store.record(received, run_id=ledger.run_id)}
+    for question, fetch_id in told:
+        for date in question.dates:
+            if date in stored:
+                yield Outcome(date, stored=stored[date])
+            else:
+                missing = NoRates("there are no rates of this day in the answer", f"{date}")
+                yield Outcome(date, error=errors.get(fetch_id, missing))
+    return refused
+
+
+def _result(future: Future[Answer | None]) -> tuple[Answer | None, FixerError | None]:
+    """The answer, if there was one, and the error, if it was one. Neither where nothing was asked."""
+    try:
+        return future.result(), None
+    except QuotaReached:
+        return None, None
+    except FixerError as error:
+        return error.answer, error

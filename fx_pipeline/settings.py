@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         return self.fixer_access_key is None and "fixer_base_url" not in self.model_fields_set
 
     @property
+    def daily_calls(self) -> int:
+        """Calls of one daily run: a day and those before it that may be revised, or one series of them."""
+        return 1 if self.fixer_timeseries else self.fx_revision_days + 1
+
+    @property
     def provider_url(self) -> str:
         """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url

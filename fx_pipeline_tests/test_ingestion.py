@@ -1,15 +1,19 @@
 """From a running sandbox into a real file: each date alone, newest first, and a stop at what concerns all."""
 
 import datetime as dt
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import InvalidKey, QuotaExhausted
-from fx_pipeline.ingestion import Outcome, ingest
+from fx_pipeline.fixer.errors import InvalidKey, QuotaExhausted, Unreachable
+from fx_pipeline.ingestion import Outcome, Question, ingest, questions
 from fx_pipeline.rates import date_range
+from fx_pipeline.store.quota import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -28,69 +32,210 @@ def store(tmp_path: Path) -> Iterator[RateStore]:
         yield store
 
 
+@pytest.fixture
+def ledger(store: RateStore) -> Iterator[Ledger]:
+    with Ledger(store.path, run_id="run") as ledger:
+        yield ledger
+
+
 def client(sandbox: Sandbox, key: str = "a-key") -> FixerClient:
     return FixerClient(sandbox.url, key, retries=0)
 
 
-def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStore) -> None:
+def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
-        outcomes = list(ingest(DATES, fixer, store, run_id="run"))
+        outcomes = list(ingest(questions(DATES), fixer, store, ledger))
     assert sorted(outcome.date for outcome in outcomes) == DATES
     assert all(outcome.stored and outcome.stored.inserted == 31 for outcome in outcomes)
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES)
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}}
 
 
-def test_the_newest_dates_come_first(sandbox: Sandbox, store: RateStore) -> None:
+def test_the_newest_dates_come_first(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
-        assert [outcome.date for outcome in ingest(DATES, fixer, store, concurrency=1)] == DATES[::-1]
+        assert [
+            outcome.date for outcome in ingest(questions(DATES), fixer, store, ledger, concurrency=1)
+        ] == DATES[::-1]
 
 
-def test_what_was_told_is_committed(sandbox: Sandbox, store: RateStore, tmp_path: Path) -> None:
+def test_what_was_told_is_committed(
+    sandbox: Sandbox, store: RateStore, ledger: Ledger, tmp_path: Path
+) -> None:
     with client(sandbox) as fixer, RateStore(tmp_path / "fx.db") as other:
-        for outcome in ingest(DATES, fixer, store):
+        for outcome in ingest(questions(DATES), fixer, store, ledger):
             assert other.stored_dates(outcome.date, outcome.date) == {outcome.date}
 
 
 def test_a_date_that_fails_holds_up_no_other_and_can_be_asked_again(
-    sandbox: Sandbox, store: RateStore
+    sandbox: Sandbox, store: RateStore, ledger: Ledger
 ) -> None:
     sandbox.change(faults={"wrong-date": 0.3}, seed=3)
     with client(sandbox) as fixer:
-        first = list(ingest(DATES, fixer, store))
+        first = list(ingest(questions(DATES), fixer, store, ledger))
         failed = [outcome.date for outcome in first if outcome.error]
         assert 0 < len(failed) < 20
         assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES) - set(failed)
         sandbox.change(faults={})
-        assert all(outcome.stored for outcome in ingest(failed, fixer, store))
+        assert all(outcome.stored for outcome in ingest(questions(failed), fixer, store, ledger))
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES)
     assert sandbox.stats()["total"] == 20 + len(failed)
 
 
-def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore) -> None:
+def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     sandbox.change(key="the-good-one")
     outcomes: list[Outcome] = []
     with client(sandbox, "another") as fixer, pytest.raises(InvalidKey, match="Set FIXER_ACCESS_KEY"):
-        outcomes.extend(ingest(DATES, fixer, store, concurrency=2))
+        outcomes.extend(ingest(questions(DATES), fixer, store, ledger, concurrency=2))
     assert sandbox.stats()["total"] <= 4
     assert store.coverage().days == 0
 
 
-def test_a_used_up_quota_keeps_what_had_arrived(sandbox: Sandbox, store: RateStore) -> None:
+def test_a_used_up_quota_keeps_what_had_arrived(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     sandbox.change(quota=5)
     stored = []
     with client(sandbox) as fixer, pytest.raises(QuotaExhausted):
-        for outcome in ingest(DATES, fixer, store, concurrency=1):
+        for outcome in ingest(questions(DATES), fixer, store, ledger, concurrency=1):
             stored += [outcome.date] if outcome.stored else []
     assert stored == DATES[:-6:-1]
     assert store.stored_dates(DATES[0], DATES[-1]) == set(stored)
 
 
-def test_an_answer_that_was_an_error_is_kept_with_its_body(sandbox: Sandbox, store: RateStore) -> None:
+def test_an_answer_that_was_an_error_is_kept_with_its_body(
+    sandbox: Sandbox, store: RateStore, ledger: Ledger
+) -> None:
     sandbox.change(out_of_range_code=106, today=lambda: dt.date(2024, 1, 6))
     with client(sandbox) as fixer:
-        [outcome] = ingest([dt.date(2024, 1, 9)], fixer, store)
+        [outcome] = ingest(questions([dt.date(2024, 1, 9)]), fixer, store, ledger)
     assert outcome.error is not None
     assert outcome.error.code == 106
     assert not outcome.error.retryable
     assert (store.coverage().fetches, store.coverage().calls, store.coverage().days) == (1, 1, 0)
+
+
+YEARS = list(date_range(dt.date(2021, 3, 1), dt.date(2024, 2, 28)))
+
+
+@pytest.mark.parametrize(
+    ("dates", "calls"),
+    [
+        ([], 0),
+        (DATES, 1),
+        (list(date_range(dt.date(2023, 1, 1), dt.date(2024, 1, 1))), 1),
+        (list(date_range(dt.date(2022, 12, 31), dt.date(2024, 1, 1))), 2),
+        (YEARS, 3),
+        ([dt.date(2024, 1, 1), dt.date(2023, 1, 1), dt.date(2021, 1, 1)], 2),
+        (list(date_range(dt.date(1999, 1, 1), dt.date(2026, 11, 23))), 28),
+    ],
+)
+def test_a_series_takes_as_few_calls_as_fixer_allows(dates: list[dt.date], calls: int) -> None:
+    asked = questions(dates, timeseries=True)
+    assert len(asked) == calls
+    assert sorted(date for question in asked for date in question.dates) == sorted(dates)
+    assert all((question.end - question.start).days <= 365 for question in asked)
+
+
+def test_the_daily_runs_dates_are_asked_apart() -> None:
+    daily = set(DATES[-3:])
+    asked = questions(DATES, timeseries=True, daily=daily)
+    assert [(question.start, question.end, question.daily) for question in asked] == [
+        (DATES[-3], DATES[-1], True),
+        (DATES[0], DATES[-4], False),
+    ]
+
+
+def canonical(path: Path) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return [
+            *connection.execute("SELECT date, currency, rate FROM rates ORDER BY date, currency"),
+            *connection.execute("SELECT date, base, timestamp, currencies FROM days ORDER BY date"),
+            *connection.execute("SELECT code, first_date, last_date FROM symbols ORDER BY code"),
+        ]
+    finally:
+        connection.close()
+
+
+def ingested(path: Path, sandbox: Sandbox, asked: list[Question]) -> list[Outcome]:
+    with RateStore(path) as store, Ledger(path) as ledger, client(sandbox) as fixer:
+        return list(ingest(asked, fixer, store, ledger))
+
+
+def test_a_series_brings_the_same_rows_as_day_by_day(sandbox: Sandbox, tmp_path: Path) -> None:
+    days, series = tmp_path / "days.db", tmp_path / "series.db"
+    ingested(days, sandbox, questions(DATES))
+    outcomes = ingested(series, sandbox, questions(DATES, timeseries=True))
+    assert [outcome.date for outcome in outcomes] == DATES[::-1]
+    assert canonical(days) == canonical(series)
+    assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}, "timeseries": {"ok": 1}}
+
+
+def test_where_the_plan_lacks_series_the_days_are_fetched_one_by_one(
+    sandbox: Sandbox, store: RateStore
+) -> None:
+    sandbox.change(plan="basic")
+    notices: list[str] = []
+    with client(sandbox) as fixer, Ledger(store.path) as ledger:
+        outcomes = list(
+            ingest(questions(DATES, timeseries=True), fixer, store, ledger, notice=notices.append)
+        )
+    assert all(outcome.stored for outcome in outcomes)
+    assert len(outcomes) == 20
+    assert notices == ["The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0."]
+    assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}, "timeseries": {"105": 1}}
+
+
+def test_a_quota_is_spent_to_its_last_call_and_not_beyond(sandbox: Sandbox, store: RateStore) -> None:
+    sandbox.change(faults={"server-error": 0.3}, seed=1)  # repetitions are calls, too
+    with (
+        FixerClient(sandbox.url, "a-key", retries=9, backoff=0.01) as fixer,
+        Ledger(store.path, limit=15, daily_calls=0) as ledger,
+        pytest.raises(QuotaReached),
+    ):
+        list(ingest(questions(DATES), fixer, store, ledger))
+    assert sandbox.stats()["total"] == 15
+
+
+def test_runs_over_the_same_dates_at_once_ask_for_each_only_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.change(latency=0.02)
+    code = f"""
+import datetime as dt, os, sys
+from pathlib import Path
+from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.rates import date_range
+from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.store import RateStore
+
+dates = date_range(dt.date(2024, 1, 1), dt.date(2024, 1, 20))
+with (
+    RateStore(Path("fx.db")) as store,
+    Ledger(Path("fx.db"), run_id=str(os.getpid())) as ledger,
+    FixerClient({sandbox.url!r}, "a-key") as fixer,
+):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(sum(outcome.stored is not None for outcome in ingest(questions(dates), fixer, store, ledger)))
+"""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    assert [run.communicate()[0].strip() for run in runs] == ["20", "20", "20"]
+    assert sandbox.stats()["total"] == 20
+    with RateStore(tmp_path / "fx.db") as store:
+        assert store.coverage().days == 20
+
+
+def test_a_network_that_is_down_is_not_asked_for_every_date(store: RateStore, ledger: Ledger) -> None:
+    with FixerClient("http://127.0.0.1:9", "a-key", retries=0) as fixer, pytest.raises(Unreachable):
+        list(ingest(questions(YEARS), fixer, store, ledger, concurrency=2))
+    assert store.coverage().calls <= 8

@@ -2,15 +2,18 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import dagster as dg
 
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
-from fx_pipeline.ingestion import Outcome, ingest
+from fx_pipeline.ingestion import Outcome, Question, ingest, questions
 from fx_pipeline.rates import contiguous, parse_date
+from fx_pipeline.store.quota import Quota, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay, StoreError
 
 fixer_api = dg.AssetSpec(
@@ -59,19 +62,33 @@ def rates(
     failed" asks for them again, and only for them.
     """
     failed: list[Outcome] = []
+    dates: set[dt.date] = set()
+    stored: set[dt.date] = set()
     try:
-        with database.store() as store, fixer.client() as client:
+        with (
+            database.store() as store,
+            database.ledger(context.run.run_id) as ledger,
+            fixer.client() as client,
+        ):
             dates = _dates_to_ask(context, config, store)
+            asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
+            _say_how_far(asked, ledger.quota(), context.log.warning)
             for outcome in ingest(
-                dates, client, store, concurrency=fixer.concurrency, run_id=context.run.run_id
+                asked,
+                client,
+                store,
+                ledger,
+                concurrency=fixer.concurrency,
+                notice=context.log.warning,
             ):
                 if outcome.stored is None:
                     failed.append(outcome)
                     context.log.error(f"{outcome.date}: {outcome.error}")
                 else:
+                    stored.add(outcome.date)
                     yield _materialisation(context.asset_key, outcome.stored)
-    except (FixerError, StoreError) as fatal:
-        raise _failure(failed, stopped_by=fatal) from None
+    except (FixerError, QuotaReached, StoreError) as fatal:
+        raise _failure(failed, stopped_by=fatal, missing=dates - stored) from None
     if failed:
         raise _failure(failed)
 
@@ -82,10 +99,15 @@ def symbols(
 ) -> dg.MaterializeResult[None]:
     """The names of the currencies, as Fixer lists them."""
     try:
-        with database.store() as store, fixer.client() as client:
-            answer = client.symbols()
-            store.record([answer], run_id=context.run.run_id)
-    except (FixerError, StoreError) as fatal:
+        with (
+            database.store() as store,
+            database.ledger(context.run.run_id) as ledger,
+            fixer.client() as client,
+        ):
+            fetch_id = ledger.open("symbols", base=client.base)
+            answer = client.symbols(spend=partial(ledger.spend, fetch_id))
+            store.record([replace(answer, fetch_id=fetch_id)], run_id=context.run.run_id)
+    except (FixerError, QuotaReached, StoreError) as fatal:
         raise _failure([], stopped_by=fatal) from None
     return dg.MaterializeResult(metadata={"currencies": len(answer.names)})
 
@@ -97,6 +119,28 @@ def _dates_to_ask(context: dg.AssetExecutionContext, config: RatesConfig, store:
         refetch_from = parse_date(config.refetch_from) if config.refetch_from else dt.date.max
         dates -= {date for date in stored if date < refetch_from}
     return dates
+
+
+def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt.date]) -> set[dt.date]:
+    """The dates for which the calls kept for the daily runs may be used: a scheduled run's newest."""
+    if "dagster/schedule_name" not in context.run.tags or config.refetch_from is None:
+        return set()
+    return {date for date in dates if date >= parse_date(config.refetch_from)}
+
+
+def _say_how_far(asked: list[Question], quota: Quota | None, warn: Callable[[str], None]) -> None:
+    """Say before a run that the quota does not suffice for how far it will get, or that it is nearly used."""
+    if quota is None:
+        return
+    daily = sum(question.daily for question in asked)
+    reach = min(daily, quota.left(daily=True)) + min(len(asked) - daily, quota.left())
+    if reach < len(asked):
+        how_far = (
+            f"it will get from {asked[0].end} back to {asked[reach - 1].start}" if reach else "it ends here"
+        )
+        warn(f"This run needs {len(asked)} calls and may make {reach}: {how_far}. {quota}.")
+    elif quota.nearly_used:
+        warn(f"{quota}.")
 
 
 def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:
@@ -122,7 +166,11 @@ def _materialisation(asset_key: dg.AssetKey, day: StoredDay) -> dg.AssetMaterial
     )
 
 
-def _failure(failed: Iterable[Outcome], stopped_by: FixerError | StoreError | None = None) -> dg.Failure:
+def _failure(
+    failed: Iterable[Outcome],
+    stopped_by: FixerError | QuotaReached | StoreError | None = None,
+    missing: Collection[dt.date] = (),
+) -> dg.Failure:
     """A failure that names the dates, grouped by reason, and is tried again only where that can help."""
     by_reason: dict[str, list[dt.date]] = defaultdict(list)
     errors = [(outcome.date, outcome.error) for outcome in failed if outcome.error is not None]
@@ -134,11 +182,16 @@ def _failure(failed: Iterable[Outcome], stopped_by: FixerError | StoreError | No
         for reason, dates in by_reason.items()
     ]
     if stopped_by is not None:
-        lines.insert(0, f"{stopped_by} No further date was asked for.")
+        left = set(missing) - {date for date, _ in alone}
+        lines.insert(0, f"{stopped_by}")
+        if left:
+            by_reason["stopped before"].extend(left)
+            lines.append(f"Not fetched therefore: {_ranges(left)}")
+    retryable = isinstance(stopped_by, FixerError) and stopped_by.retryable
     return dg.Failure(
         description="\n".join(lines),
         metadata={reason: _ranges(dates) for reason, dates in by_reason.items()},
-        allow_retries=stopped_by is None and any(error.retryable for _, error in alone),
+        allow_retries=retryable or (stopped_by is None and any(error.retryable for _, error in alone)),
     )
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.settings import load_settings
+from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore
 
 
@@ -20,6 +21,7 @@ class FixerResource(dg.ConfigurableResource[FixerClient]):
     base: str
     symbols: list[str]
     concurrency: int
+    timeseries: bool = False
 
     def client(self) -> FixerClient:
         """A client to be closed after use. Raises SettingsError when a setting cannot be used."""
@@ -41,3 +43,13 @@ class DatabaseResource(dg.ConfigurableResource[RateStore]):
     def store(self) -> RateStore:
         """The file, open to be written and up to date in its schema. Raises StoreError when it cannot be."""
         return RateStore(Path(self.path))
+
+    def ledger(self, run_id: str) -> Ledger:
+        """The ledger of calls, for a run, to be closed after use. Raises SettingsError, StoreError."""
+        settings = load_settings()
+        return Ledger(
+            Path(self.path),
+            limit=settings.fixer_monthly_quota,
+            daily_calls=settings.daily_calls,
+            run_id=run_id,
+        )

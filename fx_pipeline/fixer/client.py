@@ -52,6 +52,9 @@ LONGEST_ANSWER = 120.0
 LARGEST_BODY = 64 * 2**20
 """Bytes of an answer. A year of 170 currencies takes 1.3 million."""
 
+SANDBOX = "fx-pipeline-sandbox"
+"""How the sandbox names itself in `Server`: its rates are told apart from Fixer's for ever."""
+
 GATEWAY = "api.apilayer.com"
 """The host that wants the key in a header."""
 
@@ -82,6 +85,7 @@ class _Outcome:
 
     error: FixerError | None
     body: bytes | None = None
+    provider: str = "fixer"
     quota_limit: int | None = None
     quota_remaining: int | None = None
 
@@ -117,8 +121,8 @@ class FixerClient:
         self._url, host = _checked_url(base_url)
         carrier = ("header" if host == GATEWAY else "query") if auth == "auto" else auth
         self._key = AccessKey(access_key, carrier)
-        self._base = base
-        self._symbols = tuple(symbols)
+        self.base = base
+        self.asked_symbols = tuple(symbols)
         self._timeout = timeout
         self._spend = spend
         self._retry = Retry(total=retries, backoff_factor=backoff, backoff_max=30, backoff_jitter=backoff)
@@ -136,7 +140,7 @@ class FixerClient:
             raise InvalidDate("history begins on 1999-01-01", question.text)
 
         def read(answer: Answer) -> Answer:
-            days = parse_historical(answer.body, date, self._base, asked_at=answer.asked_at)
+            days = parse_historical(answer.body, date, self.base, asked_at=answer.asked_at)
             return replace(answer, days=days)
 
         return self._ask_rates(question, read, spend)
@@ -153,7 +157,7 @@ class FixerClient:
             raise InvalidTimeframe("", question.text)
 
         def read(answer: Answer) -> Answer:
-            days = parse_timeseries(answer.body, start, end, self._base, asked_at=answer.asked_at)
+            days = parse_timeseries(answer.body, start, end, self.base, asked_at=answer.asked_at)
             return replace(answer, days=days)
 
         return self._ask_rates(question, read, spend)
@@ -179,7 +183,7 @@ class FixerClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"FixerClient({self._url!r}, {self._key!r}, base={self._base!r})"
+        return f"FixerClient({self._url!r}, {self._key!r}, base={self.base!r})"
 
     def _ask_rates(self, question: _Question, read: Read, spend: Spend | None) -> Answer:
         """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
@@ -188,19 +192,19 @@ class FixerClient:
         spent = 0
         if not self._provider_base_only:
             try:
-                return self._ask(self._in_base(question, self._base), read, spend)
+                return self._ask(self._in_base(question, self.base), read, spend)
             except BaseRestricted as refused:
-                if self._base == PROVIDER_BASE:
+                if self.base == PROVIDER_BASE:
                     raise
                 spent = refused.calls
-            logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self._base)
+            logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self.base)
             self._provider_base_only = True
         return self._ask(self._in_base(question, PROVIDER_BASE), read, spend, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
-        symbols = self._symbols
-        if symbols and base != self._base and self._base not in symbols:
-            symbols = (*symbols, self._base)  # to divide by
+        symbols = self.asked_symbols
+        if symbols and base != self.base and self.base not in symbols:
+            symbols = (*symbols, self.base)  # to divide by
         query = {**question.query, "base": base}
         return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
 
@@ -211,14 +215,15 @@ class FixerClient:
         calls += spent
         answer = Answer(
             endpoint=question.endpoint,
-            base=self._base,
-            symbols=self._symbols,
+            base=self.base,
+            symbols=self.asked_symbols,
             start_date=question.start,
             end_date=question.end,
             asked_at=asked_at,
             status="ok",
             body=outcome.body or b"",
             calls=calls,
+            provider=outcome.provider,
             quota_limit=outcome.quota_limit,
             quota_remaining=outcome.quota_remaining,
         )
@@ -274,13 +279,14 @@ class FixerClient:
                 retry_after = _seconds(self._retry, response.headers.get("retry-after"))
                 limit = _count(response.headers.get("x-ratelimit-limit-month"))
                 remaining = _count(response.headers.get("x-ratelimit-remaining-month"))
+                provider = "sandbox" if response.headers.get("server") == SANDBOX else "fixer"
         # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
         # error in its place is made after it, so that it is not even its context.
         except Exception as failure:  # noqa: BLE001
             kind, reason = explain(failure)
         else:
             error = refusal(status, body, question.text, retry_after=retry_after, quota_remaining=remaining)
-            return _Outcome(error, body, limit, remaining)
+            return _Outcome(error, body, provider, limit, remaining)
         return _Outcome(kind(reason, question.text))
 
 

@@ -137,6 +137,8 @@ def server(app: Starlette) -> uvicorn.Server:
         uvicorn.Config(
             app,
             access_log=False,
+            server_header=False,
+            headers=[("server", "fx-pipeline-sandbox")],
             log_config=None,
             lifespan="off",
             ws="none",

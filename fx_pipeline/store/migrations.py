@@ -22,9 +22,13 @@ def create_tables(db: Database) -> None:
             base TEXT NOT NULL,
             symbols TEXT NOT NULL,
             asked_at TEXT NOT NULL,
-            fetched_at TEXT NOT NULL,
+            fetched_at TEXT,
             run_id TEXT,
-            calls INTEGER NOT NULL,
+            process TEXT,
+            provider TEXT NOT NULL DEFAULT 'fixer',
+            calls INTEGER NOT NULL DEFAULT 0,
+            quota_limit INTEGER,
+            quota_remaining INTEGER,
             status TEXT NOT NULL,
             inserted INTEGER NOT NULL DEFAULT 0,
             updated INTEGER NOT NULL DEFAULT 0,
@@ -33,8 +37,9 @@ def create_tables(db: Database) -> None:
             body BLOB
         ) STRICT
         """,
-        "CREATE INDEX fetches_by_asked_at ON fetches (asked_at)",
+        "CREATE INDEX fetches_by_asked_at ON fetches (asked_at, calls)",
         "CREATE INDEX fetches_by_fetched_at ON fetches (fetched_at)",
+        "CREATE INDEX fetches_under_way ON fetches (start_date, end_date) WHERE fetched_at IS NULL",
         """
         CREATE TABLE rates (
             date TEXT NOT NULL,

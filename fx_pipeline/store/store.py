@@ -84,12 +84,12 @@ class RateStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._explained():
+        with explained(self.path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = Database(sqlite3.connect(path, timeout=WAIT_FOR_LOCK), execute_plugins=False)
             self._db.enable_wal()
             if migrations.pending(self._db):
-                with self._transaction():
+                with transaction(self._db):
                     migrations.apply(self._db)
 
     def __enter__(self) -> "RateStore":
@@ -114,12 +114,12 @@ class RateStore:
 
         Raises StoreError when nothing could be written: another base, a full disk, a read-only file.
         """
-        with self._explained(), self._transaction():
+        with explained(self.path), transaction(self._db):
             return [result for batch in _without_repeats(answers) for result in self._record(batch, run_id)]
 
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """The days from `start` to `end`, both included, that are stored."""
-        with self._explained():
+        with explained(self.path):
             rows = self._db.execute(
                 "SELECT date FROM days WHERE date BETWEEN ? AND ?", [start.isoformat(), end.isoformat()]
             )
@@ -127,7 +127,7 @@ class RateStore:
 
     def has_names(self) -> bool:
         """Whether the names of the currencies are stored."""
-        with self._explained():
+        with explained(self.path):
             return (
                 self._db.execute("SELECT 1 FROM symbols WHERE name IS NOT NULL LIMIT 1").fetchone()
                 is not None
@@ -135,7 +135,7 @@ class RateStore:
 
     def coverage(self) -> Coverage:
         """Count what is stored and find the gaps."""
-        with self._explained():
+        with explained(self.path):
             first, last, days = self._db.execute("SELECT min(date), max(date), count(*) FROM days").fetchone()
             start, end = (dt.date.fromisoformat(text) if text else None for text in (first, last))
             missing = set(date_range(start, end)) - self.stored_dates(start, end) if start and end else set()
@@ -155,10 +155,14 @@ class RateStore:
             )
 
     def _record(self, answers: Sequence[Answer], run_id: str | None) -> list[StoredDay]:
-        fetched = [(self._insert_fetch(answer, run_id), answer) for answer in answers]
+        return self._write([(self._upsert_fetch(answer, run_id), answer) for answer in answers])
+
+    def _write(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
+        """Write the days of answers whose fetches are there; no day may be in two of them."""
         given = [(fetch_id, day) for fetch_id, answer in fetched for day in answer.days]
         days = [(fetch_id, day) for fetch_id, day in given if day.rates]
         self._refuse_other_base(days)
+        self._refuse_other_provider([answer for _, answer in fetched if answer.days])
         changes = self._compare(days)
         new, changed = (
             changes[changes.old.isna()],
@@ -172,7 +176,7 @@ class RateStore:
         )
         self._upsert("rejected_rates", ("fetch_id", "date", "currency", "value", "reason"), _rejected(given))
         self._upsert("days", ("date", "base", "timestamp", "currencies", "fetch_id"), self._days(days))
-        for answer in answers:
+        for _, answer in fetched:
             self._upsert("symbols", ("code", "name"), list(answer.names.items()))
         self._widen_symbols({day.date for _, day in days} if len(new) else set())
         results = _results(days, new, changed)
@@ -190,15 +194,28 @@ class RateStore:
                 f"set FX_BASE back to {held}, or FX_DATABASE to another file."
             )
 
-    def _insert_fetch(self, answer: Answer, run_id: str | None) -> int:
+    def _refuse_other_provider(self, answers: Sequence[Answer]) -> None:
+        stored = self._db.execute(
+            "SELECT provider FROM fetches WHERE id = (SELECT fetch_id FROM days LIMIT 1)"
+        ).fetchone()
+        providers = {answer.provider for answer in answers} | ({stored[0]} if stored else set())
+        if len(providers) > 1:
+            raise StoreError(
+                f"{self.path} holds rates of {stored[0] if stored else answers[0].provider}, and what came "
+                "is another's: the sandbox's rates, some of them made up, are kept apart from Fixer's. "
+                "Remove the demo's data folder, or set FX_DATABASE and DAGSTER_HOME to new places."
+            )
+
+    def _upsert_fetch(self, answer: Answer, run_id: str | None) -> int:
         fetched_at = as_text(dt.datetime.now(dt.timezone.utc))
-        newest = self._db.execute("SELECT fetched_at FROM fetches ORDER BY id DESC LIMIT 1").fetchone()
+        (newest,) = self._db.execute("SELECT max(fetched_at) FROM fetches").fetchone()
         # What was known when is read from the order of these instants: it must be that of the commits, also
         # when the clock is set back.
-        if newest and newest[0] >= fetched_at:
-            fetched_at = as_text(from_text(newest[0]) + dt.timedelta(microseconds=1))
-        table = self._table("fetches").insert(
+        if newest and newest >= fetched_at:
+            fetched_at = as_text(from_text(newest) + dt.timedelta(microseconds=1))
+        table = self._table("fetches").upsert(
             {
+                "id": answer.fetch_id or self._next_fetch_id(),
                 "endpoint": answer.endpoint,
                 "start_date": answer.start_date and answer.start_date.isoformat(),
                 "end_date": answer.end_date and answer.end_date.isoformat(),
@@ -207,12 +224,19 @@ class RateStore:
                 "asked_at": as_text(answer.asked_at),
                 "fetched_at": fetched_at,
                 "run_id": run_id,
+                "provider": answer.provider,
                 "calls": answer.calls,
+                "quota_limit": answer.quota_limit,
+                "quota_remaining": answer.quota_remaining,
                 "status": answer.status,
                 "body": zlib.compress(answer.body),
-            }
+            },
+            pk="id",
         )
-        return int(table.last_pk)  # type: ignore[arg-type]  # an INSERT always has one
+        return int(table.last_pk)  # type: ignore[arg-type]  # there always is one
+
+    def _next_fetch_id(self) -> int:
+        return int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])
 
     def _compare(self, days: Sequence[tuple[int, DayRates]]) -> pd.DataFrame:
         """One row for each rate that came, with what is stored of it.
@@ -283,23 +307,27 @@ class RateStore:
     def _table(self, name: str) -> Table:
         return self._db.table(name)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: what is compared must still be there when it is written.
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.rollback()
-            raise
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self.path}: {_reason(error)}") from error
+@contextmanager
+def transaction(db: Database) -> Iterator[None]:
+    """All or nothing of what is written inside, with nobody else writing meanwhile."""
+    # IMMEDIATE: what was read to decide on a write must still be so when it is written.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say of `path` into a StoreError that says what to do."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path}: {_reason(error)}") from error
 
 
 def as_text(instant: dt.datetime) -> str:

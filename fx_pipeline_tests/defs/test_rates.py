@@ -123,7 +123,7 @@ def test_a_wrong_key_fails_at_once_and_is_not_tried_again(
     assert failure.user_failure_data.description is not None
     assert failure.user_failure_data.description.endswith(
         "Set FIXER_ACCESS_KEY to the key shown in your Fixer account, and FIXER_BASE_URL to its host."
-        " No further date was asked for."
+        "\nNot fetched therefore: 2024-01-01 to 2024-03-31"
     )
 
 

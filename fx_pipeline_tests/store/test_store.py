@@ -196,7 +196,12 @@ def test_another_base_is_refused_and_nothing_is_written(store: RateStore, path: 
 def test_a_batch_is_stored_whole_or_not_at_all(store: RateStore, path: Path) -> None:
     with pytest.raises(StoreError):
         store.record([answer(day(DAY, {"USD": 1.08})), answer(day(DAY, {"EUR": 0.92}, base="USD"))])
-    for query in ("SELECT * FROM fetches", "SELECT * FROM rates", "SELECT * FROM days", "SELECT * FROM symbols"):
+    for query in (
+        "SELECT * FROM fetches",
+        "SELECT * FROM rates",
+        "SELECT * FROM days",
+        "SELECT * FROM symbols",
+    ):
         assert rows(path, query) == []
 
 

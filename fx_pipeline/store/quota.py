@@ -1,0 +1,250 @@
+"""The ledger of calls: may one more be made, and for whom. It is the table `fetches`, shared by all runs.
+
+A question is opened before it is asked, so that no two runs ask the same at once, and each call of it is
+counted before it is made. What a killed process had opened stays counted: its calls may have been made.
+"""
+
+import datetime as dt
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sqlite_utils import Database
+
+from fx_pipeline.store.store import StoredDay, as_text, explained, transaction
+
+LONGEST_QUESTION = dt.timedelta(minutes=15)
+"""After this a question that another process has opened and not closed is taken for abandoned."""
+
+WARN_AT = 0.8
+"""Share of the month's quota from which its use is worth a warning."""
+
+
+class QuotaReached(Exception):
+    """One more call would exceed the quota, or take what is kept for the daily runs. It was not made."""
+
+
+class BeingAsked(Exception):
+    """Another process is asking the same just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """The state of the month (UTC): calls allowed, made, and kept for the daily runs still to come."""
+
+    limit: int
+    used: int
+    kept: int
+    renewed_on: dt.date
+
+    def left(self, *, daily: bool = False) -> int:
+        """Calls that may still be made: by the daily run if `daily`, else by any other."""
+        return max(0, self.limit - self.used - (0 if daily else self.kept))
+
+    @property
+    def nearly_used(self) -> bool:
+        """Whether so much is used that somebody should know."""
+        return self.used >= WARN_AT * self.limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.used} of the {self.limit} calls of this month are used (FIXER_MONTHLY_QUOTA), "
+            f"{self.kept} are kept for its daily runs; the count starts again on {self.renewed_on}"
+        )
+
+
+class Ledger:
+    """The calls made from one database file. Safe for use by several threads; close it after use.
+
+    `limit` is the calls allowed in a calendar month (None: no limit). `daily_calls` is what one daily run
+    needs: for each day of the month still to come so many are kept back from all other runs. `now` is the
+    clock.
+
+    Raises StoreError when the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: int | None = None,
+        daily_calls: int = 1,
+        run_id: str | None = None,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
+    ) -> None:
+        self._path = path
+        self._limit = limit
+        self._daily_calls = daily_calls
+        self.run_id = run_id
+        self._now = now
+        self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self._opened_at = as_text(now())
+        self._lock = threading.Lock()
+        with explained(path):
+            connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+            self._db = Database(connection, execute_plugins=False)
+            # Not flushed for each call: what a power cut would lose here are counts, not rates.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and what is still open of this run's questions."""
+        try:
+            with self._write():
+                self._db.execute(
+                    "UPDATE fetches SET status = 'abandoned' WHERE fetched_at IS NULL AND status = 'asked' "
+                    "AND process = ? AND run_id IS ?",
+                    [self._process, self.run_id],
+                )
+        finally:
+            self._db.close()
+
+    def quota(self) -> Quota | None:
+        """The state of this month; None where no limit is set."""
+        with self._lock, explained(self._path):
+            return self._quota()
+
+    def stored_meanwhile(self, dates: Collection[dt.date]) -> list[StoredDay]:
+        """Those of `dates` that another run has fetched since this ledger was opened: not to be asked for."""
+        query = """
+            SELECT days.date, days.fetch_id, days.currencies
+            FROM days JOIN fetches ON fetches.id = days.fetch_id
+            WHERE days.date BETWEEN ? AND ? AND fetches.fetched_at > ? AND fetches.run_id IS NOT ?
+        """
+        span = [min(dates).isoformat(), max(dates).isoformat()] if dates else ["", ""]
+        with self._lock, explained(self._path):
+            rows = self._db.execute(query, [*span, self._opened_at, self.run_id]).fetchall()
+        found = [(dt.date.fromisoformat(date), fetch_id, count) for date, fetch_id, count in rows]
+        return [
+            StoredDay(date=date, fetch_id=fetch_id, inserted=0, updated=0, unchanged=count, rejected=0)
+            for date, fetch_id, count in found
+            if date in dates
+        ]
+
+    def open(
+        self,
+        endpoint: str,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        *,
+        base: str,
+        symbols: Sequence[str] = (),
+    ) -> int:
+        """Open a question, about the days from `start` to `end` if it is about days. Returns its row's id.
+
+        Raises BeingAsked while another process has one open that shares a day with it.
+        """
+        now = self._now()
+        span = [start and start.isoformat(), end and end.isoformat()]
+        with self._write():
+            others = self._db.execute(
+                """
+                SELECT process FROM fetches WHERE fetched_at IS NULL AND status = 'asked'
+                AND end_date >= ? AND start_date <= ? AND asked_at > ?
+                """,
+                [*span, as_text(now - LONGEST_QUESTION)],
+            )
+            if any(process != self._process and _runs(process) for (process,) in others):
+                raise BeingAsked
+            row = self._db.table("fetches").insert(
+                {
+                    "endpoint": endpoint,
+                    "start_date": span[0],
+                    "end_date": span[1],
+                    "base": base,
+                    "symbols": ",".join(symbols),
+                    "asked_at": as_text(now),
+                    "run_id": self.run_id,
+                    "process": self._process,
+                    "status": "asked",
+                }
+            )
+            return int(row.last_pk)  # type: ignore[arg-type]  # an INSERT always has one
+
+    def spend(self, fetch_id: int, *, daily: bool = False) -> None:
+        """Count one more call of a question, before it is made.
+
+        Raises QuotaReached, and counts nothing, when it would exceed the quota or, unless `daily`, use what
+        is kept for the daily runs.
+        """
+        if self._limit is None:
+            return  # what was made is counted when the question is closed
+        with self._write():
+            quota = self._quota()
+            if quota is not None and quota.left(daily=daily) < 1:
+                raise QuotaReached(f"{quota}.")
+            self._db.execute("UPDATE fetches SET calls = calls + 1 WHERE id = ?", [fetch_id])
+
+    def give_up(self, fetch_id: int, status: str, calls: int) -> None:
+        """Close a question that was not answered: why, and how many calls were made. None leaves no trace."""
+        with self._write():
+            self._db.execute(
+                "UPDATE fetches SET status = ?, calls = max(calls, ?) WHERE id = ?", [status, calls, fetch_id]
+            )
+            self._db.execute("DELETE FROM fetches WHERE id = ? AND calls = 0", [fetch_id])
+
+    def _quota(self) -> Quota | None:
+        if self._limit is None:
+            return None
+        today = self._now().date()
+        start = today.replace(day=1)
+        renewed_on = (start + dt.timedelta(days=31)).replace(day=1)
+        days_to_come = (renewed_on - today).days - 1
+        return Quota(
+            limit=self._limit,
+            used=self._used(start),
+            kept=min(self._limit, days_to_come * self._daily_calls),
+            renewed_on=renewed_on,
+        )
+
+    def _used(self, start: dt.date) -> int:
+        """The calls of this month: as the provider last counted them, those made since, those under way."""
+        counted = self._db.execute(
+            """
+            SELECT quota_limit - quota_remaining, id FROM fetches
+            WHERE asked_at >= ? AND quota_limit IS NOT NULL AND quota_remaining IS NOT NULL
+            ORDER BY fetched_at DESC LIMIT 1
+            """,
+            [start.isoformat()],
+        ).fetchone()
+        used, since = counted or (0, 0)
+        (more,) = self._db.execute(
+            """
+            SELECT coalesce(sum(calls), 0) FROM fetches
+            WHERE asked_at >= ? AND (id > ? OR (fetched_at IS NULL AND status = 'asked' AND asked_at > ?))
+            """,
+            [start.isoformat(), since, as_text(self._now() - LONGEST_QUESTION)],
+        ).fetchone()
+        return int(used + more)
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        with self._lock, explained(self._path), transaction(self._db):
+            yield
+
+
+def _runs(process: str) -> bool:
+    """Whether a process still runs, as far as can be told: on another host, it is taken to."""
+    host, _, pid = process.rpartition(":")
+    if host != socket.gethostname() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(pid), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

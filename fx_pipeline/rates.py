@@ -62,6 +62,10 @@ class Answer:
     """`ok`, or what was wrong, in a few words."""
     body: bytes
     calls: int = 1
+    provider: str = "fixer"
+    """Who answered: `fixer`, or `sandbox`, whose newest values are made up."""
+    fetch_id: int | None = None
+    """The row in `fetches` that was opened for the question; None: it is made with the answer."""
     quota_limit: int | None = None
     """Calls a month that the plan allows, where a header said so."""
     quota_remaining: int | None = None

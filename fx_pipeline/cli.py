@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 
 from fx_pipeline.rates import contiguous, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
@@ -243,6 +244,26 @@ def sandbox(
             f"The sandbox cannot listen on {host}:{port}: {error.strerror}. "
             "Set FX_SANDBOX_PORT to a free port."
         ) from None
+
+
+@main.command()
+def rebuild() -> None:
+    """Make the rates again from the stored answers, without one call.
+
+    Nothing is lost if it is interrupted: the tables are replaced all at once.
+    """
+    from fx_pipeline.fixer.answers import read_answer
+    from fx_pipeline.fixer.errors import FixerError
+    from fx_pipeline.store.store import StoreError
+
+    settings = load_settings()
+    with _open_store(settings) as store, Progress(console=console, transient=True) as progress:
+        task = progress.add_task("Reading answers", total=store.coverage().fetches)
+        try:
+            count = store.rebuild(read_answer, lambda done: progress.update(task, completed=done))
+        except (FixerError, StoreError) as error:
+            raise click.ClickException(f"Nothing was changed. {error}") from None
+    console.print(f"The rates were made again from {count} answers.")
 
 
 @main.command()

@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fx_pipeline.fixer.errors import (
     BadAnswer,
@@ -23,7 +24,7 @@ from fx_pipeline.fixer.errors import (
     UnknownEndpoint,
     meaning,
 )
-from fx_pipeline.rates import DayRates, cross_rate, is_code, parse_date, read_rates
+from fx_pipeline.rates import Answer, DayRates, cross_rate, is_code, parse_date, read_rates
 
 PROVIDER_BASE = "EUR"
 """The base every plan of Fixer's has."""
@@ -108,6 +109,23 @@ def parse_symbols(body: bytes) -> Mapping[str, str]:
     if not names:
         raise BadAnswer("the answer has no names", "symbols")
     return names
+
+
+def read_answer(answer: Answer) -> Answer:
+    """The answer with the days and names that its body holds, as when it arrived.
+
+    Raises the FixerError of the parsers above, ValueError for an endpoint that none of them reads.
+    """
+    start, end = answer.start_date, answer.end_date
+    if answer.endpoint == "symbols":
+        return replace(answer, names=parse_symbols(answer.body))
+    if start is not None and end is not None and answer.endpoint == "historical":
+        days = parse_historical(answer.body, start, answer.base, asked_at=answer.asked_at)
+    elif start is not None and end is not None and answer.endpoint == "timeseries":
+        days = parse_timeseries(answer.body, start, end, answer.base, asked_at=answer.asked_at)
+    else:
+        raise ValueError(f"no parser reads an answer of {answer.endpoint!r} about {start} to {end}")
+    return replace(answer, days=days)
 
 
 def refusal(

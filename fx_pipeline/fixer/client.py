@@ -24,9 +24,7 @@ from urllib3.exceptions import InvalidHeader
 
 from fx_pipeline.fixer.answers import (
     PROVIDER_BASE,
-    parse_historical,
-    parse_symbols,
-    parse_timeseries,
+    read_answer,
     refusal,
 )
 from fx_pipeline.fixer.errors import (
@@ -60,7 +58,6 @@ GATEWAY = "api.apilayer.com"
 
 Auth = Literal["auto", "query", "header"]
 Spend = Callable[[], None]
-Read = Callable[[Answer], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +135,7 @@ class FixerClient:
         question = _Question("historical", date.isoformat(), date, date)
         if date < FIRST_DATE:
             raise InvalidDate("history begins on 1999-01-01", question.text)
-
-        def read(answer: Answer) -> Answer:
-            days = parse_historical(answer.body, date, self.base, asked_at=answer.asked_at)
-            return replace(answer, days=days)
-
-        return self._ask_rates(question, read, spend)
+        return self._ask_rates(question, spend)
 
     def timeseries(self, start: dt.date, end: dt.date, *, spend: Spend | None = None) -> Answer:
         """The rates of the days from `start` to `end`, at most 365 days later, all over (UTC), by one call.
@@ -155,20 +147,11 @@ class FixerClient:
         question = _Question("timeseries", "timeseries", start, end, query)
         if not FIRST_DATE <= start <= end or (end - start).days > MAX_TIMESERIES_DAYS:
             raise InvalidTimeframe("", question.text)
-
-        def read(answer: Answer) -> Answer:
-            days = parse_timeseries(answer.body, start, end, self.base, asked_at=answer.asked_at)
-            return replace(answer, days=days)
-
-        return self._ask_rates(question, read, spend)
+        return self._ask_rates(question, spend)
 
     def symbols(self, *, spend: Spend | None = None) -> Answer:
         """The currencies that Fixer has, as the answer's `names`. Raises FixerError."""
-        return self._ask(
-            _Question("symbols", "symbols"),
-            lambda answer: replace(answer, names=parse_symbols(answer.body)),
-            spend,
-        )
+        return self._ask(_Question("symbols", "symbols"), spend)
 
     def close(self) -> None:
         """Give the connections back. The client can still be used afterwards."""
@@ -185,21 +168,21 @@ class FixerClient:
     def __repr__(self) -> str:
         return f"FixerClient({self._url!r}, {self._key!r}, base={self.base!r})"
 
-    def _ask_rates(self, question: _Question, read: Read, spend: Spend | None) -> Answer:
+    def _ask_rates(self, question: _Question, spend: Spend | None) -> Answer:
         """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
         if question.end is not None and question.end >= _now().date():
             raise Unfinished("", question.text)
         spent = 0
         if not self._provider_base_only:
             try:
-                return self._ask(self._in_base(question, self.base), read, spend)
+                return self._ask(self._in_base(question, self.base), spend)
             except BaseRestricted as refused:
                 if self.base == PROVIDER_BASE:
                     raise
                 spent = refused.calls
             logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self.base)
             self._provider_base_only = True
-        return self._ask(self._in_base(question, PROVIDER_BASE), read, spend, spent)
+        return self._ask(self._in_base(question, PROVIDER_BASE), spend, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
         symbols = self.asked_symbols
@@ -208,7 +191,7 @@ class FixerClient:
         query = {**question.query, "base": base}
         return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
 
-    def _ask(self, question: _Question, read: Read, spend: Spend | None, spent: int = 0) -> Answer:
+    def _ask(self, question: _Question, spend: Spend | None, spent: int = 0) -> Answer:
         """Ask and understand; `spent` requests were made for this question before."""
         asked_at = _now()
         outcome, calls = self._exchange(question, spend or self._spend)
@@ -230,7 +213,7 @@ class FixerClient:
         error = outcome.error
         if error is None:
             try:
-                return read(answer)
+                return read_answer(answer)
             except FixerError as wrong:
                 error = wrong
         if isinstance(error, EndpointRestricted) and question.endpoint == "historical":

@@ -9,11 +9,13 @@ import json
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pandas as pd
 from sqlite_utils import Database
@@ -24,6 +26,9 @@ from fx_pipeline.store.migrations import migrations
 
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another one to commit."""
+
+REBUILD_BATCH = 100
+"""Answers that are read together when the tables are made again."""
 
 LONGEST_TEXT = 200
 """Characters kept of what a provider sent where a code or a number should have been."""
@@ -115,7 +120,25 @@ class RateStore:
         Raises StoreError when nothing could be written: another base, a full disk, a read-only file.
         """
         with explained(self.path), transaction(self._db):
-            return [result for batch in _without_repeats(answers) for result in self._record(batch, run_id)]
+            fetched = [(self._upsert_fetch(answer, run_id), answer) for answer in answers]
+            return self._write(fetched)
+
+    def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
+        """Make the tables of rates again from the stored bodies alone, in one transaction.
+
+        `read` gives an answer, as it was received and without days and names, those that are in its body.
+        `told` is called with the number of answers read so far. Returns that of all.
+        """
+        with explained(self.path), transaction(self._db):
+            for table in ("rates", "days", "revisions", "rejected_rates", "symbols"):
+                self._table(table).delete_where()
+            count = 0
+            rows = self._db.query("SELECT * FROM fetches WHERE status = 'ok' ORDER BY fetched_at")
+            while batch := list(islice(rows, REBUILD_BATCH)):
+                self._write([(row["id"], read(_as_received(row))) for row in batch])
+                count += len(batch)
+                told(count)
+            return count
 
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """The days from `start` to `end`, both included, that are stored."""
@@ -154,11 +177,11 @@ class RateStore:
                 gaps=tuple(contiguous(missing)),
             )
 
-    def _record(self, answers: Sequence[Answer], run_id: str | None) -> list[StoredDay]:
-        return self._write([(self._upsert_fetch(answer, run_id), answer) for answer in answers])
-
     def _write(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
-        """Write the days of answers whose fetches are there; no day may be in two of them."""
+        """Write the days of answers whose fetches are there."""
+        return [result for batch in _without_repeats(fetched) for result in self._write_batch(batch)]
+
+    def _write_batch(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
         given = [(fetch_id, day) for fetch_id, answer in fetched for day in answer.days]
         days = [(fetch_id, day) for fetch_id, day in given if day.rates]
         self._refuse_other_base(days)
@@ -340,16 +363,33 @@ def from_text(text: str) -> dt.datetime:
     return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
 
 
-def _without_repeats(answers: Sequence[Answer]) -> list[list[Answer]]:
+def _as_received(row: Mapping[str, Any]) -> Answer:
+    start, end = (row[name] and dt.date.fromisoformat(row[name]) for name in ("start_date", "end_date"))
+    return Answer(
+        endpoint=row["endpoint"],
+        base=row["base"],
+        symbols=tuple(row["symbols"].split(",")) if row["symbols"] else (),
+        start_date=start,
+        end_date=end,
+        asked_at=from_text(row["asked_at"]),
+        status=row["status"],
+        body=zlib.decompress(row["body"]),
+        calls=row["calls"],
+        provider=row["provider"],
+        fetch_id=row["id"],
+    )
+
+
+def _without_repeats(fetched: Sequence[tuple[int, Answer]]) -> list[list[tuple[int, Answer]]]:
     """The answers in their order, cut so that no part holds a day twice."""
-    batches: list[list[Answer]] = [[]]
+    batches: list[list[tuple[int, Answer]]] = [[]]
     seen: set[dt.date] = set()
-    for answer in answers:
+    for fetch_id, answer in fetched:
         dates = {day.date for day in answer.days}
         if dates & seen:
             batches.append([])
             seen = set()
-        batches[-1].append(answer)
+        batches[-1].append((fetch_id, answer))
         seen |= dates
     return batches
 

@@ -1,0 +1,246 @@
+"""The server: what it loads, what keeps it from starting, and how it answers over a real socket."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.api.app import ServeError, check_database, create_app, run
+from fx_pipeline_tests.api.history import History
+
+START_SECONDS = 60
+
+
+def test_the_api_loads_neither_the_pipeline_nor_pandas(history: History) -> None:
+    """What serves is small, starts fast, and can be deployed alone."""
+    program = """
+import sys
+from fx_pipeline.api.app import create_app
+create_app()
+heavy = ("dagster", "pandas", "sqlalchemy", "sqlite_utils", "requests", "apprise")
+own = ("fx_pipeline.store", "fx_pipeline.fixer", "fx_pipeline.defs", "fx_pipeline.ingestion")
+print([name for name in sys.modules if name.split(".")[0] in heavy or name.startswith(own)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "FX_DATABASE": str(history.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def nothing_there(path: Path) -> None:
+    """No file at all."""
+
+
+def a_folder(path: Path) -> None:
+    """A folder of that name."""
+    path.mkdir()
+
+
+def no_database(path: Path) -> None:
+    """A file of another kind."""
+    path.write_text("date,rate\n" * 1000)
+
+
+def another_database(path: Path) -> None:
+    """A database of something else."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE rates (a)")
+        connection.commit()
+
+
+UNUSABLE = [
+    (
+        nothing_there,
+        "fx.db",
+        "There is no database at {}. `fx-pipeline ingest` makes it, or set FX_DATABASE.",
+    ),
+    (a_folder, "fx.db", "There is no database at {}. `fx-pipeline ingest` makes it, or set FX_DATABASE."),
+    (
+        no_database,
+        "fx.db",
+        "{} cannot be read as a database: file is not a database. Set FX_DATABASE to another file.",
+    ),
+    (
+        another_database,
+        "fx.db",
+        "{} is a database, but not one of fx-pipeline: it has no table days, fetches, revisions, symbols. "
+        "Set FX_DATABASE to another file.",
+    ),
+    (nothing_there, "50%.db", "FX_DATABASE is {}: a path with ?, # or % cannot be served."),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "message"), UNUSABLE)
+def test_what_keeps_the_api_from_starting(
+    make: Callable[[Path], None], name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(ServeError, match=f"^{re.escape(message.format(path))}$"):
+        check_database(path)
+    monkeypatch.setenv("FX_DATABASE", str(path))
+    with pytest.raises(ServeError):
+        run("127.0.0.1", 0)
+    with pytest.raises(SystemExit, match=f"^{re.escape('fx-pipeline: ' + message.format(path))}$"):
+        create_app()
+
+
+def test_a_bad_setting_keeps_the_api_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FX_MAX_AGE_DAYS", "0")
+    with pytest.raises(SystemExit, match=r"^fx-pipeline: FX_MAX_AGE_DAYS cannot be used: "):
+        create_app()
+
+
+def test_a_port_that_is_taken(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FX_DATABASE", str(history.path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ServeError,
+            match=rf"^The API cannot listen on 127\.0\.0\.1:{port}: .*\. Set FX_API_PORT to a free port\.$",
+        ):
+            run("127.0.0.1", port)
+
+
+class Server:
+    """The API in its own process, on a port of its own."""
+
+    def __init__(self, path: Path, log: Path, workers: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.log = log
+        program = f"from fx_pipeline.api.app import run; run('127.0.0.1', {self.port}, {workers})"
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                env={**os.environ, "FX_DATABASE": str(path)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait()
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of one request on a connection of its own."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def raw(self, request: bytes) -> bytes:
+        """All that comes back for some bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def workers(self) -> set[int]:
+        """The processes that announced themselves as started workers."""
+        return {
+            int(number) for number in re.findall(r"Started server process \[(\d+)\]", self.log.read_text())
+        }
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if self.get("/-/health")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"The server did not start:\n{self.log.read_text()}")
+
+
+@contextmanager
+def serving(path: Path, log: Path, workers: int = 1) -> Iterator[Server]:
+    """A running server, stopped at the end."""
+    server = Server(path, log, workers)
+    try:
+        yield server
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=30)
+
+
+def test_over_a_socket(history: History, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(history.path, log) as server:
+        status, body = server.get("/rates/2000-01-03/?symbols=USD,GBP&access_key=hidden")
+        assert (status, json.loads(body)) == (
+            200,
+            {
+                "success": True,
+                "timestamp": 946943999,
+                "historical": True,
+                "base": "EUR",
+                "date": "2000-01-03",
+                "rates": {"USD": 1.020124, "GBP": 0.627016},
+            },
+        )
+        history.fetch("2026-03-10T11:00:00.000000Z", {"2000-01-03": {"USD": 1.5}})
+        assert json.loads(server.get("/rates/2000-01-03?symbols=USD")[1])["rates"] == {"USD": 1.5}
+
+        end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        for target, status in [
+            (b"/-/static/../../app.py", 404),
+            (b"/../../../etc/passwd", 404),
+            (b"/rates/../../etc/passwd", 404),
+            (b"/rates/%00", 404),
+            (b"/rates/latest?base=%00", 400),
+            (b"/rates/latest?symbols=" + b",".join([b"USD"] * 10_000), 414),
+            # uvicorn itself reads 64 kB.
+            (b"/rates/latest?base=" + b"A" * 100_000, 400),
+            (b"/rates/latest?" + b"&".join([b"a=1"] * 25_000), 400),
+            (b"/-/plugins", 403),
+            (b"//-/plugins", 404),
+            (b"/%2D/plugins", 302),
+        ]:
+            answer = server.raw(b"GET " + target + end)
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode()), (target[:40], answer[:60])
+        assert server.raw(b"POST /fx/rates" + end).startswith(b"HTTP/1.1 405 ")
+        assert server.raw(b"HEAD /rates/latest" + end).endswith(b"\r\n\r\n")
+        assert server.get("/rates/latest")[0] == 200
+    # Stopped in order, and then by the signal, as whoever sent it expects.
+    assert "Application shutdown complete" in log.read_text()
+    assert server.process.returncode == -signal.SIGTERM
+    assert "hidden" not in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+def test_workers_answer_alike_and_outlive_a_crash(history: History, tmp_path: Path) -> None:
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        for minute in range(20):
+            rate = 1.2 + minute / 100
+            history.fetch(f"2026-03-10T10:{minute:02}:00.000000Z", {"2026-03-09": {"USD": rate}})
+            answers = {server.get("/rates/2026-03-09?symbols=USD")[1] for _ in range(6)}
+            assert [json.loads(answer)["rates"] for answer in answers] == [{"USD": rate}]
+
+        before = wait_for(server.workers, lambda found: len(found) == 2)
+        os.kill(min(before), signal.SIGKILL)
+        wait_for(server.workers, lambda found: len(found) == 3)
+        assert server.process.poll() is None
+        assert {server.get("/rates/latest")[0] for _ in range(10)} == {200}
+    assert server.process.returncode == 0
+
+
+def wait_for(look: Callable[[], set[int]], good: Callable[[set[int]], bool]) -> set[int]:
+    """What `look` sees as soon as it is good."""
+    deadline = time.monotonic() + START_SECONDS
+    while not good(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found

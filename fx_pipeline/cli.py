@@ -5,23 +5,27 @@ Exit codes: 0 all done; 1 something failed, and the output says what; 2 the comm
 
 import datetime as dt
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress, TaskID
 
 from fx_pipeline.rates import contiguous, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from fx_pipeline.runs import RunReport
-    from fx_pipeline.store.store import Coverage, RateStore
+    from fx_pipeline.store.quota import Quota
+    from fx_pipeline.store.store import RateStore
 
 console = Console(highlight=False, soft_wrap=True)
+errors = Console(highlight=False, soft_wrap=True, stderr=True)
+
+SHORT = 20
+"""Days that are fetched too fast for a progress bar."""
 
 
 class Date(click.ParamType[dt.date]):
@@ -98,6 +102,7 @@ def up() -> None:
     is_flag=True,
     help="With --missing: but not yesterday and the FX_REVISION_DAYS days before it.",
 )
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def ingest(
     days: int | None,
     dates: tuple[dt.date, ...],
@@ -105,6 +110,7 @@ def ingest(
     last: dt.date | None,
     missing: bool,
     revise: bool,
+    as_json: bool,
 ) -> None:
     """Fetch days through Dagster, here and now; the UI shows the run.
 
@@ -119,19 +125,33 @@ def ingest(
     window = _yesterday() - dt.timedelta(days=settings.fx_revision_days)
     kept = {date for date in stored if not (revise and date >= window)}
     if not wanted - kept:
-        console.print(f"All {len(wanted)} days are stored already; nothing was asked.")
+        errors.print(f"All {len(wanted)} days are stored already; nothing was asked.")
+        if as_json:
+            click.echo(json.dumps({"stored": {}, "runs": [], "symbols_failure": None, "quota": None}))
         return
 
+    from fx_pipeline.ingestion import how_far, questions
+    from fx_pipeline.reports import ingest_document, ingest_lines
     from fx_pipeline.runs import materialise, materialise_symbols, open_instance
 
-    with open_instance(settings.dagster_home) as instance:
-        # With --missing, one run goes over all dates and leaves out what is stored; else a run is a range.
-        ranges = [(min(wanted - kept), max(wanted - kept))] if missing else contiguous(wanted)
+    asked = questions(wanted - kept, timeseries=settings.fixer_timeseries)
+    if (short := how_far(asked, _quota(settings))) is not None:
+        errors.print(f"[bold yellow]quota[/]   {short}")
+    # A run is a range of days; with --missing it leaves out those of them that are stored.
+    days_to_run = wanted - kept
+    ranges = [(min(days_to_run), max(days_to_run))] if missing and not dates else contiguous(days_to_run)
+    with (
+        open_instance(settings.dagster_home) as instance,
+        _progress(settings, len(days_to_run), dt.datetime.now(dt.timezone.utc)),
+    ):
         reports = materialise(instance, ranges, skip_stored=missing, refetch_from=window if revise else None)
-        failure = (
-            materialise_symbols(instance) if unnamed and any(report.stored for report in reports) else None
-        )
-    _tell(reports, failure)
+        named = not unnamed or not any(report.stored for report in reports)
+        failure = None if named else materialise_symbols(instance)
+    if as_json:
+        click.echo(json.dumps(ingest_document(reports, _quota(settings), failure), indent=2))
+    else:
+        for line in ingest_lines(reports, failure):
+            console.print(line)
     if failure or any(report.failure for report in reports):
         raise SystemExit(1)
 
@@ -270,42 +290,20 @@ def rebuild() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def status(as_json: bool) -> None:
     """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
+    from fx_pipeline.reports import status_document, status_lines
+    from fx_pipeline.runs import last_run
+
     settings = load_settings()
     with _open_store(settings) as store:
         coverage = store.coverage()
-    document = _status(settings, coverage)
+    document = status_document(
+        settings, coverage, _quota(settings), last_run(settings.dagster_home), _yesterday() + dt.timedelta(1)
+    )
     if as_json:
-        click.echo(json.dumps(document, default=str, indent=2))
-        return
-    for name, value in document.items():
-        if isinstance(value, list):
-            shown = (
-                ", ".join(first if first == last else f"{first} to {last}" for first, last in value) or "none"
-            )
-        elif isinstance(value, dict):
-            shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
-        else:
-            shown = f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
-        console.print(f"{name.replace('_', ' '):<14} {shown}")
-
-
-def _status(settings: Settings, coverage: "Coverage") -> dict[str, object]:
-    from fx_pipeline.runs import last_run
-
-    return {
-        "database": str(settings.fx_database),
-        "provider": "sandbox" if settings.demo else settings.provider_url,
-        "days": coverage.days,
-        "first": coverage.first and str(coverage.first),
-        "newest": coverage.last and str(coverage.last),
-        "age_in_days": coverage.last and (_yesterday() - coverage.last).days + 1,
-        "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
-        "rates": coverage.rates,
-        "revisions": coverage.revisions,
-        "rejected": coverage.rejected,
-        "calls": coverage.calls,
-        "last_run": last_run(settings.dagster_home),
-    }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for line in status_lines(document):
+            console.print(line)
 
 
 def _yesterday() -> dt.date:
@@ -337,6 +335,40 @@ def _wanted(
     return wanted - early
 
 
+def _quota(settings: Settings) -> "Quota | None":
+    from fx_pipeline.store.quota import Ledger
+
+    with Ledger(
+        settings.fx_database, limit=settings.fixer_monthly_quota, daily_calls=settings.daily_calls
+    ) as ledger:
+        return ledger.quota()
+
+
+@contextmanager
+def _progress(settings: Settings, total: int, since: dt.datetime) -> Iterator[None]:
+    """On a terminal, a bar of the days that have been stored since then, while the block runs."""
+    if not console.is_terminal or total < SHORT:
+        yield
+        return
+    over = Event()
+
+    def follow(bar: Progress, task: TaskID) -> None:
+        with _open_store(settings) as store:
+            while not over.wait(0.5):
+                bar.update(task, completed=store.days_fetched_since(since))
+
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True
+    ) as bar:
+        follower = Thread(target=follow, args=(bar, bar.add_task("Fetching days", total=total)))
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+
+
 def _open_store(settings: Settings) -> "RateStore":
     from fx_pipeline.store.store import RateStore, StoreError
 
@@ -344,28 +376,3 @@ def _open_store(settings: Settings) -> "RateStore":
         return RateStore(settings.fx_database)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _tell(reports: Sequence["RunReport"], failure: str | None) -> None:
-    for report in reports:
-        for first, last, counts in _spans(report.stored):
-            console.print(f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day")
-        if report.failure:
-            console.print(f"[bold red]failed[/]  {escape(report.failure)}")
-    if failure:
-        console.print(f"[bold red]failed[/]  the names of the currencies: {escape(failure)}")
-    stored = sum(len(report.stored) for report in reports)
-    console.print(f"{stored} days stored.")
-
-
-def _spans(
-    stored: Mapping[dt.date, Mapping[str, object]],
-) -> list[tuple[dt.date, dt.date, str]]:
-    """The first and last of consecutive days that had the same done to them, and what it was."""
-    alike: dict[str, list[dt.date]] = defaultdict(list)
-    for date, did in stored.items():
-        counts = (f"{did[name]} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
-        alike[", ".join(counts)].append(date)
-    return sorted(
-        (first, last, counts) for counts, dates in alike.items() for first, last in contiguous(dates)
-    )

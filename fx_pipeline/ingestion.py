@@ -15,7 +15,7 @@ from functools import partial
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, NoRates, Unreachable
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
-from fx_pipeline.store.quota import BeingAsked, Ledger, QuotaReached
+from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay
 
 AHEAD = 16
@@ -76,6 +76,21 @@ def questions(
         else:
             asked.append(Question((date,), date in daily, timeseries))
     return asked
+
+
+def how_far(asked: Sequence[Question], quota: Quota | None) -> str | None:
+    """What to say before these questions are asked: that the quota will not do, and how far it will get; or
+    that it is nearly used. None if there is nothing to say."""
+    if quota is None:
+        return None
+    daily = sum(question.daily for question in asked)
+    reach = min(daily, quota.left(daily=True)) + min(len(asked) - daily, quota.left())
+    if reach < len(asked):
+        where = (
+            f"it will get from {asked[0].end} back to {asked[reach - 1].start}" if reach else "it ends here"
+        )
+        return f"This needs {len(asked)} calls and {reach} may be made: {where}. {quota}."
+    return f"{quota}." if quota.nearly_used else None
 
 
 def ingest(

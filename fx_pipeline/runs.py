@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 from alembic.util.exc import CommandError
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import execute_run
@@ -114,20 +115,25 @@ def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
     return _failure(result)
 
 
-def last_run(home: Path) -> dict[str, object] | None:
-    """The last run of the rates: its id, status and, if it is over, when it ended (UTC). None if none was."""
+def last_run(home: Path) -> dict[str, str | None] | None:
+    """The last run of the rates: its id, status, when it ended (UTC), why it failed. None if none was.
+
+    A backfill from the UI runs under a job of Dagster's own, which has no name here.
+    """
     with open_instance(home) as instance:
-        records = instance.get_run_records(dg.RunsFilter(job_name="rates_job"), limit=1)
-        if not records:  # a backfill from the UI runs under a job of Dagster's own
-            records = instance.get_run_records(limit=1)
-    if not records:
-        return None
-    run, ended = records[0].dagster_run, records[0].end_time
-    return {
-        "id": run.run_id,
-        "status": run.status.value.lower(),
-        "ended": ended and dt.datetime.fromtimestamp(ended, dt.timezone.utc).isoformat(timespec="seconds"),
-    }
+        for record in instance.get_run_records(limit=20):
+            run, ended = record.dagster_run, record.end_time
+            if run.job_name not in ("rates_job", IMPLICIT_ASSET_JOB_NAME):
+                continue
+            events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+            failures = [event.dagster_event for event in events if event.dagster_event]
+            return {
+                "id": run.run_id,
+                "status": run.status.value.lower(),
+                "ended": _instant(ended) if ended else None,
+                "failure": _description(failures[-1]) if failures and run.is_failure else None,
+            }
+    return None
 
 
 def _failure(result: dg.JobExecutionResult) -> str | None:
@@ -135,10 +141,18 @@ def _failure(result: dg.JobExecutionResult) -> str | None:
         return None
     for event in result.all_events:
         if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            return failure.error.message.strip() if failure.error else event.message
+            return _description(event)
     return (
         "; ".join(event.message or "" for event in result.all_events if event.is_failure) or "the run failed"
     )
+
+
+def _instant(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat(timespec="seconds")
+
+
+def _description(event: dg.DagsterEvent) -> str:
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    return failure.error.message.strip() if failure.error else event.message or "the step failed"

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -11,9 +11,9 @@ import dagster as dg
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
-from fx_pipeline.ingestion import Outcome, Question, ingest, questions
+from fx_pipeline.ingestion import Outcome, how_far, ingest, questions
 from fx_pipeline.rates import contiguous, parse_date
-from fx_pipeline.store.quota import Quota, QuotaReached
+from fx_pipeline.store.quota import QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay, StoreError
 
 fixer_api = dg.AssetSpec(
@@ -72,7 +72,8 @@ def rates(
         ):
             dates = _dates_to_ask(context, config, store)
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
-            _say_how_far(asked, ledger.quota(), context.log.warning)
+            if (short := how_far(asked, ledger.quota())) is not None:
+                context.log.warning(short)
             for outcome in ingest(
                 asked,
                 client,
@@ -126,21 +127,6 @@ def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt
     if "dagster/schedule_name" not in context.run.tags or config.refetch_from is None:
         return set()
     return {date for date in dates if date >= parse_date(config.refetch_from)}
-
-
-def _say_how_far(asked: list[Question], quota: Quota | None, warn: Callable[[str], None]) -> None:
-    """Say before a run that the quota does not suffice for how far it will get, or that it is nearly used."""
-    if quota is None:
-        return
-    daily = sum(question.daily for question in asked)
-    reach = min(daily, quota.left(daily=True)) + min(len(asked) - daily, quota.left())
-    if reach < len(asked):
-        how_far = (
-            f"it will get from {asked[0].end} back to {asked[reach - 1].start}" if reach else "it ends here"
-        )
-        warn(f"This run needs {len(asked)} calls and may make {reach}: {how_far}. {quota}.")
-    elif quota.nearly_used:
-        warn(f"{quota}.")
 
 
 def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:

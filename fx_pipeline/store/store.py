@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -132,13 +131,17 @@ class RateStore:
         with explained(self.path), transaction(self._db):
             for table in ("rates", "days", "revisions", "rejected_rates", "symbols"):
                 self._table(table).delete_where()
-            count = 0
-            rows = self._db.query("SELECT * FROM fetches WHERE status = 'ok' ORDER BY fetched_at")
-            while batch := list(islice(rows, REBUILD_BATCH)):
+            ids = [
+                id_
+                for (id_,) in self._db.execute(
+                    "SELECT id FROM fetches WHERE status = 'ok' ORDER BY fetched_at"
+                )
+            ]
+            for start in range(0, len(ids), REBUILD_BATCH):
+                batch = [self._table("fetches").get(id_) for id_ in ids[start : start + REBUILD_BATCH]]
                 self._write([(row["id"], read(_as_received(row))) for row in batch])
-                count += len(batch)
-                told(count)
-            return count
+                told(start + len(batch))
+            return len(ids)
 
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """The days from `start` to `end`, both included, that are stored."""
@@ -155,6 +158,12 @@ class RateStore:
                 self._db.execute("SELECT 1 FROM symbols WHERE name IS NOT NULL LIMIT 1").fetchone()
                 is not None
             )
+
+    def days_fetched_since(self, instant: dt.datetime) -> int:
+        """How many days an answer has been stored for since then."""
+        query = "SELECT count(*) FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE fetched_at >= ?"
+        with explained(self.path):
+            return int(self._db.execute(query, [as_text(instant)]).fetchone()[0])
 
     def coverage(self) -> Coverage:
         """Count what is stored and find the gaps."""

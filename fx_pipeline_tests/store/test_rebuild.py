@@ -1,0 +1,75 @@
+"""The stored answers alone make the tables again: the same rows, without one call."""
+
+import datetime as dt
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.fixer.answers import read_answer
+from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.fixer.errors import BadAnswer
+from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.rates import date_range
+from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.sandbox_server import running_sandbox
+
+DATES = list(date_range(dt.date(2024, 2, 20), dt.date(2024, 3, 10)))
+TABLES = ("rates", "days", "revisions", "rejected_rates", "symbols", "fetches")
+
+
+def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    try:
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in TABLES}  # noqa: S608
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A history of fetches by day and by series, with revisions, rejects and answers that were errors."""
+    path = tmp_path / "fx.db"
+    with running_sandbox(faults={"bad-value": 0.3, "wrong-date": 0.2, "revision": 0.6}, seed=4) as sandbox:
+        for timeseries in (False, True, False):
+            with (
+                RateStore(path) as store,
+                Ledger(path) as ledger,
+                FixerClient(sandbox.url, "a-key", retries=0) as fixer,
+            ):
+                list(ingest(questions(DATES, timeseries=timeseries), fixer, store, ledger))
+                store.record([fixer.symbols()])
+    return path
+
+
+def test_the_tables_are_the_same_as_before(path: Path) -> None:
+    before = everything(path)
+    assert min(len(rows) for rows in before.values()) > 0
+    assert sum(1 for row in before["fetches"] if "ok" not in row) > 0
+    with RateStore(path) as store:
+        assert store.rebuild(read_answer) == sum(1 for row in before["fetches"] if "ok" in row)
+    assert everything(path) == before
+
+
+def test_lost_tables_come_back(path: Path) -> None:
+    before = everything(path)
+    connection = sqlite3.connect(path)
+    with connection:
+        for name in TABLES[:-1]:
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608
+    connection.close()
+    with RateStore(path) as store:
+        store.rebuild(read_answer)
+    assert everything(path) == before
+
+
+def test_an_answer_that_can_no_longer_be_read_changes_nothing(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE fetches SET body = (SELECT body FROM fetches WHERE endpoint = 'symbols')")
+    connection.close()
+    before = everything(path)
+    with RateStore(path) as store, pytest.raises(BadAnswer):
+        store.rebuild(read_answer)
+    assert everything(path) == before

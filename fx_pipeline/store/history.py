@@ -1,0 +1,170 @@
+"""What is stored, read for judging it: frames of rates by day and currency, revisions, rejects, gaps.
+
+The file is opened to be read only, and all that one reader sees is as of one commit.
+"""
+
+import datetime as dt
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+
+from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.store.store import StoreError
+
+CHUNK = 50_000
+"""Rows read at once: memory holds one number for each rate of a frame, and little more."""
+
+
+class RateHistory:
+    """The database file, opened to be read. Raises StoreError, as all its methods do, when that cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+            )
+            self._connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be read: {error}. Run `fx-pipeline ingest` once.") from error
+
+    def __enter__(self) -> "RateHistory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def rates(self, start: dt.date, end: dt.date) -> pd.DataFrame:
+        """The stored days from `start` to `end`, both included, oldest first: a column for each currency.
+
+        A currency that has no value on a day is NaN there.
+        """
+        days = [
+            date
+            for (date,) in self._rows(
+                "SELECT date FROM days WHERE date BETWEEN ? AND ? ORDER BY date", start, end
+            )
+        ]
+        codes = [
+            code
+            for (code,) in self._rows(
+                "SELECT code FROM symbols WHERE first_date <= ? AND last_date >= ? ORDER BY code", end, start
+            )
+        ]
+        row_of = {date: row for row, date in enumerate(days)}
+        column_of = {code: column for column, code in enumerate(codes)}
+        values = np.full((len(days), len(codes)), np.nan)
+        cursor = self._execute(
+            "SELECT date, currency, rate FROM rates WHERE date BETWEEN ? AND ?", start, end
+        )
+        while chunk := cursor.fetchmany(CHUNK):
+            dates, currencies, rates = zip(*chunk, strict=True)
+            values[[row_of[date] for date in dates], [column_of[code] for code in currencies]] = rates
+        return pd.DataFrame(values, index=pd.DatetimeIndex(days), columns=codes)
+
+    def rates_around(self, first: dt.date, last: dt.date, *, learn: int, reach: int) -> pd.DataFrame:
+        """The rates from `first` to `last`, with `learn` stored days before them (or after, as far as there
+        are fewer before) and those within `reach` days after."""
+        start, before = self._nth(first, learn, "<", "DESC")
+        end = last + dt.timedelta(days=reach)
+        if before < learn:
+            furthest, _ = self._nth(last, learn - before, ">", "ASC")
+            end = max(end, furthest)
+        return self.rates(start, end)
+
+    def _nth(self, date: dt.date, count: int, side: str, order: str) -> tuple[dt.date, int]:
+        """The last of the `count` stored days next to `date` on one side, and how many there are."""
+        rows = self._rows(
+            f"SELECT date FROM days WHERE date {side} ? ORDER BY date {order} LIMIT ?",  # noqa: S608  # constants
+            date,
+            count,
+        )
+        return (dt.date.fromisoformat(rows[-1][0]) if rows else date), len(rows)
+
+    def currency(self, code: str) -> pd.Series:
+        """The whole history of a currency, oldest first."""
+        rows = self._rows("SELECT date, rate FROM rates WHERE currency = ? ORDER BY date", code)
+        return pd.Series(
+            [rate for _, rate in rows],
+            index=pd.DatetimeIndex([date for date, _ in rows]),
+            dtype=float,
+            name=code,
+        )
+
+    def span(self) -> tuple[dt.date, dt.date] | None:
+        """The first and the last stored day; None where none is."""
+        ((first, last),) = self._rows("SELECT min(date), max(date) FROM days")
+        return (dt.date.fromisoformat(first), dt.date.fromisoformat(last)) if first else None
+
+    def gaps(self) -> list[tuple[dt.date, dt.date]]:
+        """The ranges of days that are missing between the first and the last stored one."""
+        span = self.span()
+        if span is None:
+            return []
+        stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
+        return contiguous(set(date_range(*span)) - stored)
+
+    def revisions(self, run_id: str) -> pd.DataFrame:
+        """The values that a run replaced. Columns: date, currency, old, new."""
+        return self._frame(
+            """
+            SELECT old.date, old.currency, old.rate AS old, coalesce(later.rate, rates.rate) AS new
+            FROM fetches
+            JOIN revisions AS old ON old.superseded_by = fetches.id
+            JOIN rates ON rates.date = old.date AND rates.currency = old.currency
+            LEFT JOIN revisions AS later
+                ON later.date = old.date AND later.currency = old.currency AND later.fetch_id = fetches.id
+            WHERE fetches.run_id = ? ORDER BY old.date, old.currency
+            """,
+            run_id,
+        )
+
+    def rejects(self, run_id: str) -> pd.DataFrame:
+        """The values that a run did not store. Columns: date, currency, value, reason."""
+        return self._frame(
+            """
+            SELECT date, currency, value, reason FROM fetches
+            JOIN rejected_rates ON rejected_rates.fetch_id = fetches.id
+            WHERE run_id = ? ORDER BY date, currency
+            """,
+            run_id,
+        )
+
+    def rejects_without_value(self, start: dt.date) -> pd.DataFrame:
+        """The values from `start` on that were not stored, and that no later answer has brought.
+
+        Columns: date, currency, value, reason.
+        """
+        return self._frame(
+            """
+            SELECT date, currency, value, reason FROM rejected_rates
+            WHERE date >= ? AND fetch_id = (
+                SELECT max(fetch_id) FROM rejected_rates AS newer
+                WHERE newer.date = rejected_rates.date AND newer.currency = rejected_rates.currency
+            ) AND NOT EXISTS (
+                SELECT 1 FROM rates WHERE rates.date = rejected_rates.date
+                AND rates.currency = rejected_rates.currency
+            )
+            ORDER BY date, currency
+            """,
+            start,
+        )
+
+    def _frame(self, sql: str, *parameters: object) -> pd.DataFrame:
+        cursor = self._execute(sql, *parameters)
+        return pd.DataFrame(cursor.fetchall(), columns=[name for name, *_ in cursor.description])
+
+    def _rows(self, sql: str, *parameters: object) -> list[tuple[str, ...]]:
+        return self._execute(sql, *parameters).fetchall()
+
+    def _execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        values = [part.isoformat() if isinstance(part, dt.date) else part for part in parameters]
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot be read: {error}.") from error

@@ -214,19 +214,19 @@ class Ledger:
         """The calls of this month: as the provider last counted them, those made since, those under way."""
         counted = self._db.execute(
             """
-            SELECT quota_limit - quota_remaining, id FROM fetches
+            SELECT quota_limit - quota_remaining, id, asked_at FROM fetches
             WHERE asked_at >= ? AND quota_limit IS NOT NULL AND quota_remaining IS NOT NULL
             ORDER BY fetched_at DESC LIMIT 1
             """,
             [start.isoformat()],
         ).fetchone()
-        used, since = counted or (0, 0)
+        used, since, asked_at = counted or (0, 0, "")
         (more,) = self._db.execute(
             """
             SELECT coalesce(sum(calls), 0) FROM fetches
-            WHERE asked_at >= ? AND (id > ? OR (fetched_at IS NULL AND status = 'asked' AND asked_at > ?))
+            WHERE asked_at >= ? AND (id > ? OR (fetched_at IS NULL AND (asked_at > ? OR status = 'asked')))
             """,
-            [start.isoformat(), since, as_text(self._now() - LONGEST_QUESTION)],
+            [start.isoformat(), since, asked_at],
         ).fetchone()
         return int(used + more)
 

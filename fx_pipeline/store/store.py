@@ -119,7 +119,7 @@ class RateStore:
         Raises StoreError when nothing could be written: another base, a full disk, a read-only file.
         """
         with explained(self.path), transaction(self._db):
-            fetched = [(self._upsert_fetch(answer, run_id), answer) for answer in answers]
+            fetched = [(self._insert_fetch(answer, run_id), answer) for answer in answers]
             return self._write(fetched)
 
     def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
@@ -238,16 +238,22 @@ class RateStore:
                 "Remove the demo's data folder, or set FX_DATABASE and DAGSTER_HOME to new places."
             )
 
-    def _upsert_fetch(self, answer: Answer, run_id: str | None) -> int:
+    def _insert_fetch(self, answer: Answer, run_id: str | None) -> int:
         fetched_at = as_text(dt.datetime.now(dt.timezone.utc))
         (newest,) = self._db.execute("SELECT max(fetched_at) FROM fetches").fetchone()
         # What was known when is read from the order of these instants: it must be that of the commits, also
         # when the clock is set back.
         if newest and newest >= fetched_at:
             fetched_at = as_text(from_text(newest) + dt.timedelta(microseconds=1))
-        table = self._table("fetches").upsert(
+        table = self._table("fetches")
+        # Its number is new, also where a question was opened before: the order of the numbers of stored
+        # answers is that of the commits, by which the API reads what was known at an instant.
+        fetch_id = int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])
+        if answer.fetch_id is not None:
+            table.delete(answer.fetch_id)
+        table.insert(
             {
-                "id": answer.fetch_id or self._next_fetch_id(),
+                "id": fetch_id,
                 "endpoint": answer.endpoint,
                 "start_date": answer.start_date and answer.start_date.isoformat(),
                 "end_date": answer.end_date and answer.end_date.isoformat(),
@@ -262,13 +268,9 @@ class RateStore:
                 "quota_remaining": answer.quota_remaining,
                 "status": answer.status,
                 "body": zlib.compress(answer.body),
-            },
-            pk="id",
+            }
         )
-        return int(table.last_pk)  # type: ignore[arg-type]  # there always is one
-
-    def _next_fetch_id(self) -> int:
-        return int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])
+        return fetch_id
 
     def _compare(self, days: Sequence[tuple[int, DayRates]]) -> pd.DataFrame:
         """One row for each rate that came, with what is stored of it.

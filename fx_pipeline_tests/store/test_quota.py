@@ -215,3 +215,16 @@ def test_what_another_run_stored_meanwhile_is_known(opened: Opened, path: Path) 
             [day] = ledger.stored_meanwhile([DAY, other])
             assert (day.date, day.inserted, day.updated, day.unchanged) == (other, 0, 0, 1)
             assert ledger.stored_meanwhile([DAY]) == []
+
+
+def test_answers_are_numbered_in_the_order_they_were_stored_not_asked(opened: Opened, path: Path) -> None:
+    with opened() as ledger, RateStore(path) as store:
+        first, second = ask(ledger), ask(ledger, DAY + dt.timedelta(days=1))
+        store.record([answered(second, DAY + dt.timedelta(days=1))])
+        store.record([answered(first)])
+    stored = rows(path, "SELECT id, start_date FROM fetches ORDER BY fetched_at")
+    assert stored == sorted(stored)
+    assert [date for _, date in stored] == ["2024-05-18", "2024-05-17"]
+    assert rows(path, "SELECT date, fetch_id FROM days ORDER BY date") == [
+        (date, id_) for id_, date in stored[::-1]
+    ]

@@ -1,4 +1,4 @@
-"""Everything Dagster loads, on one page: assets, jobs, schedules, resources."""
+"""Everything Dagster loads, on one page: assets, checks, jobs, schedules, resources."""
 
 import warnings
 
@@ -8,17 +8,19 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
-from fx_pipeline.defs.jobs import rates_job, symbols_job  # noqa: E402
+from fx_pipeline.defs.checks import table_checks  # noqa: E402
+from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource  # noqa: E402
-from fx_pipeline.defs.schedules import daily_rates, monthly_symbols  # noqa: E402
+from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
 
 _settings = load_settings()
 
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, rates_api],
-    jobs=[rates_job, symbols_job],
-    schedules=[daily_rates, monthly_symbols],
+    asset_checks=[table_checks],
+    jobs=[rates_job, symbols_job, checks_job],
+    schedules=[daily_rates, daily_checks, monthly_symbols],
     resources={
         "fixer": FixerResource(
             base_url=_settings.provider_url,

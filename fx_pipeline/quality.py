@@ -12,7 +12,7 @@ rule is about what a wrong value looks like, not about how markets may move:
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,10 @@ class Verdict:
         """Whether something is so wrong that someone has to look now."""
         return any(finding.grave for finding in self.findings)
 
+    def without_alarm(self) -> "Verdict":
+        """The same findings, none of them grave."""
+        return replace(self, findings=tuple(replace(finding, grave=False) for finding in self.findings))
+
 
 def incomplete(
     frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str, symbols: Sequence[str] = ()
@@ -98,7 +102,7 @@ def incomplete(
     frame = frame.drop(columns=base, errors="ignore")
     if symbols:
         frame = frame.reindex(columns=[code for code in symbols if code != base])
-    present = frame.notna().to_numpy()
+    present = frame.notna().to_numpy(dtype=bool)
     before, has_before = _around(present, frame.index, range(1, REACH + 1))
     after, has_after = _around(present, frame.index, range(-1, -REACH - 1, -1))
     both = (has_before & has_after)[:, None]
@@ -409,4 +413,4 @@ def _date(day: object) -> dt.date:
 
 
 def _not_judged(count: int) -> str:
-    return f"{count} dates have no stored day within {REACH} days and were not judged." if count else ""
+    return f"Not judged, having no stored day within {REACH} days: {count}." if count else ""

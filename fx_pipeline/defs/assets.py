@@ -8,6 +8,7 @@ from functools import partial
 
 import dagster as dg
 
+from fx_pipeline.defs.checks import check_run, run_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
@@ -49,13 +50,14 @@ class RatesConfig(dg.Config):
         max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
     ),
     output_required=False,
+    check_specs=run_checks,
     deps=[fixer_api],
     kinds={"python", "sqlite"},
     group_name="rates",
 )
 def rates(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
-) -> Iterator[dg.AssetMaterialization]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """The rates of one day, as Fixer gave them, with every value that was replaced kept in `revisions`.
 
     Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
@@ -64,6 +66,7 @@ def rates(
     failed: list[Outcome] = []
     dates: set[dt.date] = set()
     stored: set[dt.date] = set()
+    stopped_by: FixerError | QuotaReached | StoreError | None = None
     try:
         with (
             database.store() as store,
@@ -89,7 +92,13 @@ def rates(
                     stored.add(outcome.date)
                     yield _materialisation(context.asset_key, outcome.stored)
     except (FixerError, QuotaReached, StoreError) as fatal:
-        raise _failure(failed, stopped_by=fatal, missing=dates - stored) from None
+        stopped_by = fatal
+    try:
+        yield from check_run(context, stored | _reported(context), fixer, database)
+    except StoreError as unreadable:
+        stopped_by = stopped_by or unreadable
+    if stopped_by is not None:
+        raise _failure(failed, stopped_by=stopped_by, missing=dates - stored)
     if failed:
         raise _failure(failed)
 

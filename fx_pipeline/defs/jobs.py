@@ -1,13 +1,21 @@
-"""What is run as one: the rates of a range of days, and the list of currencies."""
+"""What is run as one: the rates of a range of days, the list of currencies, the checks of the table."""
 
 import dagster as dg
 
 from fx_pipeline.defs.assets import rates, symbols
+from fx_pipeline.defs.checks import run_checks, table_checks
 
 rates_job = dg.define_asset_job(
     "rates_job",
-    selection=dg.AssetSelection.assets(rates),
-    description="Fetch and store the rates of a range of days.",
+    selection=dg.AssetSelection.assets(rates).without_checks()
+    | dg.AssetSelection.checks(*(spec.key for spec in run_checks)),
+    description="Fetch and store the rates of a range of days, and check them.",
+)
+
+checks_job = dg.define_asset_job(
+    "checks_job",
+    selection=dg.AssetSelection.checks(table_checks),
+    description="Check what is stored as a whole. Asks Fixer nothing.",
 )
 
 symbols_job = dg.define_asset_job(

@@ -1,9 +1,9 @@
-"""When runs start by themselves: each day for the rates, each month for the names of the currencies."""
+"""When runs start by themselves: each day for the rates and for the checks, each month for the names."""
 
 import dagster as dg
 
 from fx_pipeline.defs.assets import RatesConfig
-from fx_pipeline.defs.jobs import rates_job, symbols_job
+from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.settings import load_settings
 
@@ -50,4 +50,13 @@ monthly_symbols = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="On the first of each month: the names of the currencies. One call.",
+)
+
+daily_checks = dg.ScheduleDefinition(
+    name="daily_checks",
+    job=checks_job,
+    cron_schedule="10 1 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Each day at 01:10 UTC, when the rates of the day have come: the checks of the table.",
 )

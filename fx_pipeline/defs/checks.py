@@ -1,0 +1,164 @@
+"""Asset checks: what `quality` finds, as Dagster shows it, with the dates it concerns.
+
+Those about the dates of a run are yielded by the asset itself, once its dates are stored: a red check stops
+nothing. Those about the table run by themselves each day. ERROR is what someone has to look at now, and is
+alerted; WARN is to be seen in the UI.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from fx_pipeline import quality
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.quality import Verdict
+from fx_pipeline.rates import parse_date
+from fx_pipeline.settings import load_settings
+from fx_pipeline.store.history import RateHistory
+
+RATES = dg.AssetKey("rates")
+
+LEARN = quality.LEARN + quality.REACH
+"""Stored days to be read beside those that are judged."""
+
+RECENT_DAYS = 31
+"""Days that the table's checks look back over."""
+
+LONGEST_TABLE = 100
+"""Findings that a result lists; it counts the others."""
+
+LONGEST_DESCRIPTION = 5
+"""Findings that a result's description, and so an alert, names."""
+
+NEWS = "news"
+"""Metadata: what the grave findings are about. An alert is sent for what earlier results did not have."""
+
+_ABOUT_A_RUN: Mapping[str, str] = {
+    "complete": "Each date has the currencies that were asked for, or those of the stored days around it.",
+    "positive_and_finite": "Every value that came could be stored: a finite number above 0 under a code.",
+    "identity": "The base is exactly 1 of itself.",
+    "jump": "No value is too far from the days around it, by a limit learnt from the currency's own moves.",
+    "revisions": "No stored value was replaced by one that differs by FX_REVISION_ALERT or more.",
+}
+
+_ABOUT_THE_TABLE: Mapping[str, str] = {
+    "freshness": "The newest stored day is at most FX_MAX_AGE_DAYS days old.",
+    "gaps": "No day is missing between the first and the last stored one.",
+    "stale_run": "No currency has stood still for more than twice as long as it ever did; pegs may.",
+    "recent_complete": f"The days of the last {RECENT_DAYS} have the currencies of the days around them.",
+    "recent_jump": f"No value of the last {RECENT_DAYS} days is too far from the days before and after it.",
+    "recent_rejects": f"Every value of the last {RECENT_DAYS} days that was not stored has come since.",
+}
+
+run_checks = [
+    dg.AssetCheckSpec(name, asset=RATES, description=description)
+    for name, description in _ABOUT_A_RUN.items()
+]
+
+table_check_specs = [
+    dg.AssetCheckSpec(name, asset=RATES, description=description)
+    for name, description in _ABOUT_THE_TABLE.items()
+]
+
+
+def check_run(
+    context: dg.AssetExecutionContext,
+    stored: Collection[dt.date],
+    fixer: FixerResource,
+    database: DatabaseResource,
+) -> Iterator[dg.AssetCheckResult]:
+    """The results of `run_checks` for the dates that a run has stored, or all its dates if that is none.
+
+    Raises StoreError.
+    """
+    dates = stored or {parse_date(key) for key in context.partition_keys}
+    run_id = context.run.run_id
+    with RateHistory(Path(database.path)) as history:
+        rejects, revisions = history.rejects(run_id), history.revisions(run_id)
+        frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=quality.REACH)
+    limit = load_settings().fx_revision_alert
+    verdicts = {
+        "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=fixer.symbols),
+        "positive_and_finite": quality.rejected(rejects, len(dates)),
+        "identity": quality.unequal_base(frame, dates, base=fixer.base),
+        "jump": quality.jumps(frame, dates, base=fixer.base),
+        "revisions": quality.revised(revisions, len(dates), limit=limit),
+    }
+    for name, verdict in verdicts.items():
+        yield as_result(name, verdict, judged="dates")
+
+
+@dg.multi_asset_check(specs=table_check_specs)
+def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[dg.AssetCheckResult]:
+    """What can be wrong with the table as a whole, each day: old, with holes, standing still."""
+    settings = load_settings()
+    today = dt.datetime.now(dt.timezone.utc).date()
+    start = today - dt.timedelta(days=RECENT_DAYS)
+    with RateHistory(Path(database.path)) as history:
+        span, gaps = history.span(), history.gaps()
+        rejects = history.rejects_without_value(start)
+        frame = history.rates_around(start, today, learn=LEARN, reach=quality.REACH)
+        still = {code: history.currency(code) for code in quality.standing(frame, base=fixer.base)}
+    recent = [day.date() for day in frame.index if day.date() >= start]
+    newest = span[1] if span else None
+    closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)
+    verdicts = {
+        "freshness": (quality.old(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
+        "gaps": (quality.gaps(gaps, len(frame), closed_from=closed_from), "days"),
+        "stale_run": (quality.stale(still, len(frame.columns)), "currencies"),
+        "recent_complete": (
+            quality.incomplete(frame, recent, base=fixer.base, symbols=fixer.symbols).without_alarm(),
+            "days",
+        ),
+        "recent_jump": (quality.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
+        "recent_rejects": (quality.rejected(rejects, len(recent)).without_alarm(), "days"),
+    }
+    for name, (verdict, judged) in verdicts.items():
+        yield as_result(name, verdict, judged=judged)
+
+
+def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResult:
+    """A verdict as Dagster shows it. `judged` names what was looked at, in the plural."""
+    shown = verdict.findings[:LONGEST_TABLE]
+    metadata: dict[str, dg.RawMetadataValue] = {f"{judged} judged": dg.MetadataValue.int(verdict.judged)}
+    if shown:
+        metadata["findings"] = dg.MetadataValue.int(len(verdict.findings))
+        metadata["found"] = dg.MetadataValue.table(
+            records=[
+                dg.TableRecord(
+                    {
+                        "date": str(finding.date or ""),
+                        "currency": finding.currency or "",
+                        "finding": finding.text,
+                    }
+                )
+                for finding in shown
+            ],
+            schema=dg.TableSchema(
+                columns=[dg.TableColumn(column) for column in ("date", "currency", "finding")]
+            ),
+        )
+    if news := [finding.subject for finding in verdict.findings if finding.grave]:
+        metadata[NEWS] = dg.MetadataValue.json(sorted(set(news)))
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=RATES,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR if verdict.grave else dg.AssetCheckSeverity.WARN,
+        description=_description(verdict),
+        metadata=metadata,
+    )
+
+
+def _description(verdict: Verdict) -> str:
+    """The gravest findings first, a line each, as many as an alert can hold."""
+    ordered = sorted(verdict.findings, key=lambda finding: not finding.grave)
+    lines = [
+        f"{finding.date}: {finding.text}." if finding.date else f"{finding.text}."
+        for finding in ordered[:LONGEST_DESCRIPTION]
+    ]
+    if len(ordered) > LONGEST_DESCRIPTION:
+        lines.append(f"And {len(ordered) - LONGEST_DESCRIPTION} more.")
+    return "\n".join([*lines, verdict.note] if verdict.note else lines)

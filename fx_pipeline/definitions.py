@@ -1,4 +1,4 @@
-"""Everything Dagster loads, on one page: assets, checks, jobs, schedules, resources."""
+"""Everything Dagster loads, on one page: assets, checks, jobs, schedules, sensors, resources."""
 
 import warnings
 
@@ -12,6 +12,7 @@ from fx_pipeline.defs.checks import table_checks  # noqa: E402
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource  # noqa: E402
 from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols  # noqa: E402
+from fx_pipeline.defs.sensors import alerts  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
 
 _settings = load_settings()
@@ -21,6 +22,7 @@ defs = dg.Definitions(
     asset_checks=[table_checks],
     jobs=[rates_job, symbols_job, checks_job],
     schedules=[daily_rates, daily_checks, monthly_symbols],
+    sensors=[alerts],
     resources={
         "fixer": FixerResource(
             base_url=_settings.provider_url,

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     )
     fx_api_port: Port = Field(8001, description="Port of the API.")
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
+    fx_dagster_url: str | None = Field(
+        None,
+        description="Where people reach the Dagster UI, for links. Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
+    )
     fx_sandbox_port: Port = Field(8002, description="Port of the sandbox.")
     datasette_secret: SecretStr | None = Field(
         None, description="Signs Datasette's cookies. Unset: made anew at each start."
@@ -83,9 +87,11 @@ class Settings(BaseSettings):
     )
     dagster_home: Path = Field(Path("data/dagster"), description="Dagster's home: runs, events, schedules.")
 
-    @field_validator("fixer_base_url")
+    @field_validator("fixer_base_url", "fx_dagster_url")
     @classmethod
-    def _is_http(cls, value: str) -> str:
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         HttpUrl(value)
         return value.rstrip("/")
 
@@ -132,6 +138,11 @@ class Settings(BaseSettings):
     def provider_url(self) -> str:
         """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
+
+    @property
+    def dagster_url(self) -> str:
+        """Where the Dagster UI is, without a slash at its end."""
+        return self.fx_dagster_url or f"http://127.0.0.1:{self.fx_dagster_port}"
 
     def require_key(self) -> None:
         """Raise SettingsError when Fixer is to be asked and there is no key for it."""

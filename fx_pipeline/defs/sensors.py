@@ -1,0 +1,197 @@
+"""What is told to people: each run that failed, and each that found something wrong with the rates.
+
+One run is one message. What a check has found is told once, not each night anew.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import dagster as dg
+from pydantic import TypeAdapter
+
+from fx_pipeline.alerts import Alert, send
+from fx_pipeline.defs.checks import NEWS
+from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.settings import Settings, load_settings
+
+TOLD_FOR = dt.timedelta(days=7)
+"""For so long, what a check has found is no news."""
+
+EARLIER_RESULTS = 50
+"""Results of a check that are searched for whether something is news."""
+
+TOO_LATE = dt.timedelta(days=1)
+"""A run that ended longer ago is told no more."""
+
+RUNS_A_TICK = 50
+SECONDS_A_TICK = 30.0
+"""Dagster allows a tick 60 seconds."""
+
+_ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS)
+
+
+class Ended(NamedTuple):
+    """A run that is over."""
+
+    run_id: str
+    failed: bool
+    at: float
+    """Unix seconds."""
+
+    @property
+    def too_late(self) -> bool:
+        """Whether it ended too long ago to be told."""
+        return time.time() - self.at > TOO_LATE.total_seconds()
+
+
+class Cursor(NamedTuple):
+    """Where the last tick stopped: the last end of a run that it saw, and the runs still to be told."""
+
+    after: int = 0
+    pending: tuple[Ended, ...] = ()
+
+
+_cursor = TypeAdapter(Cursor)
+
+
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Each run that failed, and each grave finding of a check, once, to the addresses in FX_ALERT_URLS.
+
+    An alert that no address took is tried again at the next ticks, for a day.
+    """
+    settings = load_settings()
+    if not settings.fx_alert_urls:
+        return dg.SensorResult(skip_reason="FX_ALERT_URLS is not set: nobody is told.", cursor=context.cursor)
+    before = _cursor.validate_json(context.cursor) if context.cursor else Cursor()
+    after, ended = _ended(context.instance, before.after)
+    sent: list[Ended] = []
+    pending: list[Ended] = []
+    problems: list[str] = []
+    until = time.monotonic() + SECONDS_A_TICK
+    for run in (*before.pending, *ended):
+        if time.monotonic() > until:
+            pending.append(run)
+            continue
+        alert = None if run.too_late else alert_of(context.instance, run, settings)
+        if alert is not None:
+            delivery = send(alert, settings.fx_alert_urls)
+            problems += [f'"{alert.title}" {alert.link}: {failure}.' for failure in delivery.failures]
+            (sent if delivery.taken else pending).append(run)
+        elif run in before.pending:
+            problems.append(f"run {run.run_id}: given up after a day; nobody was told of it.")
+    for problem in problems:
+        context.log.error(problem)
+    summary = [f"Alerts sent: {len(sent)}; to be tried again: {len(pending)}.", *problems]
+    return dg.SensorResult(
+        skip_reason="\n".join(summary),
+        cursor=_cursor.dump_json(Cursor(after, tuple(pending))).decode(),
+    )
+
+
+def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> Alert | None:
+    """What is to be told of a run; None if nothing is: it did what it should, or found what is known."""
+    run = instance.get_run_by_id(ended.run_id)
+    if run is None:
+        return None
+    found = _failed_checks(instance, run.run_id)
+    if not ended.failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
+        return None
+    job = run.job_name
+    if run.asset_selection:  # from the UI: the job is one of Dagster's own
+        job = ", ".join(sorted(key.to_user_string() for key in run.asset_selection))
+    happened = f"{job} failed" if ended.failed else f"check failed: {', '.join(found)}"
+    parts = [_reason(instance, run.run_id)] if ended.failed else []
+    parts += [f"Check {name}: {check.description}" for name, check in found.items()]
+    return Alert(
+        title=f"fx-pipeline: {happened}",
+        text=_without_key("\n\n".join(parts), settings),
+        link=f"{settings.dagster_url}/runs/{run.run_id}",
+    )
+
+
+def _ended(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Ended]]:
+    """The next runs that ended after that event, in their order, and the last event seen."""
+    records = [
+        record
+        for kind in _ENDS
+        for record in instance.fetch_run_status_changes(
+            dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after),  # type: ignore[arg-type]
+            limit=RUNS_A_TICK,
+            ascending=True,
+        ).records
+    ]
+    records = sorted(records, key=lambda record: record.storage_id)[:RUNS_A_TICK]
+    ended = [
+        Ended(record.run_id, record.event_type is dg.DagsterEventType.RUN_FAILURE, record.timestamp)
+        for record in records
+    ]
+    return (records[-1].storage_id if records else after), ended
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, dg.AssetCheckEvaluation]:
+    """The checks that a run left red, by name; of a check made at each attempt, the last result counts."""
+    last = {
+        evaluation.check_name: evaluation
+        for event in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        if event.dagster_event
+        for evaluation in (event.dagster_event.asset_check_evaluation_data,)
+    }
+    return {name: check for name, check in last.items() if _is_grave(check)}
+
+
+def _is_grave(check: dg.AssetCheckEvaluation) -> bool:
+    return not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+
+
+def _is_news(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
+    """Whether a check found something that its results of other runs, up to TOLD_FOR ago, did not have."""
+    known: set[str] = set()
+    for record in instance.event_log_storage.get_asset_check_execution_history(
+        check.asset_check_key, limit=EARLIER_RESULTS
+    ):
+        event = record.event.dagster_event if record.event else None
+        recent = time.time() - record.create_timestamp < TOLD_FOR.total_seconds()
+        if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION or not recent:
+            continue
+        if record.run_id != run_id:
+            known.update(_news(event.asset_check_evaluation_data))
+    return not set(_news(check)) <= known
+
+
+def _news(check: dg.AssetCheckEvaluation) -> Sequence[str]:
+    held = check.metadata.get(NEWS)
+    value = held.value if held is not None else []
+    return [str(subject) for subject in value] if isinstance(value, list) else []
+
+
+def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Why a run failed: in the words of the step that did, or of Dagster where no step said anything."""
+    steps = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    reasons = [
+        reason for event in steps if event.dagster_event for reason in _step_reason(event.dagster_event)
+    ]
+    if not reasons:
+        ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        reasons = [event.dagster_event.message or "" for event in ends if event.dagster_event]
+    return "\n".join(reasons) or "The run failed."
+
+
+def _step_reason(event: dg.DagsterEvent) -> Iterator[str]:
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        yield failure.user_failure_data.description
+    elif failure.error:
+        error = failure.error
+        while error.cause is not None:
+            error = error.cause
+        yield error.message.strip()
+
+
+def _without_key(text: str, settings: Settings) -> str:
+    """No message here is made from the key; should one of another's hold it, it goes no further."""
+    if settings.fixer_access_key is None:
+        return text
+    return AccessKey(settings.fixer_access_key, "query").redact(text.encode()).decode()

@@ -17,6 +17,7 @@ from datasette.app import Datasette
 from datasette.database import Database
 from starlette.types import ASGIApp
 
+from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
@@ -64,7 +65,9 @@ def create_app() -> ASGIApp:
     except (SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
     application: ASGIApp = FxDatasette(settings).app()
-    return application
+    if settings.fx_cache_mb == 0:
+        return application
+    return ResponseCache(application, settings.fx_database, settings.fx_cache_mb * 2**20)
 
 
 def run(host: str, port: int, workers: int = 1) -> None:

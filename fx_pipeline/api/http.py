@@ -47,7 +47,7 @@ def respond(request: Request, reply: Reply) -> Response:
     if reply.status == 200 and reply.cache_control != NO_STORE:
         tag = hashlib.blake2b(reply.body, digest_size=16).hexdigest()
         headers["etag"] = f'W/"{tag}"'
-        if _has(request.headers.get("if-none-match"), tag):
+        if is_named(headers["etag"], request.headers.get("if-none-match")):
             return Response(b"", status=304, headers=headers, content_type=reply.content_type)
     headers["content-length"] = str(len(reply.body))
     return Response(reply.body, status=reply.status, headers=headers, content_type=reply.content_type)
@@ -69,8 +69,9 @@ def until_midnight(now: dt.datetime) -> str:
     return f"public, max-age={min(RECENT_SECONDS, int((midnight - now).total_seconds()))}"
 
 
-def _has(if_none_match: str | None, tag: str) -> bool:
-    """Whether a field `If-None-Match` names the tag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
+def is_named(etag: str, if_none_match: str | None) -> bool:
+    """Whether a field `If-None-Match` names the ETag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
     if if_none_match is None:
         return False
+    tag = etag.removeprefix("W/").strip('"')
     return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)

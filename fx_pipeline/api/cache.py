@@ -1,0 +1,216 @@
+"""Whole answers, kept in front of everything else in a worker (RFC 9111), for as long as they are true.
+
+Kept are answers under ``/rates/`` that anybody may have: those that came with `Cache-Control: public` to a
+request without credentials. They are given only to such requests, and only while nothing has been committed
+to the database since: SQLite tells that in microseconds (`PRAGMA data_version`), so no answer is ever stale.
+"""
+
+import datetime as dt
+import re
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fx_pipeline.api.http import RECENT_SECONDS, is_named
+
+PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
+"""What answers depend on; whatever else stands in a query is ignored by all of them."""
+
+CREDENTIALS = frozenset({b"authorization", b"cookie", b"apikey"})
+
+OVERHEAD = 2_000
+"""Bytes that keeping one answer takes beside its body and its key, about."""
+
+_MAX_AGE = re.compile(rb"public, max-age=([0-9]+)")
+
+Header = tuple[bytes, bytes]
+Key = tuple[bytes, tuple[tuple[str, str], ...], bool]
+
+
+@dataclass(slots=True)
+class Kept:
+    """One answer with status 200: the headers of a first telling, and those of each later one."""
+
+    body: bytes
+    etag: str
+    expires: float
+    hit: list[Header]
+    not_modified: list[Header]
+    size: int
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """A response, as the application sent it."""
+
+    status: int = 500
+    headers: list[Header] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = [(name.lower(), value) for name, value in message.get("headers", [])]
+        elif message["type"] == "http.response.body":
+            self.body += message.get("body", b"")
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for found, value in self.headers if found == name), None)
+
+
+class ResponseCache:
+    """An ASGI application that keeps up to `size` bytes of what `app` answers from the file `database`.
+
+    `is_open` says whether anybody may read; while it says no, every request goes to `app`. `clock` is Unix
+    time in seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        database: Path,
+        size: int,
+        *,
+        is_open: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.app = app
+        self.size = size
+        self._is_open = is_open
+        self._clock = clock
+        self._connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, check_same_thread=False)
+        self._version = self._data_version()
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = self._key(scope) if scope["type"] == "http" else None
+        if key is None:
+            await self.app(scope, receive, send)
+            return
+        version = self._data_version()
+        if version != self._version:
+            self._forget_all(version)
+        kept = self._kept.get(key)
+        if kept is not None and kept.expires > self._clock():
+            self._kept.move_to_end(key)
+            await _tell(kept, scope, send)
+        else:
+            await self._ask(key, version, scope, receive, send)
+
+    async def _ask(self, key: Key, version: int, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the whole answer made, keep it if it may be kept, and tell what of it was asked for."""
+        recorded = _Recorded()
+        headers = [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]
+        await self.app({**scope, "method": "GET", "headers": headers}, receive, recorded)
+        kept = self._keepable(key, recorded)
+        if kept is None:
+            await _pass(recorded, scope, send)
+            return
+        # What was read may be newer than `version`, but never older. It is kept only if it is surely neither.
+        if self._data_version() == version == self._version:
+            self._keep(key, kept)
+        await _tell(kept, scope, send, b"miss")
+
+    def _key(self, scope: Scope) -> Key | None:
+        """What determines the answer; None where it is not for anybody, or not to be kept."""
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if scope["method"] not in ("GET", "HEAD") or not path.startswith(b"/rates"):
+            return None
+        gzip = False
+        for name, value in scope["headers"]:
+            if name in CREDENTIALS:
+                return None
+            if name == b"accept-encoding":
+                gzip = b"gzip" in value and b"q=0" not in value.replace(b" ", b"")
+        if not self._is_open():
+            return None
+        query = scope["query_string"]
+        asked: tuple[tuple[str, str], ...] = ()
+        if query:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+            asked = tuple((name, value) for name, value in pairs if name in PARAMETERS)
+        path = path.partition(b"?")[0]
+        return ((unquote_to_bytes(path) if b"%" in path else path).rstrip(b"/"), asked, gzip)
+
+    def _data_version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _keepable(self, key: Key, recorded: _Recorded) -> Kept | None:
+        control = _MAX_AGE.fullmatch(recorded.header(b"cache-control") or b"")
+        etag = recorded.header(b"etag")
+        if recorded.status != 200 or control is None or etag is None:
+            return None
+        max_age = int(control[1])
+        # Not for longer than it may be called fresh: what an answer says of its own age depends on the day.
+        expires = self._clock() + max_age
+        if max_age <= RECENT_SECONDS:
+            expires = min(expires, _midnight_after(self._clock()) - RECENT_SECONDS)
+        else:
+            expires = min(expires, _midnight_after(self._clock()))
+        unmodified = [
+            pair for pair in recorded.headers if pair[0] not in (b"content-type", b"content-length")
+        ]
+        body = bytes(recorded.body)
+        return Kept(
+            body=body,
+            etag=etag.decode("latin-1"),
+            expires=expires,
+            hit=recorded.headers,
+            not_modified=[pair for pair in unmodified if pair[0] != b"content-encoding"],
+            size=len(body) + len(key[0]) + sum(len(name) + len(value) for name, value in key[1]) + OVERHEAD,
+        )
+
+    def _keep(self, key: Key, kept: Kept) -> None:
+        if kept.size > self.size // 4:
+            return
+        if key in self._kept:
+            self._bytes -= self._kept.pop(key).size
+        self._kept[key] = kept
+        self._bytes += kept.size
+        while self._bytes > self.size:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.size
+
+    def _forget_all(self, version: int) -> None:
+        self._kept.clear()
+        self._bytes = 0
+        self._version = version
+
+
+_HIT = (b"server-timing", b'cache;desc="hit"')
+_MISS = (b"server-timing", b'cache;desc="miss"')
+
+
+async def _tell(kept: Kept, scope: Scope, send: Send, how: bytes = b"hit") -> None:
+    marker = _HIT if how == b"hit" else _MISS
+    named = _field(scope["headers"], b"if-none-match")
+    if named is not None and is_named(kept.etag, named.decode("latin-1")):
+        start, body = {"status": 304, "headers": [*kept.not_modified, marker]}, b""
+    else:
+        start = {"status": 200, "headers": [*kept.hit, marker]}
+        body = b"" if scope["method"] == "HEAD" else kept.body
+    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _pass(recorded: _Recorded, scope: Scope, send: Send) -> None:
+    body = b"" if scope["method"] == "HEAD" else bytes(recorded.body)
+    await send({"type": "http.response.start", "status": recorded.status, "headers": recorded.headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _field(headers: Iterable[Header], name: bytes) -> bytes | None:
+    return next((value for found, value in headers if found == name), None)
+
+
+def _midnight_after(now: float) -> float:
+    day = dt.datetime.fromtimestamp(now, dt.timezone.utc).date() + dt.timedelta(days=1)
+    return dt.datetime.combine(day, dt.time.min, dt.timezone.utc).timestamp()

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.api.edge import LONGEST_URI
 from fx_pipeline.api.http import RECENT_SECONDS, is_named
 
 PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
@@ -89,6 +90,10 @@ class ResponseCache:
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._bytes = 0
 
+    def close(self) -> None:
+        """Close the connection that watches the database."""
+        self._connection.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._key(scope) if scope["type"] == "http" else None
         if key is None:
@@ -132,6 +137,8 @@ class ResponseCache:
         if not self._is_open():
             return None
         query = scope["query_string"]
+        if len(path) + len(query) > LONGEST_URI:
+            return None
         asked: tuple[tuple[str, str], ...] = ()
         if query:
             pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)

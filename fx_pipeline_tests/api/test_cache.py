@@ -1,0 +1,268 @@
+"""The response cache: the same answers, sooner, and never one that is no longer true."""
+
+import asyncio
+import datetime as dt
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fx_pipeline.api.cache import ResponseCache
+from fx_pipeline_tests.api.conftest import NOW, Api, ClosingDatasette
+from fx_pipeline_tests.api.history import History
+
+MEBIBYTE = 2**20
+
+
+class CachedApi:
+    """The application behind a cache, asked over HTTP in process."""
+
+    def __init__(self, datasette: ClosingDatasette, path: Path, size: int = MEBIBYTE) -> None:
+        self.now = NOW
+        self.open = True
+        self.cache = ResponseCache(datasette.app(), path, size, is_open=lambda: self.open, clock=self.time)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=self.cache, raise_app_exceptions=False),
+            base_url="http://api",
+            headers={"accept-encoding": "identity"},
+        )
+
+    def time(self) -> float:
+        """The instant, in Unix seconds."""
+        return self.now.timestamp()
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[str | None, httpx.Response]:
+        """How the cache had it (`hit`, `miss`, None where it kept out of it) and the response."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = await self.client.request(method, path, headers=fields)
+        marker = response.headers.pop("server-timing", None)
+        return (marker.split('"')[1] if marker else None), response
+
+    async def how(self, path: str, method: str = "GET", **headers: str) -> str | None:
+        return (await self.ask(path, method, **headers))[0]
+
+
+@pytest.fixture
+async def cached(api: Api, history: History) -> AsyncIterator[CachedApi]:
+    cached = CachedApi(api.datasette, history.path)
+    yield cached
+    await cached.client.aclose()
+    cached.cache.close()
+
+
+async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
+    first, again = await cached.ask("/rates/2026-03-09/"), await cached.ask("/rates/2026-03-09/")
+    assert (first[0], again[0]) == ("miss", "hit")
+    assert (first[1].headers, first[1].content) == (again[1].headers, again[1].content)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rates/2026-03-09",
+        "/rates/2026-03-09/?access_key=KEY",
+        "/rates/2026%2D03%2D09/?format=1&callback=x",
+    ],
+)
+async def test_what_asks_for_the_same_is_the_same(cached: CachedApi, path: str) -> None:
+    await cached.how("/rates/2026-03-09/")
+    assert await cached.how(path) == "hit"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rates/2026-03-08/",
+        "/rates/2026-03-09.csv",
+        "/rates/2026-03-09/?base=USD",
+        "/rates/2026-03-09/?symbols=USD",
+        "/rates/2026-03-09/?as_of=2026-03-10",
+    ],
+)
+async def test_what_asks_for_something_else_is_not(cached: CachedApi, path: str) -> None:
+    await cached.how("/rates/2026-03-09/")
+    assert await cached.how(path) == "miss"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/rates/2026-03-09/", {"authorization": "Bearer x"}),
+        ("/rates/2026-03-09/", {"cookie": "ds_actor=x"}),
+        ("/rates/2026-03-09/", {"apikey": "x"}),
+        ("/rates/2026-03-07/", {}),  # nothing stored
+        ("/rates/2026-03-09/?base=ZZZ", {}),
+        ("/rates/unknown", {}),
+        ("/fx/rates.json", {}),
+        ("/-/health", {}),
+    ],
+)
+async def test_errors_credentials_and_other_pages_go_past_it(
+    cached: CachedApi, path: str, headers: dict[str, str]
+) -> None:
+    assert [await cached.how(path, **headers) for _ in range(2)] == [None, None]
+    await cached.how("/rates/2026-03-09/")
+    assert await cached.how("/rates/2026-03-09/", "POST") is None
+
+
+async def test_while_tokens_are_asked_for_nothing_is_kept_or_given(cached: CachedApi) -> None:
+    await cached.how("/rates/2026-03-09/")
+    cached.open = False
+    assert await cached.how("/rates/2026-03-09/") is None
+    cached.open = True
+    assert await cached.how("/rates/2026-03-09/") == "hit"
+
+
+async def test_a_commit_is_seen_by_the_very_next_request(cached: CachedApi, history: History) -> None:
+    for number in range(1, 30):
+        history.fetch(f"2026-03-10T11:00:{number:02}.000000Z", {"2026-03-09": {"USD": 1 + number / 100}})
+        how, response = await cached.ask("/rates/2026-03-09/?symbols=USD")
+        assert (how, response.json()["rates"]) == ("miss", {"USD": 1 + number / 100})
+        assert await cached.how("/rates/2026-03-09/?symbols=USD") == "hit"
+
+
+async def test_a_changed_rate_changes_the_etag_and_an_old_one_is_answered_in_full(
+    cached: CachedApi, history: History
+) -> None:
+    _, before = await cached.ask("/rates/2026-03-09/")
+    how, response = await cached.ask("/rates/2026-03-09/", if_none_match=before.headers["etag"])
+    assert (how, response.status_code, response.content) == ("hit", 304, b"")
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-09": {"USD": 1.5}})
+    how, response = await cached.ask("/rates/2026-03-09/", if_none_match=before.headers["etag"])
+    assert (how, response.status_code) == ("miss", 200)
+    assert response.headers["etag"] != before.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("path", "now", "seconds", "how"),
+    [
+        ("/rates/latest", "2026-03-10T12:00:00", 59, "hit"),
+        ("/rates/latest", "2026-03-10T12:00:00", 61, "miss"),
+        ("/rates/latest", "2026-03-10T23:58:30", 29, "hit"),
+        ("/rates/latest", "2026-03-10T23:58:30", 31, "miss"),  # 60 s of freshness would pass midnight
+        ("/rates/1999-01-04/", "2026-03-10T12:00:00", 43_000, "hit"),
+        ("/rates/1999-01-04/", "2026-03-10T12:00:00", 43_201, "miss"),  # another day
+    ],
+)
+async def test_an_answer_is_not_given_for_longer_than_it_says(
+    cached: CachedApi, api: Api, path: str, now: str, seconds: int, how: str
+) -> None:
+    cached.now = api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
+    await cached.how(path)
+    cached.now = api.now = cached.now + dt.timedelta(seconds=seconds)
+    assert await cached.how(path) == how
+
+
+async def test_the_longest_unused_make_room(api: Api, history: History) -> None:
+    cached = CachedApi(api.datasette, history.path, size=20_000)
+    for index in range(60):
+        await cached.how("/rates/2026-03-09/")
+        await cached.how(f"/rates/2026-03-0{5 + index % 5}/?symbols=USD&amount={index}")
+        assert cached.cache._bytes <= 20_000
+    assert await cached.how("/rates/2026-03-09/") == "hit"
+    await cached.client.aclose()
+    cached.cache.close()
+
+
+paths = st.sampled_from(
+    ["/rates", "/rates/", "/rates/latest", "/rates/latest.csv", "/rates/symbols", "/rates/currencies"]
+    + [f"/rates/2026-03-0{day}{end}" for day in (6, 7, 8, 9) for end in ("", "/", ".csv")]
+    + ["/rates/2026-03-05..2026-03-09/", "/rates/2026-03-05../", "/rates/timeseries", "/rates/convert"]
+)
+queries = st.lists(
+    st.one_of(
+        st.tuples(st.just("base"), st.sampled_from(["USD", "usd", "EUR", "ZZZ", ""])),
+        st.tuples(st.just("symbols"), st.sampled_from(["USD,GBP", "GBP,USD", "XAU", "ZWL", ","])),
+        st.tuples(st.just("as_of"), st.sampled_from(["2026-03-07", "2026-03-08T12:00:00Z", "x"])),
+        st.tuples(st.sampled_from(["start_date", "end_date", "date"]), st.sampled_from(["2026-03-06", "x"])),
+        st.tuples(st.sampled_from(["from", "to"]), st.sampled_from(["USD", "EUR"])),
+        st.tuples(st.just("amount"), st.sampled_from(["1", "2.5", "-1"])),
+        st.tuples(st.sampled_from(["access_key", "format"]), st.just("x")),
+    ),
+    max_size=4,
+)
+asked_headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "accept_encoding": st.sampled_from(["gzip", "gzip;q=0", "br", "gzip, deflate"]),
+        "if_none_match": st.sampled_from(["*", '"x"', 'W/"x", "y"']),
+        "origin": st.just("https://example.com"),
+    },
+)
+
+
+@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=paths, query=queries, headers=asked_headers, method=st.sampled_from(["GET", "HEAD"]))
+async def test_with_and_without_it_an_answer_is_the_same_to_the_byte(
+    cached: CachedApi,
+    api: Api,
+    path: str,
+    query: list[tuple[str, str]],
+    headers: dict[str, str],
+    method: str,
+) -> None:
+    url = str(httpx.URL(path, params=query)) if query else path
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    plain = await api.client.request(method, url, headers=fields)
+    for _ in range(2):
+        _, kept = await cached.ask(url, method, **headers)
+        assert (kept.status_code, kept.headers, kept.content) == (
+            plain.status_code,
+            plain.headers,
+            plain.content,
+        )
+
+
+@pytest.fixture
+def served(history: History) -> Iterator[str]:
+    """The real server, with two workers, over `history`. Yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fx_pipeline", "serve", "--port", str(port), "--workers", "2"],
+        env={**os.environ, "FX_DATABASE": str(history.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{address}/-/health")
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield address
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+
+
+@pytest.mark.slow
+async def test_two_workers_never_answer_what_was_true_before_a_commit(served: str, history: History) -> None:
+    writes, clients = 1_000, 6
+
+    async def ask(client: httpx.AsyncClient) -> dict[str, Any]:
+        response = await client.get(f"{served}/rates/2026-03-09/?symbols=USD")
+        document: dict[str, Any] = json.loads(response.content)
+        return document
+
+    pool = [httpx.AsyncClient() for _ in range(clients)]  # a connection each: some to either worker
+    for number in range(writes):
+        rate = 1 + number / 1000
+        stored_at = dt.datetime(2026, 3, 10, tzinfo=dt.timezone.utc) + dt.timedelta(seconds=number)
+        history.fetch(stored_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), {"2026-03-09": {"USD": rate}})
+        answers = await asyncio.gather(*(ask(client) for client in pool))
+        assert {answer["rates"]["USD"] for answer in answers} == {rate}
+    for client in pool:
+        await client.aclose()

@@ -119,8 +119,7 @@ class RateStore:
         Raises StoreError when nothing could be written: another base, a full disk, a read-only file.
         """
         with explained(self.path), transaction(self._db):
-            fetched = [(self._insert_fetch(answer, run_id), answer) for answer in answers]
-            return self._write(fetched)
+            return self._write(self._insert_fetches(answers, run_id))
 
     def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
         """Make the tables of rates again from the stored bodies alone, in one transaction.
@@ -200,7 +199,14 @@ class RateStore:
             changes[changes.old.isna()],
             changes[changes.old.notna() & (changes.old != changes.rate)],
         )
-        self._upsert("rates", ("date", "currency", "rate", "fetch_id"), _rows(new) + _rows(changed))
+        # The many rows: upsert_all looks into each value for lists and dicts, longer than the storing takes.
+        self._many(
+            """
+            INSERT INTO rates (date, currency, rate, fetch_id) VALUES (?, ?, ?, ?)
+            ON CONFLICT (date, currency) DO UPDATE SET rate = excluded.rate, fetch_id = excluded.fetch_id
+            """,
+            _rows(new) + _rows(changed),
+        )
         self._upsert(
             "revisions",
             ("date", "currency", "fetch_id", "rate", "superseded_by"),
@@ -238,20 +244,19 @@ class RateStore:
                 "Remove the demo's data folder, or set FX_DATABASE and DAGSTER_HOME to new places."
             )
 
-    def _insert_fetch(self, answer: Answer, run_id: str | None) -> int:
-        fetched_at = as_text(dt.datetime.now(dt.timezone.utc))
+    def _insert_fetches(self, answers: Sequence[Answer], run_id: str | None) -> list[tuple[int, Answer]]:
         (newest,) = self._db.execute("SELECT max(fetched_at) FROM fetches").fetchone()
+        now = dt.datetime.now(dt.timezone.utc)
         # What was known when is read from the order of these instants: it must be that of the commits, also
         # when the clock is set back.
-        if newest and newest >= fetched_at:
-            fetched_at = as_text(from_text(newest) + dt.timedelta(microseconds=1))
-        table = self._table("fetches")
-        # Its number is new, also where a question was opened before: the order of the numbers of stored
+        if newest and newest >= as_text(now):
+            now = from_text(newest) + dt.timedelta(microseconds=1)
+        # Their numbers are new, also where a question was opened before: the order of the numbers of stored
         # answers is that of the commits, by which the API reads what was known at an instant.
-        fetch_id = int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])
-        if answer.fetch_id is not None:
-            table.delete(answer.fetch_id)
-        table.insert(
+        first = int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])
+        fetched = list(enumerate(answers, first))
+        self._many("DELETE FROM fetches WHERE id = ?", [(answer.fetch_id,) for answer in answers])
+        self._table("fetches").insert_all(
             {
                 "id": fetch_id,
                 "endpoint": answer.endpoint,
@@ -260,7 +265,7 @@ class RateStore:
                 "base": answer.base,
                 "symbols": ",".join(answer.symbols),
                 "asked_at": as_text(answer.asked_at),
-                "fetched_at": fetched_at,
+                "fetched_at": as_text(now + dt.timedelta(microseconds=fetch_id - first)),
                 "run_id": run_id,
                 "provider": answer.provider,
                 "calls": answer.calls,
@@ -269,28 +274,28 @@ class RateStore:
                 "status": answer.status,
                 "body": zlib.compress(answer.body),
             }
+            for fetch_id, answer in fetched
         )
-        return fetch_id
+        return fetched
 
     def _compare(self, days: Sequence[tuple[int, DayRates]]) -> pd.DataFrame:
         """One row for each rate that came, with what is stored of it.
 
         Columns: date, currency, rate, fetch_id; old and old_fetch, empty where nothing is stored.
         """
-        came = pd.DataFrame(
-            [
-                (day.date.isoformat(), code, rate, id_)
-                for id_, day in days
-                for code, rate in day.rates.items()
-            ],
-            columns=["date", "currency", "rate", "fetch_id"],
-        )
+        came = [
+            (date, code, rate, id_)
+            for id_, day in days
+            for date in [day.date.isoformat()]
+            for code, rate in day.rates.items()
+        ]
         query = "SELECT date, currency, rate, fetch_id FROM rates WHERE date = ?"
-        stored = pd.DataFrame(
-            [row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])],
-            columns=["date", "currency", "old", "old_fetch"],
+        stored = [row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])]
+        # In the order of the table's key, in which SQLite fills its pages whole: newest dates first would
+        # leave them nearly half empty.
+        compared = _frame(sorted(came), ["date", "currency", "rate", "fetch_id"]).merge(
+            _frame(stored, ["date", "currency", "old", "old_fetch"]), how="left", on=["date", "currency"]
         )
-        compared = came.merge(stored, how="left", on=["date", "currency"])
         return compared.astype({"rate": float, "old": float, "old_fetch": "Int64"})
 
     def _days(self, days: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]:
@@ -318,20 +323,19 @@ class RateStore:
 
     def _count(self, results: Sequence[StoredDay], given: Sequence[tuple[int, DayRates]]) -> None:
         """Write into each fetch what it did."""
-        rejected: dict[int, int] = {}
+        did: dict[int, list[int]] = {fetch_id: [0, 0, 0, 0] for fetch_id, _ in given}
+        for result in results:
+            for place, count in enumerate((result.inserted, result.updated, result.unchanged)):
+                did[result.fetch_id][place] += count
         for fetch_id, day in given:
-            rejected[fetch_id] = rejected.get(fetch_id, 0) + len(day.rejected)
-        for fetch_id, count in rejected.items():
-            own = [result for result in results if result.fetch_id == fetch_id]
-            self._table("fetches").update(
-                fetch_id,
-                {
-                    "inserted": sum(result.inserted for result in own),
-                    "updated": sum(result.updated for result in own),
-                    "unchanged": sum(result.unchanged for result in own),
-                    "rejected": count,
-                },
-            )
+            did[fetch_id][3] += len(day.rejected)
+        self._many(
+            "UPDATE fetches SET inserted = ?, updated = ?, unchanged = ?, rejected = ? WHERE id = ?",
+            [(*counts, fetch_id) for fetch_id, counts in did.items()],
+        )
+
+    def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        self._db.conn.executemany(statement, rows)
 
     def _upsert(self, name: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
@@ -405,6 +409,12 @@ def _without_repeats(fetched: Sequence[tuple[int, Answer]]) -> list[list[tuple[i
     return batches
 
 
+def _frame(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as objects: no time is gained by copying texts into a dtype of their own for one use."""
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
+
+
 def _rows(
     changes: pd.DataFrame, columns: Sequence[str] = ("date", "currency", "rate", "fetch_id")
 ) -> list[tuple[object, ...]]:
@@ -422,7 +432,7 @@ def _rejected(given: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]
 def _results(
     days: Sequence[tuple[int, DayRates]], new: pd.DataFrame, changed: pd.DataFrame
 ) -> list[StoredDay]:
-    inserted = Counter(new.date)
+    inserted = Counter(new.date.tolist())
     revisions: dict[str, list[Revision]] = {}
     columns = (changed[column].tolist() for column in ("date", "currency", "old", "rate"))
     for date, code, old, rate in zip(*columns, strict=True):

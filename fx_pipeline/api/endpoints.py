@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fx_pipeline.api import bodies, http
+from fx_pipeline.api import bodies, http, openapi
 from fx_pipeline.api.days import (
     nothing_stored,
     rates_of,
@@ -81,6 +81,7 @@ def index(ask: Ask) -> Reply:
             "currencies": "/rates/currencies",
             "health": "/-/health",
             "freshness": "/-/health/freshness",
+            "openapi": "/rates/openapi.json",
         },
     }
     return Reply(bodies.as_json(document), http.recent())
@@ -94,6 +95,13 @@ def symbols(ask: Ask) -> Reply:
 def currencies(ask: Ask) -> Reply:
     """The same as a bare object, as other clients expect it."""
     return Reply(bodies.as_json(_names(ask)), http.recent())
+
+
+def description(ask: Ask) -> Reply:
+    """The OpenAPI document of this instance."""
+    ((newest, *_),) = ask.queries.rows("latest_date")
+    document = openapi.document(_names(ask).keys(), dt.date.fromisoformat(newest) if newest else None)
+    return Reply(bodies.as_json(document), http.recent())
 
 
 def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
@@ -223,6 +231,7 @@ ROUTES = [
         ("", index, ("latest_date",)),
         ("symbols", symbols, ("symbols",)),
         ("currencies", currencies, ("symbols",)),
+        (r"openapi\.json", description, ("symbols", "latest_date")),
         ("timeseries", timeseries, _SERIES),
         ("convert", convert, ("rates_by_date", *_LOOKUPS)),
         ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS)),

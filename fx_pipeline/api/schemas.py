@@ -1,0 +1,187 @@
+"""The shapes of what is asked and answered, as JSON Schema (2020-12), for the OpenAPI document.
+
+An answer is described to its last key: what is not named here is not sent.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from fx_pipeline.api.errors import Kind
+from fx_pipeline.rates import FIRST_DATE
+
+Schema = dict[str, Any]
+
+CODE = "^[A-Z]{3}$"
+_CALENDAR_DATE = {"type": "string", "format": "date"}
+_TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])"
+_DAY_OF_MONTH = "(0[1-9]|[12][0-9]|3[01])"
+_COUNT = {"type": "integer", "minimum": 0}
+_CHANGE = {"type": "number"}
+
+
+def ref(kind: str, name: str) -> Schema:
+    """A reference to a component of the document."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def schemas(codes: Collection[str], newest: dt.date | None) -> dict[str, Schema]:
+    """The shapes by name, where rates of `codes` are stored and `newest` is the newest stored day."""
+    dates = dates_until(newest) if newest else None
+    return {
+        **_asked(codes, dates),
+        "Rate": {"type": "number", "exclusiveMinimum": 0},
+        "Rates": {
+            **_by_code(ref("schemas", "Rate")),
+            "description": "Units of each currency for one of the base.",
+        },
+        "Names": {**_by_code({"type": "string"}), "description": "The name of each currency."},
+        **_answers(),
+    }
+
+
+def error_schema(kinds: Iterable[Kind]) -> Schema:
+    """The body of an error of one of these kinds, which share one status."""
+    kinds = tuple(kinds)
+    which = [{"properties": {"code": {"const": kind.code}, "type": {"const": kind.type}}} for kind in kinds]
+    narrower = {"status": {"const": kinds[0].status}, "error": {"anyOf": which}}
+    return {"allOf": [ref("schemas", "Error"), {"properties": narrower}]}
+
+
+def dates_until(newest: dt.date) -> str:
+    """A pattern of the days from 1999-01-01, where Fixer's history begins, to `newest`, and no later ones.
+
+    That a month has so many days and no more is left to `format: date`.
+    """
+    months = [f"{month:02}" for month in range(1, newest.month)]
+    days = [f"{day:02}" for day in range(1, newest.day + 1)]
+    spans = [f"{newest.year}-{newest.month:02}-({'|'.join(days)})"]
+    if months:
+        spans.append(f"{newest.year}-({'|'.join(months)})-{_DAY_OF_MONTH}")
+    if newest.year > FIRST_DATE.year:
+        years = "|".join(str(year) for year in range(FIRST_DATE.year, newest.year))
+        spans.append(f"({years})-(0[1-9]|1[0-2])-{_DAY_OF_MONTH}")
+    return f"({'|'.join(spans)})"
+
+
+def _asked(codes: Collection[str], dates: str | None) -> dict[str, Schema]:
+    known = {"enum": sorted(codes)} if codes else {"pattern": CODE}
+    date = {**_CALENDAR_DATE, "pattern": f"^{dates}$"} if dates else _CALENDAR_DATE
+    instant = {"type": "string", "format": "date-time"}
+    return {
+        "Currency": {"type": "string", **known},
+        "Date": date,
+        "Instant": {**instant, "pattern": f"^{dates}{_TIME}$"} if dates else instant,
+    }
+
+
+def _answers() -> dict[str, Schema]:
+    stored: Schema = {"type": ["string", "null"], "format": "date"}
+    base: Schema = {"type": "string", "pattern": CODE}
+    timestamp = {
+        "type": "integer",
+        "description": "The provider's own time of that day's rates, in Unix seconds.",
+    }
+    instant = {"type": "string", "format": "date-time"}
+    success = {"const": True}
+    query: dict[str, Schema] = {"from": base, "to": base, "amount": {"type": "number", "exclusiveMinimum": 0}}
+    rates = ref("schemas", "Rates")
+    span = {"start_date": _CALENDAR_DATE, "end_date": _CALENDAR_DATE}
+    info = {"type": "string", "description": "What was wrong, and what to do."}
+    return {
+        "Error": _object(
+            success={"const": False},
+            status={"type": "integer", "description": "The HTTP status."},
+            message=info,
+            error=_object(code={"type": "integer"}, type={"type": "string"}, info=info),
+        ),
+        "Day": _object(
+            success=success,
+            timestamp=timestamp,
+            historical={"type": "boolean", "description": "Whether a date was asked for."},
+            base=base,
+            date=_CALENDAR_DATE,
+            as_of=instant,
+            rates=rates,
+            optional=("as_of",),
+        ),
+        "Series": _object(
+            success=success,
+            timeseries=success,
+            **span,
+            base=base,
+            as_of=instant,
+            rates={"type": "object", "propertyNames": _CALENDAR_DATE, "additionalProperties": rates},
+            optional=("as_of",),
+        ),
+        "Conversion": _object(
+            success=success,
+            query=_object((), **query),
+            info=_object(timestamp=timestamp, rate=ref("schemas", "Rate")),
+            historical=success,
+            date=_CALENDAR_DATE,
+            as_of=instant,
+            result={"type": "number", "minimum": 0},
+            optional=("as_of", "historical"),
+        ),
+        "Fluctuation": _object(
+            success=success,
+            fluctuation=success,
+            **span,
+            base=base,
+            as_of=instant,
+            rates=_by_code(
+                _object(
+                    start_rate=ref("schemas", "Rate"),
+                    end_rate=ref("schemas", "Rate"),
+                    change=_CHANGE,
+                    change_pct=_CHANGE,
+                )
+            ),
+            optional=("as_of",),
+        ),
+        "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
+        "Csv": {"type": "string", "pattern": "^date,base,currency,rate\r\n"},
+        "Index": _object(
+            success=success,
+            name={"type": "string"},
+            description={"type": "string"},
+            base={"type": ["string", "null"], "pattern": CODE},
+            latest_date=stored,
+            first_date=stored,
+            endpoints={
+                "type": "object",
+                "additionalProperties": {"type": "string", "format": "uri-reference"},
+                "description": "A link to each endpoint, with values that have an answer.",
+            },
+        ),
+        "Health": _object(
+            status={"const": "ok"},
+            base={"type": ["string", "null"], "pattern": CODE},
+            first_date=stored,
+            latest_date=stored,
+            days=_COUNT,
+            rates=_COUNT,
+            symbols=_COUNT,
+        ),
+        "Unhealthy": _object(status={"const": "error"}, message={"type": "string"}),
+        "Freshness": _object(
+            status={"enum": ["fresh", "stale"]},
+            latest_date=stored,
+            age_days={"type": ["integer", "null"], "minimum": 0},
+            max_age_days={"type": "integer", "minimum": 1},
+        ),
+    }
+
+
+def _by_code(value: Schema) -> Schema:
+    return {"type": "object", "propertyNames": {"pattern": CODE}, "additionalProperties": value}
+
+
+def _object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }

@@ -121,7 +121,7 @@ def _fault(code: str, value: object) -> str | None:
 
 def round_significant(value: float, digits: int = 10) -> float:
     """`value` rounded to `digits` significant digits, the nearest double to that decimal."""
-    return float(f"{value:.{digits - 1}e}")
+    return float("%.*e" % (digits - 1, value))  # noqa: UP031  # half the time of a format string
 
 
 def cross_rate(rate: float, base_rate: float) -> float:
@@ -139,8 +139,8 @@ def rebase(
     """A day's rates for one unit of `base`, from those for one unit of `stored_base`.
 
     `symbols` chooses the currencies and their order; without it all are given, in alphabetical order.
-    One that the day has no rate of is left out. A base costs exactly 1 of itself, stored or not. None where the
-    day has no rate of `base`: there is nothing to divide by.
+    One that the day has no rate of is left out. A base costs exactly 1 of itself, stored or not. None where
+    the day has no rate of `base`: there is nothing to divide by.
     """
     known = {**rates, stored_base: 1.0}
     if base not in known:
@@ -149,7 +149,10 @@ def rebase(
     if base == stored_base:
         return {code: known[code] for code in wanted}
     divisor = known[base]
-    return {code: 1.0 if code == base else cross_rate(known[code], divisor) for code in wanted}
+    rebased = {code: round_significant(known[code] / divisor) for code in wanted}
+    if base in rebased:
+        rebased[base] = 1.0
+    return rebased
 
 
 def convert(amount: Decimal, rate: float) -> float:

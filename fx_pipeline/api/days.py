@@ -106,6 +106,9 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
         require_known(queries, wanted)
     if base not in seen:
         raise _no_base(base, span, wanted.as_of)
+    if base == stored.base and wanted.symbols == tuple(sorted(seen - {base})):
+        # Just what was read, as it was read.
+        return Series(base, stored.last, [(date, by_date[date]) for date in sorted(by_date)])
     rebased = (
         (date, rebase(by_date[date], stored_base=stored.base, base=base, symbols=wanted.symbols))
         for date in sorted(by_date)

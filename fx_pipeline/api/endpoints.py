@@ -75,13 +75,14 @@ def index(ask: Ask) -> Reply:
             "date": f"/rates/{last}/",
             "range": f"/rates/{last}..{last}/",
             "timeseries": f"/rates/timeseries?{span}&symbols=USD",
-            "convert": "/rates/convert?from=EUR&to=USD&amount=25",
+            "convert": f"/rates/convert?from={base or 'EUR'}&to=USD&amount=25",
             "fluctuation": f"/rates/fluctuation?{span}",
             "symbols": "/rates/symbols",
             "currencies": "/rates/currencies",
             "health": "/-/health",
             "freshness": "/-/health/freshness",
             "openapi": "/rates/openapi.json",
+            "docs": "/rates/docs/",
         },
     }
     return Reply(bodies.as_json(document), http.recent())
@@ -116,7 +117,7 @@ def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
     )
     if csv:
         return Reply(bodies.rates_csv(base, [(day.date, rates)]), cache_control, http.CSV)
-    document = bodies.day_document(
+    body = bodies.day_json(
         date=day.date,
         base=base,
         timestamp=day.timestamp,
@@ -124,7 +125,7 @@ def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
         historical=asked is not None,
         as_of=wanted.as_of,
     )
-    return Reply(bodies.as_json(document), cache_control)
+    return Reply(body, cache_control)
 
 
 def timeseries(ask: Ask) -> Reply:
@@ -199,14 +200,14 @@ def _series(ask: Ask, start: dt.date, end: dt.date | None, *, csv: str | None) -
     cache_control = ask.cache_control(end.isoformat() if end else "9999-12-31", wanted.as_of)
     if csv:
         return Reply(bodies.rates_csv(series.base, series.days), cache_control, http.CSV)
-    document = bodies.series_document(
+    body = bodies.series_json(
         start=start.isoformat(),
         end=end.isoformat() if end else series.last,
         base=series.base,
         days=series.days,
         as_of=wanted.as_of,
     )
-    return Reply(bodies.as_json(document), cache_control)
+    return Reply(body, cache_control)
 
 
 def _names(ask: Ask) -> dict[str, str]:

@@ -1,0 +1,219 @@
+"""How near to bare uvicorn the API comes, and how far from a Flask app that does the same job.
+
+`python -m benchmarks.api [--rounds N] [--seconds S]`. All servers have one worker and run side by side; each
+round asks them in turn, so that what else the machine does falls on all. Figures are medians of the rounds.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import databases, servers
+from benchmarks.load import Load, drive
+from benchmarks.results import publish, table
+from benchmarks.servers import Server
+
+DATE = "/rates/2026-01-02/"
+YEAR = "/rates/timeseries?start_date=2025-01-01&end_date=2025-12-31&symbols=USD,GBP,JPY"
+HISTORY = "/rates/timeseries?start_date=1999-11-01&end_date=2026-10-30&symbols=USD"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One thing asked of one server, and what the rounds came to."""
+
+    name: str
+    server: Server
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    loads: list[Load] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def measure(self, seconds: float) -> None:
+        """One round."""
+        before = self.server.cpu_seconds()
+        load = drive(self.server.url + self.path, seconds, self.headers)
+        self.loads.append(load)
+        self.cpu.append((self.server.cpu_seconds() - before) * 1e3 / load.requests)
+
+    @property
+    def per_second(self) -> float:
+        """Requests per second."""
+        return statistics.median(load.per_second for load in self.loads)
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of the server for one request, in ms."""
+        return statistics.median(self.cpu)
+
+    def row(self, bare: "Measured | None", reach: str, reached: str) -> list[str]:
+        """Its line in the table."""
+        share = f"{self.per_second / bare.per_second:.2f}" if bare else ""
+        return [
+            self.name,
+            f"{self.per_second:,.0f}",
+            f"{self.cpu_ms:.3f}",
+            f"{statistics.median(load.p50 for load in self.loads):.2f}",
+            f"{statistics.median(load.p99 for load in self.loads):.2f}",
+            share,
+            reach,
+            reached,
+        ]
+
+
+def fetch(url: str) -> bytes:
+    """The body at an address of this run."""
+    with urllib.request.urlopen(url) as response:  # noqa: S310  # a server of this run
+        body: bytes = response.read()
+        return body
+
+
+def main() -> None:
+    """Measure, print, and write RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fx-pipeline-benchmarks")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(exist_ok=True)
+    files = {years: databases.build(arguments.folder / f"{years}.db", years) for years in (1, 27, 100)}
+    with ExitStack() as stack:
+        requests(stack, files, arguments)
+        growth(stack, files, arguments)
+    with ExitStack() as stack:
+        readers(stack, arguments)
+
+
+def requests(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Namespace) -> None:
+    """Warm and cold answers of 27 years of 170 currencies, beside bare uvicorn and the peer."""
+    warm = stack.enter_context(servers.api(files[27], 32))
+    cold = stack.enter_context(servers.api(files[27], 0))
+    flask = stack.enter_context(servers.peer(files[27]))
+    bares = {}
+    for name, path in (("date", DATE), ("year", YEAR)):
+        body = arguments.folder / f"{name}.json"
+        body.write_bytes(fetch(warm.url + path))
+        bares[name] = stack.enter_context(servers.bare(body))
+    tag = urllib.request.urlopen(warm.url + DATE).headers["ETag"]  # noqa: S310
+    base = Measured("bare uvicorn, the bytes of a date", bares["date"], "/")
+    year = Measured("bare uvicorn, the bytes of the year", bares["year"], "/")
+    peer = Measured("peer (Flask, SQLAlchemy, gunicorn), a date", flask, DATE)
+    warm_date = Measured("a date of 170 currencies, warm", warm, DATE)
+    not_modified = Measured("the same, 304", warm, DATE, {"If-None-Match": tag})
+    cold_date = Measured("a date, cold", cold, DATE)
+    cold_base = Measured("a date in USD, cold", cold, DATE + "?base=USD")
+    cold_year = Measured("a year of 3 currencies, cold", cold, YEAR)
+    warm_year = Measured("a year of 3 currencies, warm", warm, YEAR)
+    history = Measured("27 years of 1 currency, cold", cold, HISTORY)
+    measured = [
+        base,
+        year,
+        peer,
+        warm_date,
+        not_modified,
+        cold_date,
+        cold_base,
+        cold_year,
+        warm_year,
+        history,
+    ]
+    rounds(measured, arguments)
+    rows = [
+        base.row(None, "", ""),
+        year.row(None, "", ""),
+        peer.row(base, "", ""),
+        warm_date.row(base, "share ≥ 0.70", yes(warm_date.per_second >= 0.70 * base.per_second)),
+        not_modified.row(base, "share ≥ 0.75", yes(not_modified.per_second >= 0.75 * base.per_second)),
+        cold_date.row(
+            base,
+            f"≤ 0.8 ms; ≥ 2.5 × peer ({cold_date.per_second / peer.per_second:.1f})",
+            yes(cold_date.cpu_ms <= 0.8 and cold_date.per_second >= 2.5 * peer.per_second),
+        ),
+        cold_base.row(base, "≤ 1.1 ms", yes(cold_base.cpu_ms <= 1.1)),
+        cold_year.row(year, "≤ 2.5 ms", yes(cold_year.cpu_ms <= 2.5)),
+        warm_year.row(year, "share ≥ 0.5", yes(warm_year.per_second >= 0.5 * year.per_second)),
+        history.row(None, "≤ 12 ms", yes(history.cpu_ms <= 12)),
+    ]
+    columns = ["what", "requests/s", "CPU ms", "p50 ms", "p99 ms", "share of bare", "to reach", "reached"]
+    fill(warm, files[27])
+    memory = warm.memory() / 2**20
+    text = f"A worker with a full cache of 32 MB takes {memory:.0f} MB (to reach: 110; {yes(memory <= 110)})."
+    publish("API: requests", f"{table(columns, rows)}\n\n{text}")
+
+
+def growth(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Namespace) -> None:
+    """The same questions at 1 and at 100 years of data: nothing may grow with what is stored."""
+    small, large = (stack.enter_context(servers.api(files[years], 0)) for years in (1, 100))
+    questions = {
+        "a date, cold": DATE,
+        "a date in USD, cold": DATE + "?base=USD",
+        "latest, cold": "/rates/latest",
+        "90 days of 3 currencies, cold": "/rates/2026-01-01..2026-03-31/?symbols=USD,GBP,JPY",
+        "a date as of its own evening, cold": DATE + "?as_of=2026-11-01",
+        "no such day (404)": "/rates/2026-11-20/",
+    }
+    pairs = [(Measured(name, small, path), Measured(name, large, path)) for name, path in questions.items()]
+    rounds([one for pair in pairs for one in pair], arguments)
+    rows = [
+        [
+            one.name,
+            f"{one.cpu_ms:.3f}",
+            f"{other.cpu_ms:.3f}",
+            f"{other.cpu_ms / one.cpu_ms:.2f}",
+            yes(other.cpu_ms <= 1.1 * one.cpu_ms),
+        ]
+        for one, other in pairs
+    ]
+    columns = ["what", "CPU ms, 1 year", "CPU ms, 100 years", "ratio (to reach: 1.1)", "reached"]
+    publish("API: growth", table(columns, rows))
+
+
+def readers(stack: ExitStack, arguments: argparse.Namespace) -> None:
+    """Readers beside a backfill that writes, and without it."""
+    path = databases.build(arguments.folder / f"readers-{id(arguments)}.db", 1)
+    server = stack.enter_context(servers.api(path, 32))
+    seconds = 60 if arguments.rounds >= 5 else 5
+    quiet = drive(server.url + DATE, seconds)
+    with subprocess.Popen([sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]) as writer:
+        busy = drive(server.url + DATE, seconds)
+        writer.wait()
+    rows = [
+        [name, f"{load.per_second:,.0f}", str(load.errors), f"{load.p50:.2f}", f"{load.p99:.2f}"]
+        for name, load in (("quiet", quiet), ("while a backfill writes", busy))
+    ]
+    told = f"p99 is {busy.p99 / quiet.p99:.1f} times the quiet one (to reach: 3, and no errors)."
+    path.unlink()
+    publish("API: readers", table(["", "requests/s", "errors", "p50 ms", "p99 ms"], rows) + f"\n\n{told}")
+
+
+def rounds(measured: list[Measured], arguments: argparse.Namespace) -> None:
+    """Measure each in turn, round after round."""
+    for one in measured:
+        drive(one.server.url + one.path, 1, one.headers)
+    for _ in range(arguments.rounds):
+        for one in measured:
+            one.measure(arguments.seconds)
+
+
+def fill(server: Server, path: Path) -> None:
+    """Ask for more than the cache holds."""
+    for day in range(1, 29):
+        for month in range(1, 13):
+            for year in range(2000, 2026, 2):
+                fetch(f"{server.url}/rates/{year}-{month:02}-{day:02}/?base=USD")
+
+
+def yes(reached: bool) -> str:
+    """The word for it."""
+    return "yes" if reached else "**no**"
+
+
+if __name__ == "__main__":
+    main()

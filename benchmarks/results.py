@@ -1,0 +1,46 @@
+"""The tables of a run: printed, and kept in RESULTS.md, each benchmark under its own heading."""
+
+import datetime as dt
+import os
+import platform
+import sqlite3
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PACKAGES = ("datasette", "dagster", "sqlite-utils", "pandas", "uvicorn")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def machine() -> str:
+    """Where and with what it was measured, on one line."""
+    processor = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{dt.datetime.now(dt.timezone.utc):%Y-%m-%d}, {os.cpu_count()} × {processor}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}"
+    )
+
+
+def publish(heading: str, text: str) -> None:
+    """Print a section and put it into RESULTS.md in place of the one with the same heading."""
+    section = f"## {heading}\n\n{machine()}\n\n{text.strip()}\n"
+    print(section, flush=True)
+    old = RESULTS.read_text() if RESULTS.exists() else "# Results\n\nMade by `make bench`.\n"
+    head, *sections = old.split("\n## ")
+    kept = [part for part in sections if part.partition("\n")[0] != heading]
+    parts = sorted([*(f"## {part.strip()}\n" for part in kept), section])
+    RESULTS.write_text("\n".join([head.strip() + "\n", *parts]))

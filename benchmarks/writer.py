@@ -1,0 +1,43 @@
+"""A backfill that writes: stores day after day of 170 currencies, for so many seconds, through RateStore."""
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.databases import CODES, LAST
+from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.store.store import RateStore
+
+
+def main() -> None:
+    """Write older and older days into the database that the command line names."""
+    path, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    end = time.monotonic() + seconds
+    date = LAST - dt.timedelta(days=400)
+    with RateStore(path) as store:
+        while time.monotonic() < end:
+            days = []
+            for _ in range(20):
+                date -= dt.timedelta(days=1)
+                rates = {code: 1 + index / 7 for index, code in enumerate(CODES)}
+                days.append(DayRates(date=date, base="EUR", timestamp=0, rates={**rates, "EUR": 1.0}))
+            store.record([_answer(day) for day in days])
+
+
+def _answer(day: DayRates) -> Answer:
+    return Answer(
+        endpoint="historical",
+        base="EUR",
+        symbols=(),
+        start_date=day.date,
+        end_date=day.date,
+        asked_at=dt.datetime.now(dt.timezone.utc),
+        status="ok",
+        body=b"",
+        days=(day,),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,8 @@
-"""What the documents say of settings and commands, made from the code: `make docs` writes it, a test compares.
+"""What README and .env.example say of settings and commands, made from the code: `make docs` writes it anew.
 
-In README each such part stands between `<!-- NAME -->` and `<!-- end of NAME -->`; `.env.example` is all made.
+In README such a part stands between `<!-- NAME -->` and `<!-- end of NAME -->`; `.env.example` is all made.
 """
 
-import re
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,10 +87,12 @@ PARTS: Mapping[str, Callable[[], str]] = {"settings": settings_table, "commands"
 def with_parts(text: str) -> str:
     """`text` with each of its parts made anew. Raises ValueError where a part's place is missing."""
     for name, make in PARTS.items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        if not place.search(text):
+        opening, closing = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(opening)
+        _, found, after = rest.partition(closing)
+        if not found:
             raise ValueError(f"README has no place for {name}.")
-        text = place.sub(lambda match, made=make(): f"{match[1]}{made}\n{match[2]}", text)  # type: ignore[misc]
+        text = f"{before}{opening}{make()}\n{closing}{after}"
     return text
 
 

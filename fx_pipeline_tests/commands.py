@@ -1,0 +1,29 @@
+"""The command as a person runs it: a process of its own, in a folder, with no settings but those given."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fx_pipeline.settings import Settings
+
+PROGRAM = [sys.executable, "-m", "fx_pipeline"]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment of this process, without its settings, and with those given."""
+    own = {name.upper() for name in Settings.model_fields}
+    return {**{name: value for name, value in os.environ.items() if name not in own}, **settings}
+
+
+def run_command(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `fx-pipeline` in `folder` to its end."""
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        cwd=folder,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

@@ -1,0 +1,23 @@
+"""The API over a database file, asked over HTTP in this process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.settings import Settings
+
+
+@asynccontextmanager
+async def served(database: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API, whose Datasette is closed at the end of the block."""
+    datasette = FxDatasette(Settings(fx_database=database))
+    transport = httpx.ASGITransport(app=datasette.app())
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            yield client
+    finally:
+        datasette.executor.shutdown()
+        datasette.get_database("fx").close()

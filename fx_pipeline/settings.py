@@ -117,12 +117,24 @@ class Settings(BaseSettings):
     def _split_urls(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
+    @field_validator("fx_database")
+    @classmethod
+    def _is_not_of_tokens(cls, value: Path) -> Path:
+        if value.name == "tokens.db":
+            raise ValueError("tokens.db is the name of the file of API tokens beside it")
+        return value
+
     @field_validator("fx_start_date")
     @classmethod
     def _is_past(cls, value: dt.date) -> dt.date:
         if not dt.date(1999, 1, 1) <= value < dt.datetime.now(dt.timezone.utc).date():
             raise ValueError("must be from 1999-01-01, where Fixer's history begins, to yesterday")
         return value
+
+    @property
+    def tokens_database(self) -> Path:
+        """The file of API tokens: beside the database."""
+        return self.fx_database.with_name("tokens.db")
 
     @property
     def demo(self) -> bool:

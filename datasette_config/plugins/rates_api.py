@@ -3,7 +3,7 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import failures, views
+from fx_pipeline.api import access, failures, views
 from fx_pipeline.api.edge import Edge
 
 
@@ -13,6 +13,7 @@ def register_routes():
         (r"/rates(/(?P<path>.*))?$", views.rates),
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),
+        (r"/-/login$", access.login),
     ]
 
 
@@ -26,7 +27,8 @@ def forbidden(datasette, request):
     return failures.forbidden(datasette, request)
 
 
-@hookimpl
-def asgi_wrapper():
+# Last, to be the outermost: nothing that another plugin wraps around Datasette stands in front of the gate.
+@hookimpl(trylast=True)
+def asgi_wrapper(datasette):
     # Level 6 costs half of what 9 does, for the same size within one percent.
-    return lambda app: Edge(GZipMiddleware(app, compresslevel=6))
+    return lambda app: Edge(GZipMiddleware(access.Gate(app, datasette), compresslevel=6))

@@ -19,7 +19,9 @@ from starlette.types import ASGIApp
 
 from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
+from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 
 CONFIG = PROJECT / "datasette_config"
@@ -48,6 +50,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
         self.fx_settings = settings
         self.clock = clock
+        self.tokens = Tokens(settings.tokens_database, required=settings.fx_require_token)
         secret = settings.datasette_secret
         super().__init__(
             files=[], config_dir=CONFIG, cors=True, secret=secret.get_secret_value() if secret else None
@@ -62,21 +65,38 @@ def create_app() -> ASGIApp:
     try:
         settings = load_settings()
         check_database(settings.fx_database)
+        if settings.sentry_dsn:
+            report_errors(settings.sentry_dsn.get_secret_value())
     except (SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
-    application: ASGIApp = FxDatasette(settings).app()
+    redact_access_log()
+    datasette = FxDatasette(settings)
+    application: ASGIApp = datasette.app()
     if settings.fx_cache_mb == 0:
         return application
-    return ResponseCache(application, settings.fx_database, settings.fx_cache_mb * 2**20)
+    return ResponseCache(
+        application,
+        settings.fx_database,
+        settings.fx_cache_mb * 2**20,
+        is_open=lambda: not datasette.tokens.are_required(),
+    )
 
 
-def run(host: str, port: int, workers: int = 1) -> None:
+def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> None:
     """Serve the API until SIGINT or SIGTERM, then let requests under way finish.
 
     Raises SettingsError or ServeError where it cannot start.
     """
-    check_database(load_settings().fx_database)
+    settings = load_settings()
+    check_database(settings.fx_database)
     _check_port(host, port)
+    if settings.sentry_dsn:
+        check_dsn(settings.sentry_dsn.get_secret_value())
+    try:
+        # To look for a file that is not there, on every request, costs more than to read one.
+        TokenFile(settings.tokens_database).make()
+    except TokenError as error:
+        raise ServeError(str(error)) from None
     # Workers must agree on it, or one refuses what another has signed.
     os.environ.setdefault("DATASETTE_SECRET", secrets.token_hex(32))
     uvicorn.run(
@@ -85,8 +105,8 @@ def run(host: str, port: int, workers: int = 1) -> None:
         host=host,
         port=port,
         workers=workers,
-        # Costs half the speed of a cheap answer, and query strings may hold keys.
-        access_log=False,
+        # Costs half the speed of a cheap answer.
+        access_log=access_log,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

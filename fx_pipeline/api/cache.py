@@ -17,8 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fx_pipeline.api.edge import LONGEST_URI
-from fx_pipeline.api.http import RECENT_SECONDS, is_named
+from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named
 
 PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
 """What answers depend on; whatever else stands in a query is ignored by all of them."""

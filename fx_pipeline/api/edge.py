@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.api.access import FORMS
 from fx_pipeline.api.bodies import as_json
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
@@ -20,15 +21,13 @@ from fx_pipeline.api.errors import (
     Kind,
     error_document,
 )
-from fx_pipeline.api.http import JSON, NO_STORE
+from fx_pipeline.api.http import JSON, LONGEST_URI, NO_STORE
 
 logger = logging.getLogger(__name__)
 
 METHODS = "GET, HEAD, OPTIONS"
-LONGEST_URI = 8192
-"""Bytes of path and query that are read: ten times what a request that names every currency needs."""
 
-_OPEN = re.compile(r"/-/(health(/freshness)?|static/.*|static-plugins/.*)")
+_OPEN = re.compile(r"/-/(health(/freshness)?|login|static/.*|static-plugins/.*)")
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
@@ -47,22 +46,23 @@ class Edge:
             await self.app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(send, head=scope["method"] == "HEAD")
+        method = scope["method"]
+        answer = _Answer(send, head=method == "HEAD")
         path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
-        if scope["method"] == "OPTIONS":
+        path = path.removesuffix("/") or "/"
+        is_form = method == "POST" and path in FORMS
+        if method == "OPTIONS":
             await answer.preflight()
-        elif scope["method"] not in ("GET", "HEAD"):
+        elif method not in ("GET", "HEAD") and not is_form:
             info = f"This API is read-only: it answers {METHODS}."
             await answer.error(METHOD_NOT_ALLOWED, info, {"Allow": METHODS})
         elif len(path) + len(scope["query_string"]) > LONGEST_URI:
             await answer.error(URI_TOO_LONG, f"The path and query have more than {LONGEST_URI} bytes.")
+        elif path.startswith("/-/") and _OPEN.fullmatch(path) is None and not is_form:
+            info = "This page is about the server, not about rates, and is closed to the public."
+            await answer.error(FUNCTION_ACCESS_RESTRICTED, info)
         else:
-            path = path.removesuffix("/") or "/"
-            if path.startswith("/-/") and _OPEN.fullmatch(path) is None:
-                info = "This page is about the server, not about rates, and is closed to the public."
-                await answer.error(FUNCTION_ACCESS_RESTRICTED, info)
-            else:
-                await self._pass(_plain(scope, path), receive, answer)
+            await self._pass(_plain(scope, path), receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -128,7 +128,7 @@ def _plain(scope: Scope, path: str) -> Scope:
         del headers["accept-encoding"]
     return {
         **scope,
-        "method": "GET",
+        "method": "POST" if scope["method"] == "POST" else "GET",
         "path": unquote(path),
         "raw_path": path.encode("latin-1"),
         "headers": headers.raw,

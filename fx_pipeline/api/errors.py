@@ -16,6 +16,8 @@ class Kind(NamedTuple):
 
 INVALID_API_FUNCTION = Kind(404, 103, "invalid_api_function")
 METHOD_NOT_ALLOWED = Kind(405, 103, "invalid_api_function")
+MISSING_ACCESS_KEY = Kind(401, 101, "missing_access_key")
+INVALID_ACCESS_KEY = Kind(401, 101, "invalid_access_key")
 FUNCTION_ACCESS_RESTRICTED = Kind(403, 105, "function_access_restricted")
 NO_RATES_AVAILABLE = Kind(404, 106, "no_rates_available")
 INVALID_BASE_CURRENCY = Kind(400, 201, "invalid_base_currency")
@@ -29,6 +31,7 @@ INVALID_START_DATE = Kind(400, 502, "invalid_start_date")
 INVALID_END_DATE = Kind(400, 503, "invalid_end_date")
 INVALID_TIME_FRAME = Kind(400, 504, "invalid_time_frame")
 TIME_FRAME_TOO_LONG = Kind(400, 505, "time_frame_too_long")
+PAYLOAD_TOO_LARGE = Kind(413, 413, "payload_too_large")
 URI_TOO_LONG = Kind(414, 414, "uri_too_long")
 INTERNAL_ERROR = Kind(500, 500, "internal_error")
 

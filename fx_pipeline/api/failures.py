@@ -19,7 +19,8 @@ from fx_pipeline.api.http import JSON, NO_STORE
 
 logger = logging.getLogger(__name__)
 
-REPLACED = ("datasette.handle_exception", "datasette.forbidden")
+# The last would believe a cookie whose token has been revoked.
+REPLACED = ("datasette.handle_exception", "datasette.forbidden", "datasette.actor_auth_cookie")
 
 # What Datasette 0.65.5 lets escape when it cannot read a parameter or the key of a row.
 _UNREADABLE = (ValueError, LookupError, TypeError, sqlite3.ProgrammingError)

@@ -17,6 +17,9 @@ JSON = "application/json; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
 NO_STORE = "no-store"
 
+LONGEST_URI = 8192
+"""Bytes of path and query that are read: ten times what a request that names every currency needs."""
+
 SETTLED_SECONDS = 86_400
 """How long a day that is not expected to change may be kept by anybody."""
 RECENT_SECONDS = 60

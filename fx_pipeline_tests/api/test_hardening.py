@@ -19,6 +19,7 @@ PATHS = [
     ("/rates/2026-03-06/", OPEN, "the API"),
     ("/-/health", OPEN, "supervisors have no token"),
     ("/-/health/freshness", OPEN, "supervisors have no token"),
+    ("/-/login", OPEN, "takes a token"),
     # Pages, tables and canned queries: the same rates.
     ("/", OPEN, "the home page"),
     ("/.json", OPEN, "the home page as data"),

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from fx_pipeline.rates import contiguous, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
+    from fx_pipeline.api.tokens import TokenFile
     from fx_pipeline.store.quota import Quota
     from fx_pipeline.store.store import RateStore
 
@@ -162,7 +164,8 @@ def ingest(
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer."
 )
-def serve(host: str, port: int | None, workers: int) -> None:
+@click.option("--access-log", is_flag=True, help="A line per request; no key or token is in it. Costs speed.")
+def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database file."""
     settings = load_settings()
     _open_store(settings).close()
@@ -170,7 +173,7 @@ def serve(host: str, port: int | None, workers: int) -> None:
     from fx_pipeline.api.app import ServeError, run
 
     try:
-        run(host, port or settings.fx_api_port, workers)
+        run(host, port or settings.fx_api_port, workers, access_log=access_log)
     except ServeError as error:
         raise SettingsError(str(error)) from None
 
@@ -304,6 +307,85 @@ def status(as_json: bool) -> None:
     else:
         for line in status_lines(document):
             console.print(line)
+
+
+@main.group()
+def token() -> None:
+    """Make, list and revoke API tokens.
+
+    As soon as one is made, the API asks everybody for a token, and goes on asking when the last one has been
+    revoked. `token off` ends that.
+    """
+
+
+@token.command("create")
+@click.argument("name")
+def create_token(name: str) -> None:
+    """Make a token for NAME and print it, this once: only its hash is kept."""
+    with _token_file() as tokens:
+        first = not tokens.records()
+        click.echo(tokens.create(name))
+    errors.print(f"This is the token of {name}. It cannot be shown again: only its hash is kept.")
+    if first:
+        errors.print("It is the first: from now on the API asks everybody for a token.")
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def list_tokens(as_json: bool) -> None:
+    """Show every token that was made, revoked ones too, and how often it was used."""
+    with _token_file() as tokens:
+        records = tokens.records()
+    if as_json:
+        click.echo(json.dumps([asdict(record) for record in records], indent=2))
+        return
+    width = max((len(record.name) for record in records), default=0)
+    for record in records:
+        state = f"revoked {record.revoked_at}" if record.revoked_at else "valid"
+        used = f"{record.requests} requests" + (
+            f", last {record.last_used_at}" if record.last_used_at else ""
+        )
+        click.echo(f"{record.name:<{width}}  made {record.created_at}  {state:<28}  {used}")
+    if not any(record.revoked_at is None for record in records):
+        needed = bool(records) or load_settings().fx_require_token
+        errors.print(f"No token is valid: the API answers {'nobody' if needed else 'everybody'}.")
+
+
+@token.command("revoke")
+@click.argument("name")
+def revoke_token(name: str) -> None:
+    """Make the token of NAME worthless, from this moment on."""
+    with _token_file() as tokens:
+        left = tokens.revoke(name)
+    errors.print(f"The token of {name} is revoked.")
+    if left == 0:
+        errors.print(
+            "It was the last: the API answers nobody now. `fx-pipeline token create` makes another; "
+            "`fx-pipeline token off` opens the API to everybody."
+        )
+
+
+@token.command("off")
+def forget_tokens() -> None:
+    """Forget every token, valid ones too: the API answers everybody again."""
+    with _token_file() as tokens:
+        count = tokens.forget_all()
+    errors.print(f"{count} {'token is' if count == 1 else 'tokens are'} forgotten.")
+    if load_settings().fx_require_token:
+        errors.print("FX_REQUIRE_TOKEN is set: the API still asks for a token, and there is none.")
+    else:
+        errors.print("The API answers everybody.")
+
+
+@contextmanager
+def _token_file() -> Iterator["TokenFile"]:
+    """The tokens of the database that is set; click's error for what cannot be done with them."""
+    from fx_pipeline.api.tokens import TokenError, TokenFile
+
+    try:
+        yield TokenFile(load_settings().tokens_database)
+    except TokenError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _yesterday() -> dt.date:

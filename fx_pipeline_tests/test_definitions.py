@@ -1,0 +1,66 @@
+"""The definitions as Dagster's webserver and daemon load them: from workspace.yaml, in their own process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
+
+from fx_pipeline.definitions import defs
+from fx_pipeline.runs import open_instance
+from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.commands import environment
+
+WORKSPACE = PROJECT / "workspace.yaml"
+
+
+def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
+    with (
+        open_instance(tmp_path / "dagster") as instance,
+        load_workspace_process_context_from_yaml_paths(instance, [str(WORKSPACE)]) as process,
+    ):
+        [entry] = process.create_request_context().get_code_location_entries().values()
+        assert entry.load_error is None
+        assert entry.code_location is not None
+        assert entry.code_location.name == "fx_pipeline"
+        [repository] = entry.code_location.get_repositories().values()
+        assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
+            "fixer_api",
+            "rates",
+            "symbols",
+            "rates_api",
+        }
+        jobs = {job.name for job in repository.get_all_jobs()}
+        assert {"rates_job", "symbols_job"} <= jobs
+        schedules = {schedule.name: schedule for schedule in repository.get_schedules()}
+        assert {"daily_rates", "monthly_symbols"} <= set(schedules)
+        states = {name: schedule.default_status for name, schedule in schedules.items()}
+        assert set(states.values()) == {dg.DefaultScheduleStatus.RUNNING}
+        assert {sensor.default_status for sensor in repository.get_sensors()} <= {
+            dg.DefaultSensorStatus.RUNNING
+        }
+
+
+def test_loading_warns_of_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", "import fx_pipeline.definitions"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours = [line for line in done.stderr.splitlines() if "fx_pipeline" in line or "BetaWarning" in line]
+    assert ours == []
+
+
+def test_everything_that_the_ui_shows_has_a_description() -> None:
+    graph = defs.resolve_asset_graph()
+    without = [key.to_user_string() for key in graph.get_all_asset_keys() if not graph.get(key).description]
+    repository = defs.get_repository_def()
+    without += [job.name for job in repository.get_all_jobs() if not job.description]
+    without += [schedule.name for schedule in repository.schedule_defs if not schedule.description]
+    without += [sensor.name for sensor in repository.sensor_defs if not sensor.description]
+    assert without == [IMPLICIT_ASSET_JOB_NAME]  # is Dagster's own

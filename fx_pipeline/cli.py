@@ -321,7 +321,10 @@ def token() -> None:
 @token.command("create")
 @click.argument("name")
 def create_token(name: str) -> None:
-    """Make a token for NAME and print it, this once: only its hash is kept."""
+    """Make a token and print it.
+
+    It cannot be shown again: only its hash is kept.
+    """
     with _token_file() as tokens:
         first = not tokens.records()
         click.echo(tokens.create(name))
@@ -333,7 +336,7 @@ def create_token(name: str) -> None:
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def list_tokens(as_json: bool) -> None:
-    """Show every token that was made, revoked ones too, and how often it was used."""
+    """Show all tokens, revoked ones too, and their use."""
     with _token_file() as tokens:
         records = tokens.records()
     if as_json:
@@ -342,10 +345,10 @@ def list_tokens(as_json: bool) -> None:
     width = max((len(record.name) for record in records), default=0)
     for record in records:
         state = f"revoked {record.revoked_at}" if record.revoked_at else "valid"
-        used = f"{record.requests} requests" + (
-            f", last {record.last_used_at}" if record.last_used_at else ""
+        last = f", last {record.last_used_at}" if record.last_used_at else ""
+        click.echo(
+            f"{record.name:<{width}}  made {record.created_at}  {state:<28}  {record.requests} requests{last}"
         )
-        click.echo(f"{record.name:<{width}}  made {record.created_at}  {state:<28}  {used}")
     if not any(record.revoked_at is None for record in records):
         needed = bool(records) or load_settings().fx_require_token
         errors.print(f"No token is valid: the API answers {'nobody' if needed else 'everybody'}.")
@@ -354,7 +357,7 @@ def list_tokens(as_json: bool) -> None:
 @token.command("revoke")
 @click.argument("name")
 def revoke_token(name: str) -> None:
-    """Make the token of NAME worthless, from this moment on."""
+    """Make a token worthless, at once and everywhere."""
     with _token_file() as tokens:
         left = tokens.revoke(name)
     errors.print(f"The token of {name} is revoked.")
@@ -367,7 +370,7 @@ def revoke_token(name: str) -> None:
 
 @token.command("off")
 def forget_tokens() -> None:
-    """Forget every token, valid ones too: the API answers everybody again."""
+    """Forget all tokens: the API is open again."""
     with _token_file() as tokens:
         count = tokens.forget_all()
     errors.print(f"{count} {'token is' if count == 1 else 'tokens are'} forgotten.")

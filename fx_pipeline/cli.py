@@ -346,10 +346,8 @@ def list_tokens(as_json: bool) -> None:
     for record in records:
         state = f"revoked {record.revoked_at}" if record.revoked_at else "valid"
         last = f", last {record.last_used_at}" if record.last_used_at else ""
-        click.echo(
         made = f"made {record.created_at}  {state:<28}"
         click.echo(f"{record.name:<{width}}  {made}  {record.requests} requests{last}")
-        )
     if not any(record.revoked_at is None for record in records):
         needed = bool(records) or load_settings().fx_require_token
         errors.print(f"No token is valid: the API answers {'nobody' if needed else 'everybody'}.")

@@ -10,6 +10,7 @@ from fx_pipeline.api.edge import Edge
 @hookimpl
 def register_routes():
     return [
+        (r"/rates/docs$", views.docs),
         (r"/rates(/(?P<path>.*))?$", views.rates),
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),

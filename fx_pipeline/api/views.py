@@ -2,14 +2,16 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 from datasette.utils.asgi import Forbidden, Request, Response
 
 from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.docs import DOCS, origin
 from fx_pipeline.api.endpoints import Ask, Endpoint, find
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
 from fx_pipeline.api.http import Reply, error_reply, respond
@@ -21,7 +23,14 @@ logger = logging.getLogger(__name__)
 
 async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Everything under ``/rates/``."""
-    return respond(request, await _reply(request, datasette))
+    path = unquote(request.url_vars["path"] or "")
+    return respond(request, await _reply(request, datasette, lambda: find(path)))
+
+
+async def docs(request: Request, datasette: FxDatasette) -> Response:
+    """``/rates/docs/``."""
+    shown = {"origin": origin(request), "max_age_days": datasette.fx_settings.fx_max_age_days}
+    return respond(request, await _reply(request, datasette, lambda: (DOCS, shown)))
 
 
 async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
@@ -36,9 +45,11 @@ async def is_fresh(request: Request, datasette: FxDatasette) -> Response:
     return respond(request, await _readable(datasette, work))
 
 
-async def _reply(request: Request, datasette: FxDatasette) -> Reply:
+async def _reply(
+    request: Request, datasette: FxDatasette, find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]]
+) -> Reply:
     try:
-        endpoint, parts = find(unquote(request.url_vars["path"] or ""))
+        endpoint, parts = find_endpoint()
         parameters = Parameters.parse(request.query_string, datasette.clock())
         work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
         return await run(datasette, request.actor, endpoint.queries, work)
@@ -53,7 +64,7 @@ async def _reply(request: Request, datasette: FxDatasette) -> Reply:
 
 def _answer(
     endpoint: Endpoint,
-    parts: dict[str, str | None],
+    parts: Mapping[str, Any],
     parameters: Parameters,
     revision_days: int,
     queries: Queries,

@@ -1,0 +1,140 @@
+"""The API's page for people, ``/rates/docs/``: each operation with a call to copy and what it answers now.
+
+It loads nothing but its own style sheet, and runs no script.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from datasette.utils.asgi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from fx_pipeline.api import health
+from fx_pipeline.api.app import CONFIG
+from fx_pipeline.api.endpoints import Ask, Endpoint, find
+from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.http import NO_STORE, Reply, error_reply
+from fx_pipeline.api.openapi import document, parameters
+from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
+from fx_pipeline.api.parameters import Parameters
+from fx_pipeline.rates import parse_date
+
+HTML = "text/html; charset=utf-8"
+SHOWN_LINES = 24
+"""Lines of an answer that the page shows."""
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
+_PARAMETER_IN_PATH = re.compile(r"\{(\w+)\}")
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation with the request that shows it, and the answer to that."""
+
+    operation: Operation
+    parameters: list[Mapping[str, Any]]
+    target: str
+    answer: str
+    is_cut: bool
+    can_be_filled_in: bool
+
+
+def origin(request: Request) -> str:
+    """Scheme and host under which the visitor reaches this server, as far as the request can be trusted."""
+    host = request.headers.get("host", "")
+    return f"{request.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1'}"
+
+
+def page(ask: Ask, *, origin: str, max_age_days: int) -> Reply:
+    """The page. It is not to be kept: its calls are addressed as this visitor addressed it."""
+    ((latest, *_),) = ask.queries.rows("latest_date")
+    names = {code: name for code, name, *_ in ask.queries.rows("symbols")}
+    newest = parse_date(latest) if latest else None
+    known = parameters(names, newest)
+    calls = [_call(operation, known, ask, max_age_days) for operation in OPERATIONS]
+    html = _template().render(
+        calls=calls,
+        errors=sorted(set(KINDS)),
+        errors_of=ERRORS,
+        info=document(names, newest)["info"],
+        names=names,
+        newest=latest,
+        origin=origin,
+    )
+    return Reply(html.encode(), NO_STORE, HTML)
+
+
+DOCS = Endpoint(page, ("rates_by_date", "rates_by_range", "rate_history", *health.QUERIES))
+
+
+def _call(operation: Operation, known: Mapping[str, Any], ask: Ask, max_age_days: int) -> Call:
+    asked = [known[name] for name in operation.parameters]
+    in_path = {parameter["name"]: parameter["example"] for parameter in asked if parameter["in"] == "path"}
+    query = {
+        parameter["name"]: _as_sent(parameter["example"])
+        for parameter in asked
+        if parameter["in"] == "query"
+        and (parameter.get("required") or parameter["name"] in ("base", "symbols"))
+    }
+    target = _PARAMETER_IN_PATH.sub(lambda found: in_path[found[1]], operation.path)
+    if query:
+        target = f"{target}?{urlencode(query, safe=',')}"
+    lines = _shown(_answer(target, ask, max_age_days))
+    return Call(
+        operation=operation,
+        parameters=asked,
+        target=target,
+        answer="\n".join(lines[:SHOWN_LINES]),
+        is_cut=len(lines) > SHOWN_LINES,
+        can_be_filled_in=bool(asked) and not in_path,
+    )
+
+
+def _answer(target: str, ask: Ask, max_age_days: int) -> Reply:
+    path, _, query = target.partition("?")
+    if path == "/-/health":
+        return health.health(ask.queries)
+    if path == "/-/health/freshness":
+        return health.freshness(ask.queries, today=ask.parameters.now.date(), max_age_days=max_age_days)
+    try:
+        endpoint, parts = find(path.removeprefix("/rates/").removesuffix("/"))
+        parameters = Parameters.parse(query, ask.parameters.now)
+        return endpoint.answer(Ask(ask.queries, parameters, ask.revision_days), **parts)
+    except ApiError as error:
+        return error_reply(error.kind, error.info)
+
+
+def _shown(reply: Reply) -> list[str]:
+    if reply.content_type.startswith("text/csv"):
+        return reply.body.decode().splitlines()
+    return json.dumps(json.loads(reply.body), indent=2, ensure_ascii=False).splitlines()
+
+
+def _as_sent(example: object) -> str:
+    return ",".join(example) if isinstance(example, list) else str(example)
+
+
+def _in_html(text: str) -> Markup:
+    """Escaped, with what stands between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped first
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(CONFIG / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["prose"] = _in_html
+    environment.filters["as_sent"] = _as_sent
+    return environment.get_template("rates_docs.html")

@@ -83,7 +83,6 @@ def index(ask: Ask) -> Reply:
             "freshness": "/-/health/freshness",
             "openapi": "/rates/openapi.json",
             "docs": "/rates/docs/",
-            "docs": "/rates/docs/",
         },
     }
     return Reply(bodies.as_json(document), http.recent())

@@ -13,8 +13,8 @@ from fx_pipeline.settings import load_settings
     cron_schedule="10 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Each day at 00:10 UTC: yesterday, the FX_REVISION_DAYS days before it again, and the gaps of "
-    "the last FX_CATCH_UP_DAYS days.",
+    description="Each day at 00:10 UTC: yesterday, the FX_REVISION_DAYS days before it again, and the gaps "
+    "of the last FX_CATCH_UP_DAYS days.",
 )
 def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One run over the whole window, also after the machine was off for a while."""

@@ -59,7 +59,7 @@ _cursor = TypeAdapter(Cursor)
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells the addresses in FX_ALERT_URLS of each run that failed and each grave finding of a check.",
+    description="Tells the addresses in FX_ALERT_URLS of each failed run and each grave finding of a check.",
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Each run that failed, and each grave finding of a check, once, to the addresses in FX_ALERT_URLS.

@@ -1,6 +1,5 @@
 """The server: what it loads, what keeps it from starting, and how it answers over a real socket."""
 
-import http.client
 import json
 import os
 import re
@@ -10,16 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fx_pipeline.api.app import ServeError, check_database, create_app, run
 from fx_pipeline_tests.api.history import History
-
-START_SECONDS = 60
+from fx_pipeline_tests.api.server import START_SECONDS, serving
 
 
 def test_the_api_loads_neither_the_pipeline_nor_pandas(history: History) -> None:
@@ -115,64 +113,6 @@ def test_a_port_that_is_taken(history: History, monkeypatch: pytest.MonkeyPatch)
             match=rf"^The API cannot listen on 127\.0\.0\.1:{port}: .*\. Set FX_API_PORT to a free port\.$",
         ):
             run("127.0.0.1", port)
-
-
-class Server:
-    """The API in its own process, on a port of its own."""
-
-    def __init__(self, path: Path, log: Path, workers: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.log = log
-        program = f"from fx_pipeline.api.app import run; run('127.0.0.1', {self.port}, {workers})"
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                env={**os.environ, "FX_DATABASE": str(path)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        self._wait()
-
-    def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of one request on a connection of its own."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-
-    def raw(self, request: bytes) -> bytes:
-        """All that comes back for some bytes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(request)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
-
-    def workers(self) -> set[int]:
-        """The processes that announced themselves as started workers."""
-        return {
-            int(number) for number in re.findall(r"Started server process \[(\d+)\]", self.log.read_text())
-        }
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if self.get("/-/health")[0] == 200:
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(f"The server did not start:\n{self.log.read_text()}")
-
-
-@contextmanager
-def serving(path: Path, log: Path, workers: int = 1) -> Iterator[Server]:
-    """A running server, stopped at the end."""
-    server = Server(path, log, workers)
-    try:
-        yield server
-    finally:
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(timeout=30)
 
 
 def test_over_a_socket(history: History, tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ class Api:
 
     async def close(self) -> None:
         await self.client.aclose()
-        self.datasette.get_database("fx").close()
         self.datasette.executor.shutdown()
+        self.datasette.get_database("fx").close()
 
 
 OpenApi = Callable[..., Api]

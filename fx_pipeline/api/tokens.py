@@ -80,7 +80,7 @@ class Holder:
 class TokenFile:
     """The file of tokens, as it is changed: each method is one transaction, seen by every worker at once.
 
-    Methods raise TokenError where the file cannot be used. The file is made by the first that needs it.
+    Methods raise TokenError where the file cannot be used. `make` and `create` make it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class TokenFile:
 
     def make(self) -> None:
         """Make the file, without a token, if there is none."""
-        with self._transaction():
+        with self._transaction(make=True):
             pass
 
     def create(self, name: str) -> str:
@@ -102,7 +102,7 @@ class TokenFile:
             raise TokenError("A token cannot be named 'root': take another name.")
         token = PREFIX + secrets.token_urlsafe(32)
         row = (name, _digest(token), _now())
-        with self._transaction() as connection:
+        with self._transaction(make=True) as connection:
             try:
                 connection.execute("INSERT INTO tokens (name, hash, created_at) VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError:
@@ -145,10 +145,12 @@ class TokenFile:
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            if make:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            path = self.path if make or self.path.exists() else ":memory:"
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     _bring_schema(connection, self.path)

@@ -1,0 +1,397 @@
+"""Tokens on a real file: what is kept of them, and what workers see of a change made by another process."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from fx_pipeline.api import tokens as module
+from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
+from fx_pipeline_tests.commands import run_command
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "tokens.db"
+
+
+@pytest.fixture
+def file(path: Path) -> TokenFile:
+    return TokenFile(path)
+
+
+@pytest.fixture
+def worker(path: Path) -> Tokens:
+    """A worker that started before there was a file."""
+    return Tokens(path, required=False)
+
+
+def test_a_token_is_random_and_only_its_hash_is_kept(file: TokenFile, path: Path) -> None:
+    made = [file.create(f"client{number}") for number in range(20)]
+    assert len(set(made)) == 20
+    assert all(re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}", token) for token in made)
+    kept = path.read_bytes()
+    for token in made:
+        assert token.encode() not in kept
+        assert token.removeprefix("fxp_").encode() not in kept
+        assert hashlib.sha256(token.encode()).digest() in kept
+
+
+def test_what_is_known_of_a_token(file: TokenFile) -> None:
+    file.create("first")
+    file.create("second")
+    file.revoke("first")
+    file.create("first")
+    records = file.records()
+    assert [(record.name, record.revoked_at is None) for record in records] == [
+        ("first", False),
+        ("second", True),
+        ("first", True),
+    ]
+    instant = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert all(re.fullmatch(instant, record.created_at) for record in records)
+    assert re.fullmatch(instant, records[0].revoked_at or "")
+    assert [(record.requests, record.last_used_at) for record in records] == [(0, None)] * 3
+
+
+@pytest.mark.parametrize("name", ["reports", "Ann.Lee+rates@example.org", "_", "9", "x" * 64])
+def test_names(file: TokenFile, name: str) -> None:
+    file.create(name)
+    assert [record.name for record in file.records()] == [name]
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a\n", "a/b", "é", "x" * 65, "a'b", "<b>", "root"])
+def test_what_cannot_be_a_name(file: TokenFile, path: Path, name: str) -> None:
+    with pytest.raises(TokenError, match="cannot be"):
+        file.create(name)
+    assert not path.exists()
+
+
+def test_a_name_has_one_valid_token(file: TokenFile) -> None:
+    first = file.create("reports")
+    with pytest.raises(TokenError, match=r"^There is a valid token named reports already: revoke it first, "):
+        file.create("reports")
+    file.revoke("reports")
+    assert file.create("reports") != first
+
+
+def test_what_cannot_be_revoked(file: TokenFile, path: Path) -> None:
+    message = r"^There is no valid token named reports: `fx-pipeline token list` shows which there are\.$"
+    with pytest.raises(TokenError, match=message):
+        file.revoke("reports")
+    assert not path.exists()
+    file.create("reports")
+    assert file.revoke("reports") == 0
+    with pytest.raises(TokenError, match=message):
+        file.revoke("reports")
+
+
+def test_to_look_makes_no_file(file: TokenFile, worker: Tokens, path: Path) -> None:
+    assert file.records() == []
+    assert file.forget_all() == 0
+    assert not worker.are_required()
+    assert not path.exists()
+
+
+def test_a_worker_asks_as_soon_as_a_token_was_ever_made(file: TokenFile, worker: Tokens, path: Path) -> None:
+    seen = [worker.are_required()]
+    for change in (
+        file.make,
+        lambda: file.create("a"),
+        lambda: file.create("b"),
+        lambda: file.revoke("a"),
+        # Nobody has a right any more; that does not give it to everybody.
+        lambda: file.revoke("b"),
+        file.forget_all,
+        lambda: file.create("a"),
+    ):
+        change()
+        seen.append(worker.are_required())
+        assert Tokens(path, required=False).are_required() == seen[-1]
+    assert seen == [False, False, True, True, True, True, False, True]
+
+
+def test_a_worker_may_be_told_to_ask_in_any_case(file: TokenFile, path: Path) -> None:
+    worker = Tokens(path, required=True)
+    assert worker.are_required()
+    token = file.create("a")
+    assert worker.find(token) is not None
+    file.forget_all()
+    assert worker.are_required()
+    assert worker.find(token) is None
+
+
+def test_another_process_makes_and_revokes(worker: Tokens, path: Path) -> None:
+    database = str(path.with_name("fx.db"))
+    made = run_command(path.parent.parent, "token", "create", "reports", FX_DATABASE=database)
+    token = made.stdout.strip()
+    assert worker.are_required()
+    holder = worker.find(token)
+    assert holder is not None
+    assert holder.name == "reports"
+    assert worker.find_by_key(holder.key) == holder
+    run_command(path.parent.parent, "token", "revoke", "reports", FX_DATABASE=database)
+    assert worker.find(token) is None
+    assert worker.find_by_key(holder.key) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str.upper,
+        lambda token: token[:-1],
+        lambda token: token + "A",
+        lambda token: token.removeprefix("fxp_"),
+        lambda token: hashlib.sha256(token.encode()).hexdigest(),
+        lambda token: "",
+        lambda token: "\ud800\x00é",
+    ],
+)
+def test_what_is_almost_a_token(file: TokenFile, worker: Tokens, change: Callable[[str], str]) -> None:
+    token = file.create("a")
+    assert worker.find(token) is not None
+    assert worker.find(change(token)) is None
+
+
+def test_a_key_is_no_token(file: TokenFile, worker: Tokens) -> None:
+    holder = worker.find(file.create("a"))
+    assert holder is not None
+    assert worker.find(holder.key) is None
+    assert worker.find_by_key(holder.digest.hex()) is None
+
+
+class Changes(RuleBasedStateMachine):
+    """Whatever is done to the file: two workers know at once, and only, what a list kept beside it says."""
+
+    names: Bundle[str] = Bundle("names")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.file = TokenFile(Path(self.folder.name) / "tokens.db")
+        self.workers = [Tokens(self.file.path, required=False) for _ in range(2)]
+        self.valid: dict[str, str] = {}
+        self.revoked: list[str] = []
+        self.ever = False
+
+    @rule(target=names, name=st.sampled_from("abcdef"))
+    def create(self, name: str) -> str:
+        if name not in self.valid:
+            self.valid[name] = self.file.create(name)
+            self.ever = True
+        return name
+
+    @rule(name=consumes(names))
+    def revoke(self, name: str) -> None:
+        if name in self.valid:
+            self.revoked.append(self.valid.pop(name))
+            assert self.file.revoke(name) == len(self.valid)
+
+    @rule()
+    def forget_all(self) -> None:
+        self.file.forget_all()
+        self.revoked.extend(self.valid.values())
+        self.valid, self.ever = {}, False
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    @invariant()
+    def workers_know(self) -> None:
+        for worker in self.workers:
+            assert worker.are_required() == self.ever
+            holders = {name: worker.find(token) for name, token in self.valid.items()}
+            assert {name: holder and holder.name for name, holder in holders.items()} == {
+                name: name for name in self.valid
+            }
+            assert not any(worker.find(token) for token in self.revoked)
+
+
+Changes.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestChanges = Changes.TestCase
+
+
+def test_while_a_change_is_not_finished_what_was_true_is_true(
+    file: TokenFile, worker: Tokens, path: Path
+) -> None:
+    token = file.create("a")
+    assert worker.find(token) is not None
+    with closing(sqlite3.connect(path)) as connection:
+        # It keeps its lock after the commit, as one does that is still being written.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("UPDATE tokens SET revoked_at = '2026-03-10T12:00:00Z'")
+        connection.commit()
+        assert worker.find(token) is not None
+        assert worker.are_required()
+    assert worker.find(token) is None
+
+
+def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    worker, token = Tokens(path, required=False), file.create("a")
+    assert worker.find(token) is not None
+    saved = path.read_bytes()
+    for lose in (path.unlink, lambda: path.write_bytes(b"")):
+        lose()
+        assert worker.are_required()
+        assert worker.find(token) is None
+    path.write_bytes(saved)
+    assert worker.find(token) is not None
+    path.unlink()
+    assert worker.are_required()
+    TokenFile(path).make()
+    assert not worker.are_required()
+
+
+def test_another_file_in_its_place(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    worker, old = Tokens(path, required=False), file.create("a")
+    assert worker.find(old) is not None
+    other = TokenFile(path.with_name("other.db"))
+    new = other.create("a")
+    other.path.replace(path)
+    assert worker.find(old) is None
+    assert worker.find(new) is not None
+
+
+def test_a_file_with_a_write_ahead_log(file: TokenFile, worker: Tokens, path: Path) -> None:
+    token = file.create("a")
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("PRAGMA journal_mode = WAL")
+        assert worker.find(token) is not None
+        file.revoke("a")
+        assert worker.find(token) is None
+        assert worker.find(file.create("a")) is not None
+
+
+def of_another_kind(path: Path) -> None:
+    """A file that is no database."""
+    path.write_text("name,token\n" * 1000)
+
+
+def of_something_else(path: Path) -> None:
+    """A database of something else."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE tokens (a)")
+        connection.execute("PRAGMA user_version = 7")
+        connection.commit()
+
+
+@pytest.mark.parametrize("make", [of_another_kind, of_something_else])
+def test_where_tokens_cannot_be_read_nobody_is_let_in(
+    path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    make(path)
+    worker = Tokens(path, required=False)
+    for _ in range(3):
+        assert worker.are_required()
+        with pytest.raises(TokenError, match=rf"^The tokens in {re.escape(str(path))} cannot be read: "):
+            worker.find("fxp_x")
+    assert len(caplog.records) == 1, "said once, not for every request"
+    with pytest.raises(TokenError, match=rf"{re.escape(str(path))}"):
+        TokenFile(path).create("a")
+    path.unlink()
+    token = TokenFile(path).create("a")
+    wait = Tokens(path, required=False)
+    assert wait.find(token) is not None
+
+
+def test_a_worker_recovers_with_the_file(
+    file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    worker, token = Tokens(path, required=False), file.create("a")
+    saved = path.read_bytes()
+    path.write_bytes(b"x" * 4096)
+    with pytest.raises(TokenError):
+        worker.find(token)
+    path.write_bytes(saved)
+    assert worker.find(token) is not None
+
+
+def test_requests_are_counted(file: TokenFile, worker: Tokens) -> None:
+    holders = [worker.find(file.create(name)) for name in ("a", "b", "c")]
+    for holder, times in zip(holders, (3, 1, 0), strict=True):
+        assert holder is not None
+        for _ in range(times):
+            worker.count(holder)
+    assert [record.requests for record in file.records()] == [0, 0, 0]
+    worker.write_counts()
+    worker.write_counts()
+    records = file.records()
+    assert [record.requests for record in records] == [3, 1, 0]
+    assert [record.last_used_at is not None for record in records] == [True, True, False]
+
+
+def test_counts_that_cannot_be_written_wait(
+    file: TokenFile, worker: Tokens, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = worker.find(file.create("a"))
+    assert holder is not None
+    worker.count(holder)
+    saved = path.read_bytes()
+    path.write_bytes(b"x" * 4096)
+    worker.write_counts()
+    assert "requests are not counted for now" in caplog.text
+    path.write_bytes(saved)
+    worker.count(holder)
+    worker.write_counts()
+    assert [record.requests for record in file.records()] == [2]
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    def run(*arguments: str, **more: str) -> tuple[int, str, str]:
+        done = run_command(tmp_path, "token", *arguments, FX_DATABASE="fx.db", **more)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("list") == (0, "", "No token is valid: the API answers everybody.\n")
+    assert run("list", FX_REQUIRE_TOKEN="1") == (0, "", "No token is valid: the API answers nobody.\n")
+    assert list(tmp_path.iterdir()) == []
+
+    code, token, said = run("create", "reports")
+    assert (code, re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}\n", token) is not None) == (0, True)
+    assert said == (
+        "This is the token of reports. It cannot be shown again: only its hash is kept.\n"
+        "It is the first: from now on the API asks everybody for a token.\n"
+    )
+    assert run("create", "reports") == (
+        1,
+        "",
+        "Error: There is a valid token named reports already: revoke it first, or take another name.\n",
+    )
+    assert run("create", "b")[2].count("\n") == 1
+    _, listed, said = run("list")
+    assert said == ""
+    assert [line.split()[0] for line in listed.splitlines()] == ["reports", "b"]
+    assert token.strip() not in listed
+    assert run("revoke", "b") == (0, "", "The token of b is revoked.\n")
+    assert run("revoke", "b") == (
+        1,
+        "",
+        "Error: There is no valid token named b: `fx-pipeline token list` shows which there are.\n",
+    )
+    assert run("revoke", "reports") == (
+        0,
+        "",
+        "The token of reports is revoked.\n"
+        "It was the last: the API answers nobody now. `fx-pipeline token create` makes another; "
+        "`fx-pipeline token off` opens the API to everybody.\n",
+    )
+    assert run("list")[2] == "No token is valid: the API answers nobody.\n"
+    assert run("off") == (0, "", "2 tokens are forgotten.\nThe API answers everybody.\n")
+    assert run("list", "--json") == (0, "[]\n", "")
+    assert run("off", FX_REQUIRE_TOKEN="1") == (
+        0,
+        "",
+        "0 tokens are forgotten.\n"
+        "FX_REQUIRE_TOKEN is set: the API still asks for a token, and there is none.\n",
+    )

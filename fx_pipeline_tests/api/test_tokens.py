@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from fx_pipeline.api import tokens as module
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
+from fx_pipeline.cli import main
 from fx_pipeline_tests.commands import run_command
 
 
@@ -350,8 +352,8 @@ def test_counts_that_cannot_be_written_wait(
 
 def test_the_commands(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> tuple[int, str, str]:
-        done = run_command(tmp_path, "token", *arguments, FX_DATABASE="fx.db", **more)
-        return done.returncode, done.stdout, done.stderr
+        done = CliRunner().invoke(main, ["token", *arguments], env={"FX_DATABASE": "fx.db", **more})
+        return done.exit_code, done.stdout, done.stderr
 
     assert run("list") == (0, "", "No token is valid: the API answers everybody.\n")
     assert run("list", FX_REQUIRE_TOKEN="1") == (0, "", "No token is valid: the API answers nobody.\n")

@@ -58,7 +58,8 @@ def page(ask: Ask, *, origin: str, max_age_days: int) -> Reply:
     names = {code: name for code, name, *_ in ask.queries.rows("symbols")}
     newest = parse_date(latest) if latest else None
     known = parameters(names, newest)
-    calls = [_call(operation, known, ask, max_age_days) for operation in OPERATIONS]
+    shown = [operation for operation in OPERATIONS if operation.answer != "Html"]
+    calls = [_call(operation, known, ask, max_age_days) for operation in shown]
     html = _template().render(
         calls=calls,
         errors=sorted(set(KINDS)),

@@ -139,6 +139,7 @@ _HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "pattern": "^Bearer"},
     },
 }
+_CONTENT = {"Csv": "text/csv", "Html": "text/html"}
 _COMMON = {
     "Cache-Control": ref("headers", "CacheControl"),
     "Vary": ref("headers", "Vary"),
@@ -150,7 +151,7 @@ _CACHEABLE = {"ETag": ref("headers", "ETag"), **_COMMON}
 def _path_item(operation: Operation) -> Schema:
     about_the_process = operation.path.startswith("/-/")
     responses = _health_responses(operation) if about_the_process else _responses(operation)
-    names = [*operation.parameters, *(() if about_the_process else ("If-None-Match",))]
+    names = [*operation.parameters, *(("If-None-Match",) if "304" in responses else ())]
     get = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -172,9 +173,13 @@ def _responses(operation: Operation) -> dict[str, Schema]:
         f"{operation.errors}{status}": status for status in _statuses(ERRORS.get(operation.errors or "", ()))
     }
     always = {f"Error{status}": status for status in ALWAYS}
+    success = _response("The answer.", operation.answer)
+    if operation.answer == "Html":
+        found = {"200": success}
+    else:
+        found = {"200": {**success, "headers": _CACHEABLE}, "304": ref("responses", "NotModified")}
     return {
-        "200": {**_response("The answer.", operation.answer), "headers": _CACHEABLE},
-        "304": ref("responses", "NotModified"),
+        **found,
         **{str(status): ref("responses", name) for name, status in {**own, **always}.items()},
     }
 
@@ -190,7 +195,7 @@ def _health_responses(operation: Operation) -> dict[str, Schema]:
 
 def _response(description: str, *answers: str) -> Schema:
     shapes = [ref("schemas", answer) for answer in answers]
-    content = "text/csv" if answers == ("Csv",) else "application/json"
+    content = _CONTENT.get(answers[0], "application/json")
     return {
         "description": description,
         "headers": _COMMON,

@@ -175,6 +175,20 @@ OPERATIONS = (
         "Index",
     ),
     Operation(
+        "/rates/openapi.json",
+        "openapi",
+        "This API, for programs",
+        "An OpenAPI 3.1 document of this instance: the currencies and days that it has.",
+        "OpenApi",
+    ),
+    Operation(
+        "/rates/docs/",
+        "docs",
+        "This API, for people",
+        "A page, with answers as they are now.",
+        "Html",
+    ),
+    Operation(
         "/-/health",
         "health",
         "Whether the API works",

@@ -13,6 +13,21 @@ from fx_pipeline.rates import FIRST_DATE
 Schema = dict[str, Any]
 
 CODE = "^[A-Z]{3}$"
+LINKS = (
+    "latest",
+    "date",
+    "range",
+    "timeseries",
+    "convert",
+    "fluctuation",
+    "symbols",
+    "currencies",
+    "health",
+    "freshness",
+    "openapi",
+    "docs",
+)
+"""The names of the links that the index gives."""
 _CALENDAR_DATE = {"type": "string", "format": "date"}
 _TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])"
 _DAY_OF_MONTH = "(0[1-9]|[12][0-9]|3[01])"
@@ -141,6 +156,8 @@ def _answers() -> dict[str, Schema]:
             optional=("as_of",),
         ),
         "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
+        "OpenApi": {"type": "object", "description": "This document."},
+        "Html": {"type": "string"},
         "Csv": {"type": "string", "pattern": "^date,base,currency,rate\r\n"},
         "Index": _object(
             success=success,
@@ -150,8 +167,7 @@ def _answers() -> dict[str, Schema]:
             latest_date=stored,
             first_date=stored,
             endpoints={
-                "type": "object",
-                "additionalProperties": {"type": "string", "format": "uri-reference"},
+                **_object((), **{name: {"type": "string", "format": "uri-reference"} for name in LINKS}),
                 "description": "A link to each endpoint, with values that have an answer.",
             },
         ),

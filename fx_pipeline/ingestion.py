@@ -146,18 +146,21 @@ class _Run:
         """Put questions to the pool; yield the outcomes of dates that another run has stored meanwhile."""
         while self.waiting and not self.stopped and len(self.under_way) < self.most_under_way:
             question = self.waiting.popleft()
+            try:
+                fetch_id = _open(self.ledger, self.client, question)
+            except BeingAsked:
+                self.elsewhere.append(question)
+                continue
+            # Looked for only now: what another run stores from here on, it would have to open first.
             meanwhile = {day.date: day for day in self.ledger.stored_meanwhile(question.dates)}
-            yield from (Outcome(date, stored=day) for date, day in meanwhile.items())
-            question = replace(
-                question, dates=tuple(date for date in question.dates if date not in meanwhile)
-            )
-            if question.dates:
-                try:
-                    fetch_id = _open(self.ledger, self.client, question)
-                except BeingAsked:
-                    self.elsewhere.append(question)
-                else:
-                    self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
+            if meanwhile:
+                self.ledger.give_up(fetch_id, "not asked", 0)
+                yield from (Outcome(date, stored=day) for date, day in meanwhile.items())
+                left = tuple(date for date in question.dates if date not in meanwhile)
+                if left:
+                    self.waiting.appendleft(replace(question, dates=left))
+            else:
+                self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
 
     def ask(self, question: Question, fetch_id: int) -> Answer | None:
         """In a thread of the pool: the answer; None if the run has been stopped before."""

@@ -82,7 +82,7 @@ def up() -> None:
 
     settings = load_settings()
     check_ports(settings)
-    _open_store(settings).close()
+    _make_database(settings)
     # Made whole before several processes open it at once.
     open_instance(settings.dagster_home).dispose()
     if settings.demo:
@@ -168,7 +168,7 @@ def ingest(
 def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database file."""
     settings = load_settings()
-    _open_store(settings).close()
+    _make_database(settings)
 
     from fx_pipeline.api.app import ServeError, run
 
@@ -277,7 +277,7 @@ def rebuild() -> None:
     """
     from fx_pipeline.fixer.answers import read_answer
     from fx_pipeline.fixer.errors import FixerError
-    from fx_pipeline.store.store import StoreError
+    from fx_pipeline.store.database import StoreError
 
     settings = load_settings()
     with _open_store(settings) as store, Progress(console=console, transient=True) as progress:
@@ -453,8 +453,19 @@ def _progress(settings: Settings, total: int, since: dt.datetime) -> Iterator[No
             follower.join()
 
 
+def _make_database(settings: Settings) -> None:
+    """Make the file and bring it up to date, without what writing rates needs (pandas, 40 MB)."""
+    from fx_pipeline.store.database import StoreError, open_database
+
+    try:
+        open_database(settings.fx_database).close()
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _open_store(settings: Settings) -> "RateStore":
-    from fx_pipeline.store.store import RateStore, StoreError
+    from fx_pipeline.store.database import StoreError
+    from fx_pipeline.store.store import RateStore
 
     try:
         return RateStore(settings.fx_database)

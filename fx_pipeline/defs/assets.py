@@ -14,8 +14,9 @@ from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
 from fx_pipeline.ingestion import Outcome, how_far, ingest, questions
 from fx_pipeline.rates import contiguous, parse_date
+from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.quota import QuotaReached
-from fx_pipeline.store.store import RateStore, StoredDay, StoreError
+from fx_pipeline.store.store import RateStore, StoredDay
 
 fixer_api = dg.AssetSpec(
     "fixer_api",

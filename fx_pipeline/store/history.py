@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.rates import contiguous, date_range
-from fx_pipeline.store.store import StoreError
+from fx_pipeline.store.database import StoreError
 
 CHUNK = 50_000
 """Rows read at once: memory holds one number for each rate of a frame, and little more."""

@@ -17,7 +17,8 @@ from types import TracebackType
 
 from sqlite_utils import Database
 
-from fx_pipeline.store.store import StoredDay, as_text, explained, transaction
+from fx_pipeline.store.database import as_text, explained, transaction
+from fx_pipeline.store.store import StoredDay
 
 LONGEST_QUESTION = dt.timedelta(minutes=15)
 """After this a question that another process has opened and not closed is taken for abandoned."""

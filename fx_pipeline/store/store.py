@@ -6,35 +6,25 @@ that there is never half a day, whoever is killed and whenever.
 
 import datetime as dt
 import json
-import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pandas as pd
-from sqlite_utils import Database
 from sqlite_utils.db import Table
 
 from fx_pipeline.rates import Answer, DayRates, contiguous, date_range
-from fx_pipeline.store.migrations import migrations
-
-WAIT_FOR_LOCK = 60.0
-"""Seconds that a writer waits for another one to commit."""
+from fx_pipeline.store.database import StoreError, as_text, explained, from_text, open_database, transaction
 
 REBUILD_BATCH = 100
 """Answers that are read together when the tables are made again."""
 
 LONGEST_TEXT = 200
 """Characters kept of what a provider sent where a code or a number should have been."""
-
-
-class StoreError(Exception):
-    """The database file cannot be used or written; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +78,7 @@ class RateStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with explained(self.path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = Database(sqlite3.connect(path, timeout=WAIT_FOR_LOCK), execute_plugins=False)
-            self._db.enable_wal()
-            if migrations.pending(self._db):
-                with transaction(self._db):
-                    migrations.apply(self._db)
+        self._db = open_database(path)
 
     def __enter__(self) -> "RateStore":
         return self
@@ -346,38 +330,6 @@ class RateStore:
         return self._db.table(name)
 
 
-@contextmanager
-def transaction(db: Database) -> Iterator[None]:
-    """All or nothing of what is written inside, with nobody else writing meanwhile."""
-    # IMMEDIATE: what was read to decide on a write must still be so when it is written.
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        db.rollback()
-        raise
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say of `path` into a StoreError that says what to do."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path}: {_reason(error)}") from error
-
-
-def as_text(instant: dt.datetime) -> str:
-    """An instant as it is stored: UTC with six decimals, so that the order of the texts is that of time."""
-    return instant.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def from_text(text: str) -> dt.datetime:
-    """The instant that `as_text` wrote."""
-    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
-
-
 def _as_received(row: Mapping[str, Any]) -> Answer:
     start, end = (row[name] and dt.date.fromisoformat(row[name]) for name in ("start_date", "end_date"))
     return Answer(
@@ -453,27 +405,3 @@ def _results(
             )
         )
     return results
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    for sign, reason in (
-        ("not a database", "this is not a SQLite database. Set FX_DATABASE to another file."),
-        (
-            "malformed",
-            "the database is damaged. Restore it from a backup; `fx-pipeline rebuild` remakes the rates.",
-        ),
-        ("readonly", "the file or its folder cannot be written. Give this user the right to write both."),
-        ("unable to open", "the file cannot be opened. Check that its folder can be written by this user."),
-        (
-            "disk is full",
-            "the disk is full; nothing of this answer was stored. Make room and run the dates again.",
-        ),
-        (
-            "locked",
-            f"another process has kept the database locked for {WAIT_FOR_LOCK:.0f} s. Run the dates again.",
-        ),
-    ):
-        if sign in text:
-            return reason
-    return f"{text}. Nothing of this answer was stored."

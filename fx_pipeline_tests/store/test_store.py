@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.rates import Answer, DayRates, RejectedRate, read_rates
-from fx_pipeline.store.store import Coverage, RateStore, Revision, StoredDay, StoreError
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.store import Coverage, RateStore, Revision, StoredDay
 
 DAY = dt.date(2024, 5, 17)
 ASKED_AT = dt.datetime(2024, 5, 18, 0, 10, tzinfo=dt.timezone.utc)

@@ -115,22 +115,22 @@ def assert_refused(answer: httpx.Response, document: dict[str, Any]) -> None:
     assert "set-cookie" not in answer.headers
 
 
-GOOD, OTHER, BAD = "good", "other", "bad"
+GOOD, OTHER, REVOKED = "good", "other", "revoked"
 
 
 @pytest.mark.parametrize(
     ("bearer", "header", "query", "cookie", "whose"),
     [
-        (GOOD, BAD, [BAD], None, "good"),
-        (BAD, GOOD, [BAD], None, "good"),
-        (BAD, BAD, [BAD, GOOD], None, "good"),
-        (BAD, BAD, [GOOD, BAD], None, "good"),
+        (GOOD, REVOKED, [REVOKED], None, "good"),
+        (REVOKED, GOOD, [REVOKED], None, "good"),
+        (REVOKED, REVOKED, [REVOKED, GOOD], None, "good"),
+        (REVOKED, REVOKED, [GOOD, REVOKED], None, "good"),
         (GOOD, OTHER, [OTHER], OTHER, "good"),
         (None, OTHER, [GOOD], GOOD, "other"),
         (None, None, [OTHER, GOOD], None, "other"),
-        (BAD, None, [], GOOD, "good"),
+        (REVOKED, None, [], GOOD, "good"),
         (OTHER, None, [], GOOD, "other"),
-        (BAD, BAD, [BAD, BAD], BAD, None),
+        (REVOKED, REVOKED, [REVOKED, REVOKED], REVOKED, None),
     ],
 )
 async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
@@ -145,10 +145,10 @@ async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
 ) -> None:
     """A client of Fixer sends an access_key always, whatever its session adds as a header."""
     monkeypatch.setattr(access, "WRITE_SECONDS", 0)
-    tokens = {name: file.create(name) for name in (GOOD, OTHER, BAD)}
+    tokens = {name: file.create(name) for name in (GOOD, OTHER, REVOKED)}
     cookies = {name: (await log_in(api, token)).cookies["ds_actor"] for name, token in tokens.items()}
     api.client.cookies.clear()
-    file.revoke(BAD)
+    file.revoke(REVOKED)
     headers = {}
     if bearer:
         headers["Authorization"] = f"Bearer {tokens[bearer]}"

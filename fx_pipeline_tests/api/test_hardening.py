@@ -17,6 +17,7 @@ PATHS = [
     # The API.
     ("/rates/", OPEN, "the API"),
     ("/rates/2026-03-06/", OPEN, "the API"),
+    ("/rates/docs/", OPEN, "the API, for people"),
     ("/-/health", OPEN, "supervisors have no token"),
     ("/-/health/freshness", OPEN, "supervisors have no token"),
     ("/-/login", OPEN, "takes a token"),

@@ -1,0 +1,221 @@
+"""The OpenAPI document: valid, complete, and true of every request that can be generated from it."""
+
+import datetime as dt
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import schemathesis
+from hypothesis import given
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+
+from fx_pipeline.api import errors, schemas
+from fx_pipeline.api.endpoints import ROUTES
+from fx_pipeline.api.errors import Kind
+from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS
+from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import Server, serving
+from fx_pipeline_tests.api.test_endpoints import ALL, CSV
+from fx_pipeline_tests.api.test_errors import ERRORS as WRONG
+from fx_pipeline_tests.commands import environment
+
+NINTH = MARCH["2026-03-09"]
+CASES = 3000
+"""Generated requests without which a run has not tested much."""
+
+
+async def described(api: Api) -> dict[str, Any]:
+    """The document, as the API gives it."""
+    response = await api.get("/rates/openapi.json")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+    document: dict[str, Any] = response.json()
+    return document
+
+
+async def test_it_is_valid(api: Api) -> None:
+    document = await described(api)
+    validate(document)
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"] == [{"url": "/"}]
+
+
+async def test_it_is_valid_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+    History(tmp_path / "empty.db").close()
+    document = await described(open_api(tmp_path / "empty.db"))
+    validate(document)
+    assert document["components"]["schemas"]["Currency"] == {"type": "string", "pattern": "^[A-Z]{3}$"}
+
+
+async def test_it_is_about_this_instance(history: History, api: Api) -> None:
+    shapes = (await described(api))["components"]["schemas"]
+    assert shapes["Currency"]["enum"] == sorted(NINTH)
+    assert re.fullmatch(shapes["Date"]["pattern"], "2026-03-09")
+    assert not re.fullmatch(shapes["Date"]["pattern"], "2026-03-10")
+    history.fetch("2026-03-11T00:05:00.000000Z", {"2026-03-10": {"CHF": 0.93}})
+    shapes = (await described(api))["components"]["schemas"]
+    assert shapes["Currency"]["enum"] == sorted([*NINTH, "CHF"])
+    assert re.fullmatch(shapes["Date"]["pattern"], "2026-03-10")
+
+
+days = st.dates(dt.date(1999, 1, 1), dt.date(2035, 12, 31))
+
+
+@given(newest=days, day=st.dates(dt.date(1990, 1, 1), dt.date(2036, 12, 31)))
+def test_dates_end_with_the_newest_day(newest: dt.date, day: dt.date) -> None:
+    pattern = schemas.dates_until(newest)
+    assert bool(re.fullmatch(pattern, day.isoformat())) == (dt.date(1999, 1, 1) <= day <= newest)
+
+
+def test_every_route_is_described() -> None:
+    paths = [operation.path.replace("{", "").replace("}", "") for operation in OPERATIONS]
+    names = {"start": "2026-03-05", "end": "2026-03-06", "date": "2026-03-06"}
+    for name, day in names.items():
+        paths = [path.replace(name, day) if "timeseries" not in path else path for path in paths]
+    reached = {
+        next(pattern for pattern, _ in ROUTES if pattern.fullmatch(path.removeprefix("/rates/").rstrip("/")))
+        for path in paths
+        if path.startswith("/rates/") and path != "/rates/docs/"
+    }
+    assert reached == {pattern for pattern, _ in ROUTES}
+
+
+async def test_every_error_is_described(api: Api) -> None:
+    assert set(KINDS) == {kind for kind in vars(errors).values() if isinstance(kind, Kind)}
+    text = (await api.get("/rates/openapi.json")).text
+    # A method that is not described, or a form that is not part of the API, has no operation to fail.
+    elsewhere = {errors.METHOD_NOT_ALLOWED, errors.PAYLOAD_TOO_LARGE}
+    for kind in set(KINDS) - elsewhere:
+        assert f"{kind.code} `{kind.type}`" in text
+    assert {kind for kinds in ERRORS.values() for kind in kinds} <= set(KINDS)
+
+
+def operation_of(schema: schemathesis.BaseSchema, path: str) -> Any:
+    """The GET operation that a path is of; None where it is of none."""
+    path = unquote(path.partition("?")[0]).removesuffix("/")
+    templates = [
+        template
+        for template in schema
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template.removesuffix("/"))), path)
+    ]
+    # The one with the most letters of its own is the closest.
+    closest = max(templates, key=lambda template: len(re.sub(r"\{\w+\}", "", template)), default=None)
+    return schema[closest]["GET"] if closest else None
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/rates/latest?base=USD", "/rates/latest"),
+        ("/rates/2026%2D03%2D09/", "/rates/{date}/"),
+        ("/rates/2026-03-05..?base=USD", "/rates/{start}../"),
+        ("/rates/2026-03-06..2026-03-08.csv", "/rates/{start}..{end}.csv"),
+        ("/rates/2026-03-06..2026-03-08", "/rates/{start}..{end}/"),
+        ("/rates", "/rates/"),
+    ],
+)
+async def test_operations_of_paths(api: Api, path: str, template: str) -> None:
+    schema = schemathesis.openapi.from_dict(await described(api))
+    assert operation_of(schema, path).path == template
+
+
+async def test_documents_are_as_described(api: Api) -> None:
+    schema = schemathesis.openapi.from_dict(await described(api))
+    for path in [*(path for path, _ in ALL), *(path for path, _ in CSV), "/rates/"]:
+        response = await api.get(path)
+        assert response.status_code == 200
+        operation_of(schema, path).validate_response(response)
+        same = await api.get(path, If_None_Match=response.headers["etag"])
+        assert same.status_code == 304
+        operation_of(schema, path).validate_response(same)
+
+
+async def test_errors_are_as_described(api: Api) -> None:
+    schema = schemathesis.openapi.from_dict(await described(api))
+    judged = 0
+    for path, status, *_ in WRONG:
+        if operation := operation_of(schema, path):
+            response = await api.get(path)
+            assert response.status_code == status
+            operation.validate_response(response)
+            judged += 1
+    assert judged > 150
+
+
+async def test_examples_have_answers(api: Api) -> None:
+    document = await described(api)
+    parameters = document["components"]["parameters"]
+    schema = schemathesis.openapi.from_dict(document)
+    for operation in OPERATIONS:
+        asked = [parameters[name] for name in operation.parameters if name != "as_of"]
+        path = operation.path
+        for parameter in asked:
+            path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+        query = {
+            parameter["name"]: ",".join(value) if isinstance(value := parameter["example"], list) else value
+            for parameter in asked
+            if parameter["in"] == "query"
+        }
+        response = await api.client.get(path, params=query)
+        assert response.status_code == 200
+        schema[operation.path]["GET"].validate_response(response)
+
+
+async def test_with_tokens_it_is_as_described(history: History, api: Api) -> None:
+    token = TokenFile(history.path.with_name("tokens.db")).create("reader")
+    opened = {"Authorization": f"Bearer {token}"}
+    schema = schemathesis.openapi.from_dict(
+        (await api.client.get("/rates/openapi.json", headers=opened)).json()
+    )
+    for path, _ in ALL:
+        for headers, status in ((opened, 200), ({}, 401), ({"apikey": "wrong"}, 401)):
+            response = await api.client.get(path, headers=headers)
+            assert response.status_code == status
+            operation_of(schema, path).validate_response(response)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The API over days up to yesterday, with gaps, in which values were revised."""
+    folder = tmp_path_factory.mktemp("served")
+    now = dt.datetime.now(dt.timezone.utc)
+    days = [(now - dt.timedelta(days=back)).date().isoformat() for back in (1, 2, 3, 5, 6, 30, 400, 3000)]
+    old = {"1999-01-01": {"EUR": 1, "GBP": 0.7111, "USD": 1.1789}}
+    history = History(folder / "fx.db")
+    history.fetch("2010-01-01T00:05:00.000000Z", old)
+    for hours, factor in ((30, 1.01), (20, 1.0)):
+        instant = (now - dt.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        rates = {code: rate * factor if code != "EUR" else 1 for code, rate in NINTH.items()}
+        history.fetch(instant, dict.fromkeys(days, rates))
+    history.name(**NAMES)
+    history.close()
+    with serving(history.path, folder / "log") as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_generated_requests(server: Server, tmp_path: Path) -> None:
+    """All phases and all checks of schemathesis: nothing fails, nothing is skipped, nothing is a 500."""
+    program = Path(sys.executable).with_name("schemathesis")
+    arguments = ["--checks=all", "--max-examples=40", "--seed=1", "--continue-on-failure", "--no-color"]
+    done = subprocess.run(
+        [program, "run", f"{server.url}/rates/openapi.json", *arguments],
+        cwd=tmp_path,
+        env=environment(SCHEMATHESIS_HOOKS="fx_pipeline_tests.api.schemathesis_hooks"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert "WARNINGS" not in done.stdout, done.stdout
+    generated, passed = re.findall(r"(\d+) generated, (\d+) passed", done.stdout)[0]
+    assert int(generated) == int(passed) >= CASES
+    assert "Traceback" not in server.log.read_text()

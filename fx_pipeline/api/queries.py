@@ -6,9 +6,12 @@ state of the database.
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from datasette.app import Datasette
+from datasette.plugins import pm
 from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Forbidden
 
@@ -33,28 +36,49 @@ class Queries:
 
 
 async def run(
-    datasette: Datasette, actor: dict[str, Any] | None, names: Sequence[str], work: Callable[[Queries], T]
+    datasette: Datasette, actor: dict[str, Any] | None, names: tuple[str, ...], work: Callable[[Queries], T]
 ) -> T:
     """Call `work` with the queries `names`, where `actor` may view each of them.
 
     Raises datasette.Forbidden where it may not, and what `work` raises.
     """
+    known = _known(datasette)
+    if actor is not None or known is None:
+        allowed = await _may(datasette, actor, names)
+    elif names in known.open:
+        allowed = known.open[names]
+    else:
+        allowed = known.open[names] = await _may(datasette, None, names)
+    if not allowed:
+        raise Forbidden("view-query")
+    return await run_for_anyone(datasette, names, work)
+
+
+async def _may(datasette: Datasette, actor: dict[str, Any] | None, names: Sequence[str]) -> bool:
     inherited = False
     for name in names:
         allowed = await datasette.permission_allowed(actor, "view-query", (DATABASE, name), default=None)
         if allowed is False:
-            raise Forbidden("view-query")
+            return False
         inherited |= allowed is None
     if inherited:
         # Once for all: who may see the database may see each query that has no rule of its own.
-        await datasette.ensure_permissions(actor, [("view-database", DATABASE), "view-instance"])
-    return await run_for_anyone(datasette, names, work)
+        try:
+            await datasette.ensure_permissions(actor, [("view-database", DATABASE), "view-instance"])
+        except Forbidden:
+            return False
+    return True
 
 
-async def run_for_anyone(datasette: Datasette, names: Sequence[str], work: Callable[[Queries], T]) -> T:
+async def run_for_anyone(datasette: Datasette, names: tuple[str, ...], work: Callable[[Queries], T]) -> T:
     """Call `work` with the queries `names`, whoever asks: for what must answer without a token."""
-    canned = await datasette.get_canned_queries(DATABASE, None)
-    sql = {name: canned[name]["sql"] for name in names}
+    known = _known(datasette)
+    sql = known.sql.get(names) if known else None
+    if sql is None:
+        canned = await datasette.get_canned_queries(DATABASE, None)
+        sql = {name: canned[name]["sql"] for name in names}
+        if known:
+            known.sql[names] = sql
 
     def in_thread(connection: sqlite3.Connection) -> T:
         with sqlite_timelimit(connection, datasette.sql_time_limit_ms):
@@ -66,3 +90,29 @@ async def run_for_anyone(datasette: Datasette, names: Sequence[str], work: Calla
 
     result: T = await datasette.get_database(DATABASE).execute_fn(in_thread)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one Datasette has said before: which queries anybody may view, and the SQL of each."""
+
+    open: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    sql: dict[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
+
+
+_KNOWN: WeakKeyDictionary[Datasette, _Known] = WeakKeyDictionary()
+_HOOKS = ("permission_allowed", "get_metadata", "canned_queries")
+
+
+def _known(datasette: Datasette) -> _Known | None:
+    """What may be remembered of this Datasette; None while a plugin may say something else each time.
+
+    Without such a plugin all rules and queries are those of ``metadata.yaml``, which is read once.
+    """
+    if any(
+        not implementation.plugin_name.startswith("datasette.")
+        for hook in _HOOKS
+        for implementation in getattr(pm.hook, hook).get_hookimpls()
+    ):
+        return None
+    return _KNOWN.setdefault(datasette, _Known())

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.cache import ResponseCache
-from fx_pipeline_tests.api.conftest import NOW, Api, ClosingDatasette
+from fx_pipeline_tests.api.conftest import NOW, Api
 from fx_pipeline_tests.api.history import History
 
 MEBIBYTE = 2**20
@@ -28,7 +29,7 @@ MEBIBYTE = 2**20
 class CachedApi:
     """The application behind a cache, asked over HTTP in process."""
 
-    def __init__(self, datasette: ClosingDatasette, path: Path, size: int = MEBIBYTE) -> None:
+    def __init__(self, datasette: FxDatasette, path: Path, size: int = MEBIBYTE) -> None:
         self.now = NOW
         self.open = True
         self.cache = ResponseCache(datasette.app(), path, size, is_open=lambda: self.open, clock=self.time)

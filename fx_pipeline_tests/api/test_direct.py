@@ -1,0 +1,54 @@
+"""Past Datasette's router or through it: the same answers, and the same rules."""
+
+import pytest
+
+from fx_pipeline_tests.api.conftest import OpenApi
+from fx_pipeline_tests.api.history import History
+
+PATHS = [
+    "/rates",
+    "/rates/",
+    "/rates/2026-03-09",
+    "/rates/2026-03-09/?base=USD&symbols=GBP,EUR",
+    "/rates/2026-03-09.csv",
+    "/rates/latest",
+    "/rates/2026-03-05..2026-03-09/?symbols=USD",
+    "/rates/timeseries?start_date=2026-03-05&end_date=2026-03-09",
+    "/rates/convert?from=USD&to=GBP&amount=3",
+    "/rates/fluctuation?start_date=2026-03-05&end_date=2026-03-09",
+    "/rates/symbols",
+    "/rates/openapi.json",
+    "/rates/docs/",
+    "/rates/2026-03-07/",
+    "/rates/2026-02-30/",
+    "/rates/unknown",
+    "/rates/a%2Fb",
+    "/rates/%FF",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_request_with_a_cookie_goes_another_way_to_the_same_answer(
+    history: History, open_api: OpenApi, path: str
+) -> None:
+    api = open_api(history.path)
+    await api.get("/rates/")  # Datasette's start-up
+    anonymous, known = await api.get(path), await api.get(path, cookie="theme=dark")
+    assert (known.status_code, known.content) == (anonymous.status_code, anonymous.content)
+    expected = {**dict(anonymous.headers), "cache-control": "private, no-store"}
+    assert dict(known.headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"),
+    [({"allow": False}, 403), ({"allow": {"id": "*"}}, 403), ({"allow": True}, 200), ({}, 200)],
+)
+async def test_the_rules_of_the_metadata_hold_on_both(
+    history: History, open_api: OpenApi, rule: dict[str, object], status: int
+) -> None:
+    api = open_api(history.path)
+    api.datasette._metadata_local["databases"]["fx"]["queries"]["rates_by_date"].update(rule)
+    await api.get("/-/health")
+    for headers in ({}, {"cookie": "theme=dark"}):
+        assert (await api.get("/rates/2026-03-09/", **headers)).status_code == status
+        assert (await api.get("/rates/symbols", **headers)).status_code == 200

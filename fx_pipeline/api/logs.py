@@ -9,14 +9,15 @@ which uvicorn writes of the request as it came, and what Sentry would collect by
 import logging
 import re
 
+from fx_pipeline.api.tokens import PREFIX
 from fx_pipeline.settings import SettingsError
 
-# Also where a client has encoded letters of the name.
-_KEY = re.compile(r"((?:^|[?&])(?:[^=&\s]*%[^=&\s]*|access_key)=)[^&\s]*")
+# Also where a client has encoded letters of the name, and whatever looks like a token, wherever it stands.
+_KEY = re.compile(r"((?:[?&])(?:[^=&\s]*%[^=&\s]*|access_key)=)[^&\s]*|" + PREFIX + r"[A-Za-z0-9_-]+")
 
 
 def redact_access_log() -> None:
-    """From now on the access log of this process shows no `access_key`."""
+    """From now on the access log of this process shows no token and no `access_key`."""
     logging.getLogger("uvicorn.access").addFilter(_without_keys)
 
 
@@ -55,6 +56,6 @@ def check_dsn(dsn: str) -> None:
 def _without_keys(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(
-            _KEY.sub(r"\1[removed]", value) if isinstance(value, str) else value for value in record.args
+            _KEY.sub(r"\g<1>[removed]", value) if isinstance(value, str) else value for value in record.args
         )
     return True

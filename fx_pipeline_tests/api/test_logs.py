@@ -1,0 +1,250 @@
+"""What a server writes and sends of what goes wrong, and that no token is ever in it."""
+
+import gzip
+import http.client
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from fx_pipeline.api.logs import check_dsn, redact_access_log
+from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.settings import SettingsError
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server_process import ServerProcess, serving, wait_for
+
+
+class Ingest(ThreadingHTTPServer):
+    """Where Sentry takes envelopes: keeps them as they came, and says thanks."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), IngestHandler)
+        self.received: list[bytes] = []
+        self.dsn = f"http://0123456789abcdef@127.0.0.1:{self.server_port}/7"
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events among them."""
+        lines = [line for envelope in self.received for line in envelope.splitlines()]
+        return [
+            event
+            for line in lines
+            if line.startswith(b"{") and "event_id" in (event := json.loads(line)) and "level" in event
+        ]
+
+
+class IngestHandler(BaseHTTPRequestHandler):
+    server: Ingest
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append(
+            gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: what is of interest is in `received`."""
+
+
+@contextmanager
+def ingesting() -> Iterator[Ingest]:
+    """A place for envelopes."""
+    ingest = Ingest()
+    thread = Thread(target=ingest.serve_forever)
+    thread.start()
+    try:
+        yield ingest
+    finally:
+        ingest.shutdown()
+        thread.join()
+        ingest.server_close()
+
+
+PATHS = [
+    "/",
+    "/rates/latest",
+    "/rates/2026-03-06/",
+    "/rates/2026-03-06.csv",
+    "/rates/2026-03-05..",
+    "/rates/nothing",
+    "/rates/latest?base=ZZZ",
+    "/rates/convert?from=EUR&to=USD&amount=x",
+    "/fx/rates",
+    "/fx/rates.json?_sort=nothing",
+    "/fx/rates.json?_through=abc",
+    "/fx/rates_by_date?date=2026-03-06",
+    "/fx/rates_by_date.csv?date=2026-03-06",
+    "/fx/rates_by_date.json?_timelimit=abc",
+    "/fx/fetches/1",
+    "/fx/nothing",
+    "/nothing/",
+    "/a%20b",
+    "/-/login",
+    "/-/plugins",
+    "/-/health",
+    "/rates/latest?" + "a" * 9000,
+]
+
+
+def everything_wrong(server: ServerProcess, token: str) -> list[bytes]:
+    """What comes back for each path, with a token in each carrier, and for forms and what is no HTTP."""
+    answers = []
+    for path in PATHS:
+        query = f"{path}{'&' if '?' in path else '?'}"
+        for method, target, headers in [
+            ("GET", path, {"Authorization": f"Bearer {token}"}),
+            ("GET", path, {"Authorization": f"Basic {token}", "Accept": "text/html"}),
+            ("GET", path, {"apikey": token}),
+            ("HEAD", path, {"apikey": token, "Cookie": f"ds_actor={token}; a@b=c"}),
+            ("GET", f"{query}access_key={token}", {"Accept": "text/html"}),
+            ("GET", f"{query}%61ccess_key={quote(token[:4])}%{ord(token[4]):02x}{token[5:]}&x=1", {}),
+            ("POST", f"{query}access_key={token}", {"Content-Length": "0"}),
+            ("OPTIONS", f"{query}access_key={token}", {}),
+            ("GET", f"{query}token={token}", {"Cookie": f"ds_actor={token}"}),
+        ]:
+            with closing(server.connect()) as connection:
+                connection.request(method, target, headers=headers)
+                answers.append(whole(connection.getresponse()))
+    for form in (urlencode({"token": token, "next": "/fx"}), f"token={token}" + "x" * 9000, f'{{"{token}"}}'):
+        for path in ("/-/login", "/-/logout"):
+            with closing(server.connect()) as connection:
+                connection.request("POST", path, form, {"Content-Type": "application/x-www-form-urlencoded"})
+                answers.append(whole(connection.getresponse()))
+    for raw in (
+        f"GET /rates/latest?access_key={token} HTTP/9.9\r\nHost: x\r\n\r\n",
+        f"GET /rates/latest?access_key={token} \x00\r\n\r\n",
+        f"{token} / HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\napikey {token}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {token}\r\n\r\n",
+        f"GET /?access_key={token}&{'a' * 70_000} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"POST /-/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ntoken={token}\r\n",
+    ):
+        answers.append(server.raw(raw.encode()))
+    # One that is gone before it is answered.
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"GET /rates/2026-03-05..?access_key={token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return answers
+
+
+def whole(response: http.client.HTTPResponse) -> bytes:
+    """Headers and body."""
+    return str(response.headers).encode() + response.read()
+
+
+@pytest.mark.slow
+def test_no_token_is_in_any_log_report_or_answer(history: History) -> None:
+    tokens = TokenFile(history.path.with_name("tokens.db"))
+    good, wrong = tokens.create("reports"), "fxp_wrong0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    with ingesting() as ingest, serving(history.path, "--access-log", SENTRY_DSN=ingest.dsn) as server:
+        answers = [answer for token in (good, wrong) for answer in everything_wrong(server, token)]
+        history.db.execute("DROP TABLE revisions")
+        answers += everything_wrong(server, good)
+        saved = tokens.path.read_bytes()
+        tokens.path.write_bytes(b"x" * 4096)
+        answers += everything_wrong(server, good)
+        tokens.path.write_bytes(saved)
+        # It has lived through all that.
+        assert server.get("/rates/symbols", {"apikey": good})[0] == 200
+        wait_for(ingest.events, lambda events: len(events) > 1)
+        server.stop()
+        log = server.log
+
+    for token in (good, wrong):
+        # No part of it either, whatever it is wrapped in.
+        for part in (token[5:21], token[-16:]):
+            assert part not in log
+            assert not any(part.encode() in envelope for envelope in ingest.received)
+            assert not any(part.encode() in answer for answer in answers)
+
+    assert '"GET /rates/latest?access_key=[removed] HTTP/1.1" 200' in log
+    assert '"GET /rates/latest?base=ZZZ&%61ccess_key=[removed]&x=1 HTTP/1.1" 400' in log
+    assert "no answer to /rates/latest" in log
+    assert "sqlite3.OperationalError: no such table: revisions" in log
+    assert "tokens.db cannot be read: file is not a database." in log
+    assert "locals" not in log
+
+    events = ingest.events()
+    assert {event["logger"] for event in events} <= {
+        "fx_pipeline.api.views",
+        "fx_pipeline.api.failures",
+        "fx_pipeline.api.edge",
+        "fx_pipeline.api.health",
+        "fx_pipeline.api.tokens",
+    }
+    failure = next(event for event in events if event.get("exception") and event["logger"].endswith("views"))
+    (error,) = failure["exception"]["values"][-1:]
+    assert (error["type"], error["value"]) == ("OperationalError", "no such table: revisions")
+    assert error["stacktrace"]["frames"][-1]["function"]
+    for event in events:
+        assert "request" not in event
+        assert "user" not in event
+        for value in event.get("exception", {}).get("values", []):
+            assert not any("vars" in frame for frame in value["stacktrace"]["frames"])
+
+
+@pytest.mark.slow
+def test_without_sentry_the_api_goes_on(history: History) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unheard:
+        dsn = f"http://0123456789abcdef@127.0.0.1:{unheard.getsockname()[1]}/7"
+    with serving(history.path, SENTRY_DSN=dsn) as server:
+        history.db.execute("DROP TABLE revisions")
+        assert [server.get("/rates/latest")[0] for _ in range(3)] == [500] * 3
+        assert server.get("/rates/symbols")[0] == 200
+        server.stop()
+    assert "0123456789abcdef" not in server.log
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "",
+        "x",
+        "https://sentry.example/1",
+        "https://key@/1",
+        "https://key@sentry.example/x",
+        "ftp://k@h/1",
+        "https://k@h:x/1",
+    ],
+)
+def test_a_dsn_that_is_none(dsn: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_dsn(dsn)
+    assert str(caught.value) == (
+        "SENTRY_DSN cannot be used: it is not of the form https://KEY@HOST/PROJECT, as Sentry shows it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/rates/latest", "/rates/latest"),
+        ("/rates/latest?symbols=USD&base=EUR", "/rates/latest?symbols=USD&base=EUR"),
+        ("/rates/latest?access_key=secret", "/rates/latest?access_key=[removed]"),
+        ("/rates/latest?access_key=&base=EUR", "/rates/latest?access_key=[removed]&base=EUR"),
+        ("/rates/latest?a=1&access_key=s=e=c&b=2", "/rates/latest?a=1&access_key=[removed]&b=2"),
+        ("/rates/latest?%61ccess%5Fkey=secret", "/rates/latest?%61ccess%5Fkey=[removed]"),
+        ("/x?access_key=secret&access_key=secret", "/x?access_key=[removed]&access_key=[removed]"),
+        ("/x?xaccess_key=shown", "/x?xaccess_key=shown"),
+        # Where no token belongs.
+        ("/x/fxp_secret-_0/y?apikey=fxp_secret&b=2", "/x/[removed]/y?apikey=[removed]&b=2"),
+    ],
+)
+def test_the_access_log(path: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
+    redact_access_log()
+    redact_access_log()
+    logger = logging.getLogger("uvicorn.access")
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1234", "GET", path, "1.1", 200)
+    assert caplog.messages == [f'127.0.0.1:1234 - "GET {shown} HTTP/1.1" 200']

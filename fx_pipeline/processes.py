@@ -25,7 +25,7 @@ DEMO_DAYS = 90
 USUAL_DAYS = 10
 """Days that the first run looks after otherwise."""
 
-STARTING = 60.0
+STARTING = 120.0
 """Seconds that a server may take until it listens."""
 
 
@@ -57,20 +57,14 @@ def run_all(settings: Settings) -> int:
     manager = Manager()
     program = [sys.executable, "-m", "fx_pipeline"]
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
-    if settings.demo:
-        _add(manager, "sandbox", [*program, "sandbox"], environment)
-    _add(manager, "api", [*program, "serve"], environment)
     quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
     ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--dagster-log-level", "warning", *quiet]
     # Dagster reads .env from its working directory and lets it override the environment: there is none here.
     _add(manager, "dagster", [*_dagster("webserver"), *workspace, *ui], environment, str(home))
-    _add(
-        manager,
-        "daemon",
-        [*_dagster("daemon"), "run", *workspace, *quiet],
-        environment,
-        str(home),
-    )
+    _add(manager, "daemon", [*_dagster("daemon"), "run", *workspace, *quiet], environment, str(home))
+    _add(manager, "api", [*program, "serve"], environment)
+    if settings.demo:
+        _add(manager, "sandbox", [*program, "sandbox"], environment)
     stopped = Event()
     first_run = Thread(target=_first_run, args=(manager, settings, environment, stopped), daemon=True)
     first_run.start()
@@ -105,8 +99,12 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _first_run(manager: Manager, settings: Settings, environment: dict[str, str], stopped: Event) -> None:
-    """Ingest, once the provider listens; then say where everything is."""
-    if settings.demo and not _listens(settings.fx_sandbox_port, stopped):
+    """Ingest, once the last of the servers listens; then say where everything is.
+
+    Not before: a process that honcho forks while another is being started here keeps the pipes of both.
+    """
+    last = settings.fx_sandbox_port if settings.demo else settings.fx_api_port
+    if not _listens(last, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
     command = [sys.executable, "-m", "fx_pipeline", "ingest", "--days", str(days), "--missing", "--revise"]

@@ -78,11 +78,13 @@ def up() -> None:
     missing of the last 10 (of the last 90 from the sandbox, where they cost nothing).
     """
     from fx_pipeline.processes import check_ports, run_all
-    from fx_pipeline.runs import open_instance
 
     settings = load_settings()
     check_ports(settings)
     _make_database(settings)
+
+    from fx_pipeline.runs import open_instance
+
     # Made whole before several processes open it at once.
     open_instance(settings.dagster_home).dispose()
     if settings.demo:

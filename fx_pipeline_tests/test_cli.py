@@ -1,0 +1,212 @@
+"""What the command says and how it ends: 0 all done, 1 something failed, 2 it or a setting is wrong."""
+
+import datetime as dt
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from fx_pipeline.cli import main
+from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+TODAY = dt.datetime.now(dt.timezone.utc).date()
+
+
+def invoke(*arguments: str) -> Result:
+    """The command in this process: for what ends before anything is run."""
+    return CliRunner().invoke(main, arguments)
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+@pytest.mark.parametrize("path", [(), *commands(main)], ids=" ".join)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_command_explains_itself(path: tuple[str, ...], option: str) -> None:
+    result = invoke(*path, option)
+    assert result.exit_code == 0
+    assert result.output.startswith(" ".join(["Usage: main", *path]))
+    command: click.Command = main
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    assert command.help
+    unexplained = [
+        parameter.name
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--date", "2024-02-30"], "2024-02-30 is not a day of the form YYYY-MM-DD."),
+        (["--date", "20240230"], "20240230 is not a day of the form YYYY-MM-DD."),
+        (["--date", "٢٠٢٤-٠١-٠١"], "is not a day of the form YYYY-MM-DD."),
+        (["--date", str(TODAY + dt.timedelta(1))], "is not over yet: the newest day that can be fetched is"),
+        (["--from", "2024-01-05", "--to", "2024-01-01"], "--from 2024-01-05 is after --to 2024-01-01."),
+        (["--to", "2024-01-01"], "--to needs --from."),
+        (["--days", "3", "--date", "2024-01-01"], "Give one of --days, --date and --from."),
+        (["--days", "3", "--from", "2024-01-01"], "Give one of --days, --date and --from."),
+        (["--days", "0"], "0 is not in the range x>=1."),
+        (["--date", "1998-12-31"], "1998-12-31 is before FX_START_DATE, 1999-01-01."),
+        (["--from", "1998-12-31"], "1998-12-31 is before FX_START_DATE, 1999-01-01."),
+        (["--yesterday"], "No such option"),
+    ],
+)
+def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str) -> None:
+    result = invoke("ingest", *arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "ingest", "serve", "status", "sandbox"])
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("FX_API_PORT", "80000", "FX_API_PORT cannot be used: "),
+        ("FX_BASE", "euro", "FX_BASE cannot be used: "),
+        ("FX_START_DATE", "2999-01-01", "FX_START_DATE cannot be used: must be from 1999-01-01"),
+        ("FX_SYMBOLS", "USD,EURO", "FX_SYMBOLS cannot be used: 'EURO' is not a currency code"),
+        ("FIXER_BASE_URL", "data.fixer.io", "FIXER_BASE_URL cannot be used: "),
+        ("FIXER_TIMESERIES", "perhaps", "FIXER_TIMESERIES cannot be used: "),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, command: str, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = invoke(command)
+    assert result.exit_code == 2
+    [line] = result.output.splitlines()
+    assert line.startswith(f"Error: {says}")
+
+
+def test_a_setting_may_stand_in_a_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("FX_BASE=wrong\n", encoding="utf-8")
+    assert "FX_BASE cannot be used" in invoke("ingest").output
+    monkeypatch.setenv("FX_BASE", "also wrong")
+    monkeypatch.setenv("FX_REVISION_DAYS", "-1")
+    Path(".env").write_text("FX_BASE=USD\nFX_REVISION_DAYS=1\n", encoding="utf-8")
+    assert "FX_BASE cannot be used" in invoke("ingest").output
+
+
+def test_fixer_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIXER_BASE_URL", "https://data.fixer.io/api")
+    result = invoke("ingest", "--date", "2024-01-01")
+    assert result.exit_code == 2
+    assert result.output == (
+        "Error: FIXER_ACCESS_KEY is not set: set it to the key of your Fixer account in .env.\n"
+    )
+
+
+def test_a_file_that_is_no_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("notes.txt").write_text("these are notes, and long enough to be read as a header", encoding="utf-8")
+    monkeypatch.setenv("FX_DATABASE", "notes.txt")
+    for command in ("ingest", "serve", "status"):
+        result = invoke(command)
+        assert result.exit_code == 1
+        assert result.output == (
+            "Error: notes.txt: this is not a SQLite database. Set FX_DATABASE to another file.\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--fault", "rain=0.1"], "rain"),
+        (["--fault", "cut"], "cut"),
+        (["--fault", "cut=2"], "2"),
+        (["--plan", "gold"], "'gold' is not one of 'free', 'basic', 'professional', 'plus'"),
+        (["--out-of-range-code", "404"], "'404' is not one of '302', '106'"),
+        (["--currencies", "5000"], "5000 is not in the range"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_is_refused(arguments: list[str], says: str) -> None:
+    result = invoke("sandbox", *arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sandbox", "Error: The sandbox cannot listen on 127.0.0.1:{}: Address already in use"),
+        ("serve", "Error: The API cannot listen on 127.0.0.1:{}: Address already in use"),
+    ],
+)
+def test_a_busy_port_is_one_line_that_names_its_setting(command: str, says: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = invoke(command, "--port", str(port))
+    assert result.exit_code == 2
+    assert says.format(port) in result.output
+    assert f"Set FX_{'SANDBOX' if command == 'sandbox' else 'API'}_PORT to a free port." in result.output
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(key="good") as sandbox:
+        yield sandbox
+
+
+def test_a_provider_that_refuses_ends_with_1_and_what_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
+    done = run_command(tmp_path, "ingest", FIXER_BASE_URL=sandbox.url, FIXER_ACCESS_KEY="another")
+    assert done.returncode == 1
+    assert "the access key is missing or unknown (101 invalid_access_key)" in done.stdout
+    assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in done.stdout
+    assert "another" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sandbox.stats()["total"] <= 4
+
+
+def test_what_was_fetched_is_told_in_the_terminal_and_as_json(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good"}
+    dates = ["--date", "2024-03-01", "--date", "2024-03-03", "--date", "2024-03-02", "--date", "2024-03-08"]
+    done = run_command(tmp_path, "ingest", *dates, **settings)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "2024-03-01 to 2024-03-03  31 inserted, 0 updated, 0 unchanged, 0 rejected each day\n"
+        "2024-03-08  31 inserted, 0 updated, 0 unchanged, 0 rejected\n"
+        "4 days stored.\n",
+    )
+
+    asked = sandbox.stats()["total"]
+    done = run_command(tmp_path, "ingest", *dates, "--missing", "--json", **settings)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["stored"] == {}
+    assert sandbox.stats()["total"] == asked
+
+    done = run_command(tmp_path, "status", "--json", **settings)
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert document["last_run"]["status"] == "success"
+    expected = {
+        "database": "data/fx.db",
+        "provider": sandbox.url,
+        "days": 4,
+        "first": "2024-03-01",
+        "newest": "2024-03-08",
+        "age_in_days": (TODAY - dt.date(2024, 3, 8)).days,
+        "gaps": [["2024-03-04", "2024-03-07"]],
+        "rates": 124,
+        "revisions": 0,
+        "rejected": 0,
+    }
+    assert {name: document[name] for name in expected} == expected
+
+    done = run_command(tmp_path, "status", **settings)
+    assert "gaps           2024-03-04 to 2024-03-07\n" in done.stdout

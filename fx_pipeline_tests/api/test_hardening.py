@@ -104,6 +104,9 @@ PATHS = [
             "nothing",
         )
     ),
+    ("/static/rates_docs.css", OPEN, "looks"),
+    ("/static/..%2Fmetadata.yaml", ABSENT, "outside of what is served"),
+    ("/static/%2e%2e/plugins/rates_api.py", ABSENT, "outside of what is served"),
     ("/-/static-plugins/nothing/app.js", ABSENT, "no plugin has files"),
     ("/-/static/..%2F..%2Fapp.py", ABSENT, "outside of what is served"),
     ("/-/static/%2e%2e/%2e%2e/app.py", ABSENT, "outside of what is served"),

@@ -196,7 +196,7 @@ async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str,
         # Nobody can ask through that table, whether or not they may see it.
         status = BAD
     assert holder.status_code == status
-    if holder.status_code == OPEN and not path.startswith("/-/") and path != "/favicon.ico":
+    if holder.status_code == OPEN and not path.startswith(("/-/", "/static/")) and path != "/favicon.ico":
         assert holder.headers["cache-control"] == "private, no-store"
 
 

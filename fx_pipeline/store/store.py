@@ -26,6 +26,9 @@ REBUILD_BATCH = 100
 LONGEST_TEXT = 200
 """Characters kept of what a provider sent where a code or a number should have been."""
 
+Row = tuple[str, str, float, int]
+"""A row of `rates`: date, currency, rate, fetch_id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -178,29 +181,25 @@ class RateStore:
         days = [(fetch_id, day) for fetch_id, day in given if day.rates]
         self._refuse_other_base(days)
         self._refuse_other_provider([answer for _, answer in fetched if answer.days])
-        changes = self._compare(days)
-        new, changed = (
-            changes[changes.old.isna()],
-            changes[changes.old.notna() & (changes.old != changes.rate)],
-        )
+        new, changed = self._compare(days)
         # The many rows: upsert_all looks into each value for lists and dicts, longer than the storing takes.
         self._many(
             """
             INSERT INTO rates (date, currency, rate, fetch_id) VALUES (?, ?, ?, ?)
             ON CONFLICT (date, currency) DO UPDATE SET rate = excluded.rate, fetch_id = excluded.fetch_id
             """,
-            _rows(new) + _rows(changed),
+            [*new, *(came for came, _ in changed)],
         )
         self._upsert(
             "revisions",
             ("date", "currency", "fetch_id", "rate", "superseded_by"),
-            _rows(changed, ["date", "currency", "old_fetch", "old", "fetch_id"]),
+            [(date, code, by, was, id_) for (date, code, _, id_), (_, _, was, by) in changed],
         )
         self._upsert("rejected_rates", ("fetch_id", "date", "currency", "value", "reason"), _rejected(given))
         self._upsert("days", ("date", "base", "timestamp", "currencies", "fetch_id"), self._days(days))
         for _, answer in fetched:
             self._upsert("symbols", ("code", "name"), list(answer.names.items()))
-        self._widen_symbols({day.date for _, day in days} if len(new) else set())
+        self._widen_symbols({day.date for _, day in days} if new else set())
         results = _results(days, new, changed)
         self._count(results, given)
         return results
@@ -262,25 +261,28 @@ class RateStore:
         )
         return fetched
 
-    def _compare(self, days: Sequence[tuple[int, DayRates]]) -> pd.DataFrame:
-        """One row for each rate that came, with what is stored of it.
-
-        Columns: date, currency, rate, fetch_id; old and old_fetch, empty where nothing is stored.
-        """
-        came = [
+    def _compare(self, days: Sequence[tuple[int, DayRates]]) -> tuple[list[Row], list[tuple[Row, Row]]]:
+        """The rows that came and are new, and those with another value than is stored, each with that row."""
+        # In the order of the table's key, in which SQLite fills its pages whole: newest dates first would
+        # leave them nearly half empty.
+        came = sorted(
             (date, code, rate, id_)
             for id_, day in days
             for date in [day.date.isoformat()]
             for code, rate in day.rates.items()
-        ]
-        query = "SELECT date, currency, rate, fetch_id FROM rates WHERE date = ?"
-        stored = [row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])]
-        # In the order of the table's key, in which SQLite fills its pages whole: newest dates first would
-        # leave them nearly half empty.
-        compared = _frame(sorted(came), ["date", "currency", "rate", "fetch_id"]).merge(
-            _frame(stored, ["date", "currency", "old", "old_fetch"]), how="left", on=["date", "currency"]
         )
-        return compared.astype({"rate": float, "old": float, "old_fetch": "Int64"})
+        query = "SELECT date, currency, rate, fetch_id FROM rates WHERE date = ?"
+        stored: list[Row] = [
+            row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])
+        ]
+        places = _keys(stored).get_indexer(_keys(came))  # where each is among the stored; -1: nowhere
+        beside = [
+            (row, stored[place] if place >= 0 else None) for row, place in zip(came, places, strict=True)
+        ]
+        return (
+            [row for row, known in beside if known is None],
+            [(row, known) for row, known in beside if known is not None and known[2] != row[2]],
+        )
 
     def _days(self, days: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]:
         query = "SELECT count(*) FROM rates WHERE date = ?"
@@ -361,16 +363,9 @@ def _without_repeats(fetched: Sequence[tuple[int, Answer]]) -> list[list[tuple[i
     return batches
 
 
-def _frame(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as objects: no time is gained by copying texts into a dtype of their own for one use."""
-    values = zip(*rows, strict=True) if rows else [()] * len(columns)
-    return pd.DataFrame(dict(zip(columns, values, strict=True)))
-
-
-def _rows(
-    changes: pd.DataFrame, columns: Sequence[str] = ("date", "currency", "rate", "fetch_id")
-) -> list[tuple[object, ...]]:
-    return list(zip(*(changes[column].tolist() for column in columns), strict=True))
+def _keys(rows: Sequence[Row]) -> "pd.Index[str]":
+    # Objects: to copy the texts into a dtype of their own takes longer than to compare them once.
+    return pd.Index([date + code for date, code, _, _ in rows], dtype=object)
 
 
 def _rejected(given: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]:
@@ -382,12 +377,11 @@ def _rejected(given: Sequence[tuple[int, DayRates]]) -> list[tuple[object, ...]]
 
 
 def _results(
-    days: Sequence[tuple[int, DayRates]], new: pd.DataFrame, changed: pd.DataFrame
+    days: Sequence[tuple[int, DayRates]], new: Sequence[Row], changed: Sequence[tuple[Row, Row]]
 ) -> list[StoredDay]:
-    inserted = Counter(new.date.tolist())
+    inserted = Counter(date for date, _, _, _ in new)
     revisions: dict[str, list[Revision]] = {}
-    columns = (changed[column].tolist() for column in ("date", "currency", "old", "rate"))
-    for date, code, old, rate in zip(*columns, strict=True):
+    for (date, code, rate, _), (_, _, old, _) in changed:
         revisions.setdefault(date, []).append(Revision(dt.date.fromisoformat(date), code, old, rate))
     results = []
     for fetch_id, day in days:

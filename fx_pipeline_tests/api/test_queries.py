@@ -29,6 +29,21 @@ def stored(first: str | None, last: str | None, days: int, rates: int, *near: st
     return [["EUR", first, last, days, rates, *near]]
 
 
+REVISED = ["date", "currency", "was", "became", "known_from", "replaced_at"]
+
+
+def revised(currency: str, was: float, became: float) -> list[Any]:
+    """The row of a value of 6 March that was revised two days later."""
+    return [
+        "2026-03-06",
+        currency,
+        was,
+        became,
+        "2026-03-07T00:05:00.000000Z",
+        "2026-03-08T00:05:00.000000Z",
+    ]
+
+
 ANSWERS = [
     ("latest_date", "", ["latest_date", "first_date", "base"], [["2026-03-09", "1999-01-04", "EUR"]]),
     (
@@ -137,6 +152,44 @@ ANSWERS = [
             ]
         ],
     ),
+    (
+        "day_fetches",
+        "date=2026-03-06",
+        ["date", "fetch_id", "fetched_at", "provider", "endpoint", "still_current", "replaced"],
+        [
+            ["2026-03-06", 2, "2026-03-07T00:05:00.000000Z", "fixer", "historical", 5, 2],
+            ["2026-03-06", 3, "2026-03-08T00:05:00.000000Z", "fixer", "historical", 2, 0],
+        ],
+    ),
+    (
+        "day_fetches",
+        "",
+        ["date", "fetch_id", "fetched_at", "provider", "endpoint", "still_current", "replaced"],
+        [["2026-03-09", 5, "2026-03-10T00:05:00.000000Z", "fixer", "historical", 7, 0]],
+    ),
+    ("day_fetches", "date=2026-03-07", [], []),
+    (
+        "day_revisions",
+        "date=2026-03-06",
+        REVISED,
+        [revised("GBP", 0.86, 0.8672), revised("USD", 1.16, 1.1618)],
+    ),
+    ("day_revisions", "date=2026-03-05", [], []),
+    ("currency_revisions", "currency=usd", REVISED, [revised("USD", 1.16, 1.1618)]),
+    ("currency_revisions", "currency=JPY", [], []),
+    (
+        "coverage",
+        "start_date=2000-01-01",
+        ["date", "currencies", "revised", "rejected"],
+        [
+            ["2000-01-03", 4, 0, 0],
+            ["2026-03-05", 7, 0, 0],
+            ["2026-03-06", 7, 2, 0],
+            ["2026-03-08", 7, 0, 0],
+            ["2026-03-09", 7, 0, 0],
+        ],
+    ),
+    ("coverage", "end_date=1999-01-04", [], [["1999-01-04", 3, 0, 0]]),
 ]
 
 
@@ -154,11 +207,21 @@ async def test_answers(api: Api, name: str, query: str, columns: list[str], rows
     ]
 
 
+PRIVATE = {name for name, query in QUERIES.items() if query.get("allow")}
+"""The queries for those who run the service: what they answer is tested where they are shown."""
+
+
 def test_every_query_is_answered_above() -> None:
-    assert {name for name, *_ in ANSWERS} == set(QUERIES)
+    assert {name for name, *_ in ANSWERS} | PRIVATE == set(QUERIES)
 
 
-@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("name", sorted(PRIVATE))
+async def test_private_queries_are_closed_to_visitors(api: Api, name: str) -> None:
+    for format_ in ("", ".json", ".csv"):
+        assert (await api.get(f"/fx/{name}{format_}")).status_code == 403
+
+
+@pytest.mark.parametrize("name", sorted(set(QUERIES) - PRIVATE))
 async def test_pages(api: Api, name: str) -> None:
     """A page says what it shows, in words, and has a field for each parameter."""
     query = QUERIES[name]

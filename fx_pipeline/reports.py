@@ -7,11 +7,14 @@ from typing import Any
 
 from rich.markup import escape
 
-from fx_pipeline.rates import contiguous
+from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.quota import Quota
 from fx_pipeline.store.store import Coverage
+
+BAR = 24
+"""Characters of a bar: a year has two of them for each month."""
 
 COUNTS = ("inserted", "updated", "unchanged", "rejected")
 
@@ -52,7 +55,10 @@ def status_document(
     last_run: Mapping[str, str | None] | None,
     today: dt.date,
 ) -> dict[str, Any]:
-    """What `status --json` prints; dates as text, `gaps` as pairs of first and last day."""
+    """What `status --json` prints; dates as text.
+
+    `gaps` are pairs of first and last day; `years` has the days of each that are stored, and those over.
+    """
     age = (today - coverage.last).days if coverage.last else None
     return {
         "database": str(settings.fx_database),
@@ -63,6 +69,7 @@ def status_document(
         "age_in_days": age,
         "fresh": age is not None and age <= settings.fx_max_age_days,
         "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
+        "years": {str(year): list(counts) for year, counts in _years(coverage, today).items()},
         "rates": coverage.rates,
         "revisions": coverage.revisions,
         "rejected": coverage.rejected,
@@ -88,7 +95,30 @@ def quota_document(quota: Quota | None) -> dict[str, Any] | None:
 def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """The status document for people."""
     for name, value in document.items():
-        yield f"{name.replace('_', ' '):<14} {escape(_shown(value))}"
+        if name == "years":
+            yield from (_bar(year, *counts) for year, counts in value.items())
+        else:
+            yield f"{name.replace('_', ' '):<14} {escape(_shown(value))}"
+
+
+def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:
+    """For each year that has a stored day: the days that are stored, and those that are over."""
+    if coverage.first is None or coverage.last is None:
+        return {}
+    missing = {day for first, last in coverage.gaps for day in date_range(first, last)}
+    counts = {}
+    for year in range(coverage.first.year, coverage.last.year + 1):
+        start, end = dt.date(year, 1, 1), min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
+        held = date_range(max(start, coverage.first), min(end, coverage.last))
+        counts[year] = (sum(day not in missing for day in held), (end - start).days + 1)
+    return counts
+
+
+def _bar(year: str, stored: int, days: int) -> str:
+    """A line of a year: a bar of the days that are stored, full only where all of them are."""
+    full = stored * BAR // days
+    colour = "green" if stored == days else "yellow"
+    return f"{year:<14} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {stored} of {days} days"
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,96 @@
+"""What the commands say: whole documents and their lines."""
+
+import datetime as dt
+
+from fx_pipeline.reports import ingest_document, ingest_lines, status_document, status_lines
+from fx_pipeline.runs import RunReport
+from fx_pipeline.settings import Settings
+from fx_pipeline.store.quota import Quota
+from fx_pipeline.store.store import Coverage
+
+QUOTA = Quota(limit=100, used=82, kept=9, renewed_on=dt.date(2024, 4, 1))
+COVERAGE = Coverage(
+    first=dt.date(2022, 12, 30),
+    last=dt.date(2024, 3, 9),
+    days=434,
+    rates=13_020,
+    revisions=3,
+    rejected=1,
+    fetches=440,
+    calls=441,
+    gaps=((dt.date(2023, 2, 1), dt.date(2023, 2, 1)), (dt.date(2024, 1, 1), dt.date(2024, 1, 2))),
+)
+NOTHING = Coverage(
+    first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
+)
+
+
+def test_status_says_what_is_stored_and_what_is_missing() -> None:
+    run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
+    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11))
+    assert document == {
+        "database": "data/fx.db",
+        "provider": "sandbox",
+        "days": 434,
+        "first": "2022-12-30",
+        "newest": "2024-03-09",
+        "age_in_days": 2,
+        "fresh": True,
+        "gaps": [["2023-02-01", "2023-02-01"], ["2024-01-01", "2024-01-02"]],
+        "years": {"2022": [2, 365], "2023": [364, 365], "2024": [67, 70]},
+        "rates": 13_020,
+        "revisions": 3,
+        "rejected": 1,
+        "calls": 441,
+        "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
+        "last_run": run,
+    }
+    assert list(status_lines(document)) == [
+        "database       data/fx.db",
+        "provider       sandbox",
+        "days           434",
+        "first          2022-12-30",
+        "newest         2024-03-09",
+        "age in days    2",
+        "fresh          yes",
+        "gaps           2023-02-01, 2024-01-01 to 2024-01-02",
+        f"2022           [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
+        f"2023           [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
+        f"2024           [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",
+        "rates          13,020",
+        "revisions      3",
+        "rejected       1",
+        "calls          441",
+        "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
+        "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
+    ]
+
+
+def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
+    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11))
+    assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
+    assert "newest         none" in list(status_lines(document))
+
+
+def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
+    did = {"inserted": 30, "updated": 0, "unchanged": 0, "rejected": 0}
+    days = [dt.date(2024, 3, day) for day in (1, 2, 3, 5)]
+    stored: dict[dt.date, dict[str, object]] = {day: dict(did) for day in days}
+    stored[days[3]]["updated"] = 2
+    reports = [
+        RunReport(run_id="a", stored=stored),
+        RunReport(run_id="b", stored={}, failure="1 date: no answer: 2024-03-07"),
+    ]
+    assert list(ingest_lines(reports, "no answer [/]")) == [
+        "2024-03-01 to 2024-03-03  30 inserted, 0 updated, 0 unchanged, 0 rejected each day",
+        "2024-03-05  30 inserted, 2 updated, 0 unchanged, 0 rejected",
+        "[bold red]failed[/]  1 date: no answer: 2024-03-07",
+        "[bold red]failed[/]  the names of the currencies: no answer \\[/]",
+        "4 days stored.",
+    ]
+    assert ingest_document(reports, None, None) == {
+        "stored": {str(day): {**did, "updated": 2 if day == days[3] else 0} for day in days},
+        "runs": [{"id": "a", "failure": None}, {"id": "b", "failure": "1 date: no answer: 2024-03-07"}],
+        "symbols_failure": None,
+        "quota": None,
+    }

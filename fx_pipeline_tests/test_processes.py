@@ -1,0 +1,289 @@
+"""`fx-pipeline up` as a stranger runs it: in an empty folder, on free ports, until Ctrl-C."""
+
+import datetime as dt
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fx_pipeline.processes import check_ports
+from fx_pipeline.rates import date_range
+from fx_pipeline.settings import SettingsError, load_settings
+from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.sandbox_server import running_sandbox
+
+PATIENCE = 180
+"""Seconds after which a test gives up; what it waits for takes a few on a quiet machine."""
+
+PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
+
+
+def free_ports() -> dict[str, str]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = {name: str(listener.getsockname()[1]) for name, listener in zip(PORTS, listeners, strict=True)}
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def yesterday() -> dt.date:
+    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+
+
+class Up:
+    """A running `up`: what it printed, and its services."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._output = folder / "up.log"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "up"],
+                cwd=folder,
+                env=environment(**settings),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def url(self, name: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.settings[f'FX_{name}_PORT']}{path}"
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url("API", path), timeout=30)
+
+    def asked(self) -> dict[str, dict[str, int]]:
+        """What the sandbox has been asked since it started."""
+        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
+        endpoints: dict[str, dict[str, int]] = stats["endpoints"]
+        return endpoints
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """Ask Dagster's webserver what the UI would ask."""
+        answer = requests.post(
+            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def wait(self, what: str, is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s:\n{self.output}"
+            assert self.process.poll() is None, f"up ended before {what}:\n{self.output}"
+            time.sleep(0.2)
+
+    def wait_until_ready(self) -> None:
+        self.wait("last line", lambda: "Ctrl-C stops everything." in self.output)
+
+    def interrupt(self) -> int:
+        """Ctrl-C: SIGINT for the foreground process group. Returns the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+    def processes(self) -> set[int]:
+        """Every process that has this folder's Dagster home in its environment, whoever its parent is."""
+        mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
+        found = set()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return found
+
+
+@contextmanager
+def up(folder: Path, **settings: str) -> Iterator[Up]:
+    running = Up(folder, {**free_ports(), **settings})
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.interrupt()
+        for process in running.processes():
+            os.kill(process, signal.SIGKILL)
+
+
+PARTITIONS = (
+    """{ assetNodes(assetKeys: [{path: ["rates"]}]) { partitionStats { numMaterialized numFailed } } }"""
+)
+
+INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+    name location { name }
+    schedules { name scheduleState { status } }
+    sensors { name sensorState { status } }
+} } } }"""
+
+RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
+    jobName status repositoryOrigin { repositoryLocationName }
+} } } }"""
+
+# As the UI sends it for the dates chosen in the dialog "Materialize".
+LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+    launchPartitionBackfill(backfillParams: $backfillParams) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+    }
+}"""
+
+BACKFILL = """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status }
+} }"""
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_path: Path) -> None:
+    with up(tmp_path) as first:
+        first.wait_until_ready()
+        assert "DEMO: no FIXER_ACCESS_KEY is set" in first.output
+        assert "each day\n" in first.output
+        assert "90 days stored." in first.output
+        answer = first.get(f"/rates/{yesterday()}/")
+        assert answer.status_code == 200
+        assert answer.json()["date"] == str(yesterday())
+        assert first.asked() == {"historical": {"ok": 90}, "symbols": {"ok": 1}}
+
+        [node] = first.graphql(PARTITIONS)["assetNodes"]
+        assert node["partitionStats"] == {"numMaterialized": 90, "numFailed": 0}
+        [repository] = first.graphql(INSTIGATORS)["repositoriesOrError"]["nodes"]
+        assert repository["location"]["name"] == "fx_pipeline"
+        states = {schedule["name"]: schedule["scheduleState"] for schedule in repository["schedules"]}
+        assert {"daily_rates", "monthly_symbols"} <= set(states)
+        states |= {sensor["name"]: sensor["sensorState"] for sensor in repository["sensors"]}
+        assert all(state == {"status": "RUNNING"} for state in states.values()), states
+        runs = first.graphql(RUNS)["runsOrError"]["results"]
+        assert {run["jobName"]: run for run in runs}["rates_job"] == {
+            "jobName": "rates_job",
+            "status": "SUCCESS",
+            "repositoryOrigin": {"repositoryLocationName": "fx_pipeline"},
+        }
+
+        dates = [str(date) for date in date_range(dt.date(2024, 2, 27), dt.date(2024, 3, 2))]
+        launched = first.graphql(
+            LAUNCH,
+            backfillParams={
+                "tags": [{"key": "dagster/from_ui", "value": "true"}],
+                "assetSelection": [{"path": ["rates"]}],
+                "partitionNames": dates,
+            },
+        )["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        backfill = launched["backfillId"]
+        first.wait(
+            "end of the backfill",
+            lambda: (
+                first.graphql(BACKFILL, id=backfill)["partitionBackfillOrError"]["status"]
+                not in ("REQUESTED", "COMPLETING")
+            ),
+        )
+        status = first.graphql(BACKFILL, id=backfill)["partitionBackfillOrError"]["status"]
+        assert status == "COMPLETED_SUCCESS"
+        of_backfill = {"tags": [{"key": "dagster/backfill", "value": backfill}]}
+        runs = first.graphql(RUNS, filter=of_backfill)["runsOrError"]["results"]
+        assert [run["status"] for run in runs] == ["SUCCESS"]
+        assert all(first.get(f"/rates/{date}/").status_code == 200 for date in dates)
+        assert first.asked()["historical"] == {"ok": 95}
+
+        assert len(first.processes()) > 4
+        assert first.interrupt() == 0
+        assert first.processes() == set()
+
+    with up(tmp_path, **first.settings) as second:
+        second.wait_until_ready()
+        assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two days that may be revised
+        assert "3 days stored." in second.output
+        os.kill(second.process.pid, signal.SIGTERM)
+        assert second.process.wait(PATIENCE) == 0
+        assert second.processes() == set()
+
+
+@pytest.mark.slow
+def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path) -> None:
+    with running_sandbox(key="good") as sandbox:
+        provider = {"FIXER_BASE_URL": sandbox.url}
+        run_command(tmp_path, "ingest", "--date", "2000-01-03", FIXER_ACCESS_KEY="good", **provider)
+        asked = sandbox.stats()["total"]
+        with up(tmp_path, FIXER_ACCESS_KEY="wrong", **provider) as running:
+            running.wait_until_ready()
+            assert "DEMO" not in running.output
+            assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
+            assert "What is stored is served all the same." in running.output
+            assert sandbox.stats()["total"] - asked <= 4
+            assert running.get("/rates/2000-01-03/").status_code == 200
+            assert running.interrupt() == 0
+    assert "wrong" not in running.output
+
+
+@pytest.mark.slow
+def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        [pid] = [
+            line.rpartition("pid=")[2].rstrip(")")
+            for line in running.output.splitlines()
+            if "api started" in line
+        ]
+        os.kill(int(pid), signal.SIGKILL)
+        assert running.process.wait(PATIENCE) == 1
+        assert "api stopped (rc=-9)" in running.output
+        assert running.processes() == set()
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_a_busy_port_is_one_line_that_names_its_setting(tmp_path: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        done = run_command(tmp_path, "up", **{**free_ports(), name: port})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: Port {port} cannot be used (Address already in use): "
+        f"set {name} to a free one, or stop what listens there.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for name, port in {**free_ports(), "FX_SANDBOX_PORT": listener.getsockname()[1]}.items():
+            monkeypatch.setenv(name, str(port))
+        with pytest.raises(SettingsError, match="set FX_SANDBOX_PORT"):
+            check_ports(load_settings())
+        monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
+        check_ports(load_settings())
+
+
+def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports())
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: Dagster's home file/home cannot be used (")
+    assert line.endswith("or set DAGSTER_HOME to another folder.")
+
+
+@pytest.mark.slow
+def test_processes_that_make_dagsters_home_at_once_all_find_it_whole(tmp_path: Path) -> None:
+    """Dagster's own start is not safe against this: it leaves a home that nothing can open again."""
+    command = [*PROGRAM, "status", "--json"]
+    together = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], errors

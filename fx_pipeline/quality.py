@@ -24,13 +24,16 @@ REACH = 5
 LEARN = 120
 """Stored days from which a limit is learnt: about 82 of them move, the others are weekends."""
 
+BLOCK = 15
+"""Stored days that share what was learnt before the first of them."""
+
 MIN_MOVES = 30
 """Moves without which no limit is learnt, and the cap serves."""
 
 QUANTILE = 0.95
-FACTOR = 8.0
-"""A limit is FACTOR times the size that QUANTILE of a currency's moves stay below: four in 82 do not, so that
-a few wrong values among those learnt from change nothing."""
+FACTOR = 9.0
+"""A limit is FACTOR times the size that QUANTILE of a currency's moves stay within: one in twenty does not,
+and a few wrong values among those learnt from change nothing."""
 
 FLOOR = 0.02
 CAP = float(np.log(2))
@@ -52,6 +55,7 @@ MAJORS = frozenset({"USD", "EUR", "JPY", "GBP", "CNY", "AUD", "CAD", "CHF"})
 """The eight most traded (Triennial Central Bank Survey 2022, Bank for International Settlements)."""
 
 Matrix = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def incomplete(
     frame = frame.drop(columns=base, errors="ignore")
     if symbols:
         frame = frame.reindex(columns=[code for code in symbols if code != base])
-    present = frame.notna().to_numpy(dtype=bool)
+    present = ~np.isnan(frame.to_numpy(dtype=float))
     before, has_before = _around(present, frame.index, range(1, REACH + 1))
     after, has_after = _around(present, frame.index, range(-1, -REACH - 1, -1))
     both = (has_before & has_after)[:, None]
@@ -155,19 +159,15 @@ def jumps(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) -> Verdic
     The move of the median currency is judged like a currency of its own, under the name of the base: an
     answer that is wrong as a whole.
     """
-    logs = frame.drop(columns=base, errors="ignore").apply(np.log)
-    moves = _Moves(logs, base)
-    limits = moves.limits()
-    found = moves.outvoted(2, limits) | moves.outvoted(REACH, np.full_like(limits, SLIP), whole=True)
+    moves = _Moves(frame.drop(columns=base, errors="ignore"), base)
+    found = moves.beyond_limit() | moves.slipped()
     chosen = _rows(frame.index, dates)
     compared = chosen & moves.has_neighbour()
     rows, columns = np.nonzero(found & compared[:, None])
-    findings = [
-        moves.finding(int(row), int(column), limits) for row, column in zip(rows, columns, strict=True)
-    ]
+    findings = [moves.finding(int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
     judged = int(compared.sum())
     notes = [_not_judged(int(chosen.sum()) - judged)]
-    if judged and bool(np.isnan(moves.learnt()[compared]).all()):
+    if judged and bool(np.isnan(moves.learnt[compared]).all()):
         notes.append(
             f"There is too little history to learn limits from ({MIN_MOVES} moves): a factor of 2 is."
         )
@@ -211,7 +211,7 @@ def revised(revisions: pd.DataFrame, judged: int, *, limit: float) -> Verdict:
     )
 
 
-def old(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Verdict:
+def outdated(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Verdict:
     """Whether the newest stored day is more than `max_age_days` days old."""
     if newest is None:
         return Verdict((Finding("no day is stored", subject="none"),), 0)
@@ -239,17 +239,13 @@ def gaps(ranges: Iterable[tuple[dt.date, dt.date]], judged: int, *, closed_from:
     return Verdict(tuple(findings), judged)
 
 
-def standing(frame: pd.DataFrame, *, base: str) -> dict[str, int]:
-    """The currencies that have stood still for more than LONGEST_REST days up to the newest, and how long."""
-    days = {
-        code: _rests(frame[code])[-1] for code in frame.columns if code != base and frame[code].notna().any()
-    }
-    newest = frame.index[-1] if len(frame) else None
-    return {
-        code: rest
-        for code, rest in days.items()
-        if rest > LONGEST_REST and frame[code].last_valid_index() == newest
-    }
+def standing(frame: pd.DataFrame, *, base: str) -> list[str]:
+    """The currencies that have not moved on the last LONGEST_REST days: those whose history `stale` needs."""
+    if frame.empty:
+        return []
+    last = frame.drop(columns=base, errors="ignore").loc[frame.index[-1] - pd.Timedelta(days=LONGEST_REST) :]
+    still = (last.max() == last.min()) & last.iloc[-1].notna() & last.iloc[0].notna()
+    return [str(code) for code in last.columns[still]]
 
 
 def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:
@@ -280,18 +276,20 @@ def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:
 
 
 class _Moves:
-    """The moves in a frame of logarithms: each currency's without what moved all, and the base's as last."""
+    """The moves in a frame, in log terms: each currency's without what moved all, and the base's as last."""
 
-    def __init__(self, logs: pd.DataFrame, base: str) -> None:
-        self.days = logs.index
-        self.codes = [*logs.columns, base]
-        self.logs = logs.to_numpy(dtype=float)
-        self.day = _ordinals(logs.index)
+    def __init__(self, frame: pd.DataFrame, base: str) -> None:
+        self.days = frame.index
+        self.codes = [*frame.columns, base]
+        self.logs: Numbers = np.log(frame.to_numpy(dtype=float))
+        self.day = _ordinals(frame.index)
         self._whole = {offset: self._differences(offset) for offset in range(1, REACH + 1)}
-        self._own = {offset: self._without_common(self._whole[offset]) for offset in (1, 2)}
-        self._learnt: npt.NDArray[np.float64] | None = None
+        self._own = {offset: self._without_common(offset) for offset in (1, 2)}
+        self.learnt = self._learn()
+        self.limits = np.clip(np.where(np.isnan(self.learnt), CAP, self.learnt), FLOOR, CAP)
+        """How far each currency may move in a day, in log terms."""
 
-    def _differences(self, offset: int) -> npt.NDArray[np.float64]:
+    def _differences(self, offset: int) -> Numbers:
         """Each day's logs less those `offset` rows before; NaN where that is more than REACH days ago."""
         moves = np.full_like(self.logs, np.nan)
         if len(moves) > offset:
@@ -299,54 +297,63 @@ class _Moves:
             moves[offset:][self.day[offset:] - self.day[:-offset] > REACH] = np.nan
         return moves
 
-    def _without_common(self, moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        moved = pd.DataFrame(np.where(moves == 0, np.nan, moves))
-        common = moved.median(axis=1).where(moved.count(axis=1) >= FEW).to_numpy()[:, None]
-        own = np.where(moves == 0, 0.0, moves - np.nan_to_num(common))
-        return np.hstack([own, common])
+    def _without_common(self, offset: int) -> Numbers:
+        """The moves from `offset` rows before, less that of the median currency of those that moved.
 
-    def learnt(self) -> npt.NDArray[np.float64]:
+        That median is added as a last column. All are as of one day: chance moves with the root of time.
+        """
+        moves = self._whole[offset]
+        ordered = np.sort(np.where(moves == 0, np.nan, moves), axis=1)  # NaN is last
+        moved = np.isfinite(ordered).sum(axis=1)[:, None]
+        middle = np.maximum(np.hstack([moved - 1, moved]) // 2, 0)
+        common = np.take_along_axis(ordered, middle, axis=1).mean(axis=1, keepdims=True)
+        common[moved < FEW] = np.nan
+        own = np.hstack([np.where(moves == 0, 0.0, moves - np.nan_to_num(common)), common])
+        own[offset:] /= np.sqrt(self.day[offset:] - self.day[:-offset])[:, None]
+        return own
+
+    def _learn(self) -> Numbers:
         """The limit of each currency on each day by what it did before; NaN where that is too little."""
-        if self._learnt is None:
-            sizes = np.abs(self._own[1])
-            sizes[1:] /= np.sqrt(self.day[1:] - self.day[:-1])[:, None]
-            sizes[sizes == 0] = np.nan
-            window = pd.DataFrame(sizes).rolling(LEARN, min_periods=MIN_MOVES)
-            # bfill: where a history begins, or is filled backwards, what came next is all there is.
-            self._learnt = window.quantile(QUANTILE).shift(1).bfill().to_numpy() * FACTOR
-        return self._learnt
-
-    def limits(self) -> npt.NDArray[np.float64]:
-        """How far each currency may move in a day, in log terms."""
-        learnt = self.learnt()
-        return np.clip(np.where(np.isnan(learnt), CAP, learnt), FLOOR, CAP)
+        sizes = np.abs(self._own[1])
+        starts = range(0, len(sizes), BLOCK)
+        limits = [_limit(sizes[max(0, start - LEARN) : start]) for start in starts]
+        # bfill: where a history begins, or is filled backwards, what came next is all there is.
+        learnt = pd.DataFrame([*limits, _limit(sizes[-LEARN:])]).bfill().to_numpy()[:-1]
+        return np.repeat(learnt, BLOCK, axis=0)[: len(sizes)]
 
     def has_neighbour(self) -> Matrix:
         """Whether a day has a stored day next to it that it can be compared with."""
         near = np.diff(self.day) <= REACH
         return np.asarray(np.append(False, near) | np.append(near, False))
 
-    def outvoted(self, reach: int, limits: npt.NDArray[np.float64], *, whole: bool = False) -> Matrix:
-        """Where most of the `reach` stored days on either side that can be compared are beyond the limit."""
-        votes = np.zeros(limits.shape, dtype=np.int8)  # beyond the limit less within it
-        for offset in range(1, reach + 1):
-            if len(limits) <= offset:
-                break
-            moves = (
-                np.hstack([self._whole[offset], np.full((len(limits), 1), np.nan)])
-                if whole
-                else (self._own[offset])
-            )
-            moves = moves[offset:]
-            distance = 1.0 if whole else np.sqrt(self.day[offset:] - self.day[:-offset])[:, None]
-            vote = np.where(np.isnan(moves), 0, np.where(np.abs(moves) > limits[offset:] * distance, 1, -1))
-            votes[offset:] += vote.astype(np.int8)
-            votes[:-offset] += vote.astype(np.int8)
-        return votes > 0
+    def beyond_limit(self) -> Matrix:
+        """Where a value is further than its limit from most of the two days on either side."""
+        return self._outvoted(self._own, self.limits)
 
-    def finding(self, row: int, column: int, limits: npt.NDArray[np.float64]) -> Finding:
+    def slipped(self) -> Matrix:
+        """Where a value is further than SLIP from most of the REACH days on either side; never the base."""
+        found = self._outvoted(self._whole, np.full_like(self.logs, SLIP))
+        return np.hstack([found, np.zeros((len(found), 1), dtype=bool)])
+
+    def _outvoted(self, moves: Mapping[int, Numbers], limits: Numbers) -> Matrix:
+        """Where more moves from the rows before and to those after are beyond the limit than within."""
+        votes = np.zeros(limits.shape, dtype=np.int8)
+        for offset, all_moves in moves.items():
+            move = all_moves[offset:]
+            vote = np.where(np.isnan(move), 0, np.where(np.abs(move) > limits[offset:], 1, -1)).astype(
+                np.int8
+            )
+            votes[offset:] += vote
+            votes[: len(vote)] += vote
+        return np.asarray(votes > 0)
+
+    def finding(self, row: int, column: int) -> Finding:
         """What is said of a jump: the move from the nearest day that has a value."""
-        date, code, limit = _date(self.days[row]), self.codes[column], float(np.expm1(limits[row, column]))
+        date, code, limit = (
+            _date(self.days[row]),
+            self.codes[column],
+            float(np.expm1(self.limits[row, column])),
+        )
         subject = f"{date} {code}"
         if column == len(self.codes) - 1:
             return Finding(f"all currencies moved together against {code}", date, code, subject=subject)
@@ -361,11 +368,24 @@ class _Moves:
         move = float(np.expm1(values[row] - values[other]))
         return Finding(
             f"{code} is {np.exp(values[row]):.10g}, and on {_date(self.days[other])} "
-            f"{np.exp(values[other]):.10g}: {move:+.1%}, where {limit:.1%} a day is the limit",
+            f"{np.exp(values[other]):.10g}: {move:+,.1%}, where {limit:.1%} a day is the limit",
             date,
             code,
             subject=subject,
         )
+
+
+def _limit(sizes: Numbers) -> Numbers:
+    """The limit of each column by the sizes of its moves; NaN where it is not known for long enough."""
+    moved = np.sort(np.where(sizes > 0, sizes, np.nan), axis=0)  # NaN is last
+    count = (sizes > 0).sum(axis=0)
+    limit = np.full(sizes.shape[1], np.nan)
+    # What was there all the time and hardly moved is pegged.
+    limit[np.isfinite(sizes).sum(axis=0) > LEARN / 2] = FLOOR
+    known = count >= MIN_MOVES
+    row = (QUANTILE * (count[known] - 1)).astype(int)
+    limit[known] = moved[row, np.flatnonzero(known)] * FACTOR
+    return limit
 
 
 def _around(present: Matrix, index: pd.Index, offsets: Iterable[int]) -> tuple[Matrix, Matrix]:

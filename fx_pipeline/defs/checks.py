@@ -101,11 +101,12 @@ def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[d
         rejects = history.rejects_without_value(start)
         frame = history.rates_around(start, today, learn=LEARN, reach=quality.REACH)
         still = {code: history.currency(code) for code in quality.standing(frame, base=fixer.base)}
-    recent = [day.date() for day in frame.index if day.date() >= start]
+    # The newest day was judged when it came; the others are now judged by what came before and after.
+    recent = [day.date() for day in frame.index[:-1] if day.date() >= start]
     newest = span[1] if span else None
     closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)
     verdicts = {
-        "freshness": (quality.old(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
+        "freshness": (quality.outdated(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
         "gaps": (quality.gaps(gaps, len(frame), closed_from=closed_from), "days"),
         "stale_run": (quality.stale(still, len(frame.columns)), "currencies"),
         "recent_complete": (

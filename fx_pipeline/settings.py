@@ -87,7 +87,11 @@ class Settings(BaseSettings):
     )
     dagster_home: Path = Field(Path("data/dagster"), description="Dagster's home: runs, events, schedules.")
 
-    @field_validator("fixer_base_url", "fx_dagster_url")
+    fx_api_url: str | None = Field(
+        None, description="Where the API is opened from Dagster. Unset: http://127.0.0.1:FX_API_PORT."
+    )
+
+    @field_validator("fixer_base_url", "fx_api_url", "fx_dagster_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is None:
@@ -150,6 +154,11 @@ class Settings(BaseSettings):
     def provider_url(self) -> str:
         """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
+
+    @property
+    def api_url(self) -> str:
+        """Where links to the API lead."""
+        return self.fx_api_url or f"http://127.0.0.1:{self.fx_api_port}"
 
     @property
     def dagster_url(self) -> str:

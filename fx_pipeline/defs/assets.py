@@ -14,9 +14,10 @@ from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
 from fx_pipeline.ingestion import Outcome, how_far, ingest, questions
 from fx_pipeline.rates import contiguous, parse_date
+from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.quota import QuotaReached
-from fx_pipeline.store.store import RateStore, StoredDay
+from fx_pipeline.store.quota import Quota, QuotaReached
+from fx_pipeline.store.store import Move, RateStore, StoredDay
 
 fixer_api = dg.AssetSpec(
     "fixer_api",
@@ -55,6 +56,8 @@ class RatesConfig(dg.Config):
     deps=[fixer_api],
     kinds={"python", "sqlite"},
     group_name="rates",
+    owners=["team:rates"],
+    tags={"domain": "exchange-rates", "provider": "fixer"},
 )
 def rates(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
@@ -64,6 +67,7 @@ def rates(
     Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
     failed" asks for them again, and only for them.
     """
+    api_url = load_settings().api_url
     failed: list[Outcome] = []
     dates: set[dt.date] = set()
     stored: set[dt.date] = set()
@@ -91,7 +95,9 @@ def rates(
                     context.log.error(f"{outcome.date}: {outcome.error}")
                 else:
                     stored.add(outcome.date)
-                    yield _materialisation(context.asset_key, outcome.stored)
+                    moves = store.largest_moves(outcome.date)
+                    page = f"{api_url}/rates/{outcome.date}/"
+                    yield _materialisation(context.asset_key, outcome.stored, page, moves, ledger.quota())
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
     try:
@@ -104,7 +110,13 @@ def rates(
         raise _failure(failed)
 
 
-@dg.asset(deps=[fixer_api], kinds={"python", "sqlite"}, group_name="rates")
+@dg.asset(
+    deps=[fixer_api],
+    kinds={"python", "sqlite"},
+    group_name="rates",
+    owners=["team:rates"],
+    tags={"domain": "exchange-rates", "provider": "fixer"},
+)
 def symbols(
     context: dg.AssetExecutionContext, fixer: FixerResource, database: DatabaseResource
 ) -> dg.MaterializeResult[None]:
@@ -148,18 +160,29 @@ def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:
     return {parse_date(key) for key in keys if key}
 
 
-def _materialisation(asset_key: dg.AssetKey, day: StoredDay) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(
-        asset_key,
-        partition=day.date.isoformat(),
-        metadata={
-            "inserted": day.inserted,
-            "updated": day.updated,
-            "unchanged": day.unchanged,
-            "rejected": day.rejected,
-            "fetch": day.fetch_id,
-        },
-    )
+def _materialisation(
+    asset_key: dg.AssetKey, day: StoredDay, page: str, moves: list[Move], quota: Quota | None
+) -> dg.AssetMaterialization:
+    """A stored date as the UI shows it; it plots the numbers over the dates."""
+    metadata: dict[str, int | float | dg.UrlMetadataValue | dg.MarkdownMetadataValue] = {
+        "inserted": day.inserted,
+        "updated": day.updated,
+        "unchanged": day.unchanged,
+        "rejected": day.rejected,
+        "fetch": day.fetch_id,
+        "api": dg.MetadataValue.url(page),
+    }
+    if moves:
+        metadata["largest_move_percent"] = round(abs(moves[0].change) * 100, 4)
+        metadata["largest_moves"] = dg.MetadataValue.md(_table(moves))
+    if quota is not None:
+        metadata["quota_left"] = quota.left(daily=True)
+    return dg.AssetMaterialization(asset_key, partition=day.date.isoformat(), metadata=metadata)
+
+
+def _table(moves: list[Move]) -> str:
+    rows = [f"| {move.currency} | {move.before:g} | {move.rate:g} | {move.change:+.2%} |" for move in moves]
+    return "\n".join(["| currency | day before | rate | change |", "|---|---:|---:|---:|", *rows])
 
 
 def _failure(

@@ -45,6 +45,16 @@ class Revision:
         return abs(self.new / self.old - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How a rate changed from the day before: `change` is relative, 0.01 is one percent."""
+
+    currency: str
+    before: float
+    rate: float
+    change: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDay:
     """What storing one day did: counts of currencies, and the values that were replaced."""
@@ -136,6 +146,21 @@ class RateStore:
                 "SELECT date FROM days WHERE date BETWEEN ? AND ?", [start.isoformat(), end.isoformat()]
             )
             return {dt.date.fromisoformat(date) for (date,) in rows}
+
+    def largest_moves(self, date: dt.date, most: int = 5) -> list[Move]:
+        """What changed most since the day before, the largest move first; none if that day is not stored."""
+        query = """
+            SELECT currency, before.rate, now.rate, now.rate / before.rate - 1 AS change
+            FROM rates AS now JOIN rates AS before USING (currency)
+            WHERE now.date = ? AND before.date = ? AND now.rate <> before.rate
+            ORDER BY abs(change) DESC LIMIT ?
+        """
+        day_before = date - dt.timedelta(days=1)
+        with explained(self.path):
+            return [
+                Move(*row)
+                for row in self._db.execute(query, [date.isoformat(), day_before.isoformat(), most])
+            ]
 
     def has_names(self) -> bool:
         """Whether the names of the currencies are stored."""

@@ -70,7 +70,33 @@ def test_a_run_over_a_range_shows_each_date_with_its_counts(
         "unchanged": 0,
         "rejected": 0,
         "fetch": 6,  # each date opened a question, and the first answer stored got the next number
+        "api": f"http://127.0.0.1:8001/rates/{events[0].partition}/",
     }
+
+
+def test_a_date_shows_its_largest_moves_from_the_day_before_and_the_calls_left(
+    instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIXER_MONTHLY_QUOTA", "1000")
+    monkeypatch.setenv("FX_API_URL", "https://rates.example.com/")
+    run(instance, sandbox, "2024-01-02", "2024-01-02")
+    [event] = run(instance, sandbox, "2024-01-03", "2024-01-03").asset_materializations_for_node("rates")
+    connection = sqlite3.connect("fx.db")
+    [(code, before, now)] = connection.execute(
+        """
+        SELECT now.currency, before.rate, now.rate FROM rates AS now JOIN rates AS before USING (currency)
+        WHERE now.date = '2024-01-03' AND before.date = '2024-01-02'
+        ORDER BY abs(now.rate / before.rate - 1) DESC LIMIT 1
+        """
+    )
+    connection.close()
+    assert event.metadata["largest_move_percent"].value == round(abs(now / before - 1) * 100, 4)
+    table = event.metadata["largest_moves"].value
+    assert isinstance(table, str)
+    assert table.splitlines()[2] == f"| {code} | {before:g} | {now:g} | {now / before - 1:+.2%} |"
+    assert len(table.splitlines()) == 2 + 5
+    assert event.metadata["quota_left"].value == 998
+    assert event.metadata["api"].value == "https://rates.example.com/rates/2024-01-03/"
 
 
 def test_running_the_same_date_twice_changes_nothing(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:

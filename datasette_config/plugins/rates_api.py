@@ -16,7 +16,14 @@ def register_routes():
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),
         (r"/-/login$", access.login),
+        (r"/-/mcp$", views.mcp),
     ]
+
+
+@hookimpl
+def skip_csrf(scope):
+    # Its tools only read; what sends it has no form.
+    return scope["path"] == "/-/mcp"
 
 
 @hookimpl

@@ -26,8 +26,11 @@ from fx_pipeline.api.http import JSON, LONGEST_URI, NO_STORE
 logger = logging.getLogger(__name__)
 
 METHODS = "GET, HEAD, OPTIONS"
+MCP = "/-/mcp"
+MCP_METHODS = "POST, OPTIONS"
 
-_OPEN = re.compile(r"/-/(health(/freshness)?|login|static/.*|static-plugins/.*)")
+_OPEN = re.compile(r"/-/(health(/freshness)?|login|mcp|static/.*|static-plugins/.*)")
+_FROM_PAGES = "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
@@ -51,11 +54,12 @@ class Edge:
         path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
         path = path.removesuffix("/") or "/"
         is_form = method == "POST" and path in FORMS
+        methods = MCP_METHODS if path == MCP else METHODS
         if method == "OPTIONS":
-            await answer.preflight()
-        elif method not in ("GET", "HEAD") and not is_form:
-            info = f"This API is read-only: it answers {METHODS}."
-            await answer.error(METHOD_NOT_ALLOWED, info, {"Allow": METHODS})
+            await answer.preflight(methods)
+        elif method not in methods.split(", ") and not is_form:
+            info = f"This API is read-only: it answers {methods}."
+            await answer.error(METHOD_NOT_ALLOWED, info, {"Allow": methods})
         elif len(path) + len(scope["query_string"]) > LONGEST_URI:
             await answer.error(URI_TOO_LONG, f"The path and query have more than {LONGEST_URI} bytes.")
         elif path.startswith("/-/") and _OPEN.fullmatch(path) is None and not is_form:
@@ -104,11 +108,11 @@ class _Answer:
         fields = {"Content-Type": JSON, "Content-Length": str(len(body)), "Cache-Control": NO_STORE}
         await self._whole(kind.status, {**fields, **(headers or {})}, body)
 
-    async def preflight(self) -> None:
+    async def preflight(self, methods: str) -> None:
         headers = {
-            "Allow": METHODS,
-            "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": "Authorization, apikey, Content-Type, If-None-Match",
+            "Allow": methods,
+            "Access-Control-Allow-Methods": methods,
+            "Access-Control-Allow-Headers": _FROM_PAGES,
             "Access-Control-Max-Age": "86400",
             "Cache-Control": NO_STORE,
         }

@@ -1,13 +1,16 @@
 """The views that Datasette's router calls: a request in, a response out, whatever happens in between."""
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
 from datasette.utils.asgi import Forbidden, Request, Response
+from starlette.types import Receive, Scope, Send
 
 from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
@@ -24,13 +27,19 @@ logger = logging.getLogger(__name__)
 async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Everything under ``/rates/``."""
     path = unquote(request.url_vars["path"] or "")
-    return respond(request, await _reply(request, datasette, lambda: find(path)))
+    return respond(request, await _reply(request, datasette, partial(find, path)))
 
 
 async def docs(request: Request, datasette: FxDatasette) -> Response:
     """``/rates/docs/``."""
     shown = {"origin": origin(request), "max_age_days": datasette.fx_settings.fx_max_age_days}
     return respond(request, await _reply(request, datasette, lambda: (DOCS, shown)))
+
+
+async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette) -> None:
+    """``/-/mcp``."""
+    assistants = await asyncio.to_thread(import_module, "fx_pipeline.api.assistants")
+    await assistants.answer(datasette, scope, receive, send)
 
 
 async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
@@ -45,21 +54,33 @@ async def is_fresh(request: Request, datasette: FxDatasette) -> Response:
     return respond(request, await _readable(datasette, work))
 
 
-async def _reply(
-    request: Request, datasette: FxDatasette, find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]]
+async def reply(
+    datasette: FxDatasette,
+    actor: dict[str, Any] | None,
+    find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]],
+    query_string: str,
+    *,
+    asked: str,
 ) -> Reply:
+    """What the API answers `actor`: the answer of an endpoint, or an error. `asked` names it in the log."""
     try:
         endpoint, parts = find_endpoint()
-        parameters = Parameters.parse(request.query_string, datasette.clock())
+        parameters = Parameters.parse(query_string, datasette.clock())
         work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
-        return await run(datasette, request.actor, endpoint.queries, work)
+        return await run(datasette, actor, endpoint.queries, work)
     except ApiError as error:
         return error_reply(error.kind, error.info)
     except Forbidden:
         return error_reply(FUNCTION_ACCESS_RESTRICTED, "You do not have the right to read this.")
     except Exception:
-        logger.exception("no answer to %s", request.path)
+        logger.exception("no answer to %s", asked)
         return error_reply(INTERNAL_ERROR, "Something went wrong here. It has been logged.")
+
+
+async def _reply(
+    request: Request, datasette: FxDatasette, find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]]
+) -> Reply:
+    return await reply(datasette, request.actor, find_endpoint, request.query_string, asked=request.path)
 
 
 def _answer(

@@ -174,7 +174,7 @@ async def log_in(api: Api, token: str, next_: str = "/") -> httpx.Response:
 
 
 # Whoever asks.
-ALWAYS = {"/-/health", "/-/health/freshness", "/-/login", "/favicon.ico"}
+ALWAYS = {"/-/health", "/-/health/freshness", "/-/login", "/-/mcp", "/favicon.ico"}
 
 
 @pytest.mark.parametrize(("path", "status"), [(path, status) for path, status, _ in PATHS])

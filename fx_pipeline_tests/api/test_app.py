@@ -26,7 +26,7 @@ def test_the_api_loads_neither_the_pipeline_nor_pandas(history: History) -> None
 import sys
 from fx_pipeline.api.app import create_app
 create_app()
-heavy = ("dagster", "pandas", "sqlalchemy", "sqlite_utils", "requests", "apprise")
+heavy = ("dagster", "pandas", "sqlalchemy", "sqlite_utils", "requests", "apprise", "mcp")
 own = ("fx_pipeline.store", "fx_pipeline.fixer", "fx_pipeline.defs", "fx_pipeline.ingestion")
 print([name for name in sys.modules if name.split(".")[0] in heavy or name.startswith(own)])
 """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fx_pipeline_tests.api.conftest import Api
 
-OPEN, CLOSED, ABSENT, BAD, MOVED = 200, 403, 404, 400, 301
+OPEN, CLOSED, ABSENT, BAD, MOVED, POSTED = 200, 403, 404, 400, 301, 405
 
 # Path, what anonymous visitors get, and why.
 PATHS = [
@@ -47,6 +47,7 @@ PATHS = [
     ("/fx/days/2026-03-06.json", OPEN, "a row of public data"),
     ("/favicon.ico", OPEN, "an image"),
     ("/-/static/app.css", OPEN, "looks"),
+    ("/-/mcp", POSTED, "tools for assistants: the API"),
     # Who runs this may see these; the public may not.
     *(
         (f"/fx/{table}{format_}", CLOSED, "about the running of the service")
@@ -101,6 +102,7 @@ PATHS = [
             "allow-debug",
             "patterns",
             "health/other",
+            "mcp/nothing",
             "nothing",
         )
     ),

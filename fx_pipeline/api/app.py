@@ -5,6 +5,7 @@ Each worker builds its own: an instance that ran a query before a fork hangs.
 """
 
 import datetime as dt
+import errno
 import os
 import secrets
 import socket
@@ -138,12 +139,12 @@ def check_database(path: Path) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-        except OSError as error:
-            raise ServeError(
-                f"The API cannot listen on {host}:{port}: {error.strerror}. Set FX_API_PORT to a free port."
-            ) from None
+    except OSError as error:
+        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "Set FX_API_PORT to a free port" if is_port else "Give --host an address of this machine"
+        raise ServeError(f"The API cannot listen on {host}:{port}: {error.strerror}. {remedy}.") from None

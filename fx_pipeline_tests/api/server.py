@@ -8,22 +8,34 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from fx_pipeline_tests.commands import environment
+from fx_pipeline_tests.commands import PROGRAM, environment
 
-START_SECONDS = 60
+PATIENCE = 60
+"""Seconds until something that is waited for is given up."""
+
+T = TypeVar("T")
 
 
 class Server:
-    """The API over the database file `path`, on a free port, with its output in the file `log`.
+    """`fx-pipeline serve` over the database file `path`, on a free port, with its output in the file `log`.
 
-    With `certificate`, a file of a key and its certificates, it speaks https.
+    With `certificate`, a file of a key and its certificates, it speaks https, and knows no options.
     """
 
-    def __init__(self, path: Path, log: Path, *, workers: int, certificate: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        log: Path,
+        *options: str,
+        workers: int = 1,
+        certificate: Path | None = None,
+        **settings: str,
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.log = log
@@ -31,30 +43,27 @@ class Server:
         if certificate:
             factory = ["uvicorn", "--factory", "fx_pipeline.api.app:create_app"]
             secure = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate)]
-            command = ["-m", *factory, "--port", str(self.port), *secure]
+            command = [sys.executable, "-m", *factory, "--port", str(self.port), *secure]
         else:
-            run = f"from fx_pipeline.api.app import run; run('127.0.0.1', {self.port}, {workers})"
-            command = ["-c", run]
+            command = [*PROGRAM, "serve", "--port", str(self.port), "--workers", str(workers), *options]
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command],
-                env=environment(FX_DATABASE=str(path)),
+                command,
+                env=environment(FX_DATABASE=str(path), **settings),
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._wait()
 
     @property
     def url(self) -> str:
         """Where it is, without a slash at the end."""
         return f"http{'s' if self._is_secure else ''}://127.0.0.1:{self.port}"
 
-    def get(self, path: str) -> tuple[int, bytes]:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Status and body of one request on a connection of its own."""
-        with closing(self._connect()) as connection:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
+        with closing(self.connect()) as connection:
+            return ask(connection, path, headers)
 
     def raw(self, request: bytes) -> bytes:
         """All that comes back for some bytes."""
@@ -68,30 +77,60 @@ class Server:
             int(number) for number in re.findall(r"Started server process \[(\d+)\]", self.log.read_text())
         }
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that stays open, and so stays with one worker."""
         if self._is_secure:
             # Who it is does not matter here: it was started by this very object.
             context = ssl._create_unverified_context()  # noqa: S323
             return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if self.get("/-/health")[0] == 200:
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(f"The server did not start:\n{self.log.read_text()}")
+    def answers(self) -> bool:
+        """Whether it has started."""
+        assert self.process.poll() is None, f"The server did not start:\n{self.log.read_text()}"
+        try:
+            return self.get("/-/health")[0] == 200
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """Stop it, if it has not been, and return how it ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
-def serving(path: Path, log: Path, *, workers: int = 1, certificate: Path | None = None) -> Iterator[Server]:
-    """A running server, stopped at the end."""
-    server = Server(path, log, workers=workers, certificate=certificate)
+def serving(
+    path: Path,
+    log: Path,
+    *options: str,
+    workers: int = 1,
+    certificate: Path | None = None,
+    **settings: str,
+) -> Iterator[Server]:
+    """A server that answers, stopped at the end."""
+    server = Server(path, log, *options, workers=workers, certificate=certificate, **settings)
     try:
+        wait_for(server.answers, bool)
         yield server
     finally:
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(timeout=30)
+        server.stop()
+
+
+def ask(
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    """Status and body of one request on an open connection."""
+    connection.request("GET", path, headers=dict(headers or {}))
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def wait_for(look: Callable[[], T], good: Callable[[T], bool]) -> T:
+    """What `look` sees as soon as it is good."""
+    deadline = time.monotonic() + PATIENCE
+    while not good(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found

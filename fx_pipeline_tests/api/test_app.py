@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from fx_pipeline.api.app import ServeError, check_database, create_app, run
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import START_SECONDS, serving
+from fx_pipeline_tests.api.server import serving
 
 
 def test_the_api_loads_neither_the_pipeline_nor_pandas(history: History) -> None:
@@ -158,29 +157,3 @@ def test_over_a_socket(history: History, tmp_path: Path) -> None:
     assert server.process.returncode == -signal.SIGTERM
     assert "hidden" not in log.read_text()
     assert "Traceback" not in log.read_text()
-
-
-@pytest.mark.slow
-def test_workers_answer_alike_and_outlive_a_crash(history: History, tmp_path: Path) -> None:
-    with serving(history.path, tmp_path / "log", workers=2) as server:
-        for minute in range(20):
-            rate = 1.2 + minute / 100
-            history.fetch(f"2026-03-10T10:{minute:02}:00.000000Z", {"2026-03-09": {"USD": rate}})
-            answers = {server.get("/rates/2026-03-09?symbols=USD")[1] for _ in range(6)}
-            assert [json.loads(answer)["rates"] for answer in answers] == [{"USD": rate}]
-
-        before = wait_for(server.workers, lambda found: len(found) == 2)
-        os.kill(min(before), signal.SIGKILL)
-        wait_for(server.workers, lambda found: len(found) == 3)
-        assert server.process.poll() is None
-        assert {server.get("/rates/latest")[0] for _ in range(10)} == {200}
-    assert server.process.returncode == 0
-
-
-def wait_for(look: Callable[[], set[int]], good: Callable[[set[int]], bool]) -> set[int]:
-    """What `look` sees as soon as it is good."""
-    deadline = time.monotonic() + START_SECONDS
-    while not good(found := look()):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-    return found

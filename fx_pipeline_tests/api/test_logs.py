@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,7 +19,7 @@ from fx_pipeline.api.logs import check_dsn, redact_access_log
 from fx_pipeline.api.tokens import TokenFile
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server_process import ServerProcess, serving, wait_for
+from fx_pipeline_tests.api.server import Server, serving, wait_for
 
 
 class Ingest(ThreadingHTTPServer):
@@ -98,7 +99,7 @@ PATHS = [
 ]
 
 
-def everything_wrong(server: ServerProcess, token: str) -> list[bytes]:
+def everything_wrong(server: Server, token: str) -> list[bytes]:
     """What comes back for each path, with a token in each carrier, and for forms and what is no HTTP."""
     answers = []
     for path in PATHS:
@@ -144,10 +145,13 @@ def whole(response: http.client.HTTPResponse) -> bytes:
 
 
 @pytest.mark.slow
-def test_no_token_is_in_any_log_report_or_answer(history: History) -> None:
+def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Path) -> None:
     tokens = TokenFile(history.path.with_name("tokens.db"))
     good, wrong = tokens.create("reports"), "fxp_wrong0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    with ingesting() as ingest, serving(history.path, "--access-log", SENTRY_DSN=ingest.dsn) as server:
+    with (
+        ingesting() as ingest,
+        serving(history.path, tmp_path / "log", "--access-log", SENTRY_DSN=ingest.dsn) as server,
+    ):
         answers = [answer for token in (good, wrong) for answer in everything_wrong(server, token)]
         history.db.execute("DROP TABLE revisions")
         answers += everything_wrong(server, good)
@@ -159,7 +163,7 @@ def test_no_token_is_in_any_log_report_or_answer(history: History) -> None:
         assert server.get("/rates/symbols", {"apikey": good})[0] == 200
         wait_for(ingest.events, lambda events: len(events) > 1)
         server.stop()
-        log = server.log
+        log = server.log.read_text()
 
     for token in (good, wrong):
         # No part of it either, whatever it is wrapped in.
@@ -195,15 +199,15 @@ def test_no_token_is_in_any_log_report_or_answer(history: History) -> None:
 
 
 @pytest.mark.slow
-def test_without_sentry_the_api_goes_on(history: History) -> None:
+def test_without_sentry_the_api_goes_on(history: History, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unheard:
         dsn = f"http://0123456789abcdef@127.0.0.1:{unheard.getsockname()[1]}/7"
-    with serving(history.path, SENTRY_DSN=dsn) as server:
+    with serving(history.path, tmp_path / "log", SENTRY_DSN=dsn) as server:
         history.db.execute("DROP TABLE revisions")
         assert [server.get("/rates/latest")[0] for _ in range(3)] == [500] * 3
         assert server.get("/rates/symbols")[0] == 200
         server.stop()
-    assert "0123456789abcdef" not in server.log
+    assert "0123456789abcdef" not in server.log.read_text()
 
 
 @pytest.mark.parametrize(

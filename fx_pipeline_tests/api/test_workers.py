@@ -1,0 +1,300 @@
+"""Several workers: each answers the same at once, one may crash, all stop in order."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import PATIENCE, Server, ask, serving, wait_for
+from fx_pipeline_tests.commands import run_command
+
+pytestmark = pytest.mark.slow
+
+LATEST = "/rates/2026-03-09?symbols=USD"
+
+
+@contextmanager
+def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.client.HTTPConnection]]:
+    """A connection to each worker, by the worker's process."""
+    workers = started(server, count)
+    found: dict[int, http.client.HTTPConnection] = {}
+    deadline = time.monotonic() + PATIENCE
+    while len(found) < count:
+        assert time.monotonic() < deadline, found
+        connection = server.connect()
+        # One that was closed is not to be replaced unseen, perhaps by one to another worker.
+        connection.auto_open = 0
+        connection.connect()
+        assert ask(connection, "/-/health")[0] == 200
+        worker = process_of(connection, workers)
+        if worker in found:
+            connection.close()
+        else:
+            found[worker] = connection
+    try:
+        yield found
+    finally:
+        for connection in found.values():
+            connection.close()
+
+
+def process_of(connection: http.client.HTTPConnection, processes: set[int]) -> int:
+    """Which of the processes has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
+    ours = f"{connection.sock.getsockname()[1]:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = [row[9] for row in rows if row[2].endswith(f":{ours}") and row[9] != "0"]
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                if descriptor.readlink() == Path(f"socket:[{inode}]"):
+                    return process
+            except FileNotFoundError:  # closed since the folder was listed
+                continue
+    raise AssertionError(f"nobody has {inode}")
+
+
+def rate(answer: tuple[int, bytes]) -> float:
+    """The one rate in an answer."""
+    status, body = answer
+    assert status == 200, body
+    (value,) = json.loads(body)["rates"].values()
+    return float(value)
+
+
+def test_each_worker_answers_the_same_right_after_a_commit(history: History, tmp_path: Path) -> None:
+    with (
+        serving(history.path, tmp_path / "log", workers=2) as server,
+        one_connection_each(server, 2) as workers,
+    ):
+        for minute in range(30):
+            new = 1.2 + minute / 100
+            history.fetch(f"2026-03-10T10:{minute:02}:00.000000Z", {"2026-03-09": {"USD": new}})
+            # Twice: the second answer of each may be a kept one.
+            for connection in (*workers.values(), *workers.values()):
+                assert rate(ask(connection, LATEST)) == new
+
+
+def test_each_worker_knows_at_once_who_may_ask(history: History, tmp_path: Path) -> None:
+    tokens = TokenFile(history.path.with_name("tokens.db"))
+    with (
+        serving(history.path, tmp_path / "log", workers=2) as server,
+        one_connection_each(server, 2) as workers,
+    ):
+
+        def statuses(**headers: str) -> set[int]:
+            return {ask(connection, LATEST, headers)[0] for connection in workers.values()}
+
+        for _ in range(10):
+            assert statuses() == {200}
+            first, second = tokens.create("first"), tokens.create("second")
+            assert statuses() == {401}
+            assert statuses(apikey=first) == statuses(apikey=second) == {200}
+            tokens.revoke("first")
+            assert (statuses(apikey=first), statuses(apikey=second)) == ({401}, {200})
+            tokens.revoke("second")
+            assert statuses(apikey=second) == statuses() == {401}
+            tokens.forget_all()
+        assert statuses() == {200}
+
+
+def test_what_one_worker_signs_another_believes(history: History, tmp_path: Path) -> None:
+    token = TokenFile(history.path.with_name("tokens.db")).create("reports")
+    with (
+        serving(history.path, tmp_path / "log", workers=2) as server,
+        one_connection_each(server, 2) as workers,
+    ):
+        first, second = workers.values()
+        first.request(
+            "POST", "/-/login", f"token={token}", {"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        response = first.getresponse()
+        response.read()
+        cookie = (response.getheader("Set-Cookie") or "").partition(";")[0]
+        for connection in (first, second):
+            assert ask(connection, "/fx/rates", {"Cookie": cookie})[0] == 200
+
+
+def test_requests_of_all_workers_are_counted(history: History, tmp_path: Path) -> None:
+    tokens = TokenFile(history.path.with_name("tokens.db"))
+    token = tokens.create("reports")
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        with one_connection_each(server, 2) as workers:
+            for connection in workers.values():
+                for _ in range(5):
+                    assert ask(connection, LATEST, {"apikey": token})[0] == 200
+        assert server.stop() == 0
+    assert [record.requests for record in tokens.records()] == [10]
+
+
+def test_a_worker_that_is_killed_is_missed_by_nobody(history: History, tmp_path: Path) -> None:
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        for crash in (1, 2):
+            alive = {pid for pid in started(server, 1 + crash) if is_alive(pid)}
+            os.kill(min(alive), signal.SIGKILL)
+            # From the first moment on, by the other one.
+            assert {server.get(LATEST)[0] for _ in range(30)} == {200}
+            history.fetch(f"2026-03-10T11:0{crash}:00.000000Z", {"2026-03-09": {"USD": 2 + crash / 10}})
+            assert {rate(server.get(LATEST)) for _ in range(10)} == {2 + crash / 10}
+            assert server.process.poll() is None
+        ever = started(server, 4)
+        assert server.stop() == 0
+    assert [pid for pid in ever if is_alive(pid)] == []
+
+
+def started(server: Server, count: int) -> set[int]:
+    """The processes of all workers that have started so far, as soon as there were so many."""
+    return wait_for(server.workers, lambda found: len(found) == count)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_stopped_finishes_what_it_has_begun(
+    history: History, tmp_path: Path, workers: int, signum: signal.Signals
+) -> None:
+    codes = [f"{first}{second}X" for first in "ABCDE" for second in "ABCDE"]
+    days = {
+        f"2010-{month:02}-{day:02}": dict.fromkeys(codes, 1.5)
+        for month in range(1, 13)
+        for day in range(1, 29)
+    }
+    history.fetch("2026-03-10T11:00:00.000000Z", days)
+    with serving(history.path, tmp_path / "log", workers=workers) as server:
+        processes = started(server, workers)
+        whole = server.get("/rates/2010-01-01..2010-12-31")[1]
+        with socket.socket() as slow, socket.create_connection(("127.0.0.1", server.port)) as idle:
+            # Too small for the answer, which waits in the server until it is read.
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", server.port))
+            slow.sendall(b"GET /rates/2010-01-01..2010-12-31 HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = slow.recv(100)
+            server.process.send_signal(signum)
+            wait_for(lambda: refuses(server.port), bool)
+            received += b"".join(iter(lambda: slow.recv(65536), b""))
+            assert idle.recv(1) == b""
+        code = server.process.wait(PATIENCE)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\n" + whole)
+    assert "Traceback" not in server.log.read_text()
+    # One process ends by the signal that it was sent, as uvicorn does; a supervisor ends well.
+    assert code in ({0, -signum} if workers == 1 else {0})
+    assert [pid for pid in processes if is_alive(pid)] == []
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_ctrl_c_in_a_terminal_stops_all(history: History, tmp_path: Path) -> None:
+    """It is sent to every process of the terminal."""
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        processes = started(server, 2)
+        for pid in (*processes, server.process.pid):
+            os.kill(pid, signal.SIGINT)
+        assert server.process.wait(PATIENCE) == 0
+    assert [pid for pid in processes if is_alive(pid)] == []
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_second_server_on_the_port(history: History, tmp_path: Path) -> None:
+    with serving(history.path, tmp_path / "log") as server:
+        done = run_command(
+            history.path.parent, "serve", "--port", str(server.port), FX_DATABASE=str(history.path)
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (
+            2,
+            "",
+            f"Error: The API cannot listen on 127.0.0.1:{server.port}: Address already in use. "
+            "Set FX_API_PORT to a free port.\n",
+        )
+        assert server.get(LATEST)[0] == 200
+
+
+def not_a_database(folder: Path) -> None:
+    (folder / "fx.db").write_text("date,rate\n" * 1000)
+
+
+def another_database(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "fx.db")) as connection:
+        connection.execute("CREATE TABLE rates (a)")
+        connection.commit()
+
+
+def broken_tokens(folder: Path) -> None:
+    (folder / "tokens.db").write_bytes(b"x" * 4096)
+
+
+def a_file_for_a_folder(folder: Path) -> None:
+    (folder / "data").write_text("")
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options", "settings", "code", "said"),
+    [
+        (not_a_database, [], {}, 1, "fx.db"),
+        (another_database, [], {}, 1, "fx.db"),
+        (broken_tokens, [], {}, 2, "tokens.db cannot be used: file is not a database."),
+        (a_file_for_a_folder, [], {"FX_DATABASE": "data/fx.db"}, 1, "data"),
+        (nothing, [], {"FX_DATABASE": "a?b.db"}, 2, "a path with ?, # or % cannot be served"),
+        (
+            nothing,
+            [],
+            {"FX_DATABASE": "tokens.db"},
+            2,
+            "FX_DATABASE cannot be used: tokens.db is the name of",
+        ),
+        (
+            nothing,
+            [],
+            {"SENTRY_DSN": "https://secret@x"},
+            2,
+            "SENTRY_DSN cannot be used: it is not of the form",
+        ),
+        (nothing, [], {"FX_API_PORT": "0"}, 2, "FX_API_PORT cannot be used: "),
+        (nothing, ["--host", "nowhere.invalid"], {}, 2, "The API cannot listen on nowhere.invalid:"),
+        (nothing, ["--host", "192.0.2.1"], {}, 2, "The API cannot listen on 192.0.2.1:"),
+    ],
+)
+def test_what_keeps_a_server_from_starting_is_one_line(
+    tmp_path: Path,
+    prepare: Callable[[Path], None],
+    options: list[str],
+    settings: dict[str, str],
+    code: int,
+    said: str,
+) -> None:
+    prepare(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    on_port = [] if "FX_API_PORT" in settings else ["--port", str(port)]
+    done = run_command(tmp_path, "serve", *options, *on_port, **{"FX_DATABASE": "fx.db", **settings})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+    assert "secret" not in done.stderr

@@ -1,9 +1,10 @@
 # Every target stands on .venv, which is made from requirements.lock and remade when that changes.
 PYTHON ?= python3
 BIN := .venv/bin
+CLIENTS := fx_pipeline_tests/api/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format docs lock
+.PHONY: help install up clients test lint format docs lock
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +21,12 @@ install: .venv/installed ## .venv, with everything from the lock
 up: install ## everything: sandbox (when no key is set), ingestion, Dagster, the API
 	$(BIN)/fx-pipeline up
 
-test: install ## the tests
+clients: $(CLIENTS)/node_modules ## the published JavaScript clients that the tests run, where npm is
+
+$(CLIENTS)/node_modules: $(CLIENTS)/package-lock.json
+	if command -v npm >/dev/null; then npm ci --silent --prefix $(CLIENTS) && touch $@; fi
+
+test: install clients ## the tests
 	$(BIN)/pytest
 
 lint: install ## ruff, ruff format, mypy

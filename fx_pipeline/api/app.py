@@ -6,11 +6,13 @@ Each worker builds its own: an instance that ran a query before a fork hangs.
 
 import datetime as dt
 import errno
+import logging
 import os
 import secrets
 import socket
 import sqlite3
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -24,6 +26,8 @@ from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
+
+logger = logging.getLogger(__name__)
 
 CONFIG = PROJECT / "datasette_config"
 TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
@@ -60,6 +64,10 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.remove_database("_memory")
         self.add_database(Database(self, path=str(settings.fx_database), is_mutable=True), name=DATABASE)
 
+    def is_open(self) -> bool:
+        """Whether a request needs no token now."""
+        return not self.tokens.are_required()
+
 
 def create_app() -> ASGIApp:
     """The application, from the settings. What makes that impossible ends the process with one line."""
@@ -79,7 +87,7 @@ def create_app() -> ASGIApp:
         application,
         settings.fx_database,
         settings.fx_cache_mb * 2**20,
-        is_open=lambda: not datasette.tokens.are_required(),
+        is_open=datasette.is_open,
     )
 
 
@@ -90,7 +98,7 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
     """
     settings = load_settings()
     check_database(settings.fx_database)
-    _check_port(host, port)
+    is_local = _check_port(host, port)
     if settings.sentry_dsn:
         check_dsn(settings.sentry_dsn.get_secret_value())
     try:
@@ -98,6 +106,12 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
         TokenFile(settings.tokens_database).make()
     except TokenError as error:
         raise ServeError(str(error)) from None
+    if not (is_local or Tokens(settings.tokens_database, required=settings.fx_require_token).are_required()):
+        logger.warning(
+            "Anybody who reaches %s can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
+            "ends that.",
+            host,
+        )
     # Workers must agree on it, or one refuses what another has signed.
     os.environ.setdefault("DATASETTE_SECRET", secrets.token_hex(32))
     uvicorn.run(
@@ -138,7 +152,8 @@ def check_database(path: Path) -> None:
         )
 
 
-def _check_port(host: str, port: int) -> None:
+def _check_port(host: str, port: int) -> bool:
+    """Whether only this machine reaches the address. Raises ServeError where one cannot listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -148,3 +163,4 @@ def _check_port(host: str, port: int) -> None:
         is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
         remedy = "Set FX_API_PORT to a free port" if is_port else "Give --host an address of this machine"
         raise ServeError(f"The API cannot listen on {host}:{port}: {error.strerror}. {remedy}.") from None
+    return ip_address(address[0]).is_loopback

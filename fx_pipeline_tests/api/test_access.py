@@ -9,10 +9,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fx_pipeline.api import access
+from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.tokens import TokenFile
-from fx_pipeline_tests.api.conftest import Api, OpenApi
+from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
 
@@ -531,3 +534,82 @@ async def test_requests_are_counted_when_the_server_stops(api: Api, file: TokenF
 
     await application({"type": "lifespan"}, receive, send)
     assert [record.requests for record in file.records()] == [3]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("ask"),
+            st.sampled_from([None, "a", "b", "c"]),
+            st.sampled_from(CARRIERS),
+            st.integers(0, 1),
+        ),
+        st.tuples(st.just("create"), st.sampled_from("ab")),
+        st.tuples(st.just("revoke"), st.sampled_from("ab")),
+        st.just(("off",)),
+        st.just(("commit",)),
+    ),
+    min_size=20,
+    max_size=60,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    # Each example begins without a token, and goes on with the rates of the one before.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS)
+async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
+    history: History, open_api: OpenApi, file: TokenFile, steps: list[tuple[Any, ...]]
+) -> None:
+    """Two workers, each with a cache, while tokens and commits come and go between the requests."""
+    workers = [open_api(history.path).datasette for _ in range(2)]
+    caches = [
+        ResponseCache(
+            worker.app(),
+            history.path,
+            2**20,
+            is_open=worker.is_open,
+            clock=NOW.timestamp,
+        )
+        for worker in workers
+    ]
+    clients = [
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=cache), base_url="http://api") for cache in caches
+    ]
+    file.forget_all()
+    made = {"c": "fxp_of_somebody_else"}
+    valid: set[str] = set()
+    needed, rate = False, 1.0
+    history.fetch(NOW.isoformat(), {"2026-03-09": {"USD": rate}})
+    for step, *what in steps:
+        if step == "create" and what[0] not in valid:
+            made[what[0]], needed = file.create(what[0]), True
+            valid.add(what[0])
+        elif step == "revoke" and what[0] in valid:
+            file.revoke(what[0])
+            valid.remove(what[0])
+        elif step == "off":
+            file.forget_all()
+            valid, needed = set(), False
+        elif step == "commit":
+            rate += 0.5
+            history.fetch(NOW.isoformat(), {"2026-03-09": {"USD": rate}})
+        elif step == "ask":
+            who, carrier, worker = what
+            path, headers = carried(carrier, made[who]) if made.get(who) else (LATEST, {})
+            answer = await clients[worker].get(path, headers=headers)
+            if needed and who not in valid:
+                assert_refused(answer, INVALID if made.get(who) else MISSING)
+            else:
+                assert (answer.status_code, answer.json()["rates"]) == (200, {"USD": rate})
+                private = needed or "Authorization" in headers
+                assert answer.headers["cache-control"] == (
+                    "private, no-store" if private else "public, max-age=60"
+                )
+                assert not (private and "server-timing" in answer.headers)
+    for client, cache in zip(clients, caches, strict=True):
+        await client.aclose()
+        cache.close()

@@ -121,7 +121,7 @@ def test_what_one_worker_signs_another_believes(history: History, tmp_path: Path
         response.read()
         cookie = (response.getheader("Set-Cookie") or "").partition(";")[0]
         for connection in (first, second):
-            assert ask(connection, "/fx/rates", {"Cookie": cookie})[0] == 200
+            assert ask(connection, "/fx/rates.json", {"Cookie": cookie})[0] == 200
 
 
 def test_requests_of_all_workers_are_counted(history: History, tmp_path: Path) -> None:
@@ -230,6 +230,18 @@ def test_a_second_server_on_the_port(history: History, tmp_path: Path) -> None:
             "Set FX_API_PORT to a free port.\n",
         )
         assert server.get(LATEST)[0] == 200
+
+
+def test_a_server_that_others_reach_says_so(history: History, tmp_path: Path) -> None:
+    said = (
+        "Anybody who reaches 0.0.0.0 can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
+        "ends that.\n"
+    )
+    with serving(history.path, tmp_path / "log", "--host", "0.0.0.0") as server:  # noqa: S104
+        assert said in server.log.read_text()
+    TokenFile(history.path.with_name("tokens.db")).create("reports")
+    with serving(history.path, tmp_path / "log", "--host", "0.0.0.0") as server:  # noqa: S104
+        assert "Anybody" not in server.log.read_text()
 
 
 def not_a_database(folder: Path) -> None:

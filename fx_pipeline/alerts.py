@@ -5,6 +5,7 @@ An address holds a token or a password: where one must be named, it is by its po
 
 import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import apprise
@@ -13,8 +14,18 @@ from pydantic import SecretStr
 LONGEST_TEXT = 4000
 """Characters of a text that are sent; what is cut is in the run's log."""
 
-# Apprise logs addresses that it cannot read, and the paths of those that do not answer.
-logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+_sending: ContextVar[bool] = ContextVar("sending", default=False)
+
+
+class _Silent(logging.Filter):
+    """Apprise logs addresses that it cannot read, and urllib3 the path of each request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _sending.get()
+
+
+for _name in ("apprise", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_Silent())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,14 @@ class Delivery:
 
 def send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
     """Send an alert to each address. One that fails holds up no other, and none raises."""
+    token = _sending.set(True)
+    try:
+        return _send(alert, urls)
+    finally:
+        _sending.reset(token)
+
+
+def _send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
     taken, failures = 0, []
     for position, url in enumerate(urls, start=1):
         service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="fx-pipeline", app_desc="fx-pipeline"))

@@ -6,14 +6,14 @@ alerted; WARN is to be seen in the UI.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from fx_pipeline import quality
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.quality import Verdict
+from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.rates import parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.history import RateHistory
@@ -122,10 +122,10 @@ def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[d
 
 def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResult:
     """A verdict as Dagster shows it. `judged` names what was looked at, in the plural."""
-    shown = verdict.findings[:LONGEST_TABLE]
+    findings = sorted(verdict.findings, key=lambda finding: not finding.grave)
     metadata: dict[str, dg.RawMetadataValue] = {f"{judged} judged": dg.MetadataValue.int(verdict.judged)}
-    if shown:
-        metadata["findings"] = dg.MetadataValue.int(len(verdict.findings))
+    if findings:
+        metadata["findings"] = dg.MetadataValue.int(len(findings))
         metadata["found"] = dg.MetadataValue.table(
             records=[
                 dg.TableRecord(
@@ -135,31 +135,30 @@ def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResul
                         "finding": finding.text,
                     }
                 )
-                for finding in shown
+                for finding in findings[:LONGEST_TABLE]
             ],
             schema=dg.TableSchema(
                 columns=[dg.TableColumn(column) for column in ("date", "currency", "finding")]
             ),
         )
-    if news := [finding.subject for finding in verdict.findings if finding.grave]:
+    if news := [finding.subject for finding in findings if finding.grave]:
         metadata[NEWS] = dg.MetadataValue.json(sorted(set(news)))
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=RATES,
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR if verdict.grave else dg.AssetCheckSeverity.WARN,
-        description=_description(verdict),
+        description=_description(findings, verdict.note),
         metadata=metadata,
     )
 
 
-def _description(verdict: Verdict) -> str:
-    """The gravest findings first, a line each, as many as an alert can hold."""
-    ordered = sorted(verdict.findings, key=lambda finding: not finding.grave)
+def _description(findings: Sequence[Finding], note: str) -> str:
+    """The first findings, a line each, as many as an alert can hold."""
     lines = [
         f"{finding.date}: {finding.text}." if finding.date else f"{finding.text}."
-        for finding in ordered[:LONGEST_DESCRIPTION]
+        for finding in findings[:LONGEST_DESCRIPTION]
     ]
-    if len(ordered) > LONGEST_DESCRIPTION:
-        lines.append(f"And {len(ordered) - LONGEST_DESCRIPTION} more.")
-    return "\n".join([*lines, verdict.note] if verdict.note else lines)
+    if len(findings) > LONGEST_DESCRIPTION:
+        lines.append(f"And {len(findings) - LONGEST_DESCRIPTION} more.")
+    return "\n".join([*lines, note] if note else lines)

@@ -1,0 +1,58 @@
+"""Runs of the jobs on a real Dagster instance against a running sandbox, and what its checks then say."""
+
+import dagster as dg
+
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline_tests.sandbox_server import Sandbox
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def resources(url: str, symbols: tuple[str, ...] = ()) -> dict[str, object]:
+    """The product's resources, with the sandbox as Fixer and `fx.db` in the working directory."""
+    return {
+        "fixer": FixerResource(base_url=url, base="EUR", symbols=list(symbols), concurrency=4),
+        "database": DatabaseResource(path="fx.db"),
+    }
+
+
+def run_rates(
+    instance: dg.DagsterInstance,
+    sandbox: Sandbox,
+    first: str,
+    last: str,
+    *,
+    symbols: tuple[str, ...] = (),
+    skip_stored: bool = False,
+) -> dg.ExecuteInProcessResult:
+    """One run of the rates over a range of days."""
+    config = rates_config(skip_stored=skip_stored).to_config_dict()  # type: ignore[no-untyped-call]
+    return defs.resolve_job_def("rates_job").execute_in_process(
+        instance=instance,
+        tags=range_tags(first, last),
+        run_config={**config, **QUIET},
+        raise_on_error=False,
+        resources=resources(sandbox.url, symbols),
+    )
+
+
+def run_table_checks(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """One run of the checks of the table, which asks nobody."""
+    return defs.resolve_job_def("checks_job").execute_in_process(
+        instance=instance,
+        run_config=QUIET,
+        raise_on_error=False,
+        resources=resources("http://127.0.0.1:9"),
+    )
+
+
+def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """What the checks of a run say, by name."""
+    return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
+
+
+def verdicts(run: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """`passed`, `WARN` or `ERROR` for each check of a run."""
+    return {name: "passed" if check.passed else check.severity.value for name, check in results(run).items()}

@@ -1,0 +1,259 @@
+"""The asset checks on a real Dagster instance against a sandbox with faults: what the UI would show."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
+from fx_pipeline.quality import Finding, Verdict
+from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.runs import open_instance
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.defs.rates_run import results, run_rates, run_table_checks, verdicts
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions")
+TABLE_CHECKS = ("freshness", "gaps", "stale_run", "recent_complete", "recent_jump", "recent_rejects")
+ALL_PASS = dict.fromkeys(RUN_CHECKS, "passed")
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
+def found(check: dg.AssetCheckEvaluation) -> list[tuple[object, object]]:
+    """The dates and currencies that a result lists."""
+    table = check.metadata["found"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [(record.data["date"], record.data["currency"]) for record in table.records]
+
+
+def test_a_run_without_a_fault_passes_every_check_of_its_dates(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-02-29")
+    assert verdicts(run) == ALL_PASS
+    assert {
+        name: check.metadata["dates judged"].value for name, check in results(run).items()
+    } == dict.fromkeys(RUN_CHECKS, 60)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [("bad-value", "positive_and_finite"), ("off-by-100", "jump"), ("missing", "complete")],
+)
+def test_each_error_of_the_sandbox_turns_one_check_red_and_the_rest_of_the_day_is_stored(
+    instance: dg.DagsterInstance, sandbox: Sandbox, fault: str, check: str
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    sandbox.change(faults={fault: 1.0})
+    run = run_rates(instance, sandbox, "2024-01-11", "2024-01-11")
+    assert run.success
+    expected = ALL_PASS | {check: "ERROR"}
+    # A value that could not be stored is missing as well, which is grave for the large currencies.
+    assert {
+        name: said for name, said in verdicts(run).items() if (fault, name) != ("bad-value", "complete")
+    } == {name: said for name, said in expected.items() if (fault, name) != ("bad-value", "complete")}
+    [(date, currency)] = found(results(run)[check])
+    assert date == "2024-01-11"
+    assert str(currency) in (results(run)[check].description or "")
+    [stored] = run.asset_materializations_for_node("rates")
+    assert stored.metadata["inserted"].value == (31 if fault == "off-by-100" else 30)
+
+
+def test_in_a_backfill_with_errors_each_check_lists_its_dates(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"off-by-100": 0.1, "missing": 0.1, "bad-value": 0.1}, seed=3)
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-03-31")
+    spoilt = sandbox.stats()["endpoints"]["historical"]
+    checks = results(run)
+    assert len(found(checks["jump"])) == spoilt["off-by-100"] > 0
+    assert len(found(checks["positive_and_finite"])) == spoilt["bad-value"] > 0
+    assert len({date for date, _ in found(checks["complete"])}) == spoilt["missing"] + spoilt["bad-value"]
+    assert checks["identity"].passed
+    assert len(run.asset_materializations_for_node("rates")) == 91
+
+
+def test_revisions_of_one_percent_or_more_are_listed_and_counted(
+    instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-03")
+    sandbox.change(faults={"revision": 1.0})
+    run = run_rates(instance, sandbox, "2024-01-02", "2024-01-02")
+    check = results(run)["revisions"]
+    [stored] = run.asset_materializations_for_node("rates")
+    updated = stored.metadata["updated"].value
+    assert isinstance(updated, int)
+    assert verdicts(run) == ALL_PASS | {"revisions": "ERROR"}
+    assert {date for date, _ in found(check)} == {"2024-01-02"}
+    assert 0 < len(found(check)) < updated
+    assert (check.description or "").endswith(f"{updated} values were replaced.")
+    monkeypatch.setenv("FX_REVISION_ALERT", "0.05")
+    sandbox.change(faults={"revision": 1.0}, seed=1)
+    assert verdicts(run_rates(instance, sandbox, "2024-01-03", "2024-01-03")) == ALL_PASS
+
+
+def test_what_was_asked_for_must_be_there(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-05", symbols=("USD", "GBP"))
+    run = run_rates(instance, sandbox, "2024-01-06", "2024-01-06", symbols=("USD", "GBP"))
+    assert verdicts(run) == ALL_PASS
+    # The rouble has no value since March 2022: told, and no alarm.
+    run = run_rates(instance, sandbox, "2024-01-07", "2024-01-07", symbols=("USD", "GBP", "RUB"))
+    assert verdicts(run) == ALL_PASS | {"complete": "WARN"}
+    assert found(results(run)["complete"]) == [("2024-01-07", "RUB")]
+
+
+def test_a_retried_run_is_judged_whole_each_time(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    """The first attempt leaves dates unfetched; the last result counts for all dates of the run."""
+    sandbox.change(faults={"empty": 0.4}, seed=2)
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    stored = len(run.asset_materializations_for_node("rates"))
+    assert results(run)["complete"].metadata["dates judged"].value == stored
+
+
+def test_dates_that_are_all_stored_are_judged_again(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-01-05", skip_stored=True)
+    assert {
+        name: check.metadata["dates judged"].value for name, check in results(run).items()
+    } == dict.fromkeys(RUN_CHECKS, 5)
+
+
+def test_a_database_that_cannot_be_opened_fails_the_run_with_that_reason(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    Path("fx.db").mkdir()
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    [failure] = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert (failure.user_failure_data.description or "").startswith("fx.db: the file cannot be opened.")
+
+
+def keep(days: dict[int, dict[str, float]]) -> None:
+    """Store rates of days counted back from today (UTC): 1 is yesterday."""
+    today = dt.datetime.now(dt.timezone.utc).date()
+    with RateStore(Path("fx.db")) as store:
+        for ago, rates in days.items():
+            date = today - dt.timedelta(days=ago)
+            day = DayRates(date=date, base="EUR", timestamp=0, rates=rates)
+            store.record(
+                [
+                    Answer(
+                        endpoint="historical",
+                        base="EUR",
+                        symbols=(),
+                        start_date=date,
+                        end_date=date,
+                        asked_at=dt.datetime.now(dt.timezone.utc),
+                        status="ok",
+                        body=b"{}",
+                        days=(day,),
+                    )
+                ]
+            )
+
+
+CALM = {"USD": 1.1, "GBP": 0.8, "JPY": 160.0, "CHF": 0.95, "AUD": 1.6}
+
+
+def calm(ago: int) -> dict[str, float]:
+    """Rates that move a little each day."""
+    return {code: rate * (1 + (ago * 7919 % 11) / 3000) for code, rate in CALM.items()} | {"EUR": 1.0}
+
+
+def test_a_whole_fresh_table_passes_every_check(instance: dg.DagsterInstance) -> None:
+    keep({ago: calm(ago) for ago in range(1, 61)})
+    run = run_table_checks(instance)
+    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed")
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ({ago: calm(ago) for ago in range(4, 61)}, {"freshness": "ERROR"}),
+        ({ago: calm(ago) for ago in range(3, 61)}, {}),
+        ({ago: calm(ago) for ago in range(1, 61) if ago != 7}, {"gaps": "ERROR"}),
+        ({ago: calm(ago) for ago in range(1, 61) if ago != 50}, {"gaps": "WARN"}),
+        (
+            {ago: calm(ago) | ({"JPY": 16000.0} if ago == 9 else {}) for ago in range(1, 61)},
+            {"recent_jump": "WARN"},
+        ),
+        (
+            {
+                ago: {code: rate for code, rate in calm(ago).items() if (ago, code) != (9, "JPY")}
+                for ago in range(1, 61)
+            },
+            {"recent_complete": "WARN"},
+        ),
+        (
+            {ago: calm(max(ago, 20)) for ago in range(1, 100)},
+            {"stale_run": "ERROR"},
+        ),
+        (
+            {ago: calm(ago) | {"USD": calm(max(ago, 20))["USD"]} for ago in range(1, 100)},
+            {"stale_run": "ERROR"},
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_table_turns_one_check_red(
+    instance: dg.DagsterInstance, days: dict[int, dict[str, float]], expected: dict[str, str]
+) -> None:
+    keep(days)
+    run = run_table_checks(instance)
+    assert run.success
+    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | expected
+
+
+def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:
+    RateStore(Path("fx.db")).close()
+    run = run_table_checks(instance)
+    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | {"freshness": "ERROR"}
+    assert results(run)["freshness"].description == "no day is stored."
+
+
+def test_a_result_lists_the_gravest_first_and_counts_what_it_does_not_list() -> None:
+    minor = [Finding(f"note {number}", dt.date(2024, 1, 1), "SEK", False, "SEK") for number in range(150)]
+    grave = Finding("USD is missing", dt.date(2024, 1, 2), "USD", True, "USD")
+    result = as_result("complete", Verdict((*minor, grave), 200, "And a note."), judged="dates")
+    assert result.severity is dg.AssetCheckSeverity.ERROR
+    lines = (result.description or "").splitlines()
+    assert lines[0] == "2024-01-02: USD is missing."
+    assert lines[LONGEST_DESCRIPTION:] == ["And 146 more.", "And a note."]
+    assert result.metadata["findings"].value == 151
+    table = result.metadata["found"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert len(table.records) == LONGEST_TABLE
+    assert table.records[0].data == {"date": "2024-01-02", "currency": "USD", "finding": "USD is missing"}
+    assert result.metadata[NEWS].value == ["USD"]
+
+
+def test_the_checks_of_the_table_run_by_themselves_each_day_and_ask_nobody() -> None:
+    schedule = defs.resolve_schedule_def("daily_checks")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("10 1 * * *", "UTC")
+    assert schedule.job_name == "checks_job"
+
+
+def test_every_check_has_a_description_and_is_in_one_job() -> None:
+    keys = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert keys == {*RUN_CHECKS, *TABLE_CHECKS}
+    for job, names in (("rates_job", RUN_CHECKS), ("checks_job", TABLE_CHECKS)):
+        selected = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
+        assert {key.name for key in selected} == set(names)
+    for key in defs.resolve_asset_graph().asset_check_keys:
+        assert key.asset_key == RATES
+        assert defs.resolve_asset_graph().get_check_spec(key).description

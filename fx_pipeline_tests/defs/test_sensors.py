@@ -1,0 +1,315 @@
+"""Alerts, as an address receives them over HTTP, for runs on a real Dagster instance."""
+
+import datetime as dt
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fx_pipeline.alerts import LONGEST_TEXT
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs.sensors import Cursor, Ended, alerts
+from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.runs import open_instance
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.defs.rates_run import QUIET, run_rates, run_table_checks
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+# Apprise's plugins import a module of the standard library that Python 3.13 has no more.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+KEY = "k3yThatMustNotBeSeen"
+TOKEN = "t0kenOfTheAddress"
+NOTHING = "Alerts sent: 0; to be tried again: 0."
+SENT = "Alerts sent: 1; to be tried again: 0."
+
+
+class Inbox(ThreadingHTTPServer):
+    """An address: keeps what is posted to it, or answers 503 while `closed`."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[dict[str, Any]] = []
+        self.closed = False
+
+    @property
+    def url(self) -> str:
+        """As FX_ALERT_URLS names it."""
+        return f"json://127.0.0.1:{self.server_address[1]}/{TOKEN}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.server.closed:
+            self.server.received.append(json.loads(body))
+        self.send_response(503 if self.server.closed else 200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing on stderr: the test says what was received."""
+
+
+@contextmanager
+def open_inbox() -> Iterator[Inbox]:
+    with Inbox() as inbox:
+        threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True).start()
+        yield inbox
+        inbox.shutdown()
+
+
+@pytest.fixture
+def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
+        yield inbox
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    monkeypatch.setenv("FIXER_ACCESS_KEY", KEY)
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[str, str | None]:
+    """Evaluate the sensor once: what the tick's result says, and the cursor that it leaves."""
+    result = alerts(dg.build_sensor_context(instance=instance, cursor=cursor))
+    assert isinstance(result, dg.SensorResult)
+    reason = result.skip_reason
+    return (reason.skip_message or "" if isinstance(reason, dg.SkipReason) else reason or ""), result.cursor
+
+
+def test_a_run_with_failed_dates_and_a_failed_check_is_one_message(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-04")
+    run_rates(instance, sandbox, "2024-01-06", "2024-01-06")
+    sandbox.change(today=lambda: dt.date(2024, 1, 6), faults={"bad-value": 1.0})
+    run = run_rates(instance, sandbox, "2024-01-05", "2024-01-09", skip_stored=True)
+    said, cursor = tick(instance)
+    assert said == SENT
+    [message] = inbox.received
+    assert message["title"] == "fx-pipeline: rates_job failed"
+    reason, *checks, link = message["message"].split("\n\n")
+    assert reason == "3 dates: the date is not accepted (302 invalid_date): 2024-01-07 to 2024-01-09"
+    assert any(check.startswith("Check positive_and_finite: 2024-01-05: ") for check in checks)
+    assert link == f"http://127.0.0.1:3000/runs/{run.run_id}"
+    assert tick(instance, cursor) == (NOTHING, cursor)
+    assert len(inbox.received) == 1
+
+
+def test_a_run_that_did_all_and_found_something_grave_is_told(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FX_DAGSTER_URL", "https://dagster.example.org/fx/")
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    sandbox.change(faults={"off-by-100": 1.0})
+    run = run_rates(instance, sandbox, "2024-01-11", "2024-01-11")
+    assert tick(instance)[0] == SENT
+    [message] = inbox.received
+    assert message["title"] == "fx-pipeline: check failed: jump"
+    finding, link = message["message"].split("\n\n")
+    assert finding.startswith("Check jump: 2024-01-11: ")
+    assert link == f"https://dagster.example.org/fx/runs/{run.run_id}"
+    assert message["type"] == "failure"
+
+
+def test_a_warning_is_not_told(instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-02", symbols=("USD", "RUB"))
+    assert tick(instance)[0] == NOTHING
+    assert inbox.received == []
+
+
+def test_what_was_told_is_not_told_again_and_what_is_new_is(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    sandbox.change(faults={"missing": 1.0}, seed=1)
+    cursor = None
+    told = []
+    for first, last in (
+        ("2024-01-11", "2024-01-11"),
+        ("2024-01-11", "2024-01-11"),
+        ("2024-01-11", "2024-01-16"),
+    ):
+        run_rates(instance, sandbox, first, last)
+        _, cursor = tick(instance, cursor)
+        told.append(len(inbox.received))
+    assert told == [1, 1, 2]
+
+
+def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    day = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=9)
+    with RateStore(Path("fx.db")) as store:
+        store.record([answer(day)])
+    cursor = None
+    for _ in range(2):
+        run_table_checks(instance)
+        _, cursor = tick(instance, cursor)
+    [message] = inbox.received
+    assert message["title"] == "fx-pipeline: check failed: freshness"
+    assert message["message"].startswith(
+        f"Check freshness: {day}: the newest day is 9 days old, and 3 are allowed."
+    )
+
+
+def answer(day: dt.date) -> Answer:
+    return Answer(
+        endpoint="historical",
+        base="EUR",
+        symbols=(),
+        start_date=day,
+        end_date=day,
+        asked_at=dt.datetime.now(dt.timezone.utc),
+        status="ok",
+        body=b"{}",
+        days=(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}),),
+    )
+
+
+def test_an_alert_that_nobody_took_is_said_and_tried_again_until_somebody_does(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox.closed = True
+    sandbox.change(key="another")
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    cursor = None
+    for _ in range(2):
+        said, cursor = tick(instance, cursor)
+        first, *problems = said.splitlines()
+        assert first == "Alerts sent: 0; to be tried again: 1."
+        [problem] = problems
+        assert problem.startswith('"fx-pipeline: rates_job failed" http://127.0.0.1:3000/runs/')
+        assert problem.endswith(
+            ": address 1 of FX_ALERT_URLS (JSON) did not take it; try it with `apprise -vv -b test URL`."
+        )
+        assert TOKEN not in said + caplog.text
+    inbox.closed = False
+    assert tick(instance, cursor)[0] == SENT
+    assert len(inbox.received) == 1
+
+
+def test_an_address_that_fails_holds_up_no_other(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FX_ALERT_URLS", f"nonsense://{TOKEN} json://127.0.0.1:9/{TOKEN} {inbox.url}")
+    sandbox.change(key="another")
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    said, _ = tick(instance)
+    first, unknown, silent = said.splitlines()
+    assert first == SENT
+    assert unknown.endswith(": address 1 of FX_ALERT_URLS is none that Apprise knows.")
+    assert ": address 2 of FX_ALERT_URLS (JSON) did not take it" in silent
+    assert TOKEN not in said
+    assert len(inbox.received) == 1
+
+
+def test_after_a_day_an_alert_is_given_up_and_that_is_said(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    sandbox.change(key="another")
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    _, cursor = tick(instance)
+    assert cursor is not None
+    after = json.loads(cursor)[0]
+    pending = (Ended(run.run_id, failed=True, at=time.time() - 90_000),)
+    said, left = tick(instance, json.dumps(Cursor(after, pending)))
+    assert said.splitlines() == [NOTHING, f"run {run.run_id}: given up after a day; nobody was told of it."]
+    assert left == cursor
+    assert len(inbox.received) == 1
+
+
+def test_without_an_address_nobody_is_told_until_there_is_one(
+    instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.change(key="another")
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    assert tick(instance) == ("FX_ALERT_URLS is not set: nobody is told.", None)
+    with open_inbox() as inbox:
+        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
+        assert tick(instance)[0] == SENT
+        assert len(inbox.received) == 1
+
+
+@pytest.mark.slow
+def test_the_key_is_in_no_alert_whatever_goes_wrong(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    good: dict[str, Any] = {"key": None, "inactive": False, "quota": None, "faults": {}}
+    troubles: tuple[dict[str, Any], ...] = (
+        {"key": "another"},
+        {"inactive": True},
+        {"quota": 1},
+        {"faults": {"bad-value": 0.3, "off-by-100": 0.3, "missing": 0.3}},
+        {"faults": {"wrong-base": 1.0}},
+    )
+    for number, trouble in enumerate(troubles):
+        sandbox.change(**good | trouble)
+        run_rates(instance, sandbox, f"2024-02-{number + 1:02}", f"2024-02-{number + 4:02}")
+    telling_job.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
+    said, _ = tick(instance)
+    titles = [message["title"] for message in inbox.received]
+    assert said == f"Alerts sent: {len(titles)}; to be tried again: 0."
+    assert titles.count("fx-pipeline: rates_job failed") == 4
+    assert titles[-1] == "fx-pipeline: telling_job failed"
+    assert inbox.received[-1]["message"].startswith("ValueError: http://data.fixer.io/api?access_key=***\n\n")
+    everything = json.dumps(inbox.received) + said
+    assert KEY not in everything
+    assert TOKEN not in everything + caplog.text
+
+
+@dg.op
+def telling() -> None:
+    """Another's code, that says more than it should."""
+    raise ValueError(f"http://data.fixer.io/api?access_key={KEY}")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def telling_job() -> None:
+    """Fails with the key in its words."""
+    telling()
+
+
+def test_a_run_whose_process_was_killed_is_told_in_dagsters_words(
+    instance: dg.DagsterInstance, inbox: Inbox
+) -> None:
+    run = instance.create_run_for_job(telling_job)
+    instance.report_run_failed(run, "The run worker was killed.")
+    assert tick(instance)[0] == SENT
+    assert inbox.received[0]["message"] == (
+        f"The run worker was killed.\n\nhttp://127.0.0.1:3000/runs/{run.run_id}"
+    )
+
+
+def test_a_long_reason_is_cut_and_the_link_is_kept(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    run = instance.create_run_for_job(telling_job)
+    instance.report_run_failed(run, "x" * 2 * LONGEST_TEXT)
+    tick(instance)
+    text, link = inbox.received[0]["message"].split("\n\n")
+    assert text == "x" * LONGEST_TEXT + " …"
+    assert link.endswith(run.run_id)
+
+
+def test_the_sensor_runs_by_itself() -> None:
+    sensor = defs.resolve_sensor_def("alerts")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.description

@@ -1,25 +1,41 @@
 """README and .env.example say what is so: each command, setting, endpoint, and the answer that they show."""
 
+import ast
 import json
 import re
 import shlex
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import fixer_currency.client
 import httpx
+import pandas as pd
 import pytest
 from dotenv import dotenv_values
+from mcp import Client
 
 from fx_pipeline.api.endpoints import ROUTES, Endpoint, find
 from fx_pipeline.settings import Settings, load_settings
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.api.server import Server, serving
+from fx_pipeline_tests.api.test_clients import CLIENTS, node
+from fx_pipeline_tests.commands import environment, run_command
 from fx_pipeline_tests.documents import ENV_EXAMPLE, README, env_example, with_parts
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served
 
 TEXT = README.read_text(encoding="utf-8")
 PATHS = re.findall(r"^\| `(/[^`]*)` \|", TEXT, re.MULTILINE)
+ADDRESS = "http://127.0.0.1:8001"
+CALLS = re.findall(r"```sh\n(curl .*?)\n```\n```(?:json|csv)\n(.*?)\n```", TEXT, re.DOTALL)
 ENDPOINTS: list[Endpoint] = [endpoint for _, endpoint in ROUTES]
+
+
+def snippets(language: str) -> list[str]:
+    """What README shows in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def test_readme_says_of_commands_and_settings_what_the_code_says() -> None:
@@ -67,12 +83,74 @@ async def api(database: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_the_request_in_readme_is_answered_as_it_says(api: httpx.AsyncClient) -> None:
-    [(path, answer)] = re.findall(r"curl 'http://127\.0\.0\.1:8001(/[^']*)'\n```\n```json\n(.*?)\n```", TEXT)
-    response = await api.get(path)
-    assert response.status_code == 200
-    assert response.text == answer
-    assert json.loads(answer)["date"] == "2000-01-03"
+@pytest.fixture(scope="module")
+def server(database: Path) -> Iterator[Server]:
+    with serving(database, database.with_name("log")) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("call", "answer"), CALLS, ids=[call[:70] for call, _ in CALLS])
+def test_calls_in_readme_are_answered_as_it_says(server: Server, call: str, answer: str) -> None:
+    call = call.replace("curl ", "curl --silent --show-error ").replace(ADDRESS, server.url)
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == answer.splitlines()
+
+
+def test_python_in_readme(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixer_currency.client, "BASE_URL", fixer_currency.client.BASE_URL)
+    day, table = (value_of(snippet.replace(ADDRESS, server.url)) for snippet in snippets("python"))
+    assert day["rates"] == {"USD": 1.009, "GBP": 0.6246}
+    assert table.to_dict("index") == {
+        pd.Timestamp("2000-01-03"): {"GBP": 0.6246, "USD": 1.009},
+        pd.Timestamp("2000-01-04"): {"GBP": 0.6296, "USD": 1.0305},
+        pd.Timestamp("2000-01-05"): {"GBP": 0.6324, "USD": 1.0368},
+    }
+
+
+def value_of(snippet: str) -> Any:
+    """The value of the last line of some Python, as a notebook shows it."""
+    program = ast.parse(snippet)
+    last = program.body.pop()
+    assert isinstance(last, ast.Expr)
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)  # noqa: S102  # what README tells people to run
+    return eval(compile(ast.Expression(last.value), "README.md", "eval"), names)  # noqa: S307
+
+
+def test_javascript_in_readme(server: Server) -> None:
+    [snippet] = snippets("js")
+    done = subprocess.run(
+        [node(), "-e", snippet.replace(ADDRESS, server.url)],
+        env=environment(NODE_PATH=str(CLIENTS / "node_modules")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "result: 4112.632085" in done.stdout
+
+
+def test_the_formula_in_readme(server: Server) -> None:
+    """TEXTAFTER(text, ",", -1) is what stands after the last comma; CLEAN drops control characters."""
+    [url] = re.findall(r'WEBSERVICE\("http://127\.0\.0\.1:8001([^"]+)"\), ",", -1\)', snippets("text")[0])
+    status, body = server.get(url)
+    cell = "".join(letter for letter in body.decode().rpartition(",")[2] if letter.isprintable())
+    assert (status, cell) == (200, "1.009")
+
+
+def test_the_clients_in_readme_are_those_that_are_tested() -> None:
+    named = re.findall(r"^\| ([a-z-]+) ([0-9.]+) \((PyPI|npm)\) \|", TEXT, re.MULTILINE)
+    locked = json.loads((CLIENTS / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    for name, number, registry in named:
+        assert number == (version(name) if registry == "PyPI" else locked[f"node_modules/{name}"]["version"])
+    assert len(named) == 5
+
+
+async def test_the_assistant_in_readme_finds_the_tools_that_it_names(server: Server) -> None:
+    [config] = [json.loads(snippet) for snippet in snippets("json") if "mcpServers" in snippet]
+    async with Client(config["mcpServers"]["rates"]["url"].replace(ADDRESS, server.url)) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+    [sentence] = re.findall(r"then has the tools (.*?):", TEXT, re.DOTALL)
+    assert tools == set(re.findall(r"`(\w+)`", sentence))
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/-/health/freshness"])

@@ -130,16 +130,24 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             client.fetch_data_for_date("2026-03-07")
 
 
+def node() -> str:
+    """The program that runs JavaScript; without it, or the clients, the test is skipped, but not in CI."""
+    found = shutil.which("node")
+    if found and (CLIENTS / "node_modules").is_dir():
+        return found
+    reason = f"needs Node.js, and the clients that `make clients` puts into {CLIENTS}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def asked(client: str, server: Server) -> dict[str, Any]:
     """What a client from npm gave its caller, or the error it raised, by question."""
-    node = shutil.which("node")
-    if not node or not (CLIENTS / "node_modules").is_dir():
-        reason = f"needs Node.js, and the clients that `make clients` puts into {CLIENTS}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
     done = subprocess.run(
-        [node, CLIENTS / "ask.js", client, f"{server.url}/rates"], capture_output=True, text=True, check=True
+        [node(), CLIENTS / "ask.js", client, f"{server.url}/rates"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     given: dict[str, Any] = json.loads(done.stdout)
     return given

@@ -14,9 +14,6 @@ import pandas as pd
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.store.database import StoreError
 
-CHUNK = 50_000
-"""Rows read at once: memory holds one number for each rate of a frame, and little more."""
-
 
 class RateHistory:
     """The database file, opened to be read. Raises StoreError, as all its methods do, when that cannot be."""
@@ -54,12 +51,11 @@ class RateHistory:
         row_of = {date: row for row, date in enumerate(days)}
         column_of = {code: column for column, code in enumerate(codes)}
         values = np.full((len(days), len(codes)), np.nan)
-        cursor = self._execute(
+        # Row by row, so that memory holds the frame and nothing beside it.
+        for date, code, rate in self._execute(
             "SELECT date, currency, rate FROM rates WHERE date BETWEEN ? AND ?", start, end
-        )
-        while chunk := cursor.fetchmany(CHUNK):
-            dates, currencies, rates = zip(*chunk, strict=True)
-            values[[row_of[date] for date in dates], [column_of[code] for code in currencies]] = rates
+        ):
+            values[row_of[date], column_of[code]] = rate
         frame = pd.DataFrame(values, index=pd.DatetimeIndex(days), columns=codes)
         return frame.dropna(axis="columns", how="all")
 

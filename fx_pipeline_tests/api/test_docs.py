@@ -1,0 +1,124 @@
+"""The page about the API: whole, true of this moment, and complete without any other host or any script."""
+
+import html
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from fx_pipeline.api.docs import SHOWN_LINES
+from fx_pipeline.api.errors import Kind
+from fx_pipeline.api.operations import KINDS, OPERATIONS
+from fx_pipeline_tests.api.conftest import Api, OpenApi
+from fx_pipeline_tests.api.history import History
+
+PATH = "/rates/docs/"
+
+
+async def read(api: Api, **headers: str) -> str:
+    """The page."""
+    response = await api.get(PATH, **headers)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    return response.text
+
+
+def sections(page: str) -> dict[str, str]:
+    """What the page says of each operation, by its name."""
+    return dict(re.findall(r'<section aria-labelledby="(\w+)">(.*?)</section>', page, re.DOTALL))
+
+
+def answer_in(section: str) -> str:
+    """The answer that a section shows, unescaped."""
+    [answer] = re.findall(r'<pre class="answer"[^>]*><code>(.*?)</code></pre>', section, re.DOTALL)
+    return html.unescape(answer)
+
+
+async def test_every_operation_is_shown_with_its_answer(api: Api) -> None:
+    shown = sections(await read(api))
+    for operation in OPERATIONS:
+        if operation.answer == "Html":
+            continue
+        section = shown[operation.name]
+        assert html.escape(operation.path) in section
+        [target] = re.findall(r"curl 'http://api(/[^']*)'", section)
+        response = await api.get(html.unescape(target))
+        assert response.status_code == 200
+        body = response.text if operation.answer == "Csv" else json.dumps(response.json(), indent=2)
+        whole, answer = body.splitlines(), answer_in(section).splitlines()
+        if len(whole) > SHOWN_LINES:
+            whole = [*whole[:SHOWN_LINES], "…"]
+        assert answer == whole
+
+
+async def test_every_error_is_shown(api: Api) -> None:
+    errors = sections(await read(api))["errors"]
+    rows = re.findall(r"<tr><td>(\d+)</td><td>(\d+)</td><td><code>(\w+)</code></td></tr>", errors)
+    assert {Kind(int(status), int(code), type_) for status, code, type_ in rows} == set(KINDS)
+
+
+async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:
+    page = await read(api)
+    links = {html.unescape(link) for link in re.findall(r'(?:href|src|action)="([^"]*)"', page)}
+    anchors = set(re.findall(r'id="([^"]*)"', page))
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in anchors
+        elif link == "/rates/convert":
+            # A form: its fields must be filled in.
+            assert (await api.get(link)).status_code == 400
+        elif link not in ("/rates/timeseries", "/rates/fluctuation"):
+            assert (await api.get(link)).status_code in (200, 503)
+    for name in ("timeseries", "fluctuation", "convert", "latest_rates"):
+        section = sections(page)[name]
+        [action] = re.findall(r'<form action="([^"]*)">', section)
+        fields = [
+            (name, value)
+            for name, value in re.findall(r'<input name="(\w+)"[^>]*?(?: value="([^"]*)")?>', section)
+        ]
+        response = await api.client.get(action, params=fields)
+        assert response.status_code == 200
+
+
+async def test_it_needs_nothing_else(api: Api) -> None:
+    page = await read(api)
+    assert {urlsplit(link).netloc for link in re.findall(r'(?:href|src|action)="([^"]*)"', page)} == {""}
+    assert "<script" not in page
+    assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", page)
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy.startswith("default-src 'none'; style-src 'self';")
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("rates.example.com", "http://rates.example.com/"),
+        ("127.0.0.1:8001", "http://127.0.0.1:8001/"),
+        ("[::1]:8001", "http://[::1]:8001/"),
+        ("a.example'$(id)'", "http://127.0.0.1/"),
+        ('a"><b>', "http://127.0.0.1/"),
+    ],
+)
+async def test_calls_are_addressed_as_the_visitor_did(api: Api, host: str, shown: str) -> None:
+    page = await read(api, Host=host)
+    assert f"curl '{shown}rates/latest" in page
+    assert "$(id)" not in page
+    assert "<b>" not in page.replace("<b>GET</b>", "")
+    assert (await api.get(PATH, Host=host)).headers["cache-control"] == "no-store"
+
+
+async def test_it_shows_what_is_there_now(history: History, api: Api) -> None:
+    assert "2026-03-09" in await read(api)
+    history.fetch("2026-03-11T00:05:00.000000Z", {"2026-03-10": {"USD": 1.17}})
+    page = await read(api)
+    assert "the newest stored day is 2026-03-10" in page
+    assert "/rates/2026-03-10/?base=USD" in html.unescape(page)
+
+
+async def test_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+    History(tmp_path / "empty.db").close()
+    page = await read(open_api(tmp_path / "empty.db"))
+    assert "Nothing is stored yet." in page
+    assert '"message": "No rates are stored."' in html.unescape(page)

@@ -83,16 +83,15 @@ def up() -> None:
     check_ports(settings)
     _make_database(settings)
 
-    from fx_pipeline.runs import open_instance
+    from fx_pipeline.runs import only_servers
 
-    # Made whole before several processes open it at once.
-    open_instance(settings.dagster_home).dispose()
-    if settings.demo:
-        console.print(
-            "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this "
-            "machine: the European Central Bank's history, and made-up values after its last day."
-        )
-    raise SystemExit(run_all(settings))
+    with only_servers(settings.dagster_home):
+        if settings.demo:
+            console.print(
+                "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on "
+                "this machine: the European Central Bank's history, and made-up values after its last day."
+            )
+        raise SystemExit(run_all(settings))
 
 
 @main.command()

@@ -2,7 +2,8 @@
 
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.settings import PROJECT, SettingsError
 
+_UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}  # the report tells it instead
 
 
@@ -77,7 +79,52 @@ def _run(
         tags=tags,
         remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name),
     )
-    return execute_run(InMemoryJob(job), run, instance)
+    with _held(instance, run.run_id):
+        return execute_run(InMemoryJob(job), run, instance)
+
+
+@contextmanager
+def only_servers(home: Path) -> Iterator[None]:
+    """Hold the home, which is made if it is not there, for the servers of one `up`.
+
+    Runs that earlier ones have left behind are reported as failed: Dagster would wait for them for ever.
+    Raises SettingsError where another `up` holds the home, or it cannot be used.
+    """
+    with open_instance(home) as instance:
+        lock = FileLock(home / "up.lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise SettingsError(
+                f"Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to another "
+                "folder."
+            ) from None
+        _end_abandoned(instance)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _end_abandoned(instance: dg.DagsterInstance) -> None:
+    """Without a webserver and a daemon only a run of `ingest` can go on: it holds its lock."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        try:
+            with _held(instance, run.run_id):
+                instance.report_run_failed(run, "Its process was gone when fx-pipeline was started again.")
+        except Timeout:
+            continue
+
+
+@contextmanager
+def _held(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """The lock that the process of an `ingest` holds as long as its run goes on, however it ends."""
+    file = Path(instance.root_directory) / f"{run_id}.lock"
+    with FileLock(file, blocking=False):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def materialise(

@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import requests
+from filelock import FileLock
 
+from fx_pipeline.definitions import defs
 from fx_pipeline.processes import check_ports
 from fx_pipeline.rates import date_range
+from fx_pipeline.runs import only_servers, open_instance
 from fx_pipeline.settings import SettingsError, load_settings
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
 from fx_pipeline_tests.sandbox_server import running_sandbox
@@ -273,6 +277,38 @@ def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(tmp_pa
     [line] = done.stderr.splitlines()
     assert line.startswith("Error: Dagster's home file/home cannot be used (")
     assert line.endswith("or set DAGSTER_HOME to another folder.")
+
+
+def begun(instance: dg.DagsterInstance) -> str:
+    """A run that has begun and of which no process says more; as one is left behind by a power cut."""
+    run = instance.create_run_for_job(defs.resolve_job_def("rates_job"))
+    instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, run.job_name), run.run_id
+    )
+    return run.run_id
+
+
+def test_a_run_that_was_left_behind_is_reported_as_failed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with open_instance(home) as instance:
+        left, going_on = begun(instance), begun(instance)
+        with FileLock(home / f"{going_on}.lock"), only_servers(home):
+            status = {run.run_id: run.status for run in instance.get_runs()}
+    assert status == {left: dg.DagsterRunStatus.FAILURE, going_on: dg.DagsterRunStatus.STARTED}
+    assert not (home / f"{left}.lock").exists()
+
+
+def test_one_home_is_for_one_up(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "dagster"
+    with only_servers(home):
+        done = run_command(tmp_path, "up", **free_ports())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: Another fx-pipeline up uses Dagster's home data/dagster: stop it, or set DAGSTER_HOME to "
+        "another folder.\n"
+    )
+    with only_servers(home):
+        pass
 
 
 @pytest.mark.slow

@@ -142,8 +142,13 @@ class ResponseCache:
         if query:
             pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
             asked = tuple((name, value) for name, value in pairs if name in PARAMETERS)
-        path = path.partition(b"?")[0]
-        return ((unquote_to_bytes(path) if b"%" in path else path).rstrip(b"/"), asked, gzip)
+        path = path.partition(b"?")[0].removesuffix(b"/")
+        if b"%" in path:
+            if b"%2f" in path.lower():
+                # An encoded slash divides nothing: this is another path than the one it looks like.
+                return None
+            path = unquote_to_bytes(path)
+        return (path, asked, gzip)
 
     def _data_version(self) -> int:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()

@@ -141,7 +141,7 @@ def _plain(scope: Scope, path: str) -> Scope:
 
 def _is_readable(cookie: str) -> bool:
     try:
-        SimpleCookie(cookie)
-    except CookieError:
+        SimpleCookie(cookie.encode("latin-1").decode())
+    except (CookieError, UnicodeDecodeError):
         return False
     return True

@@ -97,6 +97,16 @@ async def test_what_asks_for_something_else_is_not(cached: CachedApi, path: str)
 
 
 @pytest.mark.parametrize(
+    ("path", "status"),
+    [("/rates/2026-03-09//", 404), ("/rates/2026-03-09%2F", 404), ("/rates%2F2026-03-09", 302)],
+)
+async def test_what_only_looks_like_it_is_another_path(cached: CachedApi, path: str, status: int) -> None:
+    await cached.how("/rates/2026-03-09/")
+    how, response = await cached.ask(path)
+    assert (how, response.status_code) == (None, status)
+
+
+@pytest.mark.parametrize(
     ("path", "headers"),
     [
         ("/rates/2026-03-09/", {"authorization": "Bearer x"}),

@@ -301,6 +301,7 @@ async def test_too_long_to_be_read(api: Api, path: str) -> None:
 
 HEADERS = [
     {"Cookie": "a@b=c; =; ;;"},
+    {"Cookie": "a=\xff\xfe"},
     {"Cookie": 'ds_actor="' + "x" * 4000},
     {"Cookie": "ds_actor=e30.e30; ds_messages=W10; ds_csrftoken=x"},
     {"Authorization": "Bearer " + "x" * 4000},

@@ -1,4 +1,4 @@
-"""A third of all answers is bad, in every way that asking again betters: in the end it makes no difference."""
+"""A third of all answers is bad, in every way that asking again betters: in the end it makes no odds."""
 
 import datetime as dt
 import json

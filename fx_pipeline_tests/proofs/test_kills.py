@@ -1,0 +1,182 @@
+"""The process is killed at random moments: no half day is left, and the next run does what is missing."""
+
+import datetime as dt
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.rates import date_range
+from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+STORED = ("2024-01-01", "2024-01-20")
+"""Days that are there before and have other values at the next reading."""
+
+WANTED = ("2024-01-01", "2024-02-19")
+"""Days that the killed run asks for: those, and 30 more."""
+
+FORKS = """
+import datetime as dt, os, signal, sys, time
+from pathlib import Path
+from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.rates import date_range
+from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.store import RateStore
+
+dates = list(date_range(*map(dt.date.fromisoformat, sys.argv[2:4])))
+
+def run():
+    with (
+        RateStore(Path("fx.db")) as store,
+        Ledger(Path("fx.db"), limit=100_000, run_id=str(os.getpid())) as ledger,
+        FixerClient(sys.argv[1], "a-key") as client,
+    ):
+        for outcome in ingest(questions(dates), client, store, ledger):
+            assert outcome.stored
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        run()
+        os._exit(0)
+    if line.strip():
+        time.sleep(float(line))
+        os.kill(child, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs the ingestion in a child for each line, kills it after the seconds in it, and says how it ended."""
+
+
+class Forks:
+    """Runs of the ingestion, each in a process of its own, without the seconds that imports take."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKS, sandbox.url, *WANTED],
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, killed_after: float | None = None) -> int:
+        """Run to the end, or until killed after so many seconds; the exit code, negative for a signal."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n" if killed_after is None else f"{killed_after}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(latency=0.005) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def before(folder: Path, sandbox: Sandbox) -> Path:
+    """A file with some days, of which the provider gives other values from now on."""
+    ingested = run_command(folder, "ingest", "--from", STORED[0], "--to", STORED[1], **settings(sandbox))
+    assert ingested.returncode == 0, ingested.stderr
+    sandbox.change(faults={"revision": 1.0})  # for whoever has read a date before, and from then on the same
+    sandbox.state.read.update(date_range(*map(dt.date.fromisoformat, WANTED)))
+    return (folder / "fx.db").rename(folder / "before.db")
+
+
+def settings(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "FIXER_BASE_URL": sandbox.url,
+        "FIXER_ACCESS_KEY": "a-key",
+        "FX_DATABASE": "fx.db",
+        "DAGSTER_HOME": "dagster",
+        "FIXER_CONCURRENCY": "1",
+    }
+
+
+def as_before(before: Path, database: Path) -> None:
+    for rest in database.parent.glob(f"{database.name}*"):
+        rest.unlink()
+    shutil.copy(before, database)
+
+
+@pytest.mark.slow
+def test_a_killed_ingestion_leaves_whole_days_and_the_next_one_the_rest(
+    folder: Path, sandbox: Sandbox, before: Path
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    database = folder / "fx.db"
+    forks = Forks(folder, sandbox)
+    try:
+        as_before(before, database)
+        assert forks.run() == 0
+        undisturbed = dump(database)
+        halves = 0
+        for _ in range(30):
+            as_before(before, database)
+            started = time.monotonic()
+            assert forks.run() == 0
+            duration = time.monotonic() - started
+            assert dump(database) == undisturbed
+            as_before(before, database)
+            ended = forks.run(killed_after=dice.uniform(0, duration))
+            assert ended in (0, -signal.SIGKILL)
+            assert list(broken(database)) == []
+            halves += dump(database) not in (dump(before), undisturbed)
+            assert forks.run() == 0
+            assert list(broken(database)) == []
+            assert dump(database) == undisturbed
+    finally:
+        forks.close()
+    print(f"{halves} of 30 were half way")
+    assert halves
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_whole_days_and_the_next_one_the_rest(
+    folder: Path, sandbox: Sandbox, before: Path
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    database = folder / "fx.db"
+    command = ["ingest", "--from", WANTED[0], "--to", WANTED[1]]
+    as_before(before, database)
+    assert run_command(folder, *command, **settings(sandbox)).returncode == 0
+    undisturbed = dump(database)
+    sandbox.change(latency=0.03)
+    for _ in range(3):
+        as_before(before, database)
+        asked = sandbox.stats()["total"]
+        with subprocess.Popen(
+            [*PROGRAM, *command],
+            cwd=folder,
+            env=environment(**settings(sandbox)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as run:
+            while sandbox.stats()["total"] == asked and run.poll() is None:
+                time.sleep(0.005)
+            time.sleep(dice.uniform(0, 1.5))
+            run.kill()
+        assert list(broken(database)) == []
+        print(f"{len(stored_dates(database))} days stored")
+        again = run_command(folder, *command, **settings(sandbox))
+        assert again.returncode == 0, again.stderr
+        assert list(broken(database)) == []
+        assert dump(database) == undisturbed

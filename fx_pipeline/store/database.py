@@ -31,6 +31,10 @@ def open_database(path: Path) -> Database:
         connection = sqlite3.connect(path, timeout=WAIT_FOR_LOCK)
         try:
             db = Database(connection, execute_plugins=False)
+            if db.table_names() and not migrations.applied(db):
+                raise StoreError(
+                    f"{path} is a database, but not one of fx-pipeline: set FX_DATABASE to another file."
+                )
             db.enable_wal()
             if migrations.pending(db):
                 with transaction(db):

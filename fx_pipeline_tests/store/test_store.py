@@ -245,6 +245,16 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
         RateStore(path)
 
 
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE rates (when_ TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"not one of fx-pipeline: set FX_DATABASE to another file"):
+        RateStore(path)
+    assert path.read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file stands where the folder should be")
     with pytest.raises(StoreError, match=r"fx\.db: "):

@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,15 @@ def _end_abandoned(instance: dg.DagsterInstance) -> None:
             continue
 
 
+def _end_killed(instance: dg.DagsterInstance) -> None:
+    """A run of `ingest` whose lock nobody holds was killed: only the one that is over takes it away."""
+    for file in Path(instance.root_directory).glob("*-*-*-*-*.lock"):
+        with suppress(Timeout), _held(instance, file.stem):
+            run = instance.get_run_by_id(file.stem)
+            if run is not None and not run.is_finished:
+                instance.report_run_failed(run, "Its process was killed.")
+
+
 @contextmanager
 def _held(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """The lock that the process of an `ingest` holds as long as its run goes on, however it ends."""
@@ -142,6 +151,7 @@ def materialise(
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
     ).to_config_dict()
     config["loggers"] = _SILENT
+    _end_killed(instance)
     reports = []
     for first, last in ranges:
         result = _run(instance, "rates_job", config, range_tags(first.isoformat(), last.isoformat()))

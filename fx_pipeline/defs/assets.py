@@ -34,6 +34,9 @@ rates_api = dg.AssetSpec(
     group_name="api",
 )
 
+_GOES_ON = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""Tags of a run that does what a failed or killed one has left, by itself or by "re-execute from failure"."""
+
 
 class RatesConfig(dg.Config):
     """How a run treats the dates it is given."""
@@ -68,6 +71,7 @@ def rates(
     failed" asks for them again, and only for them.
     """
     api_url = load_settings().api_url
+    told = _told(context)
     failed: list[Outcome] = []
     dates: set[dt.date] = set()
     stored: set[dt.date] = set()
@@ -78,10 +82,14 @@ def rates(
             database.ledger(context.run.run_id) as ledger,
             fixer.client() as client,
         ):
-            dates = _dates_to_ask(context, config, store)
+            kept = _kept(context, config, store)
+            dates = {parse_date(key) for key in context.partition_keys} - {day.date for day in kept} - told
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
             if (short := how_far(asked, ledger.quota())) is not None:
                 context.log.warning(short)
+            for day in _untold(context, kept):
+                stored.add(day.date)
+                yield _materialisation(context.asset_key, day, f"{api_url}/rates/{day.date}/", [], None)
             for outcome in ingest(
                 asked,
                 client,
@@ -101,7 +109,7 @@ def rates(
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
     try:
-        yield from check_run(context, stored | _reported(context), fixer, database)
+        yield from check_run(context, stored | told, fixer, database)
     except StoreError as unreadable:
         stopped_by = stopped_by or unreadable
     if stopped_by is not None:
@@ -135,13 +143,27 @@ def symbols(
     return dg.MaterializeResult(metadata={"currencies": len(answer.names)})
 
 
-def _dates_to_ask(context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore) -> set[dt.date]:
-    dates = {parse_date(key) for key in context.partition_keys} - _reported(context)
-    if config.skip_stored and dates:
-        stored = store.stored_dates(min(dates), max(dates))
+def _kept(context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore) -> list[StoredDay]:
+    """The days that are not asked for again: those that this run, or one that it goes on with, has fetched,
+    and with skip_stored those that are stored at all."""
+    keys = context.partition_keys
+    span = parse_date(keys[0]), parse_date(keys[-1])
+    runs = [context.run.run_id]
+    if any(context.run.tags.get(tag) == "true" for tag in _GOES_ON):
+        group = context.instance.get_run_group(context.run.run_id)
+        runs += [run.run_id for run in group[1]] if group else []
+    kept = store.stored_days(*span, fetched_by=runs)
+    if config.skip_stored:
         refetch_from = parse_date(config.refetch_from) if config.refetch_from else dt.date.max
-        dates -= {date for date in stored if date < refetch_from}
-    return dates
+        kept += [day for day in store.stored_days(*span) if day.date < refetch_from]
+    wanted = set(keys)
+    return list({day.date: day for day in kept if day.date.isoformat() in wanted}.values())
+
+
+def _untold(context: dg.AssetExecutionContext, kept: Collection[StoredDay]) -> Iterator[StoredDay]:
+    """Those of the kept days that are not shown as materialised: a process was killed before it told them."""
+    shown = context.instance.get_materialized_partitions(context.asset_key) if kept else set()
+    return (day for day in kept if day.date.isoformat() not in shown)
 
 
 def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt.date]) -> set[dt.date]:
@@ -151,8 +173,8 @@ def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt
     return {date for date in dates if date >= parse_date(config.refetch_from)}
 
 
-def _reported(context: dg.AssetExecutionContext) -> set[dt.date]:
-    """What earlier attempts of this run have stored: a retry runs the whole step with all its keys."""
+def _told(context: dg.AssetExecutionContext) -> set[dt.date]:
+    """What earlier attempts of this run have told: a retry runs the whole step with all its keys."""
     if context.retry_number == 0:
         return set()
     events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)

@@ -147,6 +147,33 @@ class RateStore:
             )
             return {dt.date.fromisoformat(date) for (date,) in rows}
 
+    def stored_days(
+        self, start: dt.date, end: dt.date, fetched_by: Sequence[str] | None = None
+    ) -> list[StoredDay]:
+        """The days from `start` to `end`, both included, as if they had been read again without a change.
+
+        `fetched_by` names runs: only the days that one of them was the last to fetch.
+        """
+        query = """
+            SELECT days.date, days.fetch_id, days.currencies
+            FROM days JOIN fetches ON fetches.id = days.fetch_id
+            WHERE days.date BETWEEN ? AND ? AND (? OR run_id IN (SELECT value FROM json_each(?)))
+        """
+        span = [start.isoformat(), end.isoformat()]
+        with explained(self.path):
+            rows = self._db.execute(query, [*span, fetched_by is None, json.dumps(fetched_by or [])])
+            return [
+                StoredDay(
+                    date=dt.date.fromisoformat(date),
+                    fetch_id=fetch_id,
+                    inserted=0,
+                    updated=0,
+                    unchanged=currencies,
+                    rejected=0,
+                )
+                for date, fetch_id, currencies in rows
+            ]
+
     def largest_moves(self, date: dt.date, most: int = 5) -> list[Move]:
         """What changed most since the day before, the largest move first; none if that day is not stored."""
         query = """

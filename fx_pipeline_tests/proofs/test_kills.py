@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
+from fx_pipeline.defs.partitions import days
 from fx_pipeline.rates import date_range
+from fx_pipeline.runs import open_instance
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -93,7 +97,7 @@ def before(folder: Path, sandbox: Sandbox) -> Path:
     ingested = run_command(folder, "ingest", "--from", STORED[0], "--to", STORED[1], **settings(sandbox))
     assert ingested.returncode == 0, ingested.stderr
     sandbox.change(faults={"revision": 1.0})  # for whoever has read a date before, and from then on the same
-    sandbox.state.read.update(date_range(*map(dt.date.fromisoformat, WANTED)))
+    sandbox.state.read.update(map(dt.date.fromisoformat, keys()))
     return (folder / "fx.db").rename(folder / "before.db")
 
 
@@ -147,6 +151,22 @@ def test_a_killed_ingestion_leaves_whole_days_and_the_next_one_the_rest(
     assert halves
 
 
+def killed(folder: Path, sandbox: Sandbox, command: list[str], after: float) -> None:
+    """Run the command and kill it so many seconds after its first question."""
+    asked = sandbox.stats()["total"]
+    with subprocess.Popen(
+        [*PROGRAM, *command],
+        cwd=folder,
+        env=environment(**settings(sandbox)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        while sandbox.stats()["total"] == asked and run.poll() is None:
+            time.sleep(0.005)
+        time.sleep(after)
+        run.kill()
+
+
 @pytest.mark.slow
 def test_a_killed_command_leaves_whole_days_and_the_next_one_the_rest(
     folder: Path, sandbox: Sandbox, before: Path
@@ -162,21 +182,33 @@ def test_a_killed_command_leaves_whole_days_and_the_next_one_the_rest(
     sandbox.change(latency=0.03)
     for _ in range(3):
         as_before(before, database)
-        asked = sandbox.stats()["total"]
-        with subprocess.Popen(
-            [*PROGRAM, *command],
-            cwd=folder,
-            env=environment(**settings(sandbox)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as run:
-            while sandbox.stats()["total"] == asked and run.poll() is None:
-                time.sleep(0.005)
-            time.sleep(dice.uniform(0, 1.5))
-            run.kill()
+        killed(folder, sandbox, command, after=dice.uniform(0, 1.5))
         assert list(broken(database)) == []
         print(f"{len(stored_dates(database))} days stored")
         again = run_command(folder, *command, **settings(sandbox))
         assert again.returncode == 0, again.stderr
         assert list(broken(database)) == []
         assert dump(database) == undisturbed
+
+
+@pytest.mark.slow
+def test_what_a_killed_command_stored_is_not_asked_again_and_is_shown(folder: Path, sandbox: Sandbox) -> None:
+    command = ["ingest", "--from", WANTED[0], "--to", WANTED[1]]
+    sandbox.change(latency=0.03)
+    killed(folder, sandbox, command, after=0.8)
+    left, asked = stored_dates(folder / "fx.db"), sandbox.stats()["total"]
+    print(f"{len(left)} days stored by {asked} calls")
+    # One day more on the other side, so that the run is about what the killed one had stored last, too.
+    again = run_command(folder, *command[:-1], "2024-02-20", "--missing", **settings(sandbox))
+    assert again.returncode == 0, again.stderr
+    assert sandbox.stats()["endpoints"]["historical"]["ok"] - asked == 51 - len(left)
+    with open_instance(folder / "dagster") as instance:
+        shown = instance.get_status_by_partition(dg.AssetKey("rates"), keys(), days)
+        statuses = [run.status for run in instance.get_runs() if run.job_name == "rates_job"]
+    assert shown == dict.fromkeys(keys(), AssetPartitionStatus.MATERIALIZED)
+    assert statuses[-1] is dg.DagsterRunStatus.FAILURE
+    assert set(statuses[:-1]) == {dg.DagsterRunStatus.SUCCESS}
+
+
+def keys() -> list[str]:
+    return [str(date) for date in date_range(*map(dt.date.fromisoformat, WANTED))]

@@ -14,7 +14,7 @@ from fx_pipeline.settings import PROJECT
 FLOORS = (
     ("rates", "settings"),
     ("fixer", "store", "api"),
-    ("ingestion", "quality", "alerts", "defs"),
+    ("ingestion", "moves", "quality", "alerts", "defs"),
     ("definitions",),
     ("runs", "reports", "processes", "cli"),
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fx_pipeline import quality
+from fx_pipeline import moves, quality
 from fx_pipeline.fixer.faults import Fault, Faults, spoil
 from fx_pipeline.fixer.history import EcbHistory
 from fx_pipeline.quality import Finding, Verdict
@@ -145,7 +145,7 @@ def test_a_slipped_point_is_found_whatever_is_missing_around_it_and_whatever_the
     frame = times(times(walk(150, seed=seed), unit, CODES[column], 0, 150), factor, CODES[column], number)
     frame = frame.drop(frame.index[sorted(holes - {number})])
     distances = [abs((other - day(number)).days) for other in dates_of(frame)]
-    near = sum(0 < distance <= quality.REACH for distance in distances)
+    near = sum(0 < distance <= moves.REACH for distance in distances)
     found = subjects(quality.jumps(frame, [day(number)], base="EUR"))
     assert found == ({(day(number), CODES[column])} if near else set())
 
@@ -362,7 +362,7 @@ def ecb() -> pd.DataFrame:
 
 def as_seen(frame: pd.DataFrame, row: int) -> pd.DataFrame:
     """What a run reads when that row is the newest day."""
-    seen = frame.iloc[max(0, row - quality.LEARN - quality.REACH) : row + 1]
+    seen = frame.iloc[max(0, row - moves.LEARN - moves.REACH) : row + 1]
     return seen.dropna(axis=1, how="all")
 
 
@@ -486,7 +486,7 @@ def test_most_values_that_are_wrong_by_a_fifth_are_found(
 ) -> None:
     dice = random.Random(str(size))
     found = 0
-    for row in dice.sample(range(quality.LEARN + quality.REACH, len(ecb)), 300):
+    for row in dice.sample(range(moves.LEARN + moves.REACH, len(ecb)), 300):
         seen = as_seen(ecb, row)
         code = dice.choice([code for code in seen.columns if seen[code].notna().iloc[-1] and code != "EUR"])
         factor = 1 + size if dice.random() < 0.5 else 1 / (1 + size)

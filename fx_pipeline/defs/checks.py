@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from fx_pipeline import quality
+from fx_pipeline import moves, quality
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.rates import parse_date
@@ -20,7 +20,7 @@ from fx_pipeline.store.history import RateHistory
 
 RATES = dg.AssetKey("rates")
 
-LEARN = quality.LEARN + quality.REACH
+LEARN = moves.LEARN + moves.REACH
 """Stored days to be read beside those that are judged."""
 
 RECENT_DAYS = 31
@@ -77,7 +77,7 @@ def check_run(
     run_id = context.run.run_id
     with RateHistory(Path(database.path)) as history:
         rejects, revisions = history.rejects(run_id), history.revisions(run_id)
-        frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=quality.REACH)
+        frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
     limit = load_settings().fx_revision_alert
     verdicts = {
         "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=fixer.symbols),
@@ -99,7 +99,7 @@ def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[d
     with RateHistory(Path(database.path)) as history:
         span, gaps = history.span(), history.gaps()
         rejects = history.rejects_without_value(start)
-        frame = history.rates_around(start, today, learn=LEARN, reach=quality.REACH)
+        frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
         still = {code: history.currency(code) for code in quality.standing(frame, base=fixer.base)}
     # The newest day was judged when it came; the others are now judged by what came before and after.
     recent = [day.date() for day in frame.index[:-1] if day.date() >= start]

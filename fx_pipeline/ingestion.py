@@ -5,6 +5,7 @@ the asking at once; what had arrived is stored. What another run is asking just 
 """
 
 import datetime as dt
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -108,7 +109,8 @@ def ingest(
 
     Raises FixerError when the provider's answer concerns every further date, and QuotaReached when no further
     call may be made, after the outcomes of all that was asked; dates not asked for have none. Raises
-    StoreError when an answer could not be stored.
+    StoreError when an answer could not be stored. Where it is left before its end (a cancelled run), it waits
+    for the calls under way and stores their answers too: they are paid for.
     """
     run = _Run(client, store, ledger, concurrency)
     run.waiting.extend(asked)
@@ -120,8 +122,14 @@ def ingest(
                 notice("The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0.")
                 again = [*refused, *run.waiting]
                 run.waiting = deque(one for question in again for one in _one_by_one(question))
-    finally:
-        run.pool.shutdown(cancel_futures=True)
+    except Exception:
+        run.end()
+        raise
+    except BaseException:
+        run.end()
+        run.keep()
+        raise
+    run.end()
     if run.stopped:
         raise run.stopped[0]
 
@@ -137,6 +145,7 @@ class _Run:
         self.elsewhere: deque[Question] = deque()
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
         self.stopped: list[FixerError | QuotaReached] = []
+        self.over = threading.Event()
         self.silent = 0
 
     def goes_on(self) -> bool:
@@ -163,34 +172,55 @@ class _Run:
                 self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
 
     def ask(self, question: Question, fetch_id: int) -> Answer | None:
-        """In a thread of the pool: the answer; None if the run has been stopped before."""
-        if self.stopped:
+        """In a thread of the pool: the answer; None if the run was over before."""
+        if self.over.is_set():
             return None
         spend = partial(self.ledger.spend, fetch_id, daily=question.daily)
         try:
             if question.series:
-                answer = self.client.timeseries(question.start, question.end, spend=spend)
+                answer = self.client.timeseries(question.start, question.end, spend=spend, stop=self.over)
             else:
-                answer = self.client.historical(question.end, spend=spend)
+                answer = self.client.historical(question.end, spend=spend, stop=self.over)
         except FixerError as error:
             self.silent = self.silent + 1 if isinstance(error, Unreachable) else 0
             if error.scope not in ("date", "endpoint") or self.silent >= SILENT:
-                self.stopped.append(error)
+                self.stop(error)
             raise
         except QuotaReached as reached:
-            self.stopped.append(reached)
+            self.stop(reached)
             raise
         self.silent = 0
         return answer
+
+    def stop(self, reason: FixerError | QuotaReached) -> None:
+        """In a thread of the pool: let no further question be asked, and none be repeated."""
+        self.stopped.append(reason)
+        self.over.set()
+
+    def end(self) -> None:
+        """Wait for the calls under way; what has not been asked is not asked any more."""
+        self.over.set()
+        self.pool.shutdown(cancel_futures=True)
+
+    def keep(self) -> None:
+        """Store what was answered and not yet stored; nobody is told."""
+        for future, (_, fetch_id) in self.under_way.items():
+            if future.cancelled():
+                self.ledger.give_up(fetch_id, "not asked", 0)
+        answered = [(*told, future) for future, told in self.under_way.items() if not future.cancelled()]
+        _store(answered, self.store, self.ledger)
 
     def collect(self) -> Generator[Outcome, None, list[Question]]:
         """Wait for answers, store them, yield their outcomes. Returns the series that the plan refuses."""
         refused: list[Question] = []
         if self.under_way:
             done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
-            answered = [(*self.under_way.pop(future), future) for future in done]
+            answered = [(*self.under_way[future], future) for future in done]
             answered.sort(key=lambda told: told[0].end, reverse=True)
-            refused = yield from _store(answered, self.store, self.ledger)
+            outcomes, refused = _store(answered, self.store, self.ledger)
+            for future in done:
+                del self.under_way[future]
+            yield from outcomes
         elif self.elsewhere:
             time.sleep(LOOK_AGAIN)
         if not self.waiting:
@@ -214,8 +244,9 @@ def _one_by_one(question: Question) -> list[Question]:
 
 def _store(
     answered: Iterable[tuple[Question, int, Future[Answer | None]]], store: RateStore, ledger: Ledger
-) -> Generator[Outcome, None, list[Question]]:
-    """Store a batch of answers and errors together. Returns the series that the plan refuses.
+) -> tuple[list[Outcome], list[Question]]:
+    """Store a batch of answers and errors together. Returns what became of each date, and the series that the
+    plan refuses.
 
     A programming error in a thread is raised here.
     """
@@ -238,14 +269,15 @@ def _store(
         else:
             ledger.give_up(fetch_id, "not asked", 0)
     stored = {day.date: day for day in store.record(received, run_id=ledger.run_id)}
+    outcomes = []
     for question, fetch_id in told:
         for date in question.dates:
             if date in stored:
-                yield Outcome(date, stored=stored[date])
+                outcomes.append(Outcome(date, stored=stored[date]))
             else:
                 missing = NoRates("there are no rates of this day in the answer", f"{date}")
-                yield Outcome(date, error=errors.get(fetch_id, missing))
-    return refused
+                outcomes.append(Outcome(date, error=errors.get(fetch_id, missing)))
+    return outcomes, refused
 
 
 def _result(future: Future[Answer | None]) -> tuple[Answer | None, FixerError | None]:

@@ -7,6 +7,7 @@ made again here, as urllib3's `Retry` says. An answer that is wrong is handed up
 import datetime as dt
 import ipaddress
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,7 +95,8 @@ class FixerClient:
     request is repeated; `backoff` the seconds from which waits between repetitions double, with jitter.
 
     `spend` is called before each HTTP request, repetitions too: the ledger of calls. If it raises, the
-    request is not made and its exception comes through unchanged.
+    request is not made and its exception comes through unchanged. `stop`, once set, ends the waits between
+    repetitions at once: what the last request came to is the answer.
 
     Safe for use by many threads at once: urllib3's pool is, and the session around it is only read, as it
     keeps no cookies and follows no redirects. Close it, or use it in a `with`.
@@ -134,14 +136,23 @@ class FixerClient:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=64))  # as many as FIXER_CONCURRENCY may be
 
-    def historical(self, date: dt.date, *, spend: Spend | None = None) -> Answer:
+    def historical(
+        self, date: dt.date, *, spend: Spend | None = None, stop: threading.Event | None = None
+    ) -> Answer:
         """The rates of one day that is over (UTC). Raises FixerError."""
         question = _Question("historical", date.isoformat(), date, date)
         if date < FIRST_DATE:
             raise InvalidDate("history begins on 1999-01-01", question.text)
-        return self._ask_rates(question, spend)
+        return self._ask_rates(question, spend, stop)
 
-    def timeseries(self, start: dt.date, end: dt.date, *, spend: Spend | None = None) -> Answer:
+    def timeseries(
+        self,
+        start: dt.date,
+        end: dt.date,
+        *,
+        spend: Spend | None = None,
+        stop: threading.Event | None = None,
+    ) -> Answer:
         """The rates of the days from `start` to `end`, at most 365 days later, all over (UTC), by one call.
 
         Days that Fixer left out are not in the answer's `days`. Raises FixerError; EndpointRestricted where
@@ -151,7 +162,7 @@ class FixerClient:
         question = _Question("timeseries", "timeseries", start, end, query)
         if not FIRST_DATE <= start <= end or (end - start).days > MAX_TIMESERIES_DAYS:
             raise InvalidTimeframe("", question.text)
-        return self._ask_rates(question, spend)
+        return self._ask_rates(question, spend, stop)
 
     def symbols(self, *, spend: Spend | None = None) -> Answer:
         """The currencies that Fixer has, as the answer's `names`. Raises FixerError."""
@@ -172,21 +183,21 @@ class FixerClient:
     def __repr__(self) -> str:
         return f"FixerClient({self._url!r}, {self._key!r}, base={self.base!r})"
 
-    def _ask_rates(self, question: _Question, spend: Spend | None) -> Answer:
+    def _ask_rates(self, question: _Question, spend: Spend | None, stop: threading.Event | None) -> Answer:
         """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
         if question.end is not None and question.end >= _now().date():
             raise Unfinished("", question.text)
         spent = 0
         if not self._provider_base_only:
             try:
-                return self._ask(self._in_base(question, self.base), spend)
+                return self._ask(self._in_base(question, self.base), spend, stop)
             except BaseRestricted as refused:
                 if self.base == PROVIDER_BASE:
                     raise
                 spent = refused.calls
             logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self.base)
             self._provider_base_only = True
-        return self._ask(self._in_base(question, PROVIDER_BASE), spend, spent)
+        return self._ask(self._in_base(question, PROVIDER_BASE), spend, stop, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
         symbols = self.asked_symbols
@@ -195,10 +206,16 @@ class FixerClient:
         query = {**question.query, "base": base}
         return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
 
-    def _ask(self, question: _Question, spend: Spend | None, spent: int = 0) -> Answer:
+    def _ask(
+        self,
+        question: _Question,
+        spend: Spend | None,
+        stop: threading.Event | None = None,
+        spent: int = 0,
+    ) -> Answer:
         """Ask and understand; `spent` requests were made for this question before."""
         asked_at = _now()
-        outcome, calls = self._exchange(question, spend or self._spend)
+        outcome, calls = self._exchange(question, spend or self._spend, stop)
         calls += spent
         answer = Answer(
             endpoint=question.endpoint,
@@ -226,7 +243,9 @@ class FixerClient:
         error.answer = None if outcome.body is None else replace(answer, status=error.reason)
         raise error
 
-    def _exchange(self, question: _Question, spend: Spend | None) -> tuple[_Outcome, int]:
+    def _exchange(
+        self, question: _Question, spend: Spend | None, stop: threading.Event | None
+    ) -> tuple[_Outcome, int]:
         """Make the request until it brings an answer of Fixer's or the repetitions are used up.
 
         The loop is here and not in urllib3, which does not see a body that breaks off, and would keep the
@@ -246,10 +265,12 @@ class FixerClient:
                 return outcome, calls
             retry = retry.increment("GET", question.path, error=error)
             logger.info("Asking again for %s: %s.", question.text, error.reason)
-            if error.retry_after:
-                time.sleep(error.retry_after)
-            else:
-                retry.sleep()
+            seconds = error.retry_after or retry.get_backoff_time()
+            if stop is not None:
+                if stop.wait(seconds):
+                    return outcome, calls
+            elif seconds:
+                time.sleep(seconds)
 
     def _request(self, question: _Question) -> _Outcome:
         try:

@@ -172,9 +172,7 @@ def revised(revisions: pd.DataFrame, judged: int, *, limit: float) -> Verdict:
         )
         for row in large.itertuples(index=False)
     ]
-    return Verdict(
-        tuple(findings), judged, f"{len(revisions)} values were replaced." if len(revisions) else ""
-    )
+    return Verdict(tuple(findings), judged, f"Values replaced: {len(revisions)}." if len(revisions) else "")
 
 
 def outdated(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Verdict:
@@ -195,7 +193,8 @@ def gaps(ranges: Iterable[tuple[dt.date, dt.date]], judged: int, *, closed_from:
     """
     findings = [
         Finding(
-            f"{(last - first).days + 1} days are missing: {first}" + (f" to {last}" if last > first else ""),
+            f"nothing is stored of {first}"
+            + (f" to {last}, {(last - first).days + 1} days" if last > first else ""),
             first,
             grave=last >= closed_from,
             subject=f"{first}",
@@ -209,9 +208,10 @@ def standing(frame: pd.DataFrame, *, base: str) -> list[str]:
     """The currencies that have not moved on the last LONGEST_REST days: those whose history `stale` needs."""
     if frame.empty:
         return []
-    last = frame.drop(columns=base, errors="ignore").loc[frame.index[-1] - pd.Timedelta(days=LONGEST_REST) :]
-    still = (last.max() == last.min()) & last.iloc[-1].notna() & last.iloc[0].notna()
-    return [str(code) for code in last.columns[still]]
+    week = frame.index > frame.index[-1] - pd.Timedelta(days=LONGEST_REST + 1)
+    values = frame.to_numpy(dtype=float)[week]
+    still = ((values == values[-1]) | np.isnan(values)).all(axis=0) & ~np.isnan(values[-1])
+    return [str(code) for code in frame.columns[still] if code != base]
 
 
 def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:

@@ -216,7 +216,7 @@ def test_a_revision_counts_from_the_limit_on(new: float, found: bool) -> None:
     revisions = pd.DataFrame([("2024-01-02", "USD", 1.0, new)], columns=["date", "currency", "old", "new"])
     verdict = quality.revised(revisions, 3, limit=0.01)
     assert (not verdict.passed, verdict.judged) == (found, 3)
-    assert verdict.note == "1 values were replaced."
+    assert verdict.note == "Values replaced: 1."
 
 
 def test_a_revision_is_told_with_both_values() -> None:
@@ -243,8 +243,8 @@ def test_a_gap_is_grave_only_where_the_daily_run_should_have_closed_it() -> None
     ranges = [(day(0), day(9)), (day(40), day(40))]
     found = quality.gaps(ranges, 50, closed_from=day(20)).findings
     assert [(finding.text, finding.grave) for finding in found] == [
-        ("10 days are missing: 2020-01-01 to 2020-01-10", False),
-        ("1 days are missing: 2020-02-10", True),
+        ("nothing is stored of 2020-01-01 to 2020-01-10, 10 days", False),
+        ("nothing is stored of 2020-02-10", True),
     ]
 
 

@@ -101,7 +101,7 @@ def test_revisions_of_one_percent_or_more_are_listed_and_counted(
     assert verdicts(run) == ALL_PASS | {"revisions": "ERROR"}
     assert {date for date, _ in found(check)} == {"2024-01-02"}
     assert 0 < len(found(check)) < updated
-    assert (check.description or "").endswith(f"{updated} values were replaced.")
+    assert (check.description or "").endswith(f"Values replaced: {updated}.")
     monkeypatch.setenv("FX_REVISION_ALERT", "0.05")
     sandbox.change(faults={"revision": 1.0}, seed=1)
     assert verdicts(run_rates(instance, sandbox, "2024-01-03", "2024-01-03")) == ALL_PASS

@@ -32,7 +32,7 @@ from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.endpoints import find
 from fx_pipeline.api.openapi import parameters
 from fx_pipeline.api.operations import OPERATIONS, Operation
-from fx_pipeline.api.schemas import Schema, schemas
+from fx_pipeline.api.schemas import Schema, Stored, schemas
 
 # It tells of each request when it starts and when it ends.
 logging.getLogger("mcp").setLevel(logging.WARNING)
@@ -129,7 +129,7 @@ async def _call(
 
 def _input_schema(operation: Operation) -> Schema:
     # Without the codes and the days of this instance, which are long and would be read with every question.
-    shapes, known = schemas((), None), parameters((), None)
+    shapes, known = schemas(Stored()), parameters(Stored())
     asked = [known[name] for name in operation.parameters]
     return {
         "type": "object",

@@ -17,13 +17,12 @@ from markupsafe import Markup, escape
 
 from fx_pipeline.api import health
 from fx_pipeline.api.app import CONFIG
-from fx_pipeline.api.endpoints import Ask, Endpoint, find
+from fx_pipeline.api.endpoints import Ask, Endpoint, find, stored
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.http import NO_STORE, Reply, error_reply
 from fx_pipeline.api.openapi import document, parameters
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
 from fx_pipeline.api.parameters import Parameters
-from fx_pipeline.rates import parse_date
 
 HTML = "text/html; charset=utf-8"
 SHOWN_LINES = 24
@@ -54,19 +53,17 @@ def origin(request: Request) -> str:
 
 def page(ask: Ask, *, origin: str, max_age_days: int) -> Reply:
     """The page. It is not to be kept: its calls are addressed as this visitor addressed it."""
-    ((latest, *_),) = ask.queries.rows("latest_date")
-    names = {code: name for code, name, *_ in ask.queries.rows("symbols")}
-    newest = parse_date(latest) if latest else None
-    known = parameters(names, newest)
+    has = stored(ask)
+    known = parameters(has)
     shown = [operation for operation in OPERATIONS if operation.answer != "Html"]
     calls = [_call(operation, known, ask, max_age_days) for operation in shown]
     html = _template().render(
         calls=calls,
         errors=sorted(set(KINDS)),
         errors_of=ERRORS,
-        info=document(names, newest)["info"],
-        names=names,
-        newest=latest,
+        info=document(has)["info"],
+        names={code: name for code, name, *_ in ask.queries.rows("symbols")},
+        newest=has.newest,
         origin=origin,
     )
     return Reply(html.encode(), NO_STORE, HTML)

@@ -32,6 +32,7 @@ from fx_pipeline.api.errors import (
 from fx_pipeline.api.http import Reply
 from fx_pipeline.api.parameters import AsOf, Parameters, Wanted, in_order, quoted
 from fx_pipeline.api.queries import Queries
+from fx_pipeline.api.schemas import Stored
 
 IN_FLIGHT = dt.timedelta(hours=1)
 """How long a fetch may take from its instant to its commit; what was known before that stays as it was."""
@@ -98,11 +99,16 @@ def currencies(ask: Ask) -> Reply:
     return Reply(bodies.as_json(_names(ask)), http.recent())
 
 
+def stored(ask: Ask) -> Stored:
+    """What this instance has, as the descriptions of the API need it."""
+    ((newest, oldest, _),) = ask.queries.rows("latest_date")
+    first, last = (dt.date.fromisoformat(day) if day else None for day in (oldest, newest))
+    return Stored(_names(ask).keys(), first, last, ask.parameters.now.date())
+
+
 def description(ask: Ask) -> Reply:
     """The OpenAPI document of this instance."""
-    ((newest, *_),) = ask.queries.rows("latest_date")
-    document = openapi.document(_names(ask).keys(), dt.date.fromisoformat(newest) if newest else None)
-    return Reply(bodies.as_json(document), http.recent())
+    return Reply(bodies.as_json(openapi.document(stored(ask))), http.until_midnight(ask.parameters.now))
 
 
 def date(ask: Ask, *, date: str, csv: str | None) -> Reply:

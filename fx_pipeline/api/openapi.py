@@ -1,23 +1,23 @@
 """What the API does, as an OpenAPI 3.1 document: exact enough to generate tests and clients from.
 
-It describes one instance: the currencies are those that are stored, and the dates end with the newest stored
-day. So what it calls valid has an answer. What JSON Schema cannot say (that a range must not end before it
-starts) is said in words.
+It describes one instance: the currencies are those that are stored, and the dates are those from the oldest
+stored day to the newest. So what it calls valid has an answer, as a rule. What JSON Schema cannot say (that a
+range must not end before it starts) is said in words.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from fx_pipeline.api.errors import Kind
 from fx_pipeline.api.operations import ALWAYS, ERRORS, KINDS, OPERATIONS, Operation
 from fx_pipeline.api.parameters import LARGEST_AMOUNT
-from fx_pipeline.api.schemas import Schema, error_schema, ref, schemas
+from fx_pipeline.api.schemas import Schema, Stored, error_schema, ref, schemas
 from fx_pipeline.rates import FIRST_DATE
 
 
-def document(codes: Collection[str], newest: dt.date | None) -> Schema:
-    """The document, where rates of `codes` are stored and `newest` is the newest stored day."""
+def document(stored: Stored) -> Schema:
+    """The document of an instance that has this."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -33,8 +33,8 @@ def document(codes: Collection[str], newest: dt.date | None) -> Schema:
         "security": [{}, *({name: []} for name in _CARRIERS)],
         "paths": {operation.path: _path_item(operation) for operation in OPERATIONS},
         "components": {
-            "schemas": schemas(codes, newest),
-            "parameters": parameters(codes, newest),
+            "schemas": schemas(stored),
+            "parameters": parameters(stored),
             "headers": _HEADERS,
             "responses": {
                 "NotModified": {
@@ -54,13 +54,15 @@ def document(codes: Collection[str], newest: dt.date | None) -> Schema:
     }
 
 
-def parameters(codes: Collection[str], newest: dt.date | None) -> dict[str, Schema]:
+def parameters(stored: Stored) -> dict[str, Schema]:
     """Every parameter by the name that `OPERATIONS` uses, each with an example that has an answer."""
-    usual = [code for code in ("USD", "GBP", "JPY") if code in codes] or sorted(codes) or ["USD"]
-    last = newest or FIRST_DATE
-    first = max(FIRST_DATE, last - dt.timedelta(days=2)).isoformat()
+    usual = (
+        [code for code in ("USD", "GBP", "JPY") if code in stored.codes] or sorted(stored.codes) or ["USD"]
+    )
+    last = stored.newest or FIRST_DATE
+    first = max(stored.first or FIRST_DATE, last - dt.timedelta(days=2)).isoformat()
     date, currency = ref("schemas", "Date"), ref("schemas", "Currency")
-    instant = {"anyOf": [date, ref("schemas", "Instant")]}
+    instant = {"anyOf": [ref("schemas", "PastDate"), ref("schemas", "PastInstant")]}
     amount = {"type": "number", "minimum": float(1 / LARGEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
     listed = {"type": "array", "items": currency}
     return {
@@ -90,7 +92,7 @@ def parameters(codes: Collection[str], newest: dt.date | None) -> dict[str, Sche
             "as_of",
             instant,
             "What this API would have answered then: an instant, or a day (its end, UTC).",
-            last.isoformat(),
+            (stored.today or last).isoformat(),
         ),
         "If-None-Match": {
             "name": "If-None-Match",

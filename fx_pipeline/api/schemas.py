@@ -5,10 +5,10 @@ An answer is described to its last key: what is not named here is not sent.
 
 import datetime as dt
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from fx_pipeline.api.errors import Kind
-from fx_pipeline.rates import FIRST_DATE
 
 Schema = dict[str, Any]
 
@@ -29,10 +29,21 @@ LINKS = (
 )
 """The names of the links that the index gives."""
 _CALENDAR_DATE = {"type": "string", "format": "date"}
-_TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])"
-_DAY_OF_MONTH = "(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_DAY_OF_MONTH = "0[1-9]|[12][0-9]|3[01]"
+_ZONE = "(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])"
 _COUNT = {"type": "integer", "minimum": 0}
 _CHANGE = {"type": "number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an instance has on a day: rates of `codes` from `first` to `newest`. Without days, nothing."""
+
+    codes: Collection[str] = ()
+    first: dt.date | None = None
+    newest: dt.date | None = None
+    today: dt.date | None = None
 
 
 def ref(kind: str, name: str) -> Schema:
@@ -40,11 +51,10 @@ def ref(kind: str, name: str) -> Schema:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def schemas(codes: Collection[str], newest: dt.date | None) -> dict[str, Schema]:
-    """The shapes by name, where rates of `codes` are stored and `newest` is the newest stored day."""
-    dates = dates_until(newest) if newest else None
+def schemas(stored: Stored) -> dict[str, Schema]:
+    """The shapes by name."""
     return {
-        **_asked(codes, dates),
+        **_asked(stored),
         "Rate": {"type": "number", "exclusiveMinimum": 0},
         "Rates": {
             **_by_code(ref("schemas", "Rate")),
@@ -63,30 +73,42 @@ def error_schema(kinds: Iterable[Kind]) -> Schema:
     return {"allOf": [ref("schemas", "Error"), {"properties": narrower}]}
 
 
-def dates_until(newest: dt.date) -> str:
-    """A pattern of the days from 1999-01-01, where Fixer's history begins, to `newest`, and no later ones.
+def dates_between(first: dt.date, last: dt.date) -> str:
+    """A pattern of the days from `first` to `last`.
 
-    That a month has so many days and no more is left to `format: date`.
+    It may have a month end on its 31st day, whatever the month: `format: date` says better.
     """
-    months = [f"{month:02}" for month in range(1, newest.month)]
-    days = [f"{day:02}" for day in range(1, newest.day + 1)]
-    spans = [f"{newest.year}-{newest.month:02}-({'|'.join(days)})"]
-    if months:
-        spans.append(f"{newest.year}-({'|'.join(months)})-{_DAY_OF_MONTH}")
-    if newest.year > FIRST_DATE.year:
-        years = "|".join(str(year) for year in range(FIRST_DATE.year, newest.year))
-        spans.append(f"({years})-(0[1-9]|1[0-2])-{_DAY_OF_MONTH}")
+    whole_years, spans = [], []
+    for year in range(first.year, last.year + 1):
+        if first <= dt.date(year, 1, 1) and dt.date(year, 12, 31) <= last:
+            whole_years.append(f"{year}")
+            continue
+        from_month = first.month if year == first.year else 1
+        to_month = last.month if year == last.year else 12
+        for month in range(from_month, to_month + 1):
+            from_day = first.day if (year, month) == (first.year, first.month) else 1
+            to_day = last.day if (year, month) == (last.year, last.month) else 31
+            days = "|".join(f"{day:02}" for day in range(from_day, to_day + 1))
+            spans.append(f"{year}-{month:02}-({days if (from_day, to_day) != (1, 31) else _DAY_OF_MONTH})")
+    if whole_years:
+        spans.append(f"({'|'.join(whole_years)})-(0[1-9]|1[0-2])-({_DAY_OF_MONTH})")
     return f"({'|'.join(spans)})"
 
 
-def _asked(codes: Collection[str], dates: str | None) -> dict[str, Schema]:
-    known = {"enum": sorted(codes)} if codes else {"pattern": CODE}
-    date = {**_CALENDAR_DATE, "pattern": f"^{dates}$"} if dates else _CALENDAR_DATE
-    instant = {"type": "string", "format": "date-time"}
+def _asked(stored: Stored) -> dict[str, Schema]:
+    known = {"enum": sorted(stored.codes)} if stored.codes else {"pattern": CODE}
+    instant: Schema = {"type": "string", "format": "date-time"}
+    shapes: dict[str, Schema] = {"Currency": {"type": "string", **known}}
+    if not (stored.first and stored.newest and stored.today):
+        return {**shapes, "Date": _CALENDAR_DATE, "PastDate": _CALENDAR_DATE, "PastInstant": instant}
+    past = dates_between(stored.first, max(stored.first, stored.today))
+    # West of Greenwich, an instant of today may lie in tomorrow's UTC.
+    before = dates_between(stored.first, max(stored.first, stored.today - dt.timedelta(days=1)))
     return {
-        "Currency": {"type": "string", **known},
-        "Date": date,
-        "Instant": {**instant, "pattern": f"^{dates}{_TIME}$"} if dates else instant,
+        **shapes,
+        "Date": {**_CALENDAR_DATE, "pattern": f"^{dates_between(stored.first, stored.newest)}$"},
+        "PastDate": {**_CALENDAR_DATE, "pattern": f"^{past}$"},
+        "PastInstant": {**instant, "pattern": f"^({past}{_TIME}Z|{before}{_TIME}{_ZONE})$"},
     }
 
 

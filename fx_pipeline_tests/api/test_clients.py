@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    # Whoever opened a URL in this process before, did so with the authorities of then.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     with serving(tmp_path / "fx.db", tmp_path / "log", certificate=tmp_path / "cert.pem") as server:
         address = server.url.removeprefix("https://")
         monkeypatch.setattr(frankfurter.engine, "BASE_URL", f"{address}/rates")

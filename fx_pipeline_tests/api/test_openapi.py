@@ -219,7 +219,7 @@ def test_generated_requests(server: Server, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     arguments = [
         "--checks=all",
-        "--max-examples=40",
+        "--max-examples=50",
         "--seed=1",
         "--continue-on-failure",
         "--no-color",

@@ -38,6 +38,10 @@ format: install ## rewrite the code as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: install ## measure ingestion and the API; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.api
+
 docs: install ## write what README and .env.example say of settings and commands anew
 	$(BIN)/python -m fx_pipeline_tests.documents
 

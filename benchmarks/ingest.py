@@ -1,0 +1,283 @@
+"""How fast days are ingested: `python -m benchmarks.ingest [--days N] [--rounds N]`.
+
+Each figure is made by a process of its own; what is compared runs in turns, round by round, and the table has
+the medians of the rounds. The provider is a sandbox of 170 currencies, in another process.
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import resource
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+
+from benchmarks.results import publish, table
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs.schedules import range_tags
+from fx_pipeline.fixer.answers import parse_historical
+from fx_pipeline.fixer.history import EcbHistory
+from fx_pipeline.fixer.protocol import Protocol
+from fx_pipeline.rates import Answer
+from fx_pipeline.runs import open_instance
+from fx_pipeline.store.store import RateStore
+
+CURRENCIES = 170
+FIRST = dt.date(2014, 1, 1)
+
+BATCH = 16
+"""Days stored in one transaction: what usually has arrived while those before were being stored."""
+
+REVISED = 20
+"""At the second reading one value in so many is another."""
+
+Figures = dict[str, float]
+
+
+def backfill(folder: Path, days: int) -> Figures:
+    """Fetch and store days through Dagster, in runs of as many dates as a backfill gives them."""
+    figures = _run_all(folder, days, defs.resolve_job_def("rates_job"), dg.AssetKey("rates"))
+    with closing(sqlite3.connect(folder / "fx.db")) as connection:
+        [rates] = connection.execute("SELECT count(*) FROM rates").fetchone()
+        [size] = connection.execute(
+            "SELECT sum(pgsize) FROM dbstat WHERE name IN ('rates', 'rates_by_currency')"
+        ).fetchone()
+    return {**figures, "rates": rates, "bytes": size / rates}
+
+
+def empty(folder: Path, days: int) -> Figures:
+    """As many dates of an asset that does nothing, under the same policies, on the same instance."""
+    rates = defs.get_assets_def("rates")
+
+    @dg.asset(
+        partitions_def=rates.partitions_def,
+        backfill_policy=rates.backfill_policy,
+        retry_policy=rates.op.retry_policy,
+        output_required=False,
+    )
+    def nothing(context: dg.AssetExecutionContext) -> Iterator[dg.AssetMaterialization]:
+        for key in context.partition_keys:
+            yield dg.AssetMaterialization(context.asset_key, partition=key)
+
+    job = dg.define_asset_job("nothing_job", [nothing])
+    bare = dg.Definitions(assets=[nothing], jobs=[job], executor=dg.in_process_executor)
+    return _run_all(folder, days, bare.resolve_job_def("nothing_job"), nothing.key)
+
+
+def _run_all(folder: Path, days: int, job: dg.JobDefinition, asset: dg.AssetKey) -> Figures:
+    policy = defs.get_assets_def("rates").backfill_policy
+    at_once = policy.max_partitions_per_run if policy else None
+    keys = [(FIRST + dt.timedelta(days=offset)).isoformat() for offset in range(days)]
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    seconds, cpu = time.perf_counter(), time.process_time()
+    with open_instance(folder / "dagster") as instance:
+        for start in range(0, days, at_once or days):
+            part = keys[start : start + (at_once or days)]
+            run = instance.create_run_for_job(job, run_config=quiet, tags=range_tags(part[0], part[-1]))
+            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+        if len(instance.get_materialized_partitions(asset)) != days:
+            raise RuntimeError("not every date was materialised")
+    return {
+        "seconds": time.perf_counter() - seconds,
+        "CPU": time.process_time() - cpu,
+        "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def store(folder: Path, days: int) -> Figures:
+    """Store days with RateStore, then the same days again with some values revised: rows a second."""
+    with RateStore(folder / "fx.db") as rates:
+        return _rows_a_second(days, rates.record)
+
+
+def bare(folder: Path, days: int) -> Figures:
+    """Upsert the same rows with sqlite3's executemany, in as many transactions, and do nothing else."""
+    RateStore(folder / "fx.db").close()
+    with closing(sqlite3.connect(folder / "fx.db")) as connection:
+
+        def upsert(rows: Sequence[tuple[object, ...]]) -> None:
+            connection.executemany(
+                """
+                INSERT INTO rates (date, currency, rate, fetch_id) VALUES (?, ?, ?, ?)
+                ON CONFLICT (date, currency) DO UPDATE SET rate = excluded.rate, fetch_id = excluded.fetch_id
+                """,
+                rows,
+            )
+            connection.commit()
+
+        return _rows_a_second(days, upsert, prepared=_as_rows)
+
+
+PARTS: Mapping[str, Callable[[Path, int], Figures]] = {
+    "backfill": backfill,
+    "empty": empty,
+    "store": store,
+    "bare": bare,
+}
+
+
+def _rows_a_second(
+    days: int,
+    write: Callable[[list[Answer]], object] | Callable[[list[tuple[object, ...]]], object],
+    prepared: Callable[[list[Answer]], list[object]] = list,
+) -> Figures:
+    figures: Figures = {}
+    for reading, name in enumerate(("new", "again")):
+        seconds = cpu = rows = 0.0
+        for start in range(0, days, BATCH):
+            answers = [_answer(offset, reading) for offset in range(start, min(start + BATCH, days))]
+            rows += sum(len(answer.days[0].rates) for answer in answers)
+            what = prepared(answers)
+            seconds, cpu = seconds - time.perf_counter(), cpu - time.process_time()
+            write(what)  # type: ignore[arg-type]  # it is what `prepared` makes for it
+            seconds, cpu = seconds + time.perf_counter(), cpu + time.process_time()
+        figures |= {name: rows / seconds, f"{name}, CPU": rows / cpu}
+    return figures
+
+
+def _as_rows(answers: list[Answer]) -> list[object]:
+    return [
+        (str(day.date), code, rate, 1)
+        for answer in answers
+        for day in answer.days
+        for code, rate in day.rates.items()
+    ]
+
+
+def _answer(offset: int, reading: int) -> Answer:
+    """What the client makes of the sandbox's answer about one day."""
+    date = FIRST + dt.timedelta(days=offset)
+    asked_at = dt.datetime.now(dt.timezone.utc)
+    history = _history()
+    document = Protocol(rates=history.rates, names=history.names, now=asked_at).answer(
+        "historical", {"date": date.isoformat()}
+    )
+    rates = document["rates"]
+    if reading and isinstance(rates, dict):
+        for code in list(rates)[offset % REVISED :: REVISED]:
+            rates[code] *= 1.001
+    body = json.dumps(document).encode()
+    return Answer(
+        endpoint="historical",
+        base="EUR",
+        symbols=(),
+        start_date=date,
+        end_date=date,
+        asked_at=asked_at,
+        status="ok",
+        body=body,
+        days=parse_historical(body, date, "EUR", asked_at=asked_at),
+    )
+
+
+@cache
+def _history() -> EcbHistory:
+    return EcbHistory(CURRENCIES)
+
+
+@contextmanager
+def _sandbox() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "fx_pipeline", "sandbox", "--port", str(port)]
+    with subprocess.Popen([*command, "--currencies", str(CURRENCIES)], stdout=subprocess.PIPE) as process:
+        if process.stdout is None or not process.stdout.readline():
+            raise RuntimeError("the sandbox did not start")
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _measure(part: str, days: int, provider: str) -> Figures:
+    """Run one part in a process of its own, in a folder of its own."""
+    with TemporaryDirectory() as folder:
+        environment = {
+            **os.environ,
+            "FIXER_BASE_URL": provider,
+            "FIXER_ACCESS_KEY": "benchmark",
+            "FX_DATABASE": f"{folder}/fx.db",
+            "DAGSTER_HOME": f"{folder}/dagster",
+        }
+        command = [sys.executable, "-m", "benchmarks.ingest", "--part", part, "--days", str(days)]
+        output = subprocess.run(
+            [*command, "--folder", folder], env=environment, check=True, stdout=subprocess.PIPE
+        )
+    figures: Figures = json.loads(output.stdout.splitlines()[-1])
+    print(f"{part:<9}", {name: round(value, 1) for name, value in figures.items()}, file=sys.stderr)
+    return figures
+
+
+def _report(rounds: list[dict[str, Figures]], days: int) -> None:
+    def middle(part: str, figure: str) -> float:
+        return median(one[part][figure] for one in rounds)
+
+    def compared(what: str, part: str, other: str, figure: str, unit: str) -> list[str]:
+        ratio = median(one[part][figure] / one[other][figure] for one in rounds)
+        here, beside = f"{middle(part, figure):,.0f} {unit}", f"{middle(other, figure):,.0f} {unit}"
+        bound, reached = ("≥ 0.5", ratio >= 0.5) if part == "store" else ("≤ 1.3", ratio <= 1.3)
+        return [what, here, beside, f"{ratio:.2f}", bound, _yes(reached)]
+
+    def alone(what: str, figure: str, unit: str, most: float) -> list[str]:
+        value = middle("backfill", figure)
+        return [what, f"{value:,.0f} {unit}", "", "", f"≤ {most:.0f} {unit}", _yes(value <= most)]
+
+    backfills = f"a backfill of {days:,} dates; beside it, as many empty materialisations"
+    new = "storing new rows; beside it, their bare upsert"
+    again = "storing rows read again, a twentieth revised; beside it, their bare upsert"
+    rows = [
+        compared(backfills, "backfill", "empty", "seconds", "s"),
+        compared("the same, CPU", "backfill", "empty", "CPU", "s"),
+        compared(new, "store", "bare", "new", "rows/s"),
+        compared("the same, CPU", "store", "bare", "new, CPU", "rows/s"),
+        compared(again, "store", "bare", "again", "rows/s"),
+        compared("the same, CPU", "store", "bare", "again, CPU", "rows/s"),
+        alone("memory of the backfill, peak", "MB", "MB", 400),
+        alone("a rate with its indexes", "bytes", "bytes", 60),
+    ]
+    text = (
+        f"{days:,} dates × {CURRENCIES} currencies, from a sandbox in another process, in runs of as many "
+        f"dates as a backfill gives them; rows are stored {BATCH} days at a time. Medians of {len(rounds)} "
+        "rounds; a ratio is of two figures of the same round."
+    )
+    columns = ["what", "here", "beside it", "ratio", "to reach", "reached"]
+    publish("Ingestion", f"{text}\n\n{table(columns, rows)}")
+
+
+def _yes(reached: bool) -> str:
+    return "yes" if reached else "**no**"
+
+
+def main() -> None:
+    """Measure all parts in turns and publish the table; with --part, one of them, here."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=3650)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps(PARTS[options.part](options.folder, options.days)))
+        return
+    with _sandbox() as provider:
+        rounds = [
+            {part: _measure(part, options.days, provider) for part in PARTS} for _ in range(options.rounds)
+        ]
+    _report(rounds, options.days)
+
+
+if __name__ == "__main__":
+    main()

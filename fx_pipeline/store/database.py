@@ -48,9 +48,9 @@ def open_database(path: Path) -> Database:
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """All or nothing of what is written inside, with nobody else writing meanwhile."""
-    # IMMEDIATE: what was read to decide on a write must still be so when it is written.
-    db.execute("BEGIN IMMEDIATE")
     try:
+        # IMMEDIATE: what was read to decide on a write must still be so when it is written.
+        db.execute("BEGIN IMMEDIATE")  # inside: an interrupt may come as soon as it is done
         yield
         db.execute("COMMIT")
     except BaseException:

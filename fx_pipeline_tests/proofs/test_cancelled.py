@@ -1,0 +1,81 @@
+"""A run is cancelled while it fetches: what was answered is stored, nothing more is asked, nothing hangs."""
+
+import datetime as dt
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.rates import date_range
+from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.proofs.content import broken, stored_dates
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+DATES = list(date_range(dt.date(2024, 1, 1), dt.date(2024, 3, 31)))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(latency=0.05) as sandbox:
+        yield sandbox
+
+
+def fetches(database: Path) -> dict[str, int]:
+    """How many fetches have each status."""
+    with closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT status, count(*) FROM fetches GROUP BY status"))
+
+
+def fetching_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fixer")]
+
+
+def test_what_was_answered_is_stored_though_nobody_waits_for_it(folder: Path, sandbox: Sandbox) -> None:
+    database = folder / "fx.db"
+    with (
+        RateStore(database) as store,
+        Ledger(database) as ledger,
+        FixerClient(sandbox.url, "a-key") as client,
+    ):
+        outcomes = ingest(questions(DATES), client, store, ledger, concurrency=4)
+        assert isinstance(outcomes, Iterator)
+        assert next(outcomes).stored
+        outcomes.close()  # type: ignore[attr-defined]  # as Python does with a generator that is left
+        assert fetching_threads() == []
+        calls = sandbox.stats()["total"]
+    assert 4 <= calls < len(DATES)
+    assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
+    assert fetches(database) == {"ok": calls}
+    assert list(broken(database)) == []
+
+
+def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:
+    sandbox.change(faults={"rate-limit": 1.0}, retry_after=50)
+    database = folder / "fx.db"
+
+    def interrupt() -> None:
+        while sandbox.stats()["total"] < 4:
+            time.sleep(0.01)
+        calls.append(sandbox.stats()["total"])
+        signal.raise_signal(signal.SIGINT)
+
+    calls: list[int] = []
+    threading.Thread(target=interrupt).start()
+    with (
+        RateStore(database) as store,
+        Ledger(database) as ledger,
+        FixerClient(sandbox.url, "a-key", backoff=50) as client,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        list(ingest(questions(DATES), client, store, ledger, concurrency=4))
+    assert fetching_threads() == []
+    assert sandbox.stats()["total"] == 4
+    assert fetches(database) == {"too many requests at once (HTTP 429)": 4}

@@ -89,6 +89,15 @@ def parse_date(text: str) -> dt.date:
     return dt.date.fromisoformat(text)
 
 
+def is_date(text: str) -> bool:
+    """Whether `text` is a day written `YYYY-MM-DD`."""
+    try:
+        parse_date(text)
+    except ValueError:
+        return False
+    return True
+
+
 def read_rates(date: dt.date, raw: Mapping[str, object]) -> tuple[dict[str, float], tuple[RejectedRate, ...]]:
     """Divide what came for a day into what may be stored and what may not, with the reason.
 

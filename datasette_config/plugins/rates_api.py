@@ -3,7 +3,7 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import access, failures, views
+from fx_pipeline.api import access, failures, page_views, views
 from fx_pipeline.api.direct import Direct
 from fx_pipeline.api.edge import Edge
 
@@ -17,7 +17,22 @@ def register_routes():
         (r"/-/health/freshness$", views.is_fresh),
         (r"/-/login$", access.login),
         (r"/-/mcp$", views.mcp),
+        (r"/$", page_views.home),
+        (r"/fx/rates_by_date$", page_views.day),
+        (r"/currency/(?P<code>[^/]+)$", page_views.currency),
+        (r"/coverage$", page_views.coverage),
+        (r"/static/(?P<path>.*)$", page_views.static),
     ]
+
+
+@hookimpl
+def prepare_jinja2_environment(env):
+    env.filters.update(page_views.FILTERS)
+
+
+@hookimpl
+def render_cell(value, column):
+    return page_views.cell(value, column)
 
 
 @hookimpl

@@ -29,6 +29,15 @@ METHODS = "GET, HEAD, OPTIONS"
 MCP = "/-/mcp"
 MCP_METHODS = "POST, OPTIONS"
 
+PAGE_HEADERS = {
+    # A page loads and does nothing that does not come from here, and nothing that is written in it.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What every page says of itself to browsers (W3C: Content Security Policy, Referrer Policy)."""
+
 _OPEN = re.compile(r"/-/(health(/freshness)?|login|mcp|static/.*|static-plugins/.*)")
 _FROM_PAGES = "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
@@ -96,6 +105,8 @@ class _Answer:
             headers["Access-Control-Expose-Headers"] = "ETag, Link"
             named = ", ".join([*headers.getlist("Vary"), "Accept-Encoding"]).split(",")
             headers["Vary"] = ", ".join(dict.fromkeys(name.strip() for name in named))
+            if headers.get("Content-Type", "").startswith("text/html"):
+                headers.update(PAGE_HEADERS)
             if message["status"] == 304:
                 del headers["Content-Type"]
             message = {**message, "headers": headers.raw}

@@ -193,7 +193,7 @@ async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str,
     else:
         assert_refused(others, MISSING)
     holder = await api.get(path, Authorization=f"Bearer {token}")
-    if path.startswith("/fx/fetches"):
+    if path.startswith(("/fx/fetches", "/fx/last_fetches", "/fx/calls_of_month")):
         status = OPEN
     elif "_through" in path:
         # Nobody can ask through that table, whether or not they may see it.

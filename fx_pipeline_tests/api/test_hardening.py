@@ -23,7 +23,10 @@ PATHS = [
     ("/-/login", OPEN, "takes a token"),
     # Pages, tables and canned queries: the same rates.
     ("/", OPEN, "the home page"),
-    ("/.json", OPEN, "the home page as data"),
+    ("/.json", OPEN, "the databases as data"),
+    ("/currency/USD", OPEN, "a page of rates"),
+    ("/coverage", OPEN, "which days are stored"),
+    ("/static/vendor/uPlot-LICENSE", OPEN, "the licence of what draws the charts"),
     ("/fx", OPEN, "lists tables and queries"),
     ("/fx.json", OPEN, "the same as data"),
     *(
@@ -34,6 +37,10 @@ PATHS = [
     *(
         (f"/fx/{query}{format_}", OPEN, "what the API runs")
         for query in (
+            "coverage",
+            "currency_revisions",
+            "day_fetches",
+            "day_revisions",
             "latest_date",
             "rates_by_date",
             "rates_by_range",
@@ -51,7 +58,7 @@ PATHS = [
     # Who runs this may see these; the public may not.
     *(
         (f"/fx/{table}{format_}", CLOSED, "about the running of the service")
-        for table in ("fetches", "_sqlite_migrations")
+        for table in ("fetches", "_sqlite_migrations", "last_fetches", "calls_of_month")
         for format_ in ("", ".json", ".csv")
     ),
     ("/fx/fetches/1", CLOSED, "about the running of the service"),
@@ -106,13 +113,22 @@ PATHS = [
             "nothing",
         )
     ),
+    ("/static/pages.css", OPEN, "looks"),
     ("/static/rates_docs.css", OPEN, "looks"),
     ("/static/..%2Fmetadata.yaml", ABSENT, "outside of what is served"),
     ("/static/%2e%2e/plugins/rates_api.py", ABSENT, "outside of what is served"),
     ("/-/static-plugins/nothing/app.js", ABSENT, "no plugin has files"),
     ("/-/static/..%2F..%2Fapp.py", ABSENT, "outside of what is served"),
     ("/-/static/%2e%2e/%2e%2e/app.py", ABSENT, "outside of what is served"),
+    ("/static/nothing.js", ABSENT, "no such file"),
+    ("/static", ABSENT, "no list of files"),
+    ("/static/vendor", ABSENT, "no list of files"),
+    ("/static/%2e%2e/settings.json", ABSENT, "outside of what is served"),
+    ("/static/%2Fetc%2Fpasswd", ABSENT, "outside of what is served"),
     # What is not there.
+    ("/currency/QQQ", ABSENT, "no such currency"),
+    ("/currency", ABSENT, "no such page"),
+    ("/fx/rates_by_date?date=2026-03-07", ABSENT, "no such day"),
     ("/:memory:", MOVED, "to what is not there"),
     ("/_memory", ABSENT, "no such database"),
     ("/_memory.json?sql=select+1", ABSENT, "no such database"),
@@ -239,6 +255,13 @@ PLACES = [
     "/fx/rates_by_range.json?start_date={}&end_date={}",
     "/fx/stored_days.json?start_date={}&as_of={}",
     "/fx/rates.json?date={}",
+    "/?base={}&date={}",
+    "/fx/rates_by_date?date={}",
+    "/fx/rates_by_date?base={}&as_of={}",
+    "/currency/{}",
+    "/currency/USD?base={}&range={}",
+    "/coverage?year={}",
+    "/static/{}",
     "/fx/{}",
     "/fx/rates/{}",
     "/{}",

@@ -29,9 +29,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def fetches(database: Path) -> dict[str, int]:
-    """How many fetches have each status."""
+    """How many questions that were asked have each status; one may just have been opened and is abandoned."""
+    query = "SELECT status, count(*) FROM fetches WHERE (status, calls) <> ('abandoned', 0) GROUP BY status"
     with closing(sqlite3.connect(database)) as connection:
-        return dict(connection.execute("SELECT status, count(*) FROM fetches GROUP BY status"))
+        return dict(connection.execute(query))
 
 
 def fetching_threads() -> list[str]:

@@ -1,0 +1,25 @@
+// Coverage: in the strips, the day under the pointer is read out, and a click opens it.
+import { shownDate } from "./figures.js";
+
+const DAY = 86_400_000;
+const reading = document.querySelector(".strips").previousElementSibling;
+
+// The strips have the 366 places of a leap year; in other years the 29th of February leads to the 1st of March.
+function dayAt(strip, x) {
+  const box = strip.getBoundingClientRect();
+  const place = Math.min(365, Math.max(0, Math.floor(((x - box.left) / box.width) * 366)));
+  const [month, day] = new Date(Date.UTC(2024, 0, 1) + place * DAY).toISOString().slice(5, 10).split("-").map(Number);
+  return new Date(Date.UTC(Number(strip.dataset.year), month - 1, day)).toISOString().slice(0, 10);
+}
+
+for (const strip of document.querySelectorAll(".strips svg")) {
+  const state = (event) => event.target.closest("rect")?.getAttribute("class");
+  strip.addEventListener("pointermove", (event) => {
+    if (state(event)) reading.textContent = `${shownDate(dayAt(strip, event.clientX))}: ${state(event) === "unfetched" ? "not fetched yet" : state(event)}`;
+  });
+  strip.addEventListener("click", (event) => {
+    const date = dayAt(strip, event.clientX);
+    if (state(event) === "unfetched" || state(event) === "missing") location.assign(`/coverage/?year=${date.slice(0, 4)}#calendar`);
+    else if (state(event)) location.assign(`/fx/rates_by_date?date=${date}`);
+  });
+}

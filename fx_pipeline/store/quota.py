@@ -160,20 +160,15 @@ class Ledger:
             )
             if any(process != self._process and _runs(process) for (process,) in others):
                 raise BeingAsked
-            row = self._db.table("fetches").insert(
-                {
-                    "endpoint": endpoint,
-                    "start_date": span[0],
-                    "end_date": span[1],
-                    "base": base,
-                    "symbols": ",".join(symbols),
-                    "asked_at": as_text(now),
-                    "run_id": self.run_id,
-                    "process": self._process,
-                    "status": "asked",
-                }
+            opened = self._db.execute(
+                """
+                INSERT INTO fetches
+                    (endpoint, start_date, end_date, base, symbols, asked_at, run_id, process, status)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'asked')
+                """,
+                [endpoint, *span, base, ",".join(symbols), as_text(now), self.run_id, self._process],
             )
-            return int(row.last_pk)  # type: ignore[arg-type]  # an INSERT always has one
+            return int(opened.lastrowid)  # type: ignore[arg-type]  # an INSERT always has one
 
     def spend(self, fetch_id: int, *, daily: bool = False) -> None:
         """Count one more call of a question, before it is made.

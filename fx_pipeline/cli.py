@@ -148,7 +148,8 @@ def ingest(
         _progress(settings, len(days_to_run), dt.datetime.now(dt.timezone.utc)),
     ):
         reports = materialise(instance, ranges, skip_stored=missing, refetch_from=window if revise else None)
-        named = not unnamed or not any(report.stored for report in reports)
+        cancelled = any(report.cancelled for report in reports)
+        named = not unnamed or cancelled or not any(report.stored for report in reports)
         failure = None if named else materialise_symbols(instance)
     if as_json:
         click.echo(json.dumps(ingest_document(reports, _quota(settings), failure), indent=2))

@@ -12,13 +12,16 @@ from alembic.util.exc import CommandError
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run
+from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from fx_pipeline.definitions import defs
+from fx_pipeline.defs.assets import Cancelled
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.settings import PROJECT, SettingsError
 
@@ -33,6 +36,7 @@ class RunReport:
     run_id: str
     stored: dict[dt.date, dict[str, object]]
     failure: str | None = None
+    cancelled: bool = False
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -145,7 +149,8 @@ def materialise(
 ) -> list[RunReport]:
     """Run the rates of each range (first and last day, both included) here and now, one run a range.
 
-    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on.
+    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. After a run that was
+    interrupted there is no other.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
@@ -162,7 +167,16 @@ def materialise(
             for event in result.asset_materializations_for_node("rates")
             if event.partition
         }
-        reports.append(RunReport(run_id=result.run_id, stored=stored, failure=_failure(result)))
+        cancelled = any(
+            event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+            for event in result.all_events
+            if event.is_job_failure
+        )
+        reports.append(
+            RunReport(run_id=result.run_id, stored=stored, failure=_failure(result), cancelled=cancelled)
+        )
+        if cancelled:
+            break
     return reports
 
 
@@ -210,6 +224,8 @@ def _instant(seconds: float) -> str:
 
 def _description(event: dg.DagsterEvent) -> str:
     failure = event.step_failure_data
+    if failure.error_source is ErrorSource.INTERRUPT:
+        return str(Cancelled())
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     return failure.error.message.strip() if failure.error else event.message or "the step failed"

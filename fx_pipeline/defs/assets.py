@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from fx_pipeline.defs.checks import check_run, run_checks
 from fx_pipeline.defs.partitions import days
@@ -36,6 +37,14 @@ rates_api = dg.AssetSpec(
 
 _GOES_ON = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that does what a failed or killed one has left, by itself or by "re-execute from failure"."""
+
+
+class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):
+    """The run is to end now. Being an error of Dagster's own, this comes through: where there is a retry
+    policy, a mere interrupt is taken for a failure to be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__("The run was cancelled; what it had stored is kept.")
 
 
 class RatesConfig(dg.Config):
@@ -70,6 +79,12 @@ def rates(
     Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
     failed" asks for them again, and only for them.
     """
+    yield from fixer.closed_at_end(_events(context, config, fixer, database))
+
+
+def _events(
+    context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
+) -> Generator[dg.AssetMaterialization | dg.AssetCheckResult, None, None]:
     api_url = load_settings().api_url
     told = _told(context)
     failed: list[Outcome] = []
@@ -108,6 +123,8 @@ def rates(
                     yield _materialisation(context.asset_key, outcome.stored, page, moves, ledger.quota())
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+        raise Cancelled from None
     try:
         yield from check_run(context, stored | told, fixer, database)
     except StoreError as unreadable:

@@ -4,14 +4,20 @@ The access key is no field. It is read from the settings when a client is made, 
 configuration, log or event.
 """
 
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore
+
+Event = TypeVar("Event")
 
 
 class FixerResource(dg.ConfigurableResource[FixerClient]):
@@ -22,6 +28,19 @@ class FixerResource(dg.ConfigurableResource[FixerClient]):
     symbols: list[str]
     concurrency: int
     timeseries: bool = False
+    _until_end: ExitStack = PrivateAttr(default_factory=ExitStack)
+
+    def closed_at_end(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+        """The same events, closed at the latest when the run is over.
+
+        Dagster leaves the generator of a cancelled run as it is, for nobody knows how long, and with it the
+        threads that fetch.
+        """
+        return self._until_end.enter_context(closing(events))
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Dagster's hook for the end of a run, however it ends."""
+        self._until_end.close()
 
     def client(self) -> FixerClient:
         """A client to be closed after use. Raises SettingsError when a setting cannot be used."""

@@ -3,6 +3,7 @@
 import datetime as dt
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.commands import PROGRAM, environment, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -83,3 +85,40 @@ def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:
     assert fetching_threads() == []
     assert [sandbox.stats()["total"]] == calls
     assert fetches(database) == {"too many requests at once (HTTP 429)": 4}
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
+    folder: Path, sandbox: Sandbox, signal_: signal.Signals
+) -> None:
+    sandbox.change(faults={"rate-limit": 0.3}, seed=4, retry_after=50)
+    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "DAGSTER_HOME": "dagster"}
+    command = ["ingest", "--from", str(DATES[0]), "--to", str(DATES[-1])]
+    database = folder / "data" / "fx.db"
+    with subprocess.Popen(
+        [*PROGRAM, *command],
+        cwd=folder,
+        env=environment(**settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        while sandbox.stats()["total"] < 10:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal_)
+        calls = sandbox.stats()["total"]
+        output, errors = run.communicate()
+    assert run.returncode == 1
+    assert errors == ""
+    assert "failed  The run was cancelled; what it had stored is kept.\n" in output
+    answered = sandbox.stats()["endpoints"]["historical"]["ok"]
+    assert sandbox.stats()["total"] <= calls + 8  # those under way, and what is asked again without a wait
+    assert fetches(database)["ok"] == len(stored_dates(database)) == answered
+    assert list(broken(database)) == []
+
+    sandbox.change(faults={})
+    again = run_command(folder, *command, "--missing", **settings)
+    assert again.returncode == 0, again.stderr
+    assert sandbox.stats()["endpoints"]["historical"]["ok"] == len(DATES)
+    assert stored_dates(database) == {str(date) for date in DATES}

@@ -11,7 +11,7 @@ from fx_pipeline.api.edge import Edge
 @hookimpl
 def register_routes():
     return [
-        (r"/rates/docs$", views.docs),
+        (r"/rates/docs$", page_views.api_docs),
         (r"/rates(/(?P<path>.*))?$", views.rates),
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),
@@ -21,6 +21,7 @@ def register_routes():
         (r"/fx/rates_by_date$", page_views.day),
         (r"/currency/(?P<code>[^/]+)$", page_views.currency),
         (r"/coverage$", page_views.coverage),
+        (r"/public$", page_views.public),
         (r"/static/(?P<path>.*)$", page_views.static),
     ]
 

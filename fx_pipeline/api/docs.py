@@ -1,30 +1,30 @@
 """The API's page for people, ``/rates/docs/``: each operation with a call to copy and what it answers now.
 
-It loads nothing but its own style sheet, and runs no script.
+It loads nothing but style sheets, and runs no script.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from datasette.utils.asgi import Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from fx_pipeline.api import health
-from fx_pipeline.api.app import CONFIG
-from fx_pipeline.api.endpoints import Ask, Endpoint, find, stored
+from fx_pipeline.api.endpoints import Ask, find, stored
 from fx_pipeline.api.errors import ApiError
-from fx_pipeline.api.http import NO_STORE, Reply, error_reply
+from fx_pipeline.api.http import Reply, error_reply
 from fx_pipeline.api.openapi import document, parameters
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
+from fx_pipeline.api.pages import Page, Visit
 from fx_pipeline.api.parameters import Parameters
 
-HTML = "text/html; charset=utf-8"
+QUERIES = ("rates_by_date", "rates_by_range", "rate_history", "day_fetches", *health.QUERIES)
+"""The canned queries that the page is made from."""
+
 SHOWN_LINES = 24
 """Lines of an answer that the page shows."""
 
@@ -51,32 +51,33 @@ def origin(request: Request) -> str:
     return f"{request.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1'}"
 
 
-def page(ask: Ask, *, origin: str, max_age_days: int) -> Reply:
+def page(visit: Visit, *, origin: str, revision_days: int, max_age_days: int) -> Page:
     """The page. It is not to be kept: its calls are addressed as this visitor addressed it."""
+    ask = Ask(visit.queries, visit.parameters, revision_days)
     has = stored(ask)
     known = parameters(has)
     shown = [operation for operation in OPERATIONS if operation.answer != "Html"]
-    calls = [_call(operation, known, ask, max_age_days) for operation in shown]
-    html = _template().render(
-        calls=calls,
-        errors=sorted(set(KINDS)),
-        errors_of=ERRORS,
-        info=document(has)["info"],
-        names={code: name for code, name, *_ in ask.queries.rows("symbols")},
-        newest=has.newest,
-        origin=origin,
+    return Page(
+        "rates_docs.html",
+        {
+            "section": "api",
+            "calls": [_call(operation, known, ask, max_age_days) for operation in shown],
+            "errors": sorted(set(KINDS)),
+            "errors_of": ERRORS,
+            "info": document(has)["info"],
+            "names": visit.names(),
+            "newest": has.newest,
+            "origin": origin,
+            "made_up": visit.is_made_up(),
+        },
     )
-    return Reply(html.encode(), NO_STORE, HTML)
-
-
-DOCS = Endpoint(page, ("rates_by_date", "rates_by_range", "rate_history", *health.QUERIES))
 
 
 def _call(operation: Operation, known: Mapping[str, Any], ask: Ask, max_age_days: int) -> Call:
     asked = [known[name] for name in operation.parameters]
     in_path = {parameter["name"]: parameter["example"] for parameter in asked if parameter["in"] == "path"}
     query = {
-        parameter["name"]: _as_sent(parameter["example"])
+        parameter["name"]: as_sent(parameter["example"])
         for parameter in asked
         if parameter["in"] == "query"
         and (parameter.get("required") or parameter["name"] in ("base", "symbols"))
@@ -115,24 +116,11 @@ def _shown(reply: Reply) -> list[str]:
     return json.dumps(json.loads(reply.body), indent=2, ensure_ascii=False).splitlines()
 
 
-def _as_sent(example: object) -> str:
+def as_sent(example: object) -> str:
+    """An example of a parameter as a request has it."""
     return ",".join(example) if isinstance(example, list) else str(example)
 
 
-def _in_html(text: str) -> Markup:
-    """Escaped, with what stands between backticks as code."""
+def prose(text: str) -> Markup:
+    """Text in HTML: escaped, with what stands between backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped first
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(CONFIG / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["prose"] = _in_html
-    environment.filters["as_sent"] = _as_sent
-    return environment.get_template("rates_docs.html")

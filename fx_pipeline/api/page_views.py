@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
-from fx_pipeline.api import failures, figures, pages
+from fx_pipeline.api import docs, exposure, failures, figures, pages
 from fx_pipeline.api.app import CONFIG, FxDatasette
 from fx_pipeline.api.errors import ApiError
-from fx_pipeline.api.http import Reply, respond
+from fx_pipeline.api.http import NO_STORE, Reply, respond
 from fx_pipeline.api.pages import Page, Visit
 from fx_pipeline.api.parameters import Parameters
 from fx_pipeline.api.paths import day_path
@@ -36,6 +36,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "instant": figures.shown_instant,
     "heading": figures.shown_column,
     "line": figures.line,
+    "prose": docs.prose,
+    "as_sent": docs.as_sent,
 }
 """What templates show figures with."""
 
@@ -79,6 +81,23 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
     return await _answer(request, datasette, pages.COVERAGE, work)
 
 
+async def api_docs(request: Request, datasette: FxDatasette) -> Response:
+    """``/rates/docs/``: the API, for people."""
+    work = partial(
+        docs.page,
+        origin=docs.origin(request),
+        revision_days=datasette.fx_settings.fx_revision_days,
+        max_age_days=datasette.fx_settings.fx_max_age_days,
+    )
+    return await _answer(request, datasette, docs.QUERIES, work, cache_control=NO_STORE)
+
+
+async def public(request: Request, datasette: FxDatasette) -> Response:
+    """``/public/``: who may see what of this instance, and why."""
+    work = partial(exposure.page, is_open=datasette.is_open())
+    return await _answer(request, datasette, (), work, cache_control=NO_STORE)
+
+
 async def static(
     request: Request, datasette: FxDatasette, scope: Scope, receive: Receive, send: Send
 ) -> Response | None:
@@ -119,7 +138,12 @@ def cell(value: object, column: str) -> str | None:
 
 
 async def _answer(
-    request: Request, datasette: FxDatasette, names: tuple[str, ...], work: Callable[[Visit], Page]
+    request: Request,
+    datasette: FxDatasette,
+    names: tuple[str, ...],
+    work: Callable[[Visit], Page],
+    *,
+    cache_control: str = REVALIDATE,
 ) -> Response:
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
@@ -131,4 +155,4 @@ async def _answer(
     html = await datasette.render_template(
         page.template, {"dagster_url": datasette.fx_settings.dagster_url, **page.context}, request=request
     )
-    return respond(request, Reply(html.encode(), REVALIDATE, HTML, page.status))
+    return respond(request, Reply(html.encode(), cache_control, HTML, page.status))

@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 
 from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.docs import DOCS, origin
 from fx_pipeline.api.endpoints import Ask, Endpoint, find
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
 from fx_pipeline.api.http import Reply, error_reply, respond
@@ -28,12 +27,6 @@ async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Everything under ``/rates/``."""
     path = unquote(request.url_vars["path"] or "")
     return respond(request, await _reply(request, datasette, partial(find, path)))
-
-
-async def docs(request: Request, datasette: FxDatasette) -> Response:
-    """``/rates/docs/``."""
-    shown = {"origin": origin(request), "max_age_days": datasette.fx_settings.fx_max_age_days}
-    return respond(request, await _reply(request, datasette, lambda: (DOCS, shown)))
 
 
 async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette) -> None:

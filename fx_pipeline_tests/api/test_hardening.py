@@ -26,6 +26,7 @@ PATHS = [
     ("/.json", OPEN, "the databases as data"),
     ("/currency/USD", OPEN, "a page of rates"),
     ("/coverage", OPEN, "which days are stored"),
+    ("/public", OPEN, "who may see what, and why"),
     ("/static/vendor/uPlot-LICENSE", OPEN, "the licence of what draws the charts"),
     ("/fx", OPEN, "lists tables and queries"),
     ("/fx.json", OPEN, "the same as data"),

@@ -14,7 +14,7 @@ from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
 from fx_pipeline.ingestion import Outcome, how_far, ingest, questions
-from fx_pipeline.rates import contiguous, parse_date
+from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.quota import Quota, QuotaReached
@@ -59,7 +59,10 @@ class RatesConfig(dg.Config):
 
 @dg.asset(
     partitions_def=days,
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=100),
+    backfill_policy=dg.BackfillPolicy.multi_run(
+        # Where one call brings a year, a run of a year takes one.
+        max_partitions_per_run=MAX_TIMESERIES_DAYS + 1 if load_settings().fixer_timeseries else 100
+    ),
     retry_policy=dg.RetryPolicy(
         max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
     ),

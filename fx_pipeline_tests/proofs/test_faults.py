@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.defs.sensors import alerts
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.rates import date_range
+from fx_pipeline_tests.commands import run_command
 from fx_pipeline_tests.defs.rates_run import QUIET
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
+from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 FIRST, LAST = dt.date(2022, 12, 1), dt.date(2024, 1, 4)
@@ -31,7 +35,7 @@ class Hasty(FixerResource):
     retries: int
 
     def client(self) -> FixerClient:
-        return FixerClient(self.base_url, "a-key", timeout=(5.0, 0.5), retries=self.retries, backoff=0.01)
+        return FixerClient(self.base_url, KEY, timeout=(5.0, 0.5), retries=self.retries, backoff=0.01)
 
 
 def run(
@@ -90,14 +94,34 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return dump(database)
 
 
+def told(instance: dg.DagsterInstance) -> str:
+    """What the sensor says that sends alerts, when it looks at all runs that have ended."""
+    result = alerts(dg.build_sensor_context(instance=instance))
+    assert isinstance(result, dg.SensorResult)
+    return str(result.skip_reason)
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by Apprise's plugins
 @pytest.mark.parametrize(("retries", "seed"), [(0, 1), (3, 2)])
 def test_after_two_reruns_the_content_is_as_if_nothing_had_gone_wrong(
-    folder: Path, instance: dg.DagsterInstance, undisturbed: bytes, retries: int, seed: int
+    folder: Path,
+    instance: dg.DagsterInstance,
+    undisturbed: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    retries: int,
+    seed: int,
 ) -> None:
+    for name, value in {"FIXER_ACCESS_KEY": KEY, "FX_ALERT_URLS": ALERTS, "FX_DATABASE": "fx.db"}.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level(logging.DEBUG)  # all that any library has to say
+    token = run_command(folder, "token", "create", "reader", FX_DATABASE="fx.db").stdout.strip()
     database = folder / "fx.db"
     with running_sandbox(faults=FAULTS, seed=seed, timeout_seconds=2.0) as sandbox:
         result = run(instance, sandbox, database, retries=retries)
+        worth_an_alert = not result.success
         for _ in range(2):
             left = failed(instance)
             print(f"{sandbox.stats()['total']} calls, {len(left)} dates left")
@@ -118,3 +142,8 @@ def test_after_two_reruns_the_content_is_as_if_nothing_had_gone_wrong(
     }
     assert failed(instance) == set()
     assert dump(database) == undisturbed
+    assert ("did not take it" in told(instance)) == worth_an_alert
+    (folder / "logs").write_text(caplog.text, encoding="utf-8")
+    (folder / "output").write_text("".join(capfd.readouterr()), encoding="utf-8")
+    assert len(token) > 20
+    assert list(Secrets(token).traces(folder)) == []

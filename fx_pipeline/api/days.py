@@ -6,7 +6,7 @@ day asked for (left out; where it is the base, a 404: there is nothing to divide
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fx_pipeline.api.errors import (
@@ -51,7 +51,7 @@ class Series(NamedTuple):
 
     base: str
     last: str
-    days: list[tuple[str, dict[str, float]]]
+    days: dict[str, dict[str, float]]
 
 
 def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: AsOf | None) -> StoredDays:
@@ -90,30 +90,33 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
 
     Raises ApiError where nothing is stored of them, and where they hold more than one answer may.
     """
-    stored = stored_days(queries, start, end, wanted.as_of)
     span = f"from {start} to {end}" if end else f"from {start} on"
-    if not stored.base or not stored.last:
-        require_known(queries, wanted)
-        raise nothing_stored(span, stored, wanted.as_of)
-    _require_fitting(stored, wanted)
-    base = wanted.base or stored.base
+    known = _surely_fits(queries, start, end, wanted)
+    stored_base, last = known or _counted(queries, start, end, wanted, span)
+    rows = _series_rows(queries, start, end, wanted, stored_base)
+    if known and not rows:
+        _counted(queries, start, end, wanted, span)
+    base = wanted.base or stored_base
     by_date: dict[str, dict[str, float]] = {}
-    seen = {stored.base}
-    for date, currency, rate in _series_rows(queries, start, end, wanted, stored.base):
-        by_date.setdefault(date, {})[currency] = rate
-        seen.add(currency)
+    for date, currency, rate in rows:
+        if date in by_date:
+            by_date[date][currency] = rate
+        else:
+            by_date[date] = {currency: rate}
+    seen = {stored_base, *(currency for _, currency, _ in rows)}
     if not seen.issuperset((base, *(wanted.symbols or ()))):
         require_known(queries, wanted)
     if base not in seen:
         raise _no_base(base, span, wanted.as_of)
-    if base == stored.base and wanted.symbols == tuple(sorted(seen - {base})):
+    days = {date: by_date[date] for date in sorted(by_date)}
+    if base == stored_base and wanted.symbols == tuple(sorted(seen - {base})):
         # Just what was read, as it was read.
-        return Series(base, stored.last, [(date, by_date[date]) for date in sorted(by_date)])
+        return Series(base, last, days)
     rebased = (
-        (date, rebase(by_date[date], stored_base=stored.base, base=base, symbols=wanted.symbols))
-        for date in sorted(by_date)
+        (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
+        for date, rates in days.items()
     )
-    return Series(base, stored.last, [(date, rates) for date, rates in rebased if rates])
+    return Series(base, last, {date: rates for date, rates in rebased if rates})
 
 
 def require_known(queries: Queries, wanted: Wanted) -> None:
@@ -156,6 +159,35 @@ def _never_stored(codes: str, kind: Kind) -> ApiError:
     return ApiError(kind, f"No rate was ever stored of: {codes}. /rates/symbols lists what there is.")
 
 
+def _surely_fits(
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted
+) -> tuple[str, str] | None:
+    """The stored base, and the last day that a range can have, where even an answer of every day fits.
+
+    None where the stored days must be counted to know: that costs more than to read a few currencies.
+    """
+    if wanted.symbols is None or wanted.as_of:
+        return None
+    ((newest, _, base),) = queries.rows("latest_date")
+    if newest is None or newest < start.isoformat():
+        return None
+    last = min(end.isoformat(), newest) if end else newest
+    days = (dt.date.fromisoformat(last) - start).days + 1
+    return (base, last) if days * len(wanted.symbols) <= MOST_RATES else None
+
+
+def _counted(
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, span: str
+) -> tuple[str, str]:
+    """The stored base and the last stored day of a range. Raises ApiError as `read_series` does."""
+    stored = stored_days(queries, start, end, wanted.as_of)
+    if not stored.base or not stored.last:
+        require_known(queries, wanted)
+        raise nothing_stored(span, stored, wanted.as_of)
+    _require_fitting(stored, wanted)
+    return stored.base, stored.last
+
+
 def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
     per_day = len(wanted.symbols) if wanted.symbols else math.ceil(stored.rates / stored.days)
     if stored.days * per_day > MOST_RATES:
@@ -169,7 +201,7 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 def _series_rows(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
-) -> Iterable[tuple[str, str, float]]:
+) -> list[tuple[str, str, float]]:
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         return queries.rows("rates_by_range", **span)

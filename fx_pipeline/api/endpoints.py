@@ -122,7 +122,7 @@ def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
         ask.cache_control(day.date, wanted.as_of) if asked else ask.cache_control_of_newest(wanted.as_of)
     )
     if csv:
-        return Reply(bodies.rates_csv(base, [(day.date, rates)]), cache_control, http.CSV)
+        return Reply(bodies.rates_csv(base, {day.date: rates}), cache_control, http.CSV)
     body = bodies.day_json(
         date=day.date,
         base=base,

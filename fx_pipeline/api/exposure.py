@@ -1,7 +1,7 @@
 """What is public and why: the page ``/public/``, and the table that it shows.
 
-Access itself is decided in `access` (tokens), `edge` (what is closed) and ``metadata.yaml`` (tables, queries).
-This says it to people; the tests hold every row against what the server answers.
+Access itself is decided in `access` (tokens), `edge` (what is closed) and ``metadata.yaml`` (tables and
+queries). This says it to people; the tests hold every row against what the server answers.
 """
 
 from dataclasses import dataclass

@@ -110,7 +110,8 @@ def home(visit: Visit, *, max_age_days: int) -> Page:
     start = parse_date(span.newest) - TREND
     series = read_series(visit.queries, start, None, Wanted(base=base))
     names = visit.names()
-    rows = _rows(names, base, [rates for _, rates in series.days])
+    dates, rates_by_day = list(series.days), list(series.days.values())
+    rows = _rows(names, base, rates_by_day)
     by_code = {row.code: row for row in rows}
     age = (visit.today - parse_date(span.newest)).days
     return Page(
@@ -119,12 +120,12 @@ def home(visit: Visit, *, max_age_days: int) -> Page:
             **_common(visit, span, base),
             "section": "home",
             "date": span.newest,
-            "bases": _named(names, series.days[-1][1]),
+            "bases": _named(names, rates_by_day[-1]),
             "age": figures.shown_age(age),
             "stale": age > max_age_days,
             "rows": rows,
             "majors": [by_code[code] for code in MAJORS if code in by_code][:MAJORS_SHOWN],
-            "before": series.days[-2][0] if len(series.days) > 1 else None,
+            "before": dates[-2] if len(dates) > 1 else None,
             "api_call": api_path(f"{start}..{span.newest}", base=span.asked(base)),
             "api_day": api_path("latest", base=span.asked(base)),
             "csv": api_path(f"{span.newest}.csv", base=span.asked(base)),
@@ -192,7 +193,7 @@ def currency(visit: Visit, *, code: str) -> Page:
         base = next(others, code)
     chosen = visit.text("range") if visit.text("range") in RANGES else DEFAULT_RANGE
     series = read_series(visit.queries, parse_date(span.oldest), None, Wanted(base=base, symbols=(code,)))
-    days: list[Point] = [(date, rates[code]) for date, rates in series.days if code in rates]
+    days: list[Point] = [(date, rates[code]) for date, rates in series.days.items() if code in rates]
     context = {
         **_common(visit, span, base),
         "section": "currency",

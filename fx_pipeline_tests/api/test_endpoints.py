@@ -329,7 +329,7 @@ async def test_documents(api: Api, path: str, document: dict[str, Any]) -> None:
 
 async def test_numbers_are_sent_as_they_came(api: Api) -> None:
     response = await api.get("/rates/2026-03-06?symbols=BTC,EUR,IDR,JPY")
-    assert response.text.endswith('"rates":{"BTC":1.25e-05,"EUR":1,"IDR":19660,"JPY":183}}')
+    assert response.text.endswith('"rates":{"BTC":0.0000125,"EUR":1,"IDR":19660,"JPY":183}}')
 
 
 async def test_index(api: Api) -> None:

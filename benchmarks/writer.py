@@ -1,4 +1,7 @@
-"""A backfill that writes: stores day after day of 170 currencies, for so many seconds, through RateStore."""
+"""A backfill that writes: stores day after day of 170 currencies, for so many seconds, through RateStore.
+
+It writes at twice the pace of a backfill in `benchmarks.ingest`: 16 days in a transaction, 48 days a second.
+"""
 
 import datetime as dt
 import sys
@@ -9,6 +12,9 @@ from benchmarks.databases import CODES, LAST
 from fx_pipeline.rates import Answer, DayRates
 from fx_pipeline.store.store import RateStore
 
+BATCH = 16
+BATCHES_PER_SECOND = 3
+
 
 def main() -> None:
     """Write older and older days into the database that the command line names."""
@@ -16,13 +22,14 @@ def main() -> None:
     end = time.monotonic() + seconds
     date = LAST - dt.timedelta(days=400)
     with RateStore(path) as store:
-        while time.monotonic() < end:
+        while (started := time.monotonic()) < end:
             days = []
-            for _ in range(20):
+            for _ in range(BATCH):
                 date -= dt.timedelta(days=1)
                 rates = {code: 1 + index / 7 for index, code in enumerate(CODES)}
                 days.append(DayRates(date=date, base="EUR", timestamp=0, rates={**rates, "EUR": 1.0}))
             store.record([_answer(day) for day in days])
+            time.sleep(max(0, started + 1 / BATCHES_PER_SECOND - time.monotonic()))
 
 
 def _answer(day: DayRates) -> Answer:

@@ -49,6 +49,12 @@ function columns() {
   return [x, y];
 }
 
+// How many decimals tell the ticks of an axis apart: 2 for steps of 0.02, 3 for 0.025.
+function decimalsOf(step) {
+  const [digits, exponent] = step.toExponential(2).split("e");
+  return Math.max(0, digits.replace(/0+$/, "").length - 2 - Number(exponent));
+}
+
 function size() {
   const style = getComputedStyle(frame);
   return {
@@ -73,7 +79,10 @@ function draw() {
     series: [{}, { stroke: accent, width: 1.75, points: { show: days.length === 1 }, fill: `${accent}14`, spanGaps: false }],
     axes: [
       { ...axis, space: 70 },
-      { ...axis, size: 78, values: (_, ticks) => ticks.map((tick) => tick === 0 ? "0" : Number(tick.toPrecision(8)).toLocaleString("en", { maximumSignificantDigits: 8 })) },
+      { ...axis, size: 78, values: (_, ticks, axisAt, space, step) => {
+        const decimals = decimalsOf(step);
+        return ticks.map((tick) => tick.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }));
+      } },
     ],
     hooks: { setCursor: [({ cursor }) => tell(cursor.idx)] },
   }, columns(), frame);

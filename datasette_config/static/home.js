@@ -19,16 +19,15 @@ function convert() {
   const isNumber = amount.value.trim() !== "" && Number.isFinite(sum) && sum >= 0;
   result.classList.toggle("bad", !isNumber);
   amount.setAttribute("aria-invalid", String(!isNumber));
-  // One division, rounded once to ten significant digits: as the API does it.
-  const rate = Number((rates.get(to.value) / rates.get(from.value)).toPrecision(10));
+  // One division, rounded once to ten significant digits, and none from the base: as the API does it.
+  const isStored = from.value === table.dataset.base;
+  const rate = isStored ? rates.get(to.value) : Number((rates.get(to.value) / rates.get(from.value)).toPrecision(10));
   const product = sum * rate;
   const digits = product >= 1 ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumSignificantDigits: 6 };
   result.value = isNumber ? `${product.toLocaleString("en", digits)} ${to.value}` : "An amount is a number such as 1234.50.";
   told.textContent = `1 ${from.value} = ${shownRate(rate)} ${to.value}`;
 }
 
-form.querySelector(".ask").hidden = true;
-swap.hidden = false;
 swap.addEventListener("click", () => {
   [from.value, to.value] = [to.value, from.value];
   convert();

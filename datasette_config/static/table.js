@@ -4,7 +4,6 @@ export function searchable(table) {
   const rows = [...table.tBodies[0].rows];
   const find = document.getElementById("find");
   const none = table.parentElement.querySelector(".none");
-  find.closest("label").hidden = false;
   find.addEventListener("input", () => {
     const wanted = find.value.trim().toLowerCase();
     for (const row of rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);

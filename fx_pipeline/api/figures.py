@@ -5,6 +5,7 @@ The numbers themselves come from what the API answers; nothing is stored or sent
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -16,6 +17,8 @@ DIGITS = 6
 
 MINUS = "\N{MINUS SIGN}"
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 
 Point = tuple[str, float]
 """A day (YYYY-MM-DD) and its rate."""
@@ -67,6 +70,22 @@ def shown_date(date: str) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
+def shown_short_date(date: str) -> str:
+    """A day without its year: 9 Mar."""
+    day = dt.date.fromisoformat(date)
+    return f"{day.day} {day:%b}"
+
+
+def weekday(date: str) -> str:
+    """The day of the week: Monday."""
+    return f"{dt.date.fromisoformat(date):%A}"
+
+
+def shown_timestamp(seconds: int) -> str:
+    """A Unix time, to the second: 2026-03-09 23:59:59 UTC."""
+    return f"{dt.datetime.fromtimestamp(seconds, dt.timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def shown_instant(instant: str) -> str:
     """A stored instant, to the second: 2026-03-10 00:05:00 UTC."""
     return f"{instant[:10]} {instant[11:19]} UTC"
@@ -80,6 +99,16 @@ def shown_age(days: int) -> str:
 def shown_column(name: str) -> str:
     """A column as a heading: `superseded_by` becomes Superseded by, `fetch_id` becomes Fetch."""
     return name.removesuffix("_id").replace("_", " ").capitalize()
+
+
+def number_columns(rows: Iterable[Iterable[object]]) -> set[int]:
+    """Which columns of a table, counted from 0, hold numbers and nothing else, but for what is empty."""
+    columns = zip(*([str(cell).strip() for cell in row] for row in rows), strict=True)
+    return {
+        place
+        for place, cells in enumerate(columns)
+        if any(cells) and all(cell == "" or _NUMBER.fullmatch(cell) for cell in cells)
+    }
 
 
 def line(values: Sequence[float], width: int, height: int) -> str:

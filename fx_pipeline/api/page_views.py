@@ -28,13 +28,17 @@ HTML = "text/html; charset=utf-8"
 REVALIDATE = "no-cache"
 """Cache-Control of a page: kept by the browser, and asked for anew each time (a 304 if it is the same)."""
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., object]] = {
     "rate": figures.shown_rate,
     "change": figures.shown_change,
     "direction": figures.direction,
     "date": figures.shown_date,
+    "short_date": figures.shown_short_date,
+    "weekday": figures.weekday,
+    "timestamp": figures.shown_timestamp,
     "instant": figures.shown_instant,
     "heading": figures.shown_column,
+    "number_columns": figures.number_columns,
     "line": figures.line,
     "prose": docs.prose,
     "as_sent": docs.as_sent,
@@ -130,6 +134,8 @@ def cell(value: object, column: str) -> str | None:
         return str(value["value"])
     if isinstance(value, float):
         return repr(as_number(value))
+    if isinstance(value, int) and column == "timestamp":
+        return Markup('<span title="{}">{}</span>').format(value, figures.shown_timestamp(value))
     if isinstance(value, str) and column in ("date", "nearest_before", "nearest_after") and is_date(value):
         return Markup('<a href="{}">{}</a>').format(day_path(value), value)
     if isinstance(value, str) and column in ("currency", "code") and is_code(value):

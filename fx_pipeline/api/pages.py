@@ -168,7 +168,7 @@ def day(visit: Visit) -> Page:
             **context,
             "rows": _rows(names, base, rates),
             "bases": _named(names, read.rates),
-            "timestamp": dt.datetime.fromtimestamp(read.timestamp, dt.timezone.utc),
+            "timestamp": read.timestamp,
             "fetches": visit.queries.rows("day_fetches", date=read.date),
             "revisions": _revisions(visit.queries.rows("day_revisions", date=read.date)),
             "stored_base": read.base,

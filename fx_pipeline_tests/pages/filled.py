@@ -1,0 +1,84 @@
+"""Database files for pages to show: the sandbox's own history, up to yesterday, stored by RateStore."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from fx_pipeline.fixer.answers import end_of
+from fx_pipeline.fixer.history import EcbHistory
+from fx_pipeline.rates import Answer, DayRates, RejectedRate, date_range
+from fx_pipeline.store.store import RateStore
+
+CHUNK = 365
+"""Days of one answer."""
+
+
+def yesterday() -> dt.date:
+    """The newest day that can be stored."""
+    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+
+
+def fill(
+    path: Path,
+    start: dt.date,
+    end: dt.date,
+    *,
+    currencies: int = 0,
+    without: Collection[dt.date] = (),
+    revised: Sequence[tuple[dt.date, str, float]] = (),
+    rejected: Sequence[tuple[dt.date, str, str]] = (),
+) -> Path:
+    """Store the days from `start` to `end`, both included, all but those `without`.
+
+    `currencies` as EcbHistory takes it. Each of `revised` was stored at first as that many times what it is
+    now. Each of `rejected` came beside the good values of its day, and was not stored.
+    """
+    history = EcbHistory(currencies)
+    days = [
+        DayRates(date=date, base="EUR", timestamp=end_of(date), rates=history.rates(date))
+        for date in date_range(start, end)
+        if date not in without
+    ]
+    wrong: dict[dt.date, dict[str, float]] = {}
+    for date, code, factor in revised:
+        wrong.setdefault(date, dict(history.rates(date)))[code] *= factor
+    bad: dict[dt.date, list[RejectedRate]] = {}
+    for date, code, value in rejected:
+        bad.setdefault(date, []).append(RejectedRate(date, code, value, "not above zero"))
+    early = {day.date: day for day in days}
+    for date, rates in wrong.items():
+        early[date] = DayRates(date=date, base="EUR", timestamp=end_of(date), rates=rates)
+    late = [
+        DayRates(
+            date=date,
+            base="EUR",
+            timestamp=end_of(date),
+            rates=history.rates(date),
+            rejected=tuple(bad.get(date, ())),
+        )
+        for date in sorted({*wrong, *bad})
+    ]
+    with RateStore(path) as store:
+        store.record([answer("symbols", [], names=history.names)])
+        listed = list(early.values())
+        for first in range(0, len(listed), CHUNK):
+            store.record([answer("timeseries", listed[first : first + CHUNK])])
+        store.record([answer("historical", [day]) for day in late])
+    return path
+
+
+def answer(endpoint: str, days: Sequence[DayRates], names: Mapping[str, str] | None = None) -> Answer:
+    """An answer of the sandbox that has just come."""
+    return Answer(
+        endpoint=endpoint,
+        base="EUR",
+        symbols=(),
+        start_date=days[0].date if days else None,
+        end_date=days[-1].date if days else None,
+        asked_at=dt.datetime.now(dt.timezone.utc),
+        status="ok",
+        body=b"{}",
+        provider="sandbox",
+        days=tuple(days),
+        names=names or {},
+    )

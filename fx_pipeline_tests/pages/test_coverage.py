@@ -1,0 +1,122 @@
+"""Coverage and days: what is missing is seen, what is there leads on."""
+
+import datetime as dt
+
+import pytest
+from playwright.sync_api import expect
+
+from fx_pipeline.api.figures import shown_date
+from fx_pipeline_tests.pages.browser import Visitor
+from fx_pipeline_tests.pages.conftest import START, Service
+
+
+def state(visitor: Visitor, date: dt.date) -> str | None:
+    """The state that the calendar shows a day in."""
+    visitor.open(f"/coverage/?year={date.year}")
+    found: str | None = visitor.evaluate(
+        """([month, day]) => {
+            const title = [...document.querySelectorAll(".month h3")].find((one) =>
+                one.textContent === month);
+            const days = [...title.parentElement.querySelectorAll("li > *")];
+            return days.find((one) => parseInt(one.firstChild.textContent) === day).className;
+        }""",
+        [f"{date:%B}", date.day],
+    )
+    return found
+
+
+def test_each_day_is_in_its_state(visitor: Visitor, service: Service) -> None:
+    first, last = service.gap
+    day = dt.timedelta(1)
+    expected = {
+        first - day: "stored",
+        first: "missing",
+        last: "missing",
+        last + day: "stored",
+        service.lone_gap: "missing",
+        service.revised: "revised",
+        service.rejected: "rejected",
+        service.newest: "stored",
+        START: "stored",
+    }
+    assert {date: state(visitor, date) for date in expected} == expected
+
+
+def test_the_gaps_are_listed_counted_and_can_be_fetched(visitor: Visitor, service: Service) -> None:
+    visitor.open("/coverage/")
+    first, last = service.gap
+    assert visitor.page.locator(".gaps li").all_inner_texts() == [
+        f"{shown_date(str(first))} to {shown_date(str(last))} 5 days",
+        f"{shown_date(str(service.lone_gap))} 1 day",
+    ]
+    assert visitor.page.locator(".summary").first.inner_text().split("\n")[3:6] == [
+        "Missing",
+        "6",
+        "in 2 gaps",
+    ]
+    backfill = visitor.page.get_by_role("link", name="Fetch them in Dagster").get_attribute("href")
+    assert backfill == (
+        "http://127.0.0.1:3000/assets/rates?view=partitions"
+        f"&default_range={service.lone_gap},[{first}...{last}]"
+    )
+
+
+def test_the_strips_show_the_gap_in_its_place(visitor: Visitor, service: Service) -> None:
+    visitor.open("/coverage/")
+    runs = visitor.evaluate(
+        """(year) => [...document.querySelectorAll(`svg[data-year="${year}"] rect`)].map((one) =>
+            [one.getAttribute("class"), Number(one.getAttribute("x")), Number(one.getAttribute("width"))])""",
+        service.lone_gap.year,
+    )
+    place = service.lone_gap.timetuple().tm_yday - 1
+    assert runs == [["stored", 0, place], ["missing", place, 1], ["stored", place + 1, 366 - place - 1]]
+
+
+def test_a_day_of_a_strip_is_read_out_and_opens(visitor: Visitor, service: Service) -> None:
+    visitor.open("/coverage/")
+    date = dt.date(2020, 7, 14)
+    box = visitor.page.locator(f'svg[data-year="{date.year}"]').bounding_box()
+    assert box is not None
+    x = box["x"] + box["width"] * (date.timetuple().tm_yday - 0.5) / 366
+    y = box["y"] + box["height"] / 2
+    visitor.page.mouse.move(x, y)
+    expect(visitor.page.locator(".reading")).to_have_text("14 July 2020: stored")
+    visitor.page.mouse.click(x, y)
+    visitor.page.wait_for_url("**/fx/rates_by_date?date=2020-07-14")
+
+
+def test_a_day_of_the_calendar_opens_its_rates(visitor: Visitor, service: Service) -> None:
+    visitor.open(f"/coverage/?year={service.revised.year}")
+    visitor.page.locator("a.revised").last.click()
+    visitor.page.wait_for_url(f"**/fx/rates_by_date?date={service.revised}")
+    table = visitor.page.locator("section", has=visitor.page.get_by_role("heading", name="Revised values"))
+    assert table.locator("tbody th").all_inner_texts() == ["GBP", "USD"]
+
+
+def test_days_are_turned_over_the_gap(visitor: Visitor, service: Service) -> None:
+    first, last = service.gap
+    day = dt.timedelta(1)
+    visitor.open(f"/fx/rates_by_date?date={first - day}&base=USD")
+    visitor.page.locator("a[rel=next]").click()
+    visitor.page.wait_for_url(f"**date={last + day}&base=USD")
+    visitor.page.locator("a[rel=prev]").click()
+    visitor.page.wait_for_url(f"**date={first - day}&base=USD")
+
+
+def test_a_missing_day_names_its_neighbours(visitor: Visitor, service: Service) -> None:
+    first, last = service.gap
+    assert visitor.open(f"/fx/rates_by_date?date={first}").status == 404
+    day = dt.timedelta(1)
+    main = visitor.page.locator("main").inner_text()
+    assert "No rates are stored for this day" in main
+    assert (
+        f"The nearest days that are: {shown_date(str(first - day))} and {shown_date(str(last + day))}."
+        in main
+    )
+
+
+@pytest.mark.parametrize("as_of", ["", "2022-03-02"])
+def test_what_was_known_of_a_day(visitor: Visitor, service: Service, as_of: str) -> None:
+    response = visitor.open(f"/fx/rates_by_date?date=2022-03-01&as_of={as_of}")
+    assert response.status == (404 if as_of else 200)
+    assert ("No rates were known for this day" in visitor.text()) is bool(as_of)

@@ -1,0 +1,126 @@
+"""What holds on every page: nothing fails, nobody else is asked, it fits a phone, it suits all readers."""
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from fx_pipeline_tests.api.server import Server
+from fx_pipeline_tests.pages.browser import PHONE, Visitor
+from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
+
+Address = Callable[[Service], str]
+
+PAGES: dict[str, tuple[Address, int]] = {
+    "home": (lambda _: "/", 200),
+    "home in another base": (lambda _: "/?base=JPY", 200),
+    "currency": (lambda _: "/currency/USD/", 200),
+    "currency, all of it, in another base": (lambda _: "/currency/usd?base=JPY&range=all", 200),
+    "currency of the past": (lambda _: "/currency/HRK/?range=1m", 200),
+    "unknown currency": (lambda _: "/currency/QQQ/", 404),
+    "coverage": (lambda _: "/coverage/", 200),
+    "coverage of another year": (lambda at: f"/coverage/?year={at.lone_gap.year}", 200),
+    "day": (lambda at: f"/fx/rates_by_date?date={at.newest}", 200),
+    "day that was revised": (lambda at: f"/fx/rates_by_date?date={at.revised}&base=USD", 200),
+    "day that is missing": (lambda at: f"/fx/rates_by_date?date={at.gap[0]}", 404),
+    "day as it was not known yet": (lambda _: "/fx/rates_by_date?date=2022-03-01&as_of=2022-03-02", 404),
+    "no day": (lambda _: "/fx/rates_by_date?date=2022-02-30", 400),
+    "tables": (lambda _: "/fx", 200),
+    "rates": (lambda _: "/fx/rates", 200),
+    "rates, chosen and sorted": (lambda _: "/fx/rates?currency=USD&_sort=rate", 200),
+    "revisions": (lambda _: "/fx/revisions", 200),
+    "currencies": (lambda _: "/fx/symbols", 200),
+    "rejected values": (lambda _: "/fx/rejected_rates", 200),
+    "row": (lambda at: f"/fx/days/{at.revised}", 200),
+    "row of two keys": (lambda at: f"/fx/rates/{at.revised},USD", 200),
+    "query": (lambda at: f"/fx/rate_history?symbols=USD%2CGBP&start_date={at.revised}", 200),
+    "query without an answer": (lambda _: "/fx/day_revisions", 200),
+    "documentation": (lambda _: "/rates/docs/", 200),
+    "what is public": (lambda _: "/public/", 200),
+    "login": (lambda _: "/-/login", 200),
+    "closed": (lambda _: "/fx/fetches", 403),
+    "no page": (lambda _: "/nowhere", 404),
+}
+ON_EMPTY = {"home": 200, "coverage": 200, "currency": 404, "day": 200, "tables": 200, "documentation": 200}
+"""Pages of a service without a day, and their status."""
+
+LOOK_LIKE_OTHERS = {
+    "home in another base",
+    "currency, all of it, in another base",
+    "coverage of another year",
+    "day",
+    "rates",
+    "currencies",
+    "rejected values",
+    "row of two keys",
+}
+
+every_page = pytest.mark.parametrize("name", PAGES)
+
+
+def open_page(visitor: Visitor, service: Service, name: str) -> None:
+    address, status = PAGES[name]
+    assert visitor.open(address(service)).status == status
+
+
+def failures(visitor: Visitor, *rules: str) -> list[str]:
+    """The serious and critical findings of axe, by all its rules or some, with the elements concerned."""
+    options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    found = Axe().run(visitor.page, options=options).response["violations"]
+    return [
+        f"{one['id']}: {[(node['html'], node['failureSummary']) for node in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@every_page
+def test_a_page_loads_without_a_fault_asks_nobody_else_and_fits_a_phone(
+    visitor: Visitor, service: Service, name: str
+) -> None:
+    open_page(visitor, service, name)
+    assert visitor.page.title().endswith(" · Exchange rates")
+    assert visitor.page.locator("h1").count() == 1
+    visitor.page.set_viewport_size(PHONE)
+    assert wider_than_the_window(visitor) == []
+    assert visitor.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in LOOK_LIKE_OTHERS])
+def test_axe_finds_nothing_serious(visitor: Visitor, service: Service, name: str) -> None:
+    open_page(visitor, service, name)
+    assert failures(visitor) == []
+    visitor.page.emulate_media(color_scheme="dark")
+    assert failures(visitor, "color-contrast") == []
+
+
+@pytest.mark.parametrize("name", ON_EMPTY)
+def test_a_page_of_a_service_without_a_day(
+    open_visitor: OpenVisitor, empty: Server, service: Service, name: str
+) -> None:
+    visitor = open_visitor(empty.url, size=PHONE)
+    address, _ = PAGES[name]
+    assert visitor.open(address(service)).status == ON_EMPTY[name]
+    assert (visitor.problems, wider_than_the_window(visitor), failures(visitor)) == ([], [], [])
+
+
+@pytest.mark.parametrize("name", ["home", "currency", "coverage", "day"])
+def test_nothing_moves_when_data_arrives(visitor: Visitor, service: Service, name: str) -> None:
+    # So late that the page stands already.
+    visitor.delay(0.2, "**/*.js", "**/rates/**")
+    open_page(visitor, service, name)
+    # Two frames later what was found out last has been painted, and has been reported.
+    visitor.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert visitor.evaluate("window.shifted") == []
+
+
+def wider_than_the_window(visitor: Visitor) -> list[str]:
+    """The elements that reach over the right edge of the page, if it can be scrolled there."""
+    found: list[str] = visitor.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+            [...document.querySelectorAll("body *")]
+                .filter((element) => element.getBoundingClientRect().right > innerWidth)
+                .map((element) => element.outerHTML.slice(0, 200))"""
+    )
+    return found

@@ -1,0 +1,130 @@
+"""By keyboard alone everything is reached, in order and visibly, and works."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fx_pipeline.api.figures import shown_date
+from fx_pipeline.api.pages import months_before
+from fx_pipeline_tests.pages.browser import PHONE, Visitor
+from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
+
+MARK_WHAT_CAN_BE_USED = """() => {
+  const can = "a[href], button, input:not([type=hidden]), select, summary, [tabindex='0']";
+  const shown = [...document.querySelectorAll(can)].filter((one) => one.checkVisibility());
+  shown.forEach((one, place) => { one.dataset.place = place; });
+  return shown.length;
+}"""
+
+FOCUSED = """() => {
+  const one = document.activeElement;
+  const style = getComputedStyle(one);
+  const outline = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+  const isVisible = one.matches(":focus-visible") && outline >= 2;
+  return [one.dataset.place ?? one.tagName, isVisible ? "" : one.outerHTML];
+}"""
+
+MOST = 900
+"""Presses of Tab after which a page is given up."""
+
+
+def tab_to(page: Page, target: str) -> None:
+    """Press Tab until the element is reached."""
+    for _ in range(MOST):
+        page.keyboard.press("Tab")
+        if page.evaluate("(target) => document.activeElement.matches(target)", target):
+            return
+    pytest.fail(f"Tab does not reach {target}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/currency/USD/", "/coverage/?year=2019", "/fx/rates_by_date", "/fx", "/fx/symbols", "/-/login"],
+)
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_tab_reaches_everything_in_order_and_visibly(
+    open_visitor: OpenVisitor, service: Service, path: str, size: str
+) -> None:
+    if size == "phone" and path not in ("/", "/currency/USD/"):
+        pytest.skip("laid out as at a desk")
+    visitor = open_visitor(service.server.url, **({"size": PHONE} if size == "phone" else {}))
+    visitor.open(path)
+    count = visitor.evaluate(MARK_WHAT_CAN_BE_USED)
+    reached: list[str] = []
+    unseen: list[str] = []
+    for _ in range(MOST):
+        visitor.page.keyboard.press("Tab")
+        place, hidden = visitor.evaluate(FOCUSED)
+        if place == "BODY":
+            break
+        # The parts of a date are reached one after another.
+        if reached[-1:] != [place]:
+            reached.append(place)
+            unseen += [hidden] if hidden else []
+    assert reached == [str(place) for place in range(count)]
+    assert unseen == []
+
+
+def test_the_first_key_skips_to_the_content(visitor: Visitor) -> None:
+    visitor.open("/")
+    visitor.page.keyboard.press("Tab")
+    assert visitor.page.get_by_role("link", name="To the content").is_visible()
+    visitor.page.keyboard.press("Enter")
+    assert visitor.evaluate("document.activeElement.id") == "content"
+
+
+def test_home_by_keyboard(visitor: Visitor, service: Service) -> None:
+    visitor.open("/")
+    page = visitor.page
+    tab_to(page, "#find")
+    page.keyboard.type("rand")
+    assert page.locator("table.rates tbody tr:visible").count() == 1
+    for _ in "rand":
+        page.keyboard.press("Backspace")
+    tab_to(page, "[data-sort=rate] button")
+    page.keyboard.press("Enter")
+    assert page.locator("[data-sort=rate]").get_attribute("aria-sort") == "descending"
+    page.keyboard.press("Space")
+    assert page.locator("[data-sort=rate]").get_attribute("aria-sort") == "ascending"
+    tab_to(page, "[name=amount]")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("250")
+    tab_to(page, "[name=from]")
+    page.keyboard.type("GBP")
+    before = page.locator("output").inner_text()
+    tab_to(page, ".swap")
+    page.keyboard.press("Enter")
+    assert before.endswith(" USD")
+    assert page.locator("output").inner_text().endswith(" GBP")
+
+
+def test_a_day_is_chosen_by_keyboard(visitor: Visitor, service: Service) -> None:
+    visitor.open("/")
+    tab_to(visitor.page, "[name=date]")
+    visitor.page.keyboard.type(f"{service.revised:%m%d%Y}")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url(f"**/fx/rates_by_date?date={service.revised}")
+    assert visitor.page.locator("h1").inner_text() == shown_date(str(service.revised))
+
+
+def test_the_chart_by_keyboard(visitor: Visitor, service: Service) -> None:
+    visitor.open("/currency/USD/")
+    tab_to(visitor.page, "[value='5y']")
+    visitor.page.keyboard.press("Enter")
+    start = shown_date(str(months_before(service.newest, 60)))
+    expect(visitor.page.locator(".chart")).to_have_attribute("aria-label", re.compile(f" {start} to "))
+    tab_to(visitor.page, ".chart")
+    visitor.page.keyboard.press("End")
+    expect(visitor.page.locator(".reading")).to_contain_text(f"{shown_date(str(service.newest))}: ")
+
+
+def test_coverage_by_keyboard(visitor: Visitor, service: Service) -> None:
+    visitor.open("/coverage/")
+    tab_to(visitor.page, ".strips a[href*='2020']")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**/coverage/?year=2020#calendar")
+    tab_to(visitor.page, ".month a[href$='2020-07-14']")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**/fx/rates_by_date?date=2020-07-14")

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -55,13 +57,21 @@ class Date(click.ParamType[dt.date]):
 
 
 class Commands(click.Group):
-    """The group, with one line and exit code 2 for a setting that cannot be used."""
+    """The group: one line for a setting that cannot be used (exit code 2) or a file that cannot (1)."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except SettingsError as error:
             raise click.UsageError(str(error)) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from fx_pipeline.store.database import StoreError
+
+            if isinstance(error, StoreError):
+                raise click.ClickException(str(error)) from None
+            raise
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -123,6 +133,7 @@ def ingest(
     wanted = _wanted(settings, days, dates, first, last)
     settings.require_key()
     with _open_store(settings) as store:
+        store.check_source(settings.fx_base, settings.known_provider)
         stored = store.stored_dates(min(wanted), max(wanted)) if missing else set()
         unnamed = not store.has_names()
     window = _yesterday() - dt.timedelta(days=settings.fx_revision_days)
@@ -134,8 +145,8 @@ def ingest(
         return
 
     from fx_pipeline.ingestion import how_far, questions
-    from fx_pipeline.reports import ingest_document, ingest_lines
-    from fx_pipeline.runs import materialise, materialise_symbols, open_instance
+    from fx_pipeline.reports import failure_lines, ingest_document, stored_lines
+    from fx_pipeline.runs import RunError, materialise, materialise_symbols, open_instance
 
     asked = questions(wanted - kept, timeseries=settings.fixer_timeseries)
     if (short := how_far(asked, _quota(settings))) is not None:
@@ -143,19 +154,25 @@ def ingest(
     # A run is a range of days; with --missing it leaves out those of them that are stored.
     days_to_run = wanted - kept
     ranges = [(min(days_to_run), max(days_to_run))] if missing and not dates else contiguous(days_to_run)
-    with (
-        open_instance(settings.dagster_home) as instance,
-        _progress(settings, len(days_to_run), dt.datetime.now(dt.timezone.utc)),
-    ):
-        reports = materialise(instance, ranges, skip_stored=missing, refetch_from=window if revise else None)
-        cancelled = any(report.cancelled for report in reports)
-        named = not unnamed or cancelled or not any(report.stored for report in reports)
-        failure = None if named else materialise_symbols(instance)
+    refetch_from = window if revise else None
+    try:
+        with (
+            open_instance(settings.dagster_home) as instance,
+            _progress(settings, len(days_to_run), dt.datetime.now(dt.timezone.utc)),
+        ):
+            reports = materialise(instance, ranges, skip_stored=missing, refetch_from=refetch_from)
+            cancelled = any(report.cancelled for report in reports)
+            named = not unnamed or cancelled or not any(report.stored for report in reports)
+            failure = None if named else materialise_symbols(instance)
+    except RunError as error:
+        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(ingest_document(reports, _quota(settings), failure), indent=2))
     else:
-        for line in ingest_lines(reports, failure):
+        for line in stored_lines(reports):
             console.print(line)
+    for line in failure_lines(reports, failure):
+        errors.print(line)
     if failure or any(report.failure for report in reports):
         raise SystemExit(1)
 
@@ -279,14 +296,14 @@ def rebuild() -> None:
     """
     from fx_pipeline.fixer.answers import read_answer
     from fx_pipeline.fixer.errors import FixerError
-    from fx_pipeline.store.database import StoreError
 
     settings = load_settings()
-    with _open_store(settings) as store, Progress(console=console, transient=True) as progress:
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with _open_store(settings) as store, bar as progress:
         task = progress.add_task("Reading answers", total=store.coverage().fetches)
         try:
             count = store.rebuild(read_answer, lambda done: progress.update(task, completed=done))
-        except (FixerError, StoreError) as error:
+        except FixerError as error:
             raise click.ClickException(f"Nothing was changed. {error}") from None
     console.print(f"The rates were made again from {count} answers.")
 
@@ -299,11 +316,15 @@ def status(as_json: bool) -> None:
     from fx_pipeline.runs import last_run
 
     settings = load_settings()
-    with _open_store(settings) as store:
-        coverage = store.coverage()
-    document = status_document(
-        settings, coverage, _quota(settings), last_run(settings.dagster_home), _yesterday() + dt.timedelta(1)
-    )
+    with TemporaryDirectory() as folder:
+        # Where there is no database none is made: an empty one elsewhere tells the same.
+        held = settings.fx_database.exists()
+        looked_at = settings if held else settings.model_copy(update={"fx_database": Path(folder) / "fx.db"})
+        with _open_store(looked_at) as store:
+            coverage = store.coverage()
+        quota = _quota(looked_at)
+    run = last_run(settings.dagster_home)
+    document = status_document(settings, coverage, quota, run, _yesterday() + dt.timedelta(1))
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
@@ -457,19 +478,12 @@ def _progress(settings: Settings, total: int, since: dt.datetime) -> Iterator[No
 
 def _make_database(settings: Settings) -> None:
     """Make the file and bring it up to date, without what writing rates needs (pandas, 40 MB)."""
-    from fx_pipeline.store.database import StoreError, open_database
+    from fx_pipeline.store.database import open_database
 
-    try:
-        open_database(settings.fx_database).close()
-    except StoreError as error:
-        raise click.ClickException(str(error)) from None
+    open_database(settings.fx_database).close()
 
 
 def _open_store(settings: Settings) -> "RateStore":
-    from fx_pipeline.store.database import StoreError
     from fx_pipeline.store.store import RateStore
 
-    try:
-        return RateStore(settings.fx_database)
-    except StoreError as error:
-        raise click.ClickException(str(error)) from None
+    return RateStore(settings.fx_database)

@@ -134,6 +134,24 @@ def ingest(
         raise run.stopped[0]
 
 
+def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
+    """Store the names of the currencies. Returns how many there are.
+
+    An answer that was an error is kept all the same. Raises FixerError, QuotaReached, StoreError.
+    """
+    fetch_id = ledger.open("symbols", base=client.base)
+    try:
+        answer = client.symbols(spend=partial(ledger.spend, fetch_id))
+    except FixerError as error:
+        if error.answer is None:
+            ledger.give_up(fetch_id, error.reason, error.calls)
+        else:
+            store.record([replace(error.answer, fetch_id=fetch_id)], run_id=ledger.run_id)
+        raise
+    store.record([replace(answer, fetch_id=fetch_id)], run_id=ledger.run_id)
+    return len(answer.names)
+
+
 class _Run:
     """The questions of one `ingest`: waiting, being asked elsewhere, under way; and what stopped it."""
 

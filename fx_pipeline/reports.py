@@ -35,15 +35,20 @@ def ingest_document(
     }
 
 
-def ingest_lines(reports: Sequence[RunReport], names_failure: str | None) -> Iterator[str]:
-    """The same for people: consecutive days alike on one line; each failure, with its dates, below."""
+def failure_lines(reports: Sequence[RunReport], names_failure: str | None) -> Iterator[str]:
+    """What failed, for people: why and what to do, then the dates."""
     for report in reports:
-        for first, last, counts in _spans(report.stored):
-            yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
         if report.failure:
             yield f"[bold red]failed[/]  {escape(report.failure)}"
     if names_failure:
         yield f"[bold red]failed[/]  the names of the currencies: {escape(names_failure)}"
+
+
+def stored_lines(reports: Sequence[RunReport]) -> Iterator[str]:
+    """What was stored, for people: consecutive days alike on one line."""
+    for report in reports:
+        for first, last, counts in _spans(report.stored):
+            yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
     stored = sum(len(report.stored) for report in reports)
     yield f"{stored} {'day' if stored == 1 else 'days'} stored."
 

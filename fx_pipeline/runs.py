@@ -18,7 +18,7 @@ from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from filelock import FileLock, Timeout
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import Cancelled
@@ -27,6 +27,10 @@ from fx_pipeline.settings import PROJECT, SettingsError
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}  # the report tells it instead
+
+
+class RunError(Exception):
+    """Dagster could not say what a run did; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +56,9 @@ def open_instance(home: Path) -> dg.DagsterInstance:
             os.environ["DAGSTER_HOME"] = str(home.absolute())
             return dg.DagsterInstance.get()
     except (OSError, SQLAlchemyError, CommandError) as error:
-        reason = str(error).splitlines()[0]
         raise SettingsError(
-            f"Dagster's home {home} cannot be used ({reason}): give this user the right to write it, or set "
-            "DAGSTER_HOME to another folder."
+            f"Dagster's home {home} cannot be used ({_reason(error)}): see that this user may write it and "
+            "that there is room, or set DAGSTER_HOME to another folder."
         ) from None
 
 
@@ -74,17 +77,26 @@ def _run(
     """Run a job in this process, as one that belongs to the code location of the UI.
 
     `execute_in_process` says nothing of the code location: the UI could not execute such a run again.
+    Raises RunError when Dagster's home cannot be written.
     """
     [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     job = defs.resolve_job_def(name)
-    run = instance.create_run_for_job(
-        job,
-        run_config=config,
-        tags=tags,
-        remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name),
-    )
-    with _held(instance, run.run_id):
-        return execute_run(InMemoryJob(job), run, instance)
+    origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
+    try:
+        run = instance.create_run_for_job(job, run_config=config, tags=tags, remote_job_origin=origin)
+        with _held(instance, run.run_id):
+            return execute_run(InMemoryJob(job), run, instance)
+    except (OSError, SQLAlchemyError) as error:
+        raise RunError(
+            f"Dagster's home {instance.root_directory} cannot be written ({_reason(error)}). What had been "
+            "stored is kept. Make room, or put right what is wrong with it, and run again with --missing."
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line, without the statement and the values that SQLAlchemy adds."""
+    told = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return str(told).splitlines()[0]
 
 
 @contextmanager
@@ -150,7 +162,7 @@ def materialise(
     """Run the rates of each range (first and last day, both included) here and now, one run a range.
 
     `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. After a run that was
-    interrupted there is no other.
+    interrupted there is no other. Raises RunError when Dagster's home cannot be written.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
@@ -181,7 +193,7 @@ def materialise(
 
 
 def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
-    """Run `symbols` here and now. Returns why it failed, if it did."""
+    """Run `symbols` here and now. Returns why it failed, if it did. Raises RunError."""
     result = _run(instance, "symbols_job", {"loggers": _SILENT}, {})
     return _failure(result)
 
@@ -189,8 +201,11 @@ def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
 def last_run(home: Path) -> dict[str, str | None] | None:
     """The last run of the rates: its id, status, when it ended (UTC), why it failed. None if none was.
 
-    A backfill from the UI runs under a job of Dagster's own, which has no name here.
+    A backfill from the UI runs under a job of Dagster's own, which has no name here. A home that is not there
+    is not made.
     """
+    if not home.is_dir():
+        return None
     with open_instance(home) as instance:
         for record in instance.get_run_records(limit=20):
             run, ended = record.dagster_run, record.end_time

@@ -7,12 +7,16 @@ The name of a variable is the field's name in capitals.
 import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: where ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml`` stand."""
+
+FIXER_HOSTS = ("data.fixer.io", "api.apilayer.com")
+"""Where nobody but Fixer answers."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -154,6 +158,13 @@ class Settings(BaseSettings):
     def provider_url(self) -> str:
         """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
+
+    @property
+    def known_provider(self) -> Literal["sandbox", "fixer"] | None:
+        """Whose rates will come, where that is known before: None at an address of somebody else's."""
+        if self.demo:
+            return "sandbox"
+        return "fixer" if urlsplit(self.fixer_base_url).hostname in FIXER_HOSTS else None
 
     @property
     def api_url(self) -> str:

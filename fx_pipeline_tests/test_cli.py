@@ -123,6 +123,16 @@ def test_a_file_that_is_no_database_is_named(monkeypatch: pytest.MonkeyPatch) ->
         )
 
 
+def test_status_of_nothing_says_so_and_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIXER_MONTHLY_QUOTA", "100")
+    result = invoke("status", "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.output)
+    assert (document["database"], document["days"], document["fresh"]) == ("data/fx.db", 0, False)
+    assert (document["quota"]["used"], document["last_run"]) == (0, None)
+    assert list(Path().iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -166,8 +176,9 @@ def sandbox() -> Iterator[Sandbox]:
 def test_a_provider_that_refuses_ends_with_1_and_what_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
     done = run_command(tmp_path, "ingest", FIXER_BASE_URL=sandbox.url, FIXER_ACCESS_KEY="another")
     assert done.returncode == 1
-    assert "the access key is missing or unknown (101 invalid_access_key)" in done.stdout
-    assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in done.stdout
+    assert done.stdout == "0 days stored.\n"
+    assert "the access key is missing or unknown (101 invalid_access_key)" in done.stderr
+    assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in done.stderr
     assert "another" not in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert sandbox.stats()["total"] <= 4

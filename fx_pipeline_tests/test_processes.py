@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -314,7 +315,8 @@ def test_one_home_is_for_one_up(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_that_make_dagsters_home_at_once_all_find_it_whole(tmp_path: Path) -> None:
     """Dagster's own start is not safe against this: it leaves a home that nothing can open again."""
-    command = [*PROGRAM, "status", "--json"]
+    code = "from pathlib import Path; from fx_pipeline.runs import open_instance; open_instance(Path('home'))"
+    command = [sys.executable, "-c", code]
     together = [
         subprocess.Popen(
             command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE

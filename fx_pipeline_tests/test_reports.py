@@ -2,7 +2,13 @@
 
 import datetime as dt
 
-from fx_pipeline.reports import ingest_document, ingest_lines, status_document, status_lines
+from fx_pipeline.reports import (
+    failure_lines,
+    ingest_document,
+    status_document,
+    status_lines,
+    stored_lines,
+)
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.quota import Quota
@@ -81,12 +87,14 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
         RunReport(run_id="a", stored=stored),
         RunReport(run_id="b", stored={}, failure="1 date: no answer: 2024-03-07"),
     ]
-    assert list(ingest_lines(reports, "no answer [/]")) == [
+    assert list(stored_lines(reports)) == [
         "2024-03-01 to 2024-03-03  30 inserted, 0 updated, 0 unchanged, 0 rejected each day",
         "2024-03-05  30 inserted, 2 updated, 0 unchanged, 0 rejected",
+        "4 days stored.",
+    ]
+    assert list(failure_lines(reports, "no answer [/]")) == [
         "[bold red]failed[/]  1 date: no answer: 2024-03-07",
         "[bold red]failed[/]  the names of the currencies: no answer \\[/]",
-        "4 days stored.",
     ]
     assert ingest_document(reports, None, None) == {
         "stored": {str(day): {**did, "updated": 2 if day == days[3] else 0} for day in days},

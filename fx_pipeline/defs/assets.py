@@ -3,8 +3,6 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Generator, Iterable, Iterator
-from dataclasses import replace
-from functools import partial
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -13,7 +11,7 @@ from fx_pipeline.defs.checks import check_run, run_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
-from fx_pipeline.ingestion import Outcome, how_far, ingest, questions
+from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, questions
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
@@ -100,6 +98,7 @@ def _events(
             database.ledger(context.run.run_id) as ledger,
             fixer.client() as client,
         ):
+            store.check_source(fixer.base, fixer.known_provider())
             kept = _kept(context, config, store)
             dates = {parse_date(key) for key in context.partition_keys} - {day.date for day in kept} - told
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
@@ -155,12 +154,11 @@ def symbols(
             database.ledger(context.run.run_id) as ledger,
             fixer.client() as client,
         ):
-            fetch_id = ledger.open("symbols", base=client.base)
-            answer = client.symbols(spend=partial(ledger.spend, fetch_id))
-            store.record([replace(answer, fetch_id=fetch_id)], run_id=context.run.run_id)
+            store.check_source(fixer.base, fixer.known_provider())
+            count = ingest_names(client, store, ledger)
     except (FixerError, QuotaReached, StoreError) as fatal:
         raise _failure([], stopped_by=fatal) from None
-    return dg.MaterializeResult(metadata={"currencies": len(answer.names)})
+    return dg.MaterializeResult(metadata={"currencies": count})
 
 
 def _kept(context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore) -> list[StoredDay]:

@@ -42,6 +42,11 @@ class FixerResource(dg.ConfigurableResource[FixerClient]):
         """Dagster's hook for the end of a run, however it ends."""
         self._until_end.close()
 
+    def known_provider(self) -> str | None:
+        """Whose rates will come, where that is known before any has."""
+        settings = load_settings()
+        return settings.known_provider if self.base_url == settings.provider_url else None
+
     def client(self) -> FixerClient:
         """A client to be closed after use. Raises SettingsError when a setting cannot be used."""
         settings = load_settings()

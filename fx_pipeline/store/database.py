@@ -78,7 +78,13 @@ def from_text(text: str) -> dt.datetime:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (
+            f"its folder cannot be made ({error.strerror}). Give this user the right to make it, or set "
+            "FX_DATABASE to another place."
+        )
     text = str(error)
+    kept = "What was being written is not stored, all before it is."
     for sign, reason in (
         ("not a database", "this is not a SQLite database. Set FX_DATABASE to another file."),
         (
@@ -87,9 +93,11 @@ def _reason(error: Exception) -> str:
         ),
         ("readonly", "the file or its folder cannot be written. Give this user the right to write both."),
         ("unable to open", "the file cannot be opened. Check that its folder can be written by this user."),
+        ("disk is full", f"the disk is full. {kept} Make room and run the dates again."),
         (
-            "disk is full",
-            "the disk is full; nothing of this answer was stored. Make room and run the dates again.",
+            "disk I/O error",
+            "the file could not be written or read (disk I/O error): the disk is broken, or a limit to the "
+            f"size of files is reached. {kept} Put that right and run the dates again.",
         ),
         (
             "locked",
@@ -98,4 +106,4 @@ def _reason(error: Exception) -> str:
     ):
         if sign in text:
             return reason
-    return f"{text}. Nothing of this answer was stored."
+    return f"SQLite cannot do what was asked of it ({text}). {kept}"

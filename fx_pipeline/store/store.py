@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ REBUILD_BATCH = 100
 
 LONGEST_TEXT = 200
 """Characters kept of what a provider sent where a code or a number should have been."""
+
+_PROVIDERS = {"sandbox": "the sandbox", "fixer": "Fixer"}
 
 Row = tuple[str, str, float, int]
 """A row of `rates`: date, currency, rate, fetch_id."""
@@ -139,6 +141,13 @@ class RateStore:
                 told(start + len(batch))
             return len(ids)
 
+    def check_source(self, base: str, provider: str | None) -> None:
+        """Raise StoreError where nothing with this base, or of this provider if it is known who answers, may
+        be stored here. To be asked before a call is made for it."""
+        with explained(self.path):
+            self._refuse_other_base([base])
+            self._refuse_other_provider([provider] if provider else [])
+
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """The days from `start` to `end`, both included, that are stored."""
         with explained(self.path):
@@ -231,8 +240,8 @@ class RateStore:
     def _write_batch(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
         given = [(fetch_id, day) for fetch_id, answer in fetched for day in answer.days]
         days = [(fetch_id, day) for fetch_id, day in given if day.rates]
-        self._refuse_other_base(days)
-        self._refuse_other_provider([answer for _, answer in fetched if answer.days])
+        self._refuse_other_base(day.base for _, day in days)
+        self._refuse_other_provider(answer.provider for _, answer in fetched if answer.days)
         new, changed = self._compare(days)
         # The many rows: upsert_all looks into each value for lists and dicts, longer than the storing takes.
         self._many(
@@ -256,28 +265,31 @@ class RateStore:
         self._count(results, given)
         return results
 
-    def _refuse_other_base(self, days: Sequence[tuple[int, DayRates]]) -> None:
-        stored = self._db.execute("SELECT base FROM days LIMIT 1").fetchone()
-        bases = {day.base for _, day in days} | ({stored[0]} if stored else set())
-        if len(bases) > 1:
-            held = stored[0] if stored else days[0][1].base
-            (other, *_) = sorted(bases - {held})
+    def _refuse_other_base(self, coming: Iterable[str]) -> None:
+        held, other = self._held_and_other("SELECT base FROM days LIMIT 1", coming)
+        if other is not None:
             raise StoreError(
-                f"{self.path} holds rates with base {held}, and what came has base {other}: "
+                f"{self.path} holds rates with base {held}, not {other}: "
                 f"set FX_BASE back to {held}, or FX_DATABASE to another file."
             )
 
-    def _refuse_other_provider(self, answers: Sequence[Answer]) -> None:
-        stored = self._db.execute(
-            "SELECT provider FROM fetches WHERE id = (SELECT fetch_id FROM days LIMIT 1)"
-        ).fetchone()
-        providers = {answer.provider for answer in answers} | ({stored[0]} if stored else set())
-        if len(providers) > 1:
+    def _refuse_other_provider(self, coming: Iterable[str]) -> None:
+        held, other = self._held_and_other(
+            "SELECT provider FROM fetches WHERE id = (SELECT fetch_id FROM days LIMIT 1)", coming
+        )
+        if other is not None:
+            remedy = "Remove the demo's data folder" if held == "sandbox" else "Set FIXER_ACCESS_KEY again"
             raise StoreError(
-                f"{self.path} holds rates of {stored[0] if stored else answers[0].provider}, and what came "
-                "is another's: the sandbox's rates, some of them made up, are kept apart from Fixer's. "
-                "Remove the demo's data folder, or set FX_DATABASE and DAGSTER_HOME to new places."
+                f"{self.path} holds rates of {_PROVIDERS[held]}, to which none of {_PROVIDERS[other]} are "
+                f"added: the sandbox's, some of them made up, are kept apart. {remedy}, or set FX_DATABASE "
+                "and DAGSTER_HOME to new places."
             )
+
+    def _held_and_other(self, query: str, coming: Iterable[str]) -> tuple[str, str | None]:
+        """What is stored (or, where nothing is, comes first), and what comes and is another, if any is."""
+        stored = [value for (value,) in self._db.execute(query)]
+        held, *others = [*dict.fromkeys([*stored, *coming]), None]
+        return str(held), others[0] if others else None
 
     def _insert_fetches(self, answers: Sequence[Answer], run_id: str | None) -> list[tuple[int, Answer]]:
         (newest,) = self._db.execute("SELECT max(fetched_at) FROM fetches").fetchone()

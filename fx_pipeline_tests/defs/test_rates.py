@@ -185,6 +185,69 @@ def test_the_names_of_the_currencies_are_stored(instance: dg.DagsterInstance, sa
     connection.close()
 
 
+def test_names_that_are_refused_leave_the_reason_and_the_answer(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(key="the-good-one")
+    result = defs.resolve_job_def("symbols_job").execute_in_process(
+        instance=instance, run_config=QUIET, raise_on_error=False, resources=resources(sandbox.url)
+    )
+    assert "Set FIXER_ACCESS_KEY to the key shown" in why(result)
+    with closing(sqlite3.connect("fx.db")) as connection:
+        [(endpoint, status, calls, body)] = connection.execute(
+            "SELECT endpoint, status, calls, body FROM fetches"
+        )
+    assert (endpoint, calls) == ("symbols", 1)
+    assert status == "the access key is missing or unknown (101 invalid_access_key)"
+    assert json.loads(zlib.decompress(body))["error"]["code"] == 101
+
+
+def why(result: dg.ExecuteInProcessResult) -> str:
+    """What the failure of a run says."""
+    assert not result.success
+    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    return failure.user_failure_data.description or ""
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "says"),
+    [
+        ("USD", None, "fx.db holds rates with base EUR, not USD: set FX_BASE back to EUR, or FX_DATABASE to"),
+        ("EUR", "a-key", "fx.db holds rates of the sandbox, to which none of Fixer are added: "),
+    ],
+)
+def test_a_file_that_is_for_something_else_fails_the_run_before_anybody_is_asked(
+    instance: dg.DagsterInstance,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    base: str,
+    key: str | None,
+    says: str,
+) -> None:
+    run(instance, sandbox, "2024-01-02", "2024-01-03")
+    asked = sandbox.stats()["total"]
+    if key:
+        monkeypatch.setenv("FIXER_ACCESS_KEY", key)
+    url = load_settings().provider_url if key else sandbox.url
+    for job, tags in (("rates_job", range_tags("2024-01-04", "2024-01-05")), ("symbols_job", {})):
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            tags=tags,
+            run_config=QUIET,
+            raise_on_error=False,
+            resources={
+                "fixer": FixerResource(base_url=url, base=base, symbols=[], concurrency=1),
+                "database": DatabaseResource(path="fx.db"),
+            },
+        )
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+        assert why(result).startswith(says)
+    assert sandbox.stats()["total"] == asked
+    with closing(sqlite3.connect("fx.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM fetches").fetchone() == (2,)
+
+
 @pytest.mark.parametrize(
     ("revision_days", "catch_up_days", "expected"),
     [

@@ -1,7 +1,6 @@
 """RateStore on a real file: what is written, what is kept of what it replaces, and what cannot be written."""
 
 import datetime as dt
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -187,9 +186,7 @@ def test_names_come_from_symbols_and_dates_from_days(store: RateStore, path: Pat
 
 def test_another_base_is_refused_and_nothing_is_written(store: RateStore, path: Path) -> None:
     store.record([answer(day(DAY, {"USD": 1.08}))])
-    with pytest.raises(
-        StoreError, match=r"holds rates with base EUR, and what came has base USD: set FX_BASE"
-    ):
+    with pytest.raises(StoreError, match=r"holds rates with base EUR, not USD: set FX_BASE"):
         store.record([answer(day(DAY + dt.timedelta(days=1), {"EUR": 0.92}, base="USD"))])
     assert rows(path, "SELECT count(*) FROM fetches") == [(1,)]
 
@@ -335,14 +332,6 @@ def spans(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
     for date, code in keys:
         dates.setdefault(code, []).append(date)
     return sorted((code, min(seen), max(seen)) for code, seen in dates.items())
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_file_that_may_not_be_written_is_named(path: Path) -> None:
-    RateStore(path).close()
-    path.chmod(0o444)
-    with pytest.raises(StoreError, match="cannot be written"), RateStore(path) as store:
-        store.record([answer(day(DAY, {"USD": 1.08}))])
 
 
 def test_a_rejected_rate_keeps_no_more_of_the_value_than_a_row_should(store: RateStore, path: Path) -> None:

@@ -1,0 +1,271 @@
+"""A file that cannot be used: one clear line of the real command, an exit code, and nothing is damaged."""
+
+import datetime as dt
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.commands import environment, run_command
+from fx_pipeline_tests.proofs.content import broken, stored_dates
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+BARELY = """
+import ctypes, os, resource, sys
+file_size, *arguments = sys.argv[1:]
+if os.geteuid() == 0:
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: to root too, a mode is then a mode
+        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+if file_size != "any":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_size), int(file_size)))
+os.execv(sys.executable, [sys.executable, "-m", "fx_pipeline", *arguments])
+"""
+"""Runs the command without root's right to write everything, and with a limit to the size of its files."""
+
+NOT_STORED = "What was being written is not stored, all before it is."
+DAYS = ["--from", "2024-01-01", "--to", "2024-06-30"]
+MONTH = ["--from", "2024-06-01", "--to", "2024-06-30"]
+FIRST = ["--from", "2024-07-01", "--to", "2024-07-03"]
+
+
+def barely(
+    folder: Path, *arguments: str, settings: dict[str, str], file_size: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `fx-pipeline` with no more rights than those that the modes of files give."""
+    return subprocess.run(
+        [sys.executable, "-c", BARELY, str(file_size or "any"), *arguments],
+        cwd=folder,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(currencies=700) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox) -> dict[str, str]:
+    return {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "FX_DATABASE": "kept/fx.db"}
+
+
+@pytest.fixture
+def database(folder: Path) -> Path:
+    """A file with three days of the sandbox's, in a folder of its own."""
+    path = folder / "kept" / "fx.db"
+    store_days(path)
+    return path
+
+
+def store_days(path: Path, provider: str = "sandbox", base: str = "EUR") -> None:
+    answers = [
+        Answer(
+            endpoint="historical",
+            base=base,
+            symbols=(),
+            start_date=date,
+            end_date=date,
+            asked_at=dt.datetime.now(dt.timezone.utc),
+            status="ok",
+            body=b"{}",
+            days=(DayRates(date=date, base=base, timestamp=0, rates={"CHF": 0.95}),),
+            calls=1,
+            provider=provider,
+        )
+        for date in (dt.date(2024, 7, day) for day in (1, 2, 3))
+    ]
+    with RateStore(path) as store:
+        store.record(answers)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    """A file system in memory of that size at `folder`; False where this user may mount none."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    kept = folder / "kept"
+    kept.mkdir()
+    with small_disk(kept, "2300k") as mounted:
+        done = barely(folder, "ingest", *FIRST, settings=settings)
+        assert done.returncode == 0, done.stderr
+        # A limit is one for all files, Dagster's too: only many values at once need more than they do.
+        limit = None if mounted else 900_000
+        settings["FIXER_TIMESERIES"] = "0" if mounted else "1"
+        done = barely(folder, "ingest", *MONTH, file_size=limit, settings=settings)
+        print("a full tmpfs" if mounted else "a limit to the size of files")
+        said, missing = done.stderr.splitlines()
+        reason = (
+            "the disk is full."
+            if mounted
+            else "the file could not be written or read (disk I/O error): the disk is broken, or a limit to "
+            "the size of files is reached."
+        )
+        assert said.startswith(f"failed  {kept}/fx.db: {reason} {NOT_STORED} ")
+        assert said.endswith(" and run the dates again.")
+        assert missing.startswith("Not fetched therefore: 2024-06-01")
+        assert done.returncode == 1
+        database = kept / "fx.db"
+        assert list(broken(database)) == []
+        left = stored_dates(database)
+        print(f"{len(left)} days stored")
+        assert {"2024-07-01", "2024-07-02", "2024-07-03"} <= left
+        assert done.stdout.endswith(f"{len(left) - 3} days stored.\n")
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,size=20m", str(kept)], check=True)
+        again = run_command(folder, "ingest", *MONTH, "--missing", **settings)
+        assert again.returncode == 0, again.stderr
+        assert len(stored_dates(database)) == 33
+        assert list(broken(database)) == []
+
+
+@pytest.mark.slow
+def test_where_dagster_finds_no_room_it_is_one_line_and_the_database_is_whole(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    home = folder / "home"
+    home.mkdir()
+    settings["DAGSTER_HOME"] = str(home)
+    with small_disk(home, "3800k") as mounted:
+        done = barely(folder, "ingest", *DAYS, file_size=None if mounted else 400_000, settings=settings)
+        [said] = done.stderr.splitlines()
+        assert said.startswith(f"Error: Dagster's home {home} cannot be ")
+        # SQLite says the second, too, where it is the file of its index in memory that finds no room.
+        assert "(database or disk is full)" in said or "(disk I/O error)" in said
+        assert done.returncode == 1
+    database = folder / "kept" / "fx.db"
+    assert list(broken(database)) == []
+    print(f"{len(stored_dates(database))} days stored")
+
+
+@pytest.mark.parametrize(("locked", "mode"), [("kept/fx.db", 0o444), ("kept", 0o555)])
+@pytest.mark.parametrize("arguments", [["ingest", *FIRST], ["rebuild"]], ids=["ingest", "rebuild"])
+def test_what_may_not_be_written_is_named(
+    folder: Path,
+    database: Path,
+    settings: dict[str, str],
+    sandbox: Sandbox,
+    locked: str,
+    mode: int,
+    arguments: list[str],
+) -> None:
+    before, asked = database.read_bytes(), sandbox.stats()["total"]
+    (folder / locked).chmod(mode)
+    try:
+        done = barely(folder, *arguments, settings=settings)
+    finally:
+        (folder / locked).chmod(0o755)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "Error: kept/fx.db: the file or its folder cannot be written. Give this user the right to write "
+        "both.\n",
+    )
+    assert sandbox.stats()["total"] == asked
+    assert database.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder: Path, settings: dict[str, str]) -> None:
+    (folder / "locked").mkdir(mode=0o555)
+    settings["FX_DATABASE"] = "locked/kept/fx.db"
+    for command in ("ingest", "rebuild"):
+        done = barely(folder, command, settings=settings)
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "",
+            "Error: locked/kept/fx.db: its folder cannot be made (Permission denied). Give this user the "
+            "right to make it, or set FX_DATABASE to another place.\n",
+        )
+    assert list((folder / "locked").iterdir()) == []
+
+
+def made_by_others(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE notes (text)")
+
+
+def written(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("make", "changed", "says"),
+    [
+        (
+            store_days,
+            {"FX_BASE": "USD"},
+            "kept/fx.db holds rates with base EUR, not USD: set FX_BASE back to EUR, or FX_DATABASE to "
+            "another file.",
+        ),
+        (
+            store_days,
+            {"FIXER_BASE_URL": "https://api.apilayer.com/fixer"},
+            "kept/fx.db holds rates of the sandbox, to which none of Fixer are added: the sandbox's, some of "
+            "them made up, are kept apart. Remove the demo's data folder, or set FX_DATABASE and "
+            "DAGSTER_HOME to new places.",
+        ),
+        (
+            lambda path: store_days(path, "fixer"),
+            {"FIXER_BASE_URL": "", "FIXER_ACCESS_KEY": ""},
+            "kept/fx.db holds rates of Fixer, to which none of the sandbox are added: the sandbox's, some of "
+            "them made up, are kept apart. Set FIXER_ACCESS_KEY again, or set FX_DATABASE and DAGSTER_HOME "
+            "to new places.",
+        ),
+        (
+            lambda path: written(path, "these are notes, and long enough to be read as a header"),
+            {},
+            "kept/fx.db: this is not a SQLite database. Set FX_DATABASE to another file.",
+        ),
+        (
+            made_by_others,
+            {},
+            "kept/fx.db is a database, but not one of fx-pipeline: set FX_DATABASE to another file.",
+        ),
+    ],
+    ids=["another base", "sandbox, then Fixer", "Fixer, then sandbox", "no database", "of something else"],
+)
+def test_a_file_that_is_for_something_else_is_left_as_it_is_and_nobody_is_asked(
+    folder: Path,
+    settings: dict[str, str],
+    make: Callable[[Path], None],
+    changed: dict[str, str],
+    says: str,
+) -> None:
+    path = folder / "kept" / "fx.db"
+    path.parent.mkdir()
+    make(path)
+    before = path.read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # in the place of whoever would be asked
+        port = listener.getsockname()[1]
+        everybody = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{port}")
+        asked_there = {"FIXER_BASE_URL": everybody["HTTP_PROXY"], "FX_SANDBOX_PORT": str(port)}
+        done = run_command(folder, "ingest", *FIRST, **{**settings, **everybody, **asked_there, **changed})
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {says}\n")
+    assert path.read_bytes() == before
+    assert not (folder / "data").exists()

@@ -4,7 +4,7 @@ BIN := .venv/bin
 CLIENTS := fx_pipeline_tests/api/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up clients test lint format docs lock
+.PHONY: help install up clients test lint format bench docs screenshots lock
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: install ## measure ingestion and the API; writes benchmarks/RESULTS.md
 
 docs: install ## write what README and .env.example say of settings and commands anew
 	$(BIN)/python -m fx_pipeline_tests.documents
+
+screenshots: install ## take the pictures in README anew, of the running product; needs Chromium
+	$(BIN)/python -m fx_pipeline_tests.pages.screenshots
 
 lock: install ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.lock

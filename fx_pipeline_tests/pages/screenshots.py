@@ -1,0 +1,116 @@
+"""The pictures in README, taken of the running product: `make screenshots`.
+
+It starts what `make up` starts, on free ports and in a folder of its own; fetches the days since 2022 but for
+five from the sandbox, through Dagster; and looks.
+"""
+
+import datetime as dt
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import requests
+from playwright.sync_api import Page, ViewportSize
+
+from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
+from fx_pipeline_tests.pages.filled import yesterday
+
+FOLDER = PROJECT / "docs" / "screenshots"
+SIZE: ViewportSize = {"width": 1200, "height": 760}
+START = dt.date(2022, 1, 1)
+GAP = (dt.date(2025, 5, 12), dt.date(2025, 5, 16))
+PICTURES = {
+    "home": "/",
+    "currency": "/currency/USD/?range=all",
+    "coverage": "/coverage/?year=2025",
+}
+PATIENCE = 120
+"""Seconds until something that is waited for is given up."""
+
+
+def main() -> None:
+    """Take all pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory() as name,
+        running_product(Path(name)) as api,
+        running_browser(chromium()) as browser,
+    ):
+        visitor = Visitor(browser, api, size=SIZE)
+        for picture, path in PICTURES.items():
+            visitor.open(path)
+            take(visitor.page, picture)
+        if visitor.problems:
+            raise RuntimeError(f"The pages have faults: {visitor.problems}")
+        # As a person would: from the gaps to where they can be fetched.
+        visitor.page.get_by_role("link", name="Fetch them in Dagster").click()
+        visitor.page.get_by_text("Materialized").first.wait_for()
+        visitor.page.wait_for_load_state("networkidle")
+        take(visitor.page, "dagster")
+        visitor.close()
+
+
+def take(page: Page, name: str) -> None:
+    """Save what is to be seen."""
+    page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
+
+
+@contextmanager
+def running_product(folder: Path) -> Iterator[str]:
+    """`fx-pipeline up` with its days stored; the address of its API."""
+    api, dagster, sandbox = free_ports(3)
+    settings = {
+        "FX_API_PORT": str(api),
+        "FX_DAGSTER_PORT": str(dagster),
+        "FX_SANDBOX_PORT": str(sandbox),
+        "FX_START_DATE": str(START),
+        "FIXER_TIMESERIES": "1",
+    }
+    product = subprocess.Popen([*PROGRAM, "up"], cwd=folder, env=environment(**settings))
+    try:
+        wait_until_answered(f"http://127.0.0.1:{api}/rates/{yesterday()}/")
+        day = dt.timedelta(1)
+        for first, last in ((START, GAP[0] - day), (GAP[1] + day, yesterday())):
+            done = run_command(
+                folder, "ingest", "--from", str(first), "--to", str(last), "--missing", **settings
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        wait_until_answered(f"http://127.0.0.1:{dagster}/server_info")
+        yield f"http://127.0.0.1:{api}"
+    finally:
+        product.send_signal(signal.SIGINT)
+        product.wait(PATIENCE)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nothing listens."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_until_answered(url: str) -> None:
+    """Return as soon as something there answers well."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if requests.get(url, timeout=10).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} does not answer")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()

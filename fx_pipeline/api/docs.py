@@ -19,8 +19,8 @@ from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.http import Reply, error_reply
 from fx_pipeline.api.openapi import document, parameters
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
-from fx_pipeline.api.pages import Page, Visit
 from fx_pipeline.api.parameters import Parameters
+from fx_pipeline.api.visits import Page, Visit
 
 QUERIES = ("rates_by_date", "rates_by_range", "rate_history", "day_fetches", *health.QUERIES)
 """The canned queries that the page is made from."""

@@ -7,7 +7,7 @@ queries). This says it to people; the tests hold every row against what the serv
 from dataclasses import dataclass
 from enum import Enum
 
-from fx_pipeline.api.pages import Page, Visit
+from fx_pipeline.api.visits import Page, Visit
 
 
 class Who(Enum):

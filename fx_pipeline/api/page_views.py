@@ -17,10 +17,10 @@ from fx_pipeline.api import docs, exposure, failures, figures, pages
 from fx_pipeline.api.app import CONFIG, FxDatasette
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.http import NO_STORE, Reply, respond
-from fx_pipeline.api.pages import Page, Visit
 from fx_pipeline.api.parameters import Parameters
 from fx_pipeline.api.paths import day_path
 from fx_pipeline.api.queries import Queries, run
+from fx_pipeline.api.visits import Page, Visit
 from fx_pipeline.rates import as_number, is_code, is_date
 
 HTML = "text/html; charset=utf-8"

@@ -7,7 +7,6 @@ shows; `page_views` has the requests and responses.
 import datetime as dt
 from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,9 +16,10 @@ from fx_pipeline.api.calendars import Coverage
 from fx_pipeline.api.days import rates_of, read_day, read_series, stored_days
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.figures import Point
-from fx_pipeline.api.parameters import Parameters, Wanted
+from fx_pipeline.api.parameters import Wanted
 from fx_pipeline.api.paths import api_path, backfill_url, day_path
 from fx_pipeline.api.queries import Queries
+from fx_pipeline.api.visits import Page, Span, Visit
 from fx_pipeline.rates import parse_date
 
 SERIES = ("rates_by_range", "rate_history", "stored_days", "latest_date", "symbols", "day_fetches")
@@ -41,16 +41,6 @@ RANGES = {"1m": ("1M", 1), "1y": ("1Y", 12), "5y": ("5Y", 60), "all": ("All", No
 DEFAULT_RANGE = "1y"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page before it is rendered: its template, what that shows, the status; or where to go instead."""
-
-    template: str
-    context: dict[str, Any] = field(default_factory=dict)
-    status: int = 200
-    elsewhere: str | None = None
-
-
 class Row(NamedTuple):
     """A currency as a table of rates shows it; the change is in percent."""
 
@@ -61,47 +51,9 @@ class Row(NamedTuple):
     trend: Sequence[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """What a page is made from: the stored data, and what was asked for when."""
-
-    queries: Queries
-    parameters: Parameters
-
-    @property
-    def today(self) -> dt.date:
-        """The day of the visit, UTC."""
-        return self.parameters.now.date()
-
-    def text(self, name: str) -> str:
-        """The last value of a parameter; empty where there is none."""
-        return self.parameters.values.get(name, [""])[-1].strip()
-
-    def names(self) -> dict[str, str]:
-        """Every code and its name."""
-        return {code: name for code, name, *_ in self.queries.rows("symbols")}
-
-    def is_made_up(self, date: str = "") -> bool:
-        """Whether the sandbox has given values of a day, or of the newest."""
-        fetches = self.queries.rows("day_fetches", date=date)
-        return any(provider == "sandbox" for _, _, _, provider, *_ in fetches)
-
-
-class Span(NamedTuple):
-    """The newest and the oldest stored day, and the base that every stored rate is for one unit of."""
-
-    newest: str
-    oldest: str
-    base: str
-
-    def asked(self, base: str) -> str:
-        """The parameter `base` that a link needs: empty for the stored one."""
-        return "" if base == self.base else base
-
-
 def home(visit: Visit, *, max_age_days: int) -> Page:
     """The newest day: majors with their last 30 days, a converter, every rate."""
-    span = _span(visit)
+    span = visit.span()
     if span is None:
         return Page("empty.html", {"section": "home"})
     base = visit.parameters.base() or span.base
@@ -136,7 +88,7 @@ def home(visit: Visit, *, max_age_days: int) -> Page:
 
 def day(visit: Visit) -> Page:
     """One day as it is stored or was known: its rates, where they come from, what was revised."""
-    span = _span(visit)
+    span = visit.span()
     if span is None:
         return Page("empty.html", {"section": "day"})
     wanted = Wanted(base=visit.parameters.base(), as_of=visit.parameters.as_of())
@@ -181,7 +133,7 @@ def day(visit: Visit) -> Page:
 
 def currency(visit: Visit, *, code: str) -> Page:
     """The history of a currency against another: a chart, each year, what was revised."""
-    span = _span(visit)
+    span = visit.span()
     if span is None:
         return Page("empty.html", {"section": "currency"}, 404)
     names = visit.names()
@@ -279,12 +231,6 @@ def months_before(date: dt.date, months: int) -> dt.date:
     """The same day so many months earlier, or the last one of that month where it has none."""
     year, month = divmod(date.year * 12 + date.month - 1 - months, 12)
     return dt.date(year, month + 1, min(date.day, monthrange(year, month + 1)[1]))
-
-
-def _span(visit: Visit) -> Span | None:
-    """None while nothing is stored."""
-    ((newest, oldest, base),) = visit.queries.rows("latest_date")
-    return Span(newest, oldest, base) if newest else None
 
 
 def _common(visit: Visit, span: Span, base: str) -> dict[str, Any]:

@@ -135,7 +135,9 @@ class Visitor:
             self.problems.append(f"elsewhere: {request.url}")
 
     def _on_failure(self, request: Request) -> None:
-        self.problems.append(f"failed: {request.url} {request.failure}")
+        # What is still coming when the visitor goes on is given up.
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"failed: {request.url} {request.failure}")
 
     def _on_response(self, response: Response) -> None:
         if response.status >= 400 and not response.request.is_navigation_request():

@@ -147,10 +147,11 @@ def test_what_was_revised_is_told(visitor: Visitor, service: Service) -> None:
 def test_the_night_has_its_own_colours(open_visitor: OpenVisitor, service: Service) -> None:
     visitor = open_visitor(service.server.url, scheme="dark")
     visitor.open("/currency/USD/")
-    assert sum(visitor.evaluate(DRAWN)) > 300
+    drawn = f"({DRAWN})().some(Boolean)"
+    visitor.page.wait_for_function(drawn, polling=50)
     # The chart is drawn anew when the night ends.
     visitor.page.emulate_media(color_scheme="light")
-    visitor.page.wait_for_function(f"({DRAWN})().some(Boolean)")
+    visitor.page.wait_for_function(drawn, polling=50)
 
 
 def test_an_unknown_code_is_told_what_may_have_been_meant(visitor: Visitor) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from fx_pipeline.api.figures import shown_change, shown_date, shown_rate
 from fx_pipeline.api.pages import RANGES, months_before
+from fx_pipeline_tests.api.server import wait_for
 from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import START, OpenVisitor, Service
 
@@ -147,11 +148,10 @@ def test_what_was_revised_is_told(visitor: Visitor, service: Service) -> None:
 def test_the_night_has_its_own_colours(open_visitor: OpenVisitor, service: Service) -> None:
     visitor = open_visitor(service.server.url, scheme="dark")
     visitor.open("/currency/USD/")
-    drawn = f"({DRAWN})().some(Boolean)"
-    visitor.page.wait_for_function(drawn, polling=50)
+    assert sum(visitor.evaluate(DRAWN)) > 300
     # The chart is drawn anew when the night ends.
     visitor.page.emulate_media(color_scheme="light")
-    visitor.page.wait_for_function(drawn, polling=50)
+    wait_for(lambda: sum(visitor.evaluate(DRAWN)), lambda drawn: drawn > 300)
 
 
 def test_an_unknown_code_is_told_what_may_have_been_meant(visitor: Visitor) -> None:

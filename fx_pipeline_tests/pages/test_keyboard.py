@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from fx_pipeline.api.figures import shown_date
 from fx_pipeline.api.pages import months_before
-from fx_pipeline_tests.pages.browser import PHONE, Visitor
+from fx_pipeline_tests.pages.browser import DESKTOP, PHONE, Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
 
 MARK_WHAT_CAN_BE_USED = """() => {
@@ -40,16 +40,23 @@ def tab_to(page: Page, target: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path",
-    ["/", "/currency/USD/", "/coverage/?year=2019", "/fx/rates_by_date", "/fx", "/fx/symbols", "/-/login"],
+    ("path", "size"),
+    [
+        ("/", DESKTOP),
+        ("/", PHONE),
+        ("/currency/USD/", DESKTOP),
+        ("/currency/USD/", PHONE),
+        ("/coverage/?year=2019", DESKTOP),
+        ("/fx/rates_by_date", DESKTOP),
+        ("/fx", DESKTOP),
+        ("/fx/symbols", DESKTOP),
+        ("/-/login", DESKTOP),
+    ],
 )
-@pytest.mark.parametrize("size", ["desk", "phone"])
 def test_tab_reaches_everything_in_order_and_visibly(
-    open_visitor: OpenVisitor, service: Service, path: str, size: str
+    open_visitor: OpenVisitor, service: Service, path: str, size: ViewportSize
 ) -> None:
-    if size == "phone" and path not in ("/", "/currency/USD/"):
-        pytest.skip("laid out as at a desk")
-    visitor = open_visitor(service.server.url, **({"size": PHONE} if size == "phone" else {}))
+    visitor = open_visitor(service.server.url, size=size)
     visitor.open(path)
     count = visitor.evaluate(MARK_WHAT_CAN_BE_USED)
     reached: list[str] = []

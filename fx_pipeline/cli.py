@@ -5,6 +5,8 @@ Exit codes: 0 all done; 1 something failed, and the output says what; 2 the comm
 
 import datetime as dt
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_MAKE_DATABASE = (
+    "import sys, pathlib, fx_pipeline.store.database as database\n"
+    "database.open_database(pathlib.Path(sys.argv[1])).close()"
+)
 
 SHORT = 20
 """Days that are fetched too fast for a progress bar."""
@@ -91,9 +98,11 @@ def up() -> None:
 
     settings = load_settings()
     check_ports(settings)
-    _make_database(settings)
 
     from fx_pipeline.runs import only_servers
+    from fx_pipeline.store.database import open_database
+
+    open_database(settings.fx_database).close()
 
     with only_servers(settings.dagster_home):
         if settings.demo:
@@ -477,10 +486,16 @@ def _progress(settings: Settings, total: int, since: dt.datetime) -> Iterator[No
 
 
 def _make_database(settings: Settings) -> None:
-    """Make the file and bring it up to date, without what writing rates needs (pandas, 40 MB)."""
-    from fx_pipeline.store.database import open_database
+    """Make the file and bring it up to date, in a process of its own.
 
-    open_database(settings.fx_database).close()
+    Where pandas is installed sqlite-utils loads it: 40 MB, which the server would have for good.
+    """
+    command = [sys.executable, "-c", _MAKE_DATABASE, settings.fx_database]
+    made = subprocess.run(command, check=False, capture_output=True)
+    if made.returncode:
+        from fx_pipeline.store.database import open_database
+
+        open_database(settings.fx_database).close()  # says why
 
 
 def _open_store(settings: Settings) -> "RateStore":

@@ -6,7 +6,6 @@ Each worker builds its own: an instance that ran a query before a fork hangs.
 
 import datetime as dt
 import errno
-import gc
 import logging
 import os
 import secrets
@@ -82,10 +81,6 @@ def create_app() -> ASGIApp:
     redact_access_log()
     datasette = FxDatasette(settings)
     application: ASGIApp = datasette.app()
-    # What stands now stays; a long series makes ten thousand objects, which a collector at its default would
-    # walk a dozen times while they are made.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
     if settings.fx_cache_mb == 0:
         return application
     return ResponseCache(

@@ -95,6 +95,7 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
     stored_base, last = known or _counted(queries, start, end, wanted, span)
     rows = _series_rows(queries, start, end, wanted, stored_base)
     if known and not rows:
+        # Perhaps nothing is stored there at all, which is an error of its own.
         _counted(queries, start, end, wanted, span)
     base = wanted.base or stored_base
     by_date: dict[str, dict[str, float]] = {}

@@ -40,7 +40,7 @@ EXPOSURES = (
         "Pages",
         ("/", "/coverage/", "/public/"),
         Who.READERS,
-        "They show what the API answers, and nothing else.",
+        "They show what the API answers. Coverage adds the last fetches for holders of a token alone.",
     ),
     Exposure(
         "Tables and canned queries of rates",

@@ -1,9 +1,11 @@
 """The canned queries of ``datasette_config/metadata.yaml``, run for a visitor: the API runs no other SQL.
 
 A request runs all its queries in one of Datasette's threads, within one read transaction: one hop, and one
-state of the database.
+state of the database. One request at a time: most of the work is Python's, and two threads that contend for
+the interpreter take twice as long for the same.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +93,8 @@ async def run_for_anyone(datasette: Datasette, names: tuple[str, ...], work: Cal
             finally:
                 connection.rollback()
 
-    result: T = await datasette.get_database(DATABASE).execute_fn(in_thread)
+    async with _TURNS.setdefault(datasette, asyncio.Lock()):
+        result: T = await datasette.get_database(DATABASE).execute_fn(in_thread)
     return result
 
 
@@ -103,6 +106,7 @@ class _Known:
     sql: dict[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
 
 
+_TURNS: WeakKeyDictionary[Datasette, asyncio.Lock] = WeakKeyDictionary()
 _KNOWN: WeakKeyDictionary[Datasette, _Known] = WeakKeyDictionary()
 _HOOKS = ("permission_allowed", "get_metadata", "canned_queries")
 

@@ -1,6 +1,6 @@
 """The database file: how it is opened and brought up to date, written all or nothing, and what it may say.
 
-Nothing here loads pandas: what only serves the file starts fast and stays small.
+To import it loads sqlite-utils, and with that pandas: what serves the file has it opened by another process.
 """
 
 import datetime as dt

@@ -254,6 +254,14 @@ def another_database(folder: Path) -> None:
         connection.commit()
 
 
+def test_a_server_has_not_loaded_what_only_writing_needs(history: History, tmp_path: Path) -> None:
+    with serving(history.path, tmp_path / "log") as server:
+        assert server.get(LATEST)[0] == 200
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "/sqlite3/" in loaded or "_sqlite3" in loaded
+    assert "/pandas/" not in loaded
+
+
 def broken_tokens(folder: Path) -> None:
     (folder / "tokens.db").write_bytes(b"x" * 4096)
 

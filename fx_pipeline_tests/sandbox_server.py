@@ -1,7 +1,9 @@
 """A sandbox for tests: the real one, under uvicorn in a thread, on a free port of 127.0.0.1."""
 
+import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +22,17 @@ class Sandbox:
     def stats(self) -> dict[str, Any]:
         """What GET /-/stats answers: calls in all, by endpoint and outcome, and against the quota."""
         return self.state.stats()
+
+    def asked_dates(self) -> Counter[str]:
+        """How often each date has been asked for by itself."""
+        asked = {tuple(question.split(" ", 1)): times for question, times in self.state.asked.items()}
+        return Counter(
+            {
+                json.loads(parameters)["date"]: times
+                for (endpoint, parameters), times in asked.items()
+                if endpoint == "historical"
+            }
+        )
 
     def change(self, **options: Any) -> None:
         """Replace some of the SandboxOptions while it runs (all but `currencies`)."""

@@ -1,7 +1,6 @@
 """Backfills as the UI makes them, run by Dagster's own processes: partly failed, made good, cancelled."""
 
 import datetime as dt
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -105,18 +104,6 @@ class Home:
         return run
 
 
-def asked(sandbox: Sandbox) -> Counter[str]:
-    """How often each date has been asked for."""
-    questions = ((question.split(" ", 1), times) for question, times in sandbox.state.asked.items())
-    return Counter(
-        {
-            json.loads(parameters)["date"]: times
-            for (endpoint, parameters), times in questions
-            if endpoint == "historical"
-        }
-    )
-
-
 EACH_SECOND = """
 import sys
 if "dagster._daemon" in sys.orig_argv:
@@ -184,7 +171,7 @@ def goes_on_from_a_failed_run(
     running: Up, sandbox: Sandbox, home: Home, chosen: Sequence[str], left: set[str]
 ) -> set[str]:
     """ "Re-execute from failure" of the run of the first hundred dates; the dates that are left then."""
-    before = asked(sandbox)
+    before = sandbox.asked_dates()
     [failed] = [run for run in home.all_runs() if run.tags.get(RANGE_START) == chosen[0]]
     answer = running.graphql(REEXECUTE, run=failed.run_id)["launchRunReexecution"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
@@ -192,7 +179,7 @@ def goes_on_from_a_failed_run(
     running.wait("end of the run", lambda: home.run(again).is_finished)
     assert home.run(again).is_success
     its = left & set(chosen[:100])
-    assert asked(sandbox) - before == Counter(its)
+    assert sandbox.asked_dates() - before == Counter(its)
     assert home.shown(chosen) == {MATERIALIZED: set(chosen) - left | its, FAILED: left - its}
     return left - its
 
@@ -201,11 +188,11 @@ def asks_for_the_others_alone(
     running: Up, sandbox: Sandbox, home: Home, chosen: Sequence[str], left: set[str]
 ) -> None:
     """A backfill of what is shown as missing and failed."""
-    before = asked(sandbox)
+    before = sandbox.asked_dates()
     backfill = launch(running, sorted(left))
     assert end_of(running, backfill) == "COMPLETED_SUCCESS"
     print(f"{len(left)} dates by {len(home.runs(backfill))} runs")
-    assert asked(sandbox) - before == Counter(left)
+    assert sandbox.asked_dates() - before == Counter(left)
     assert home.shown(chosen) == {MATERIALIZED: set(chosen)}
 
 

@@ -1,0 +1,58 @@
+"""Dagster's daemon, by its own functions, at an instant that a test names: schedules, then queued runs."""
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+from dagster._scheduler.scheduler import launch_scheduled_runs
+from dagster_shared.error import SerializableErrorInfo
+
+from fx_pipeline.settings import PROJECT
+
+PATIENCE = 120
+"""Seconds after which a test gives up; a run takes a few on a quiet machine."""
+
+
+class Daemon:
+    """What looks at the schedules of workspace.yaml, loaded in another process, and launches their runs."""
+
+    def __init__(self, process: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
+        self._process = process
+        self._queue = queue
+        self.instance = process.instance
+
+    def looks(self, now: dt.datetime) -> list[dg.DagsterRun]:
+        """Evaluate what is due at `now`. The runs of the rates that it launched, each in its own process."""
+        before = {run.run_id for run in self.instance.get_runs()}
+        for problem in launch_scheduled_runs(self._process, logging.getLogger("daemon"), now, {}):
+            assert not isinstance(problem, SerializableErrorInfo), problem
+        for problem in self._queue.run_iteration(self._process):
+            assert not isinstance(problem, SerializableErrorInfo), problem
+        runs = [run for run in self.instance.get_runs() if run.run_id not in before]
+        return [run for run in runs if run.tags.get("dagster/schedule_name") == "daily_rates"]
+
+    def waits(self) -> None:
+        """Wait until all runs are over."""
+        deadline = time.monotonic() + PATIENCE
+        while not all(run.is_finished for run in self.instance.get_runs()):
+            assert time.monotonic() < deadline, self.instance.get_runs()
+            time.sleep(0.1)
+
+
+@contextmanager
+def running_daemon(instance: dg.DagsterInstance) -> Iterator[Daemon]:
+    with (
+        load_workspace_process_context_from_yaml_paths(
+            instance, [str(PROJECT / "workspace.yaml")]
+        ) as process,
+        QueuedRunCoordinatorDaemon(interval_seconds=1) as queue,
+    ):
+        yield Daemon(process, queue)
+    # The process that has started the runs writes into the instance's files how each ended, and ends then.
+    process._grpc_server_registry.wait_for_processes()

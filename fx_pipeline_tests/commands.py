@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fx_pipeline.settings import Settings
@@ -16,10 +17,12 @@ def environment(**settings: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name not in own}, **settings}
 
 
-def run_command(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `fx-pipeline` in `folder` to its end."""
+def run_command(
+    folder: Path, *arguments: str, program: Sequence[str] = PROGRAM, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `fx-pipeline`, or what stands in its place, in `folder` to its end."""
     return subprocess.run(
-        [*PROGRAM, *arguments],
+        [*program, *arguments],
         cwd=folder,
         env=environment(**settings),
         capture_output=True,

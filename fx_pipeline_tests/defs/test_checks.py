@@ -10,9 +10,10 @@ import pytest
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
 from fx_pipeline.quality import Finding, Verdict
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.rates import DayRates
 from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import results, run_rates, run_table_checks, verdicts
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -150,21 +151,7 @@ def keep(days: dict[int, dict[str, float]]) -> None:
         for ago, rates in days.items():
             date = today - dt.timedelta(days=ago)
             day = DayRates(date=date, base="EUR", timestamp=0, rates=rates)
-            store.record(
-                [
-                    Answer(
-                        endpoint="historical",
-                        base="EUR",
-                        symbols=(),
-                        start_date=date,
-                        end_date=date,
-                        asked_at=dt.datetime.now(dt.timezone.utc),
-                        status="ok",
-                        body=b"{}",
-                        days=(day,),
-                    )
-                ]
-            )
+            store.record([answer_with(day)])
 
 
 CALM = {"USD": 1.1, "GBP": 0.8, "JPY": 160.0, "CHF": 0.95, "AUD": 1.6}

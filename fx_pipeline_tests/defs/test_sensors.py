@@ -17,9 +17,10 @@ import pytest
 from fx_pipeline.alerts import LONGEST_TEXT
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.sensors import Cursor, Ended, alerts
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.rates import DayRates
 from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import QUIET, run_rates, run_table_checks
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -158,7 +159,7 @@ def test_what_was_told_is_not_told_again_and_what_is_new_is(
 def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     day = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=9)
     with RateStore(Path("fx.db")) as store:
-        store.record([answer(day)])
+        store.record([answer_with(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}))])
     cursor = None
     for _ in range(2):
         run_table_checks(instance)
@@ -167,20 +168,6 @@ def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inb
     assert message["title"] == "fx-pipeline: check failed: freshness"
     assert message["message"].startswith(
         f"Check freshness: {day}: the newest day is 9 days old, and 3 are allowed."
-    )
-
-
-def answer(day: dt.date) -> Answer:
-    return Answer(
-        endpoint="historical",
-        base="EUR",
-        symbols=(),
-        start_date=day,
-        end_date=day,
-        asked_at=dt.datetime.now(dt.timezone.utc),
-        status="ok",
-        body=b"{}",
-        days=(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}),),
     )
 
 

@@ -1,13 +1,14 @@
 """Database files for pages to show: the sandbox's own history, up to yesterday, stored by RateStore."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fx_pipeline.fixer.answers import end_of
 from fx_pipeline.fixer.history import EcbHistory
-from fx_pipeline.rates import Answer, DayRates, RejectedRate, date_range
+from fx_pipeline.rates import DayRates, RejectedRate, date_range
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.answers import answer_with
 
 CHUNK = 365
 """Days of one answer."""
@@ -59,26 +60,10 @@ def fill(
         for date in sorted({*wrong, *bad})
     ]
     with RateStore(path) as store:
-        store.record([answer("symbols", [], names=history.names)])
+        store.record([answer_with(endpoint="symbols", provider="sandbox", names=history.names)])
         listed = list(early.values())
         for first in range(0, len(listed), CHUNK):
-            store.record([answer("timeseries", listed[first : first + CHUNK])])
-        store.record([answer("historical", [day]) for day in late])
+            some = listed[first : first + CHUNK]
+            store.record([answer_with(*some, endpoint="timeseries", provider="sandbox")])
+        store.record([answer_with(day, provider="sandbox") for day in late])
     return path
-
-
-def answer(endpoint: str, days: Sequence[DayRates], names: Mapping[str, str] | None = None) -> Answer:
-    """An answer of the sandbox that has just come."""
-    return Answer(
-        endpoint=endpoint,
-        base="EUR",
-        symbols=(),
-        start_date=days[0].date if days else None,
-        end_date=days[-1].date if days else None,
-        asked_at=dt.datetime.now(dt.timezone.utc),
-        status="ok",
-        body=b"{}",
-        provider="sandbox",
-        days=tuple(days),
-        names=names or {},
-    )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.commands import environment, run_command
+from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.commands import run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -40,15 +41,8 @@ def barely(
     folder: Path, *arguments: str, settings: dict[str, str], file_size: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `fx-pipeline` with no more rights than those that the modes of files give."""
-    return subprocess.run(
-        [sys.executable, "-c", BARELY, str(file_size or "any"), *arguments],
-        cwd=folder,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    program = (sys.executable, "-c", BARELY, str(file_size or "any"))
+    return run_command(folder, *arguments, program=program, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +65,11 @@ def database(folder: Path) -> Path:
 
 
 def store_days(path: Path, provider: str = "sandbox", base: str = "EUR") -> None:
-    answers = [
-        Answer(
-            endpoint="historical",
-            base=base,
-            symbols=(),
-            start_date=date,
-            end_date=date,
-            asked_at=dt.datetime.now(dt.timezone.utc),
-            status="ok",
-            body=b"{}",
-            days=(DayRates(date=date, base=base, timestamp=0, rates={"CHF": 0.95}),),
-            calls=1,
-            provider=provider,
-        )
-        for date in (dt.date(2024, 7, day) for day in (1, 2, 3))
+    days = [
+        DayRates(date=dt.date(2024, 7, day), base=base, timestamp=0, rates={"CHF": 0.95}) for day in (1, 2, 3)
     ]
     with RateStore(path) as store:
-        store.record(answers)
+        store.record([answer_with(day, provider=provider) for day in days])
 
 
 @contextmanager

@@ -4,15 +4,17 @@ import datetime as dt
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fx_pipeline.rates import Answer, DayRates, RejectedRate, read_rates
+from fx_pipeline.rates import DayRates, RejectedRate, read_rates
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.store import Coverage, RateStore, Revision, StoredDay
+from fx_pipeline_tests.answers import answer_with
 
 DAY = dt.date(2024, 5, 17)
 ASKED_AT = dt.datetime(2024, 5, 18, 0, 10, tzinfo=dt.timezone.utc)
@@ -23,19 +25,7 @@ def day(date: dt.date, raw: Mapping[str, object], base: str = "EUR") -> DayRates
     return DayRates(date=date, base=base, timestamp=1715990399, rates=rates, rejected=rejected)
 
 
-def answer(*days: DayRates, names: Mapping[str, str] | None = None, body: bytes = b"{}") -> Answer:
-    return Answer(
-        endpoint="historical",
-        base="EUR",
-        symbols=(),
-        start_date=days[0].date if days else None,
-        end_date=days[-1].date if days else None,
-        asked_at=ASKED_AT,
-        status="ok",
-        body=body,
-        days=days,
-        names=names or {},
-    )
+answer = partial(answer_with, asked_at=ASKED_AT)
 
 
 @pytest.fixture

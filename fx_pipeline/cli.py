@@ -490,7 +490,7 @@ def _make_database(settings: Settings) -> None:
 
     Where pandas is installed sqlite-utils loads it: 40 MB, which the server would have for good.
     """
-    command = [sys.executable, "-c", _MAKE_DATABASE, settings.fx_database]
+    command = [sys.executable, "-c", _MAKE_DATABASE, str(settings.fx_database)]
     made = subprocess.run(command, check=False, capture_output=True)
     if made.returncode:
         from fx_pipeline.store.database import open_database

@@ -230,7 +230,7 @@ class Tokens:
             if self._file is not None:
                 # The formats (1 or 2: with a write-ahead log, which has its own counter) and the counter.
                 header = os.pread(self._file.descriptor, 10, 18)
-                if header != self._seen or header[:1] != b"\x01":
+                if self._failure or header != self._seen or header[:1] != b"\x01":
                     self._read(header)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)

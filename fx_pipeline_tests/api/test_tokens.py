@@ -320,6 +320,17 @@ def test_a_worker_recovers_with_the_file(
     assert worker.find(token) is not None
 
 
+def test_a_worker_recovers_with_a_file_that_is_as_it_was(file: TokenFile, worker: Tokens, path: Path) -> None:
+    token = file.create("a")
+    assert worker.find(token) is not None
+    saved = path.read_bytes()
+    path.write_bytes(b"x" * len(saved))
+    with pytest.raises(TokenError):
+        worker.find(token)
+    path.write_bytes(saved)
+    assert worker.find(token) is not None
+
+
 def test_requests_are_counted(file: TokenFile, worker: Tokens) -> None:
     holders = [worker.find(file.create(name)) for name in ("a", "b", "c")]
     for holder, times in zip(holders, (3, 1, 0), strict=True):

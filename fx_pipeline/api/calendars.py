@@ -133,15 +133,17 @@ class Coverage:
     def _year(self, number: int) -> Year:
         days = self._days_of(number)
         states = self._states[days.start - self._days.start : days.stop - self._days.start]
-        new_year, leap_day = dt.date(number, 1, 1).toordinal(), 59
-        skipped = not isleap(number)
+        first = days.start - dt.date(number, 1, 1).toordinal()
+        leap_day = 366 if isleap(number) else 59
+        # Where each day lies, and where the last of them ends; a run reaches as far as the next one, so that
+        # the place of a 29 February that is none is left to the day before it, where another day follows.
+        places = [day + (day >= leap_day) for day in range(first, first + len(states))]
+        places.append(places[-1] + 1)
         runs = []
-        at = days.start - new_year
+        at = 0
         for state, alike in groupby(states):
             end = at + sum(1 for _ in alike)
-            # The place of 29 February is left to the day before it.
-            first, stop = (day + (skipped and day >= leap_day) for day in (at, end))
-            runs.append(Run(first, stop - first, state))
+            runs.append(Run(places[at], places[end] - places[at], state))
             at = end
         return Year(number, Counter(states), runs)
 

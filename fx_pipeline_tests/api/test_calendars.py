@@ -4,7 +4,7 @@ import datetime as dt
 from calendar import isleap
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fx_pipeline.api.calendars import Coverage, Day, Month, Run
@@ -104,6 +104,7 @@ def test_nothing_is_stored() -> None:
         st.integers(0, 1500), st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1)), max_size=60
     ),
 )
+@example(start=dt.date(2000, 10, 1), length=515, counts={})  # ends on 28 February of a common year
 def test_the_calendar_agrees_with_the_days(
     start: dt.date, length: int, counts: dict[int, tuple[int, int, int]]
 ) -> None:

@@ -2,12 +2,11 @@
 
 Kept are answers under ``/rates/`` that anybody may have: those that came with `Cache-Control: public` to a
 request without credentials. They are given only to such requests, and only while nothing has been committed
-to the database since: SQLite tells that in microseconds (`PRAGMA data_version`), so no answer is ever stale.
+to the database since, which is asked each time: no answer is ever stale.
 """
 
 import datetime as dt
 import re
-import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.api.commits import Commits
 from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named
 
 PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
@@ -84,21 +84,21 @@ class ResponseCache:
         self.size = size
         self._is_open = is_open
         self._clock = clock
-        self._connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, check_same_thread=False)
-        self._version = self._data_version()
+        self._commits = Commits(database)
+        self._version = self._commits.version()
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._bytes = 0
 
     def close(self) -> None:
-        """Close the connection that watches the database."""
-        self._connection.close()
+        """Watch the database no more."""
+        self._commits.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._key(scope) if scope["type"] == "http" else None
         if key is None:
             await self.app(scope, receive, send)
             return
-        version = self._data_version()
+        version = self._commits.version()
         if version != self._version:
             self._forget_all(version)
         kept = self._kept.get(key)
@@ -108,7 +108,7 @@ class ResponseCache:
         else:
             await self._ask(key, version, scope, receive, send)
 
-    async def _ask(self, key: Key, version: int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask(self, key: Key, version: bytes | int, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the whole answer made, keep it if it may be kept, and tell what of it was asked for."""
         recorded = _Recorded()
         headers = [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]
@@ -118,7 +118,7 @@ class ResponseCache:
             await _pass(recorded, scope, send)
             return
         # What was read may be newer than `version`, but never older. It is kept only if it is surely neither.
-        if self._data_version() == version == self._version:
+        if self._commits.version() == version == self._version:
             self._keep(key, kept)
         await _tell(kept, scope, send, b"miss")
 
@@ -149,10 +149,6 @@ class ResponseCache:
                 return None
             path = unquote_to_bytes(path)
         return (path, asked, gzip)
-
-    def _data_version(self) -> int:
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
 
     def _keepable(self, key: Key, recorded: _Recorded) -> Kept | None:
         control = _MAX_AGE.fullmatch(recorded.header(b"cache-control") or b"")
@@ -190,7 +186,7 @@ class ResponseCache:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= oldest.size
 
-    def _forget_all(self, version: int) -> None:
+    def _forget_all(self, version: bytes | int) -> None:
         self._kept.clear()
         self._bytes = 0
         self._version = version

@@ -296,7 +296,7 @@ def test_no_other_sql_is_in_the_api() -> None:
         if re.search(r"\bSELECT\b|\bINSERT\b|\bPRAGMA\b|\bUPDATE\b.*\bSET\b", line)
         and path.name != "tokens.py"
     }
-    assert found == {("app.py", "sqlite_master"), ("cache.py", "data_version")}
+    assert found == {("app.py", "sqlite_master"), ("commits.py", "data_version")}
 
 
 async def test_who_may_not_see_a_query_may_not_see_its_endpoint(history: History, open_api: OpenApi) -> None:

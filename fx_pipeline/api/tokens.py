@@ -33,6 +33,9 @@ PREFIX = "fxp_"
 LOOK_SECONDS = 1.0
 """How often a worker looks whether another file has been put in the place of the one it reads."""
 
+WAIT_SECONDS = 2.0
+"""How long a worker waits for another process that is writing the file; then nobody is answered."""
+
 SCHEMA_VERSION = 1
 
 _SCHEMA = (
@@ -248,21 +251,17 @@ class Tokens:
             self._file, self._seen = _OpenFile(self._path), b""
 
     def _read(self, header: bytes) -> None:
-        # While another process commits, what was true before is still true: only the first reading waits.
-        waiting = 0.0 if self._seen else 5.0
+        # Another process may be writing just now, for a few milliseconds. What was read before is no answer:
+        # it may be older than a change that was finished before that.
+        waiting = 0.0 if self._failure else WAIT_SECONDS
         uri = f"file:{quote(str(self._path))}?mode=rw"
-        try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=waiting)) as connection:
-                ((version,),) = connection.execute("PRAGMA user_version")
-                if version == 0:
-                    # Empty: just being made, or lost. Either way it decides nothing.
-                    self._holders, self._seen = {}, b""
-                    return
-                rows = connection.execute("SELECT name, hash, revoked_at FROM tokens").fetchall()
-        except sqlite3.OperationalError as error:
-            if self._seen and "locked" in str(error):
+        with closing(sqlite3.connect(uri, uri=True, timeout=waiting)) as connection:
+            ((version,),) = connection.execute("PRAGMA user_version")
+            if version == 0:
+                # Empty: just being made, or lost. Either way it decides nothing.
+                self._holders, self._seen = {}, b""
                 return
-            raise
+            rows = connection.execute("SELECT name, hash, revoked_at FROM tokens").fetchall()
         self._holders = {
             _key(digest): Holder(name, _key(digest), digest) for name, digest, end in rows if not end
         }

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -221,19 +222,47 @@ Changes.TestCase.settings = settings(max_examples=25, stateful_step_count=15, de
 TestChanges = Changes.TestCase
 
 
-def test_while_a_change_is_not_finished_what_was_true_is_true(
+def writing(path: Path) -> sqlite3.Connection:
+    """A connection that is in the middle of a change: nobody can read the file until it is closed."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+def test_what_is_revoked_is_so_also_while_the_next_change_is_written(
+    file: TokenFile, worker: Tokens, path: Path
+) -> None:
+    token, other = file.create("a"), file.create("b")
+    assert worker.find(token) is not None
+    file.revoke("a")
+    connection = writing(path)
+    timer = threading.Timer(0.2, connection.close)
+    timer.start()
+    assert worker.find(token) is None
+    assert worker.find(other) is not None
+    timer.join()
+
+
+def test_a_change_that_does_not_end_lets_nobody_in(
+    file: TokenFile, worker: Tokens, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.1)
+    token = file.create("a")
+    with closing(writing(path)):
+        for _ in range(3):
+            assert worker.are_required()
+            with pytest.raises(TokenError, match="database is locked"):
+                worker.find(token)
+    assert worker.find(token) is not None
+
+
+def test_while_nothing_is_changed_a_lock_keeps_nobody_out(
     file: TokenFile, worker: Tokens, path: Path
 ) -> None:
     token = file.create("a")
     assert worker.find(token) is not None
-    with closing(sqlite3.connect(path)) as connection:
-        # It keeps its lock after the commit, as one does that is still being written.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("UPDATE tokens SET revoked_at = '2026-03-10T12:00:00Z'")
-        connection.commit()
+    with closing(writing(path)):
         assert worker.find(token) is not None
-        assert worker.are_required()
-    assert worker.find(token) is None
 
 
 def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

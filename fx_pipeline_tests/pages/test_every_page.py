@@ -55,6 +55,9 @@ LOOK_LIKE_OTHERS = {
     "row of two keys",
 }
 
+WHOLE_ON_A_PHONE = ("documentation",)
+"""Pages whose tables and texts fit a phone, so that nothing in them scrolls sideways either."""
+
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -84,6 +87,14 @@ def test_a_page_loads_without_a_fault_asks_nobody_else_and_fits_a_phone(
     visitor.page.set_viewport_size(PHONE)
     assert wider_than_the_window(visitor) == []
     assert visitor.problems == []
+
+
+@pytest.mark.parametrize("name", WHOLE_ON_A_PHONE)
+def test_on_a_phone_nothing_is_cut(open_visitor: OpenVisitor, service: Service, name: str) -> None:
+    visitor = open_visitor(service.server.url, size=PHONE)
+    open_page(visitor, service, name)
+    visitor.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+    assert wider_than_their_box(visitor) == []
 
 
 @pytest.mark.slow
@@ -122,5 +133,16 @@ def wider_than_the_window(visitor: Visitor) -> list[str]:
             [...document.querySelectorAll("body *")]
                 .filter((element) => element.getBoundingClientRect().right > innerWidth)
                 .map((element) => element.outerHTML.slice(0, 200))"""
+    )
+    return found
+
+
+def wider_than_their_box(visitor: Visitor) -> list[str]:
+    """The elements of which a part is out of sight to the right, but for what only screen readers read."""
+    found: list[str] = visitor.evaluate(
+        """() => [...document.querySelectorAll("main, main *:not(.hear)")]
+            .filter((one) => getComputedStyle(one).overflowX !== "visible")
+            .filter((one) => one.scrollWidth > one.clientWidth)
+            .map((one) => one.outerHTML.slice(0, 200))"""
     )
     return found

@@ -50,6 +50,7 @@ def tab_to(page: Page, target: str) -> None:
         ("/fx/rates_by_date", DESKTOP),
         ("/fx", DESKTOP),
         ("/fx/symbols", DESKTOP),
+        ("/rates/docs/", DESKTOP),
         ("/-/login", DESKTOP),
     ],
 )
@@ -135,3 +136,13 @@ def test_coverage_by_keyboard(visitor: Visitor, service: Service) -> None:
     tab_to(visitor.page, ".month a[href$='2020-07-14']")
     visitor.page.keyboard.press("Enter")
     visitor.page.wait_for_url("**/fx/rates_by_date?date=2020-07-14")
+
+
+def test_the_documentation_by_keyboard(visitor: Visitor) -> None:
+    visitor.open("/rates/docs/")
+    folded = visitor.page.locator("#timeseries ~ details pre")
+    assert not folded.is_visible()
+    tab_to(visitor.page, "#timeseries ~ details summary")
+    visitor.page.keyboard.press("Enter")
+    expect(folded).to_contain_text('"timeseries": true')
+    assert folded.is_visible()

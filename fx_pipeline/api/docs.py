@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from fx_pipeline.api import health
 from fx_pipeline.api.endpoints import Ask, find, stored
-from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.errors import ApiError, Kind
 from fx_pipeline.api.http import Reply, error_reply
 from fx_pipeline.api.openapi import document, parameters
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
@@ -43,6 +43,7 @@ class Call:
     answer: str
     is_cut: bool
     can_be_filled_in: bool
+    errors: tuple[Kind, ...]
 
 
 def origin(request: Request) -> str:
@@ -63,7 +64,6 @@ def page(visit: Visit, *, origin: str, revision_days: int, max_age_days: int) ->
             "section": "api",
             "calls": [_call(operation, known, ask, max_age_days) for operation in shown],
             "errors": sorted(set(KINDS)),
-            "errors_of": ERRORS,
             "info": document(has)["info"],
             "names": visit.names(),
             "newest": has.newest,
@@ -93,7 +93,16 @@ def _call(operation: Operation, known: Mapping[str, Any], ask: Ask, max_age_days
         answer="\n".join(lines[:SHOWN_LINES]),
         is_cut=len(lines) > SHOWN_LINES,
         can_be_filled_in=bool(asked) and not in_path,
+        errors=errors_of(operation),
     )
+
+
+def errors_of(operation: Operation) -> tuple[Kind, ...]:
+    """What a question can fail with that is asked as its path is meant: of one day, as of the newest.
+
+    The document for programs has more there: a range in the place of a day fails as a range does.
+    """
+    return ERRORS.get("Latest" if "day" in operation.parameters else operation.errors or "", ())
 
 
 def _answer(target: str, ask: Ask, max_age_days: int) -> Reply:

@@ -59,6 +59,30 @@ async def test_every_error_is_shown(api: Api) -> None:
     assert {Kind(int(status), int(code), type_) for status, code, type_ in rows} == set(KINDS)
 
 
+RANGES_ALONE = {
+    "501 no_timeframe_supplied",
+    "502 invalid_start_date",
+    "503 invalid_end_date",
+    "504 invalid_time_frame",
+    "505 time_frame_too_long",
+}
+
+
+async def test_a_question_is_said_to_fail_with_what_it_can_fail_with(api: Api) -> None:
+    shown = {
+        name: set(re.findall(r'<a href="#errors">([^<]*)</a>', section))
+        for name, section in sections(await read(api)).items()
+    }
+    of_one_day = shown["latest_rates"]
+    assert {"302 invalid_date", "106 no_rates_available", "201 invalid_base_currency"} < of_one_day
+    for name in ("rates_of_day", "rates_of_day_csv", "latest_rates_csv"):
+        assert shown[name] == of_one_day
+    for name in ("timeseries", "fluctuation", "rates_of_range", "rates_since", "rates_of_range_csv"):
+        assert shown[name] == of_one_day | RANGES_ALONE
+    assert {"402 invalid_from_currency"} < shown["convert"]
+    assert shown["symbols"] == set()
+
+
 async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:
     page = await read(api)
     links = {html.unescape(link) for link in re.findall(r'(?:href|src|action)="([^"]*)"', page)}

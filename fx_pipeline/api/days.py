@@ -104,12 +104,13 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
             by_date[date][currency] = rate
         else:
             by_date[date] = {currency: rate}
-    seen = {stored_base, *(currency for _, currency, _ in rows)}
+    seen = {stored_base, *[currency for _, currency, _ in rows]}
     if not seen.issuperset((base, *(wanted.symbols or ()))):
         require_known(queries, wanted)
     if base not in seen:
         raise _no_base(base, span, wanted.as_of)
-    days = {date: by_date[date] for date in sorted(by_date)}
+    dates = sorted(by_date)
+    days = by_date if dates == list(by_date) else {date: by_date[date] for date in dates}
     if base == stored_base and wanted.symbols == tuple(sorted(seen - {base})):
         # Just what was read, as it was read.
         return Series(base, last, days)

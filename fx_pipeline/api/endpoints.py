@@ -1,7 +1,7 @@
 """One function per endpoint: parameters → canned queries → body.
 
-Each runs in one of Datasette's threads, within one read transaction (see `queries.run`), and either returns a
-`Reply` or raises an `ApiError`. `ROUTES` says which path under ``/rates/`` each of them answers.
+Each runs within one read transaction (see `queries.run`) and returns a `Reply` or raises an `ApiError`.
+`ROUTES` says which path under ``/rates/`` each of them answers.
 """
 
 import datetime as dt
@@ -222,18 +222,24 @@ def _names(ask: Ask) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A function of this module, and the canned queries it reads: who may not see these, may not see it."""
+    """A function of this module, and the canned queries it reads: who may not see these, may not see it.
+
+    `is_short` where it reads no more than one day, as known now.
+    """
 
     answer: Callable[..., Reply]
     queries: tuple[str, ...]
+    is_short: bool
 
 
 _LOOKUPS = ("symbols", "latest_date", "stored_days")
 _SERIES = ("rates_by_range", "rate_history", *_LOOKUPS)
 _DATE = "[0-9.-]*?"
 
+_SHORT = (index, symbols, currencies, convert, date)
+
 ROUTES = [
-    (re.compile(pattern), Endpoint(answer, queries))
+    (re.compile(pattern), Endpoint(answer, queries, is_short=answer in _SHORT))
     for pattern, answer, queries in (
         ("", index, ("latest_date",)),
         ("symbols", symbols, ("symbols",)),

@@ -60,7 +60,9 @@ async def reply(
         endpoint, parts = find_endpoint()
         parameters = Parameters.parse(query_string, datasette.clock())
         work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
-        return await run(datasette, actor, endpoint.queries, work)
+        # What was known at an instant may be long to find.
+        at_once = endpoint.is_short and "as_of" not in parameters.values
+        return await run(datasette, actor, endpoint.queries, work, at_once=at_once)
     except ApiError as error:
         return error_reply(error.kind, error.info)
     except Forbidden:

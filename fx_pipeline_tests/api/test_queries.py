@@ -1,7 +1,10 @@
 """The canned queries: what each answers as a page, as JSON and as CSV, and how SQLite finds it."""
 
+import asyncio
 import re
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -285,18 +288,21 @@ def test_what_is_read_by(history: History, name: str, index: str) -> None:
 
 
 def test_no_other_sql_is_in_the_api() -> None:
-    """But for what asks whether a file is a database of this project, and whether it has been committed to.
-
-    Tokens are in a file of their own.
+    """But for what asks whether a file is a database of this project and whether it has been committed to,
+    and says how long to wait for it. Tokens are in a file of their own.
     """
     found = {
-        (path.name, re.findall(r"sqlite_master|data_version", line)[0])
+        (path.name, re.findall(r"sqlite_master|data_version|busy_timeout", line)[0])
         for path in (PROJECT / "fx_pipeline" / "api").glob("*.py")
         for line in path.read_text().splitlines()
         if re.search(r"\bSELECT\b|\bINSERT\b|\bPRAGMA\b|\bUPDATE\b.*\bSET\b", line)
         and path.name != "tokens.py"
     }
-    assert found == {("app.py", "sqlite_master"), ("commits.py", "data_version")}
+    assert found == {
+        ("app.py", "sqlite_master"),
+        ("commits.py", "data_version"),
+        ("queries.py", "busy_timeout"),
+    }
 
 
 async def test_who_may_not_see_a_query_may_not_see_its_endpoint(history: History, open_api: OpenApi) -> None:
@@ -312,3 +318,25 @@ async def test_who_may_not_see_a_query_may_not_see_its_endpoint(history: History
         assert response.status_code == 403
         assert response.json()["error"]["code"] == 105
     assert (await api.get("/-/health")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/rates/2026-03-09/", "/rates/2026-03-05..2026-03-09/"])
+async def test_what_must_wait_for_the_file_holds_up_nobody_else(
+    history: History, open_api: OpenApi, path: str
+) -> None:
+    history.close()
+    other = sqlite3.connect(history.path, isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("PRAGMA journal_mode = DELETE")
+        api = open_api(history.path)
+        other.execute("BEGIN EXCLUSIVE")
+        unlocked = threading.Timer(3, other.rollback)
+        unlocked.start()
+        waiting = asyncio.create_task(api.get(path))
+        assert (await api.get("/static/pages.css")).status_code == 200
+        assert unlocked.is_alive(), "everybody has waited for the file"
+        assert not waiting.done()
+        unlocked.cancel()
+        unlocked.join()
+        other.rollback()
+        assert (await waiting).status_code == 200

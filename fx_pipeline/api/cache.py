@@ -61,7 +61,7 @@ class _Recorded:
             self.body += message.get("body", b"")
 
     def header(self, name: bytes) -> bytes | None:
-        return next((value for found, value in self.headers if found == name), None)
+        return _field(self.headers, name)
 
 
 class ResponseCache:
@@ -120,7 +120,7 @@ class ResponseCache:
         # What was read may be newer than `version`, but never older. It is kept only if it is surely neither.
         if self._commits.version() == version == self._version:
             self._keep(key, kept)
-        await _tell(kept, scope, send, b"miss")
+        await _tell(kept, scope, send, _MISS)
 
     def _key(self, scope: Scope) -> Key | None:
         """What determines the answer; None where it is not for anybody, or not to be kept."""
@@ -196,15 +196,14 @@ _HIT = (b"server-timing", b'cache;desc="hit"')
 _MISS = (b"server-timing", b'cache;desc="miss"')
 
 
-async def _tell(kept: Kept, scope: Scope, send: Send, how: bytes = b"hit") -> None:
-    marker = _HIT if how == b"hit" else _MISS
+async def _tell(kept: Kept, scope: Scope, send: Send, marker: Header = _HIT) -> None:
     named = _field(scope["headers"], b"if-none-match")
     if named is not None and is_named(kept.etag, named.decode("latin-1")):
-        start, body = {"status": 304, "headers": [*kept.not_modified, marker]}, b""
+        status, headers, body = 304, [*kept.not_modified, marker], b""
     else:
-        start = {"status": 200, "headers": [*kept.hit, marker]}
+        status, headers = 200, [*kept.hit, marker]
         body = b"" if scope["method"] == "HEAD" else kept.body
-    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -215,7 +214,10 @@ async def _pass(recorded: _Recorded, scope: Scope, send: Send) -> None:
 
 
 def _field(headers: Iterable[Header], name: bytes) -> bytes | None:
-    return next((value for found, value in headers if found == name), None)
+    for found, value in headers:
+        if found == name:
+            return value
+    return None
 
 
 def _midnight_after(now: float) -> float:

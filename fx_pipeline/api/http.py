@@ -76,5 +76,7 @@ def is_named(etag: str, if_none_match: str | None) -> bool:
     """Whether a field `If-None-Match` names the ETag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
     if if_none_match is None:
         return False
+    if if_none_match == etag:
+        return True
     tag = etag.removeprefix("W/").strip('"')
     return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)

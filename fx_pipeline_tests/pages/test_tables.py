@@ -1,6 +1,11 @@
 """Datasette's own pages of the tables: what stands around the rows."""
 
+import datetime as dt
+import json
+import re
+
 from fx_pipeline_tests.pages.browser import Visitor
+from fx_pipeline_tests.pages.conftest import Service
 
 
 def test_values_to_choose_from_are_shown_where_there_are_some(visitor: Visitor) -> None:
@@ -11,3 +16,22 @@ def test_values_to_choose_from_are_shown_where_there_are_some(visitor: Visitor) 
     visitor.open("/fx/revisions?currency=CHF")
     assert '0 rows where currency = "CHF"' in visitor.text()
     assert visitor.page.locator(".facets").count() == 0
+
+
+def test_what_can_be_asked_is_said_in_a_readers_words(visitor: Visitor) -> None:
+    visitor.open("/fx")
+    told = visitor.page.locator(".cards p").all_inner_texts()
+    assert len(told) > 12
+    assert [text for text in told if re.search(r'[a-z]_[a-z]|["`]|\d{2}:\d{2}:\d{2}', text)] == []
+
+
+def test_as_of_takes_a_time_as_its_description_writes_it(visitor: Visitor, service: Service) -> None:
+    visitor.open("/fx/rates_by_range")
+    assert "As of (a date, or a time such as 2026-01-31T12:00, UTC)" in visitor.text()
+    _, body = service.server.get("/fx/day_fetches.json?date=2020-07-14&_shape=array")
+    [fetch] = json.loads(body)
+    minute = dt.datetime.fromisoformat(fetch["fetched_at"][:16])
+    for minutes, is_known in ((0, False), (1, True)):
+        as_of = (minute + dt.timedelta(minutes=minutes)).isoformat(timespec="minutes")
+        visitor.open(f"/fx/rates_by_range?start_date=2020-07-14&end_date=2020-07-14&as_of={as_of}")
+        assert ("There is nothing to show" not in visitor.text()) == is_known

@@ -1,5 +1,6 @@
 """The load: keep-alive connections that ask one thing again and again, from another process."""
 
+import http.client
 import json
 import re
 import shutil
@@ -8,8 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 CONNECTIONS = 8
+REST_SECONDS = 0.002
+"""How long a visitor rests between two requests."""
 WRK = shutil.which("wrk")
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
@@ -29,6 +33,30 @@ def drive(url: str, seconds: float, headers: Mapping[str, str] | None = None) ->
     """Ask `url` for so long, by `wrk` where it is installed, else by a slower client of the same manners."""
     asked = headers or {}
     return _wrk(url, seconds, asked) if WRK else _own(url, seconds, asked)
+
+
+def visit(url: str, seconds: float) -> Load:
+    """Ask `url` for so long, one request after another, and rest in between: what a visitor waits for."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port)
+    latencies: list[float] = []
+    errors = 0
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        connection.request("GET", address.path)
+        response = connection.getresponse()
+        response.read()
+        latencies.append((time.perf_counter() - start) * 1e3)
+        errors += response.status >= 400
+        time.sleep(REST_SECONDS)
+    connection.close()
+    return _told(latencies, errors, seconds)
+
+
+def _told(latencies: list[float], errors: int, seconds: float) -> Load:
+    latencies.sort()
+    count = len(latencies)
+    return Load(count, count / seconds, errors, latencies[count // 2], latencies[count * 99 // 100])
 
 
 def _wrk(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
@@ -84,9 +112,7 @@ async def _client(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
 
     async with httpx.AsyncClient() as client:
         await asyncio.gather(*(ask(client) for _ in range(CONNECTIONS)))
-    latencies.sort()
-    count = len(latencies)
-    return Load(count, count / seconds, errors, latencies[count // 2], latencies[count * 99 // 100])
+    return _told(latencies, errors, seconds)
 
 
 if __name__ == "__main__":

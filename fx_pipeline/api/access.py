@@ -43,7 +43,6 @@ WRITE_SECONDS = 10
 # Supervisors have no token, and what pages look like tells nothing.
 _OPEN = re.compile(r"/-/(health(/freshness)?|login|static/.*|static-plugins/.*)|/static/.*|/favicon\.ico")
 _LOCAL = re.compile(r"/(?![/\\])[!-~]*")
-_PATH = re.compile(r"https?://[^/?#]*([^?#]*)")
 
 MISSING = (
     "This API asks for a token: send it as `Authorization: Bearer`, as the header `apikey` or as the "
@@ -110,8 +109,7 @@ class Gate:
         if form is None:
             await _send_error(PAYLOAD_TOO_LARGE, f"A form has at most {LONGEST_FORM} bytes.", send)
             return
-        referer = Headers(scope=scope).get("referer", "")
-        response, destination = _redirect("/"), _as_asked(form.get("next", "/"), referer)
+        response, destination = _redirect("/"), form.get("next", "/")
         if _LOCAL.fullmatch(destination) is None:
             destination = "/"
         secure = scope["scheme"] == "https"
@@ -211,20 +209,8 @@ def _is_page(path: str, scope: Scope) -> bool:
 
 def _destination(scope: Scope) -> str:
     query = scope["query_string"]
-    path: bytes = scope["raw_path"] + (b"?" + query if query else b"")
-    return path.decode("latin-1")
-
-
-def _as_asked(destination: str, referer: str) -> str:
-    """Where to go on to, with the last slash of its path if it was asked for so: requests come without.
-
-    The page with the form stands at the address that was asked for, and browsers name that as where the form
-    comes from (RFC 9110, 10.1.3). Nothing but the slash is taken from there.
-    """
-    path, mark, query = destination.partition("?")
-    found = _PATH.match(referer)
-    slash = "/" if found and path != "/" and found[1] == f"{path}/" else ""
-    return f"{path}{slash}{mark}{query}"
+    asked = scope["fx_path"] + (f"?{query.decode('latin-1')}" if query else "")
+    return str(asked)
 
 
 def _login_page(scope: Scope, refusal: Refusal) -> Scope:

@@ -61,7 +61,7 @@ class Edge:
         method = scope["method"]
         answer = _Answer(send, head=method == "HEAD")
         path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
-        path = path.removesuffix("/") or "/"
+        asked, path = path, path.removesuffix("/") or "/"
         is_form = method == "POST" and path in FORMS
         methods = MCP_METHODS if path == MCP else METHODS
         if method == "OPTIONS":
@@ -75,7 +75,8 @@ class Edge:
             info = "This page is about the server, not about rates, and is closed to the public."
             await answer.error(FUNCTION_ACCESS_RESTRICTED, info)
         else:
-            await self._pass(_plain(scope, path), receive, answer)
+            # As it was asked for, too: there a browser goes on to when somebody has signed in.
+            await self._pass({**_plain(scope, path), "fx_path": asked}, receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:

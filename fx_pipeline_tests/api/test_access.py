@@ -438,35 +438,17 @@ async def test_where_a_browser_is_sent(api: Api, token: str, destination: str, l
 
 
 @pytest.mark.parametrize(
-    ("destination", "referer", "location"),
-    [
-        ("/currency/USD?range=1m", "http://api/currency/USD/?range=1m", "/currency/USD/?range=1m"),
-        ("/currency/USD?range=1m", "http://api/currency/USD?range=1m", "/currency/USD?range=1m"),
-        ("/coverage", "http://api/coverage/", "/coverage/"),
-        ("/coverage", "https://api:8001/coverage/#calendar", "/coverage/"),
-        ("/coverage", "", "/coverage"),
-        ("/coverage", "http://api/", "/coverage"),
-        ("/coverage", "http://api/-/login", "/coverage"),
-        ("/coverage", "http://api/public/", "/coverage"),
-        ("/coverage", "http://[/coverage/", "/coverage/"),
-        ("/coverage", "http://evil.example", "/coverage"),
-        ("/coverage", "http://evil.example//evil.example/coverage/", "/coverage"),
-        ("/", "http://api//", "/"),
-        ("", "http://api/", "/"),
-        ("//evil.example", "http://api//evil.example/", "/"),
-        ("/\\evil.example", "http://api/\\evil.example/", "/"),
-        ("evil", "http://api/evil/", "/"),
-    ],
+    "asked",
+    ["/coverage/", "/coverage", "/currency/USD/?range=1m", "/currency/USD?range=1m", "/", "/?base=USD"],
 )
-async def test_a_browser_is_sent_to_the_address_that_was_asked_for(
-    api: Api, token: str, destination: str, referer: str, location: str
-) -> None:
-    form = {"token": token, "next": destination}
-    done = await api.client.post("/-/login", data=form, headers={"Referer": referer})
-    assert (done.status_code, done.headers["location"]) == (303, location)
+async def test_a_browser_is_sent_to_the_address_that_was_asked_for(api: Api, token: str, asked: str) -> None:
+    page = await api.get(asked, accept="text/html")
+    assert (page.status_code, fields(page)["next"]) == (401, asked)
     # Who errs once is asked again, and then sent to the same place.
-    wrong = await api.client.post("/-/login", data={**form, "token": "x"}, headers={"Referer": referer})
-    assert fields(wrong)["next"] == location
+    wrong = await api.client.post("/-/login", data={"token": "x", "next": asked})
+    assert fields(wrong)["next"] == asked
+    done = await api.client.post("/-/login", data={"token": token, "next": asked})
+    assert (done.status_code, done.headers["location"]) == (303, asked)
 
 
 async def test_the_page_repeats_nothing_as_html(api: Api, token: str) -> None:

@@ -6,7 +6,10 @@ day asked for (left out; where it is the base, a 404: there is nothing to divide
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from fx_pipeline.api.errors import (
@@ -23,6 +26,10 @@ from fx_pipeline.rates import rebase
 
 MOST_RATES = 200_000
 """Rates in one answer."""
+
+
+Row = tuple[str, str, float]
+"""A date, a currency, its rate."""
 
 
 class Day(NamedTuple):
@@ -98,22 +105,15 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
         # Perhaps nothing is stored there at all, which is an error of its own.
         _counted(queries, start, end, wanted, span)
     base = wanted.base or stored_base
-    by_date: dict[str, dict[str, float]] = {}
-    for date, currency, rate in rows:
-        if date in by_date:
-            by_date[date][currency] = rate
-        else:
-            by_date[date] = {currency: rate}
     seen = {stored_base, *[currency for _, currency, _ in rows]}
     if not seen.issuperset((base, *(wanted.symbols or ()))):
         require_known(queries, wanted)
     if base not in seen:
         raise _no_base(base, span, wanted.as_of)
-    dates = sorted(by_date)
-    days = by_date if dates == list(by_date) else {date: by_date[date] for date in dates}
-    if base == stored_base and wanted.symbols == tuple(sorted(seen - {base})):
-        # Just what was read, as it was read.
-        return Series(base, last, days)
+    if wanted.symbols and base == stored_base and base not in wanted.symbols:
+        # Just what was read: there is nothing to divide by, and nothing to add.
+        return Series(base, last, _by_date(rows, wanted.symbols))
+    days = _by_date(rows, sorted(seen)) if wanted.symbols else _as_ordered(rows)
     rebased = (
         (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
         for date, rates in days.items()
@@ -203,12 +203,35 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 def _series_rows(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
-) -> list[tuple[str, str, float]]:
+) -> list[Row]:
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         return queries.rows("rates_by_range", **span)
     divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
     return queries.rows("rate_history", symbols=",".join((*divisor, *wanted.symbols)), **span)
+
+
+def _as_ordered(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """Rows in the order of their dates, as days."""
+    return {date: {code: rate for _, code, rate in of_day} for date, of_day in groupby(rows, itemgetter(0))}
+
+
+def _by_date(rows: Sequence[Row], codes: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Rows in the order of currency and date, as days, oldest first, of rates in the order of `codes`."""
+    days: dict[str, dict[str, float]] = {}
+    currency = itemgetter(1)
+    for code in codes:
+        of_code = rows[bisect_left(rows, code, key=currency) : bisect_right(rows, code, key=currency)]
+        if not days:
+            days = {date: {code: rate} for date, _, rate in of_code}
+            continue
+        for date, _, rate in of_code:
+            if date in days:
+                days[date][code] = rate
+            else:
+                days[date] = {code: rate}
+    dates = sorted(days)
+    return days if dates == list(days) else {date: days[date] for date in dates}
 
 
 def _verb(as_of: AsOf | None, *, one: bool = False) -> str:

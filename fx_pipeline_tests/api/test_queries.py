@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fx_pipeline.api import queries
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -340,3 +341,12 @@ async def test_what_must_wait_for_the_file_holds_up_nobody_else(
         unlocked.join()
         other.rollback()
         assert (await waiting).status_code == 200
+
+
+async def test_what_takes_longer_than_expected_begins_anew_in_a_thread(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await api.get("/rates/2026-03-09/?base=USD")
+    monkeypatch.setattr(queries, "AT_ONCE_MS", 0)
+    answer = await api.get("/rates/2026-03-09/?base=USD")
+    assert (answer.status_code, answer.json()) == (200, expected.json())

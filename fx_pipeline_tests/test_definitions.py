@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
 
 from fx_pipeline.definitions import defs
-from fx_pipeline.rates import MAX_TIMESERIES_DAYS
 from fx_pipeline.runs import open_instance
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.commands import environment
@@ -44,9 +44,20 @@ def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
         }
 
 
-def test_a_run_of_a_backfill_takes_as_many_days_as_a_call_may_bring() -> None:
-    policy = defs.get_assets_def("rates").backfill_policy
-    assert policy == dg.BackfillPolicy.multi_run(MAX_TIMESERIES_DAYS + 1)
+@pytest.mark.parametrize(("timeseries", "days"), [("0", 100), ("1", 366)])
+def test_a_run_of_a_backfill_takes_as_many_days_as_a_call_brings(
+    tmp_path: Path, timeseries: str, days: int
+) -> None:
+    code = "from fx_pipeline.defs.assets import rates; print(rates.backfill_policy.max_partitions_per_run)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tmp_path,
+        env=environment(FIXER_TIMESERIES=timeseries),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{days}\n"
 
 
 def test_loading_warns_of_nothing(tmp_path: Path) -> None:

@@ -57,9 +57,10 @@ class RatesConfig(dg.Config):
 
 @dg.asset(
     partitions_def=days,
-    # A year a run: as much as one call brings where the plan has series, and enough for what each run costs
-    # by itself (its start, its checks: as much as twenty dates) to be little.
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=MAX_TIMESERIES_DAYS + 1),
+    backfill_policy=dg.BackfillPolicy.multi_run(
+        # Where one call brings a year, a run of a year takes one.
+        max_partitions_per_run=MAX_TIMESERIES_DAYS + 1 if load_settings().fixer_timeseries else 100
+    ),
     retry_policy=dg.RetryPolicy(
         max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
     ),

@@ -7,10 +7,13 @@ Each worker builds its own: an instance that ran a query before a fork hangs.
 import datetime as dt
 import errno
 import logging
+import multiprocessing
 import os
 import secrets
+import signal
 import socket
 import sqlite3
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -79,6 +82,7 @@ def create_app() -> ASGIApp:
     except (SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
     redact_access_log()
+    _stop_with_supervisor()
     datasette = FxDatasette(settings)
     application: ASGIApp = datasette.app()
     if settings.fx_cache_mb == 0:
@@ -89,6 +93,20 @@ def create_app() -> ASGIApp:
         settings.fx_cache_mb * 2**20,
         is_open=datasette.is_open,
     )
+
+
+def _stop_with_supervisor() -> None:
+    """Have a worker end in order when the process that started it is gone, even killed: nothing would mend it
+    any more, and it would keep the port from the next server."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=wait, name="supervisor", daemon=True).start()
 
 
 def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> None:

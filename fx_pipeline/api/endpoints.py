@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fx_pipeline.api import bodies, http, openapi
 from fx_pipeline.api.days import (
+    MOST_RATES,
     nothing_stored,
     rates_of,
     read_day,
@@ -220,36 +221,54 @@ def _names(ask: Ask) -> dict[str, str]:
     return {code: name for code, name, *_ in ask.queries.rows("symbols")}
 
 
+def _none(parameters: Parameters, **parts: str | None) -> int:
+    return 0
+
+
+def _any_number(parameters: Parameters, **parts: str | None) -> int:
+    return MOST_RATES
+
+
+def _of_series(parameters: Parameters, *, start: str = "", end: str = "", csv: str | None = None) -> int:
+    try:
+        if start:
+            first, last = parameters.date(start), parameters.date(end) if end else parameters.now.date()
+        else:
+            first, last = parameters.range()
+        symbols = parameters.symbols()
+    except ApiError:
+        return 0  # it is refused before anything is read
+    return ((last - first).days + 1) * (len(symbols) + 1) if symbols else MOST_RATES
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A function of this module, and the canned queries it reads: who may not see these, may not see it.
 
-    `is_short` where it reads no more than one day, as known now.
+    `rates` says of how many days and currencies it reads at most, but for one whole day.
     """
 
     answer: Callable[..., Reply]
     queries: tuple[str, ...]
-    is_short: bool
+    rates: Callable[..., int]
 
 
 _LOOKUPS = ("symbols", "latest_date", "stored_days")
 _SERIES = ("rates_by_range", "rate_history", *_LOOKUPS)
 _DATE = "[0-9.-]*?"
 
-_SHORT = (index, symbols, currencies, convert, date)
-
 ROUTES = [
-    (re.compile(pattern), Endpoint(answer, queries, is_short=answer in _SHORT))
-    for pattern, answer, queries in (
-        ("", index, ("latest_date",)),
-        ("symbols", symbols, ("symbols",)),
-        ("currencies", currencies, ("symbols",)),
-        (r"openapi\.json", description, ("symbols", "latest_date")),
-        ("timeseries", timeseries, _SERIES),
-        ("convert", convert, ("rates_by_date", *_LOOKUPS)),
-        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS)),
-        (rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?", date_range, _SERIES),
-        (rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?", date, ("rates_by_date", *_LOOKUPS)),
+    (re.compile(pattern), Endpoint(answer, queries, rates))
+    for pattern, answer, queries, rates in (
+        ("", index, ("latest_date",), _none),
+        ("symbols", symbols, ("symbols",), _none),
+        ("currencies", currencies, ("symbols",), _none),
+        (r"openapi\.json", description, ("symbols", "latest_date"), _any_number),
+        ("timeseries", timeseries, _SERIES, _of_series),
+        ("convert", convert, ("rates_by_date", *_LOOKUPS), _none),
+        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS), _any_number),
+        (rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?", date_range, _SERIES, _of_series),
+        (rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?", date, ("rates_by_date", *_LOOKUPS), _none),
     )
 ]
 

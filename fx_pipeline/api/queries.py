@@ -1,6 +1,6 @@
 """The canned queries of ``datasette_config/metadata.yaml``, run for a visitor: the API runs no other SQL.
 
-A request runs all its queries within one read transaction: one state of the database. What reads a day does
+A request runs all its queries within one read transaction: one state of the database. What reads little does
 so where it is asked, in the event loop: the way to a thread and back takes longer. What may read more runs in
 one of Datasette's threads, one request at a time: most of the work is Python's, and two threads that contend
 for the interpreter take twice as long for the same.
@@ -57,7 +57,7 @@ async def run(
 ) -> T:
     """Call `work` with the queries `names`, where `actor` may view each of them.
 
-    `at_once` is for what takes less than a millisecond: everything else waits meanwhile.
+    `at_once` is for what takes a millisecond or two: everything else waits meanwhile.
 
     Raises datasette.Forbidden where it may not, and what `work` raises.
     """

@@ -22,6 +22,9 @@ from fx_pipeline.api.queries import Queries, run, run_for_anyone
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE_RATES = 1_500
+"""Up to so many rates are read and written down in two milliseconds."""
+
 
 async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Everything under ``/rates/``."""
@@ -61,7 +64,7 @@ async def reply(
         parameters = Parameters.parse(query_string, datasette.clock())
         work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
         # What was known at an instant may be long to find.
-        at_once = endpoint.is_short and "as_of" not in parameters.values
+        at_once = "as_of" not in parameters.values and endpoint.rates(parameters, **parts) <= AT_ONCE_RATES
         return await run(datasette, actor, endpoint.queries, work, at_once=at_once)
     except ApiError as error:
         return error_reply(error.kind, error.info)

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from fx_pipeline_tests.api.conftest import MARCH, Api, OpenApi
+from fx_pipeline.api.days import MOST_RATES
+from fx_pipeline.api.endpoints import find
+from fx_pipeline.api.parameters import Parameters
+from fx_pipeline_tests.api.conftest import MARCH, NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
 STAMP = {
@@ -391,3 +394,29 @@ async def test_a_commit_is_seen_by_the_next_request(history: History, api: Api) 
     after = await api.get("/rates/latest?symbols=USD")
     assert (before.json()["rates"], after.json()["rates"]) == ({"USD": 1.165}, {"USD": 1.2})
     assert before.headers["etag"] != after.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rates"),
+    [
+        ("latest", 0),
+        ("2026-03-09?base=USD", 0),
+        ("convert?from=EUR&to=USD&amount=1", 0),
+        ("timeseries?start_date=2026-03-01&end_date=2026-03-10&symbols=USD,GBP", 30),
+        ("timeseries?start_date=2026-03-01&end_date=2026-03-10", MOST_RATES),
+        ("timeseries?start_date=2026-03-01&end_date=2027-03-10&symbols=USD", 0),
+        ("2026-03-01..2026-03-10?symbols=USD&base=GBP", 20),
+        ("2026-03-01..?symbols=USD", 20),
+        ("1999-01-04..?symbols=USD", 2 * 9928),
+        ("2026-03-01..2026-03-10.csv?symbols=USD", 20),
+        ("2026-03-01..2026-03-10.csv", MOST_RATES),
+        ("..2026-03-10?symbols=USD", 0),
+        ("fluctuation?start_date=2026-03-01&end_date=2026-03-10&symbols=USD", MOST_RATES),
+        ("openapi.json", MOST_RATES),
+    ],
+)
+def test_of_how_much_is_read_at_most(asked: str, rates: int) -> None:
+    """What is answered at once, while everybody waits, is chosen by this."""
+    path, _, query = asked.partition("?")
+    endpoint, parts = find(path)
+    assert endpoint.rates(Parameters.parse(query, NOW), **parts) == rates

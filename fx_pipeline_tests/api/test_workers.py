@@ -164,6 +164,25 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def test_workers_end_with_a_supervisor_that_is_killed(history: History, tmp_path: Path) -> None:
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        workers = started(server, 2)
+        server.process.kill()
+        # The next server has the port.
+        wait_for(lambda: is_free(server.port), bool)
+        ends = [f"Finished server process [{worker}]" for worker in workers]
+        wait_for(lambda: all(end in server.log.read_text() for end in ends), bool)
+
+
+def is_free(port: int) -> bool:
+    """Whether one can listen there."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_stopped_finishes_what_it_has_begun(

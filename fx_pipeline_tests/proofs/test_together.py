@@ -29,6 +29,11 @@ def dates(first: str, last: str) -> list[dt.date]:
     return list(date_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last)))
 
 
+UNTIL_BOTH_ASK = 20
+"""Seconds that the first answers take: until then the other process has started, however slowly. What is
+stored before it has, it asks for again, and rightly."""
+
+
 def texts(wanted: list[dt.date]) -> set[str]:
     return {str(date) for date in wanted}
 
@@ -54,6 +59,7 @@ def wait_until_both_ask(database: Path, runs: "list[subprocess.Popen[str]]") -> 
     while not database.exists() or asking(database, query) < 2:
         assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]
         time.sleep(0.02)
+    assert not stored_dates(database), "one had stored before the other began"
 
 
 def asking(database: Path, query: str) -> int:
@@ -74,7 +80,7 @@ def test_two_commands_spend_the_quota_to_its_last_call_and_say_what_they_left(fo
     first, second = dates("2024-01-01", "2024-02-29"), dates("2024-01-21", "2024-03-20")
     wanted = texts(first) | texts(second)
     assert (len(first), len(second), len(wanted)) == (60, 60, 80)
-    with running_sandbox(latency=0.5) as sandbox:
+    with running_sandbox(latency=UNTIL_BOTH_ASK) as sandbox:
         settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "FX_DATABASE": "fx.db"}
         kept = kept_for_daily_runs(folder, settings)
         limited = {**settings, "FIXER_MONTHLY_QUOTA": str(50 + kept)}
@@ -120,7 +126,7 @@ def test_a_command_beside_a_run_of_dagsters_asks_for_no_date_twice(
     by_schedule, by_command = dates("2024-01-30", "2024-02-29"), dates("2024-02-10", "2024-03-10")
     wanted = sorted({*by_schedule, *by_command})
     database = folder / "fx.db"
-    with running_sandbox(latency=0.5) as sandbox:
+    with running_sandbox(latency=UNTIL_BOTH_ASK) as sandbox:
         settings = {
             "FIXER_BASE_URL": sandbox.url,
             "FIXER_ACCESS_KEY": "a-key",

@@ -19,7 +19,8 @@ class Commits:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
-        self._descriptor = self._shared_header(path) if self._data_version() else None
+        self._data_version()  # the first reading opens the log, and with it the shared header
+        self._descriptor = self._shared_header(path)
 
     def close(self) -> None:
         """Stop watching."""

@@ -24,14 +24,13 @@ from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.proofs.daemon import running_daemon
 from fx_pipeline_tests.sandbox_server import running_sandbox
 
-
-def dates(first: str, last: str) -> list[dt.date]:
-    return list(date_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last)))
-
-
 UNTIL_BOTH_ASK = 20
 """Seconds that the first answers take: until then the other process has started, however slowly. What is
 stored before it has, it asks for again, and rightly."""
+
+
+def dates(first: str, last: str) -> list[dt.date]:
+    return list(date_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last)))
 
 
 def texts(wanted: list[dt.date]) -> set[str]:

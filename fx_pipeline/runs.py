@@ -2,10 +2,12 @@
 
 import datetime as dt
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import dagster as dg
 from alembic.util.exc import CommandError
@@ -22,10 +24,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import Cancelled
+from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.settings import PROJECT, SettingsError
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_NOT_KEPT = "Exception while writing logger call to event log"
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}  # the report tells it instead
 
 
@@ -84,13 +88,34 @@ def _run(
     origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
     try:
         run = instance.create_run_for_job(job, run_config=config, tags=tags, remote_job_origin=origin)
-        with _held(instance, run.run_id):
+        with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
             return execute_run(InMemoryJob(job), run, instance)
     except (OSError, SQLAlchemyError) as error:
         raise RunError(
             f"Dagster's home {instance.root_directory} cannot be written ({_reason(error)}). What had been "
             "stored is kept. Make room, or put right what is wrong with it, and run again with --missing."
         ) from None
+
+
+class _Stderr:
+    """stderr without what Dagster writes there of each event that it cannot keep: with values, over lines.
+
+    Such an event ends the run with an error, which is told; of one of the log another event says so.
+    """
+
+    def __init__(self, stderr: TextIO) -> None:
+        self._stderr = stderr
+
+    def write(self, text: str) -> int:
+        """Write all but that, which comes in one piece."""
+        return len(text) if text.startswith(_NOT_KEPT) else self._stderr.write(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        self._stderr.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stderr, name)
 
 
 def _reason(error: Exception) -> str:
@@ -209,7 +234,8 @@ def last_run(home: Path) -> dict[str, str | None] | None:
     with open_instance(home) as instance:
         for record in instance.get_run_records(limit=20):
             run, ended = record.dagster_run, record.end_time
-            if run.job_name not in ("rates_job", IMPLICIT_ASSET_JOB_NAME):
+            from_ui = run.job_name == IMPLICIT_ASSET_JOB_NAME and RATES in (run.asset_selection or ())
+            if run.job_name != "rates_job" and not from_ui:
                 continue
             events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
             failures = [event.dagster_event for event in events if event.dagster_event]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from fx_pipeline.defs.checks import check_run, run_checks
+from fx_pipeline.defs.checks import RATES, check_last_run, check_run, run_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
@@ -33,6 +33,13 @@ rates_api = dg.AssetSpec(
     group_name="api",
 )
 
+RATES_DESCRIPTION = """The rates of one day, as Fixer gave them, with every value that was replaced kept in
+`revisions`.
+
+Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
+failed" asks for them again, and only for them.
+"""
+
 _GOES_ON = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that does what a failed or killed one has left, by itself or by "re-execute from failure"."""
 
@@ -55,7 +62,23 @@ class RatesConfig(dg.Config):
     """With skip_stored: from this date on all are asked for, because Fixer may have revised them."""
 
 
-@dg.asset(
+@dg.multi_asset(
+    name="rates",
+    specs=[
+        dg.AssetSpec(
+            "rates",
+            deps=[fixer_api],
+            description=RATES_DESCRIPTION,
+            kinds={"python", "sqlite"},
+            group_name="rates",
+            owners=["team:rates"],
+            tags={"domain": "exchange-rates", "provider": "fixer"},
+            skippable=True,
+        )
+    ],
+    check_specs=run_checks,
+    # So that a run is not planned with its checks: see `check_run`.
+    can_subset=True,
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.multi_run(
         # Where one call brings a year, a run of a year takes one.
@@ -64,28 +87,23 @@ class RatesConfig(dg.Config):
     retry_policy=dg.RetryPolicy(
         max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
     ),
-    output_required=False,
-    check_specs=run_checks,
-    deps=[fixer_api],
-    kinds={"python", "sqlite"},
-    group_name="rates",
-    owners=["team:rates"],
-    tags={"domain": "exchange-rates", "provider": "fixer"},
 )
 def rates(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
-    """The rates of one day, as Fixer gave them, with every value that was replaced kept in `revisions`.
-
-    Each date of a run succeeds or fails alone. Those that failed stay not materialised, and "missing and
-    failed" asks for them again, and only for them.
-    """
-    yield from fixer.closed_at_end(_events(context, config, fixer, database))
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """Fetch and store the dates of a run and judge them, or judge again those of the last run."""
+    if context.selected_asset_keys:
+        yield from fixer.closed_at_end(_events(context, config, fixer, database))
+        return
+    try:
+        yield from check_last_run(context.selected_asset_check_keys, fixer, database)
+    except StoreError as unreadable:
+        raise _failure([], stopped_by=unreadable) from None
 
 
 def _events(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
-) -> Generator[dg.AssetMaterialization | dg.AssetCheckResult, None, None]:
+) -> Generator[dg.AssetMaterialization | dg.AssetCheckEvaluation, None, None]:
     api_url = load_settings().api_url
     told = _told(context)
     failed: list[Outcome] = []
@@ -106,7 +124,7 @@ def _events(
                 context.log.warning(short)
             for day in _untold(context, kept):
                 stored.add(day.date)
-                yield _materialisation(context.asset_key, day, f"{api_url}/rates/{day.date}/", [], None)
+                yield _materialisation(day, f"{api_url}/rates/{day.date}/", [], None)
             for outcome in ingest(
                 asked,
                 client,
@@ -122,13 +140,14 @@ def _events(
                     stored.add(outcome.date)
                     moves = store.largest_moves(outcome.date)
                     page = f"{api_url}/rates/{outcome.date}/"
-                    yield _materialisation(context.asset_key, outcome.stored, page, moves, ledger.quota())
+                    yield _materialisation(outcome.stored, page, moves, ledger.quota())
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Cancelled from None
     try:
-        yield from check_run(context, stored | told, fixer, database)
+        judged = stored | told or {parse_date(key) for key in context.partition_keys}
+        yield from check_run(context.run.run_id, judged, fixer, database)
     except StoreError as unreadable:
         stopped_by = stopped_by or unreadable
     if stopped_by is not None:
@@ -180,7 +199,7 @@ def _kept(context: dg.AssetExecutionContext, config: RatesConfig, store: RateSto
 
 def _untold(context: dg.AssetExecutionContext, kept: Collection[StoredDay]) -> Iterator[StoredDay]:
     """Those of the kept days that are not shown as materialised: a process was killed before it told them."""
-    shown = context.instance.get_materialized_partitions(context.asset_key) if kept else set()
+    shown = context.instance.get_materialized_partitions(RATES) if kept else set()
     return (day for day in kept if day.date.isoformat() not in shown)
 
 
@@ -201,7 +220,7 @@ def _told(context: dg.AssetExecutionContext) -> set[dt.date]:
 
 
 def _materialisation(
-    asset_key: dg.AssetKey, day: StoredDay, page: str, moves: list[Move], quota: Quota | None
+    day: StoredDay, page: str, moves: list[Move], quota: Quota | None
 ) -> dg.AssetMaterialization:
     """A stored date as the UI shows it; it plots the numbers over the dates."""
     metadata: dict[str, int | float | dg.UrlMetadataValue | dg.MarkdownMetadataValue] = {
@@ -217,7 +236,7 @@ def _materialisation(
         metadata["largest_moves"] = dg.MetadataValue.md(_table(moves))
     if quota is not None:
         metadata["quota_left"] = quota.left(daily=True)
-    return dg.AssetMaterialization(asset_key, partition=day.date.isoformat(), metadata=metadata)
+    return dg.AssetMaterialization(RATES, partition=day.date.isoformat(), metadata=metadata)
 
 
 def _table(moves: list[Move]) -> str:

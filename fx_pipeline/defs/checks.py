@@ -14,7 +14,6 @@ import dagster as dg
 from fx_pipeline import moves, quality
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import Finding, Verdict
-from fx_pipeline.rates import parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.history import RateHistory
 
@@ -64,20 +63,39 @@ table_check_specs = [
 
 
 def check_run(
-    context: dg.AssetExecutionContext,
-    stored: Collection[dt.date],
-    fixer: FixerResource,
-    database: DatabaseResource,
-) -> Iterator[dg.AssetCheckResult]:
-    """The results of `run_checks` for the dates that a run has stored, or all its dates if that is none.
+    run_id: str, dates: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The results of `run_checks` for dates of a run. Raises StoreError.
 
-    Raises StoreError.
+    They are told as events. As outputs they would have to be planned, and of a run over many dates Dagster
+    keeps each planned check once for each date and for ever, also of checks without partitions.
     """
-    dates = stored or {parse_date(key) for key in context.partition_keys}
-    run_id = context.run.run_id
     with RateHistory(Path(database.path)) as history:
-        rejects, revisions = history.rejects(run_id), history.revisions(run_id)
-        frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
+        yield from _judged(history, run_id, dates, fixer)
+
+
+def check_last_run(
+    wanted: Collection[dg.AssetCheckKey], fixer: FixerResource, database: DatabaseResource
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The wanted of them for the run that was the last to store a date: what "Execute" beside a check does.
+
+    Raises StoreError, and dagster.Failure where there is no such run.
+    """
+    with RateHistory(Path(database.path)) as history:
+        last = history.last_run()
+        if last is None:
+            raise dg.Failure("No date is stored yet that could be judged.", allow_retries=False)
+        run_id, dates = last
+        yield from (
+            result for result in _judged(history, run_id, dates, fixer) if result.asset_check_key in wanted
+        )
+
+
+def _judged(
+    history: RateHistory, run_id: str, dates: Collection[dt.date], fixer: FixerResource
+) -> Iterator[dg.AssetCheckEvaluation]:
+    rejects, revisions = history.rejects(run_id), history.revisions(run_id)
+    frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
     limit = load_settings().fx_revision_alert
     verdicts = {
         "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=fixer.symbols),
@@ -87,11 +105,17 @@ def check_run(
         "revisions": quality.revised(revisions, len(dates), limit=limit),
     }
     for name, verdict in verdicts.items():
-        yield as_result(name, verdict, judged="dates")
+        yield as_event(as_result(name, verdict, judged="dates"))
 
 
-@dg.multi_asset_check(specs=table_check_specs)
-def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[dg.AssetCheckResult]:
+@dg.op(
+    name="table_checks",
+    out={spec.get_python_identifier(): dg.Out(dg.Nothing, is_required=False) for spec in table_check_specs},
+    tags={"dagster/priority": "-1"},
+)
+def _table_checks(
+    context: dg.OpExecutionContext, fixer: FixerResource, database: DatabaseResource
+) -> Iterator[dg.AssetCheckResult]:
     """What can be wrong with the table as a whole, each day: old, with holes, standing still."""
     settings = load_settings()
     today = dt.datetime.now(dt.timezone.utc).date()
@@ -117,7 +141,32 @@ def table_checks(fixer: FixerResource, database: DatabaseResource) -> Iterator[d
         "recent_rejects": (quality.rejected(rejects, len(recent)).without_alarm(), "days"),
     }
     for name, (verdict, judged) in verdicts.items():
-        yield as_result(name, verdict, judged=judged)
+        if dg.AssetCheckKey(RATES, name) in context.selected_asset_check_keys:
+            yield as_result(name, verdict, judged=judged)
+
+
+table_checks = dg.AssetChecksDefinition.create(
+    # Not that of the asset: `rates` has no output but the events of its dates, and Dagster would skip what
+    # waits for one. By their priority they come after the dates, and do so also where dates have failed.
+    keys_by_input_name={},
+    node_def=_table_checks,
+    check_specs_by_output_name={spec.get_python_identifier(): spec for spec in table_check_specs},
+    can_subset=True,
+)
+
+
+def as_event(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A result as an event of a run that was not planned with its check."""
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("the result does not name its check")
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
 
 
 def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResult:

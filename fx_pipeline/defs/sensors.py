@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import TypeAdapter
 
 from fx_pipeline.alerts import Alert, send
@@ -28,6 +29,8 @@ TOO_LATE = dt.timedelta(days=1)
 RUNS_A_TICK = 50
 SECONDS_A_TICK = 30.0
 """Dagster allows a tick 60 seconds."""
+
+_EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 _ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS)
 
@@ -103,9 +106,9 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     found = _failed_checks(instance, run.run_id)
     if not ended.failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
         return None
-    job = run.job_name
-    if run.asset_selection:  # from the UI: the job is one of Dagster's own
-        job = ", ".join(sorted(key.to_user_string() for key in run.asset_selection))
+    # From the UI the job is one of Dagster's own: what it was to do says more.
+    chosen = run.asset_selection or run.asset_check_selection or ()
+    job = ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
     happened = f"{job} failed" if ended.failed else f"check failed: {', '.join(found)}"
     parts = [_reason(instance, run.run_id)] if ended.failed else []
     parts += [f"Check {name}: {check.description}" for name, check in found.items()]
@@ -153,14 +156,13 @@ def _is_grave(check: dg.AssetCheckEvaluation) -> bool:
 def _is_news(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
     """Whether a check found something that its results of other runs, up to TOLD_FOR ago, did not have."""
     known: set[str] = set()
+    # Of a run over many dates that was planned with its checks, there is a planned one for each date as well.
     for record in instance.event_log_storage.get_asset_check_execution_history(
-        check.asset_check_key, limit=EARLIER_RESULTS
+        check.asset_check_key, limit=EARLIER_RESULTS, status=_EVALUATED
     ):
         event = record.event.dagster_event if record.event else None
         recent = time.time() - record.create_timestamp < TOLD_FOR.total_seconds()
-        if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION or not recent:
-            continue
-        if record.run_id != run_id:
+        if event is not None and recent and record.run_id != run_id:
             known.update(_news(event.asset_check_evaluation_data))
     return not set(_news(check)) <= known
 

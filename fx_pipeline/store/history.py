@@ -101,6 +101,16 @@ class RateHistory:
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
         return contiguous(set(date_range(*span)) - stored)
 
+    def last_run(self) -> tuple[str, set[dt.date]] | None:
+        """The run that was the last to store a day, and the days it stored; None where there is none."""
+        rows = self._rows(
+            """
+            SELECT run_id, date FROM days JOIN fetches ON fetches.id = days.fetch_id
+            WHERE run_id = (SELECT run_id FROM fetches WHERE id = (SELECT max(fetch_id) FROM days))
+            """
+        )
+        return (rows[0][0], {dt.date.fromisoformat(date) for _, date in rows}) if rows else None
+
     def revisions(self, run_id: str) -> pd.DataFrame:
         """The values that a run replaced. Columns: date, currency, old, new."""
         return self._frame(

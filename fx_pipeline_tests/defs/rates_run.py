@@ -3,6 +3,7 @@
 import dagster as dg
 
 from fx_pipeline.definitions import defs
+from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline_tests.sandbox_server import Sandbox
@@ -35,6 +36,36 @@ def run_rates(
         run_config={**config, **QUIET},
         raise_on_error=False,
         resources=resources(sandbox.url, symbols),
+    )
+
+
+def materialize_rates(
+    instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str
+) -> dg.ExecuteInProcessResult:
+    """The same as the UI has it done: the asset with all its checks, those of the table among them."""
+    whole = defs.resolve_implicit_global_asset_job_def()
+    checks = whole.asset_layer.asset_graph.asset_check_keys
+    job = whole.get_subset(asset_selection={RATES}, asset_check_selection=checks)
+    return job.execute_in_process(
+        instance=instance,
+        tags=range_tags(first, last),
+        run_config=QUIET,
+        raise_on_error=False,
+        resources=resources(sandbox.url),
+    )
+
+
+def execute_checks(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
+    """What "Execute" beside a check does in the UI: a run of the checks without the asset."""
+    checks = {dg.AssetCheckKey(RATES, name) for name in names}
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection=checks
+    )
+    return job.execute_in_process(
+        instance=instance,
+        run_config=QUIET,
+        raise_on_error=False,
+        resources=resources("http://127.0.0.1:9"),
     )
 
 

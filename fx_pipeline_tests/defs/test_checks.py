@@ -6,15 +6,23 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
 from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.rates import DayRates
-from fx_pipeline.runs import open_instance
+from fx_pipeline.runs import last_run, open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
-from fx_pipeline_tests.defs.rates_run import results, run_rates, run_table_checks, verdicts
+from fx_pipeline_tests.defs.rates_run import (
+    execute_checks,
+    materialize_rates,
+    results,
+    run_rates,
+    run_table_checks,
+    verdicts,
+)
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions")
@@ -134,14 +142,73 @@ def test_dates_that_are_all_stored_are_judged_again(instance: dg.DagsterInstance
     } == dict.fromkeys(RUN_CHECKS, 5)
 
 
+def test_a_run_over_many_dates_leaves_one_result_of_each_check(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    """Planned with its checks, a run of 60 dates would leave 60 more of each, planned for ever."""
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-02-29")
+    for name in RUN_CHECKS:
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(RATES, name), limit=100
+        )
+        assert [(record.run_id, record.status) for record in history] == [
+            (run.run_id, AssetCheckExecutionRecordStatus.SUCCEEDED)
+        ]
+
+
+def test_a_run_from_the_ui_has_the_results_of_all_checks(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"off-by-100": 1.0})
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
+    assert run.success
+    assert verdicts(run).keys() == {*RUN_CHECKS, *TABLE_CHECKS}
+    assert {name: verdicts(run)[name] for name in RUN_CHECKS} == ALL_PASS | {"jump": "ERROR"}
+    assert len(run.asset_materializations_for_node("rates")) == 2
+
+
+def test_a_check_that_is_executed_alone_judges_the_last_run_again_and_asks_nobody(
+    instance: dg.DagsterInstance, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    sandbox.change(faults={"off-by-100": 1.0})
+    last = run_rates(instance, sandbox, "2024-01-11", "2024-01-12")
+    asked = sandbox.stats()
+    run = execute_checks(instance, "jump", "identity")
+    assert run.success
+    assert verdicts(run) == {"jump": "ERROR", "identity": "passed"}
+    assert found(results(run)["jump"]) == found(results(last)["jump"])
+    assert results(run)["jump"].metadata == results(last)["jump"].metadata
+    assert run.asset_materializations_for_node("rates") == []
+    assert sandbox.stats() == asked
+    assert (last_run(tmp_path / "dagster") or {})["id"] == last.run_id
+
+
+def test_a_check_that_is_executed_before_anything_is_stored_says_so(instance: dg.DagsterInstance) -> None:
+    RateStore(Path("fx.db")).close()
+    assert reason(execute_checks(instance, "jump")) == "No date is stored yet that could be judged."
+
+
+def test_a_check_that_is_executed_without_a_database_says_so(instance: dg.DagsterInstance) -> None:
+    assert reason(execute_checks(instance, "jump")) == (
+        "fx.db: cannot be read: unable to open database file. Run `fx-pipeline ingest` once."
+    )
+
+
+def reason(run: dg.ExecuteInProcessResult) -> str | None:
+    """What the one step of a run that failed says of it, tried once."""
+    [failure] = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    return failure.user_failure_data.description
+
+
 def test_a_database_that_cannot_be_opened_fails_the_run_with_that_reason(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     Path("fx.db").mkdir()
     run = run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
-    [failure] = [event.step_failure_data for event in run.all_events if event.is_step_failure]
-    assert failure.user_failure_data is not None
-    assert (failure.user_failure_data.description or "").startswith("fx.db: the file cannot be opened.")
+    assert (reason(run) or "").startswith("fx.db: the file cannot be opened.")
 
 
 def keep(days: dict[int, dict[str, float]]) -> None:
@@ -205,6 +272,21 @@ def test_what_is_wrong_with_the_table_turns_one_check_red(
     assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | expected
 
 
+def test_one_check_of_the_table_can_be_executed(instance: dg.DagsterInstance) -> None:
+    keep({ago: calm(ago) for ago in range(4, 61)})
+    assert verdicts(execute_checks(instance, "freshness")) == {"freshness": "ERROR"}
+
+
+def test_the_checks_of_the_table_are_made_also_where_no_date_could_be_fetched(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    keep({ago: calm(ago) for ago in range(1, 61)})
+    sandbox.change(key="another")
+    run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
+    assert not run.success
+    assert {name: verdicts(run).get(name) for name in TABLE_CHECKS} == dict.fromkeys(TABLE_CHECKS, "passed")
+
+
 def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:
     RateStore(Path("fx.db")).close()
     run = run_table_checks(instance)
@@ -235,12 +317,11 @@ def test_the_checks_of_the_table_run_by_themselves_each_day_and_ask_nobody() -> 
     assert schedule.job_name == "checks_job"
 
 
-def test_every_check_has_a_description_and_is_in_one_job() -> None:
+def test_every_check_has_a_description() -> None:
     keys = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert keys == {*RUN_CHECKS, *TABLE_CHECKS}
-    for job, names in (("rates_job", RUN_CHECKS), ("checks_job", TABLE_CHECKS)):
-        selected = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
-        assert {key.name for key in selected} == set(names)
+    selected = defs.resolve_job_def("checks_job").asset_layer.asset_graph.asset_check_keys
+    assert {key.name for key in selected} == set(TABLE_CHECKS)
     for key in defs.resolve_asset_graph().asset_check_keys:
         assert key.asset_key == RATES
         assert defs.resolve_asset_graph().get_check_spec(key).description

@@ -21,7 +21,7 @@ from fx_pipeline.rates import DayRates
 from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
-from fx_pipeline_tests.defs.rates_run import QUIET, run_rates, run_table_checks
+from fx_pipeline_tests.defs.rates_run import QUIET, materialize_rates, run_rates, run_table_checks
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 # Apprise's plugins import a module of the standard library that Python 3.13 has no more.
@@ -154,6 +154,23 @@ def test_what_was_told_is_not_told_again_and_what_is_new_is(
         _, cursor = tick(instance, cursor)
         told.append(len(inbox.received))
     assert told == [1, 1, 2]
+
+
+def test_what_was_told_is_not_told_again_after_runs_over_many_dates_from_the_ui(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    """Dagster keeps each of their checks as planned once for each date: more than are searched."""
+    sandbox.change(faults={"missing": 1.0}, seed=1)
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    _, cursor = tick(instance)
+    told = [message["message"] for message in inbox.received]
+    sandbox.change(faults={})
+    materialize_rates(instance, sandbox, "2024-02-01", "2024-03-31")
+    _, cursor = tick(instance, cursor)
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-10", skip_stored=True)
+    inbox.received.clear()
+    assert tick(instance, cursor)[0] == NOTHING
+    assert len(told) == 1
 
 
 def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inbox: Inbox) -> None:

@@ -129,9 +129,10 @@ def test_where_dagster_finds_no_room_it_is_one_line_and_the_database_is_whole(
 ) -> None:
     home = folder / "home"
     home.mkdir()
-    settings["DAGSTER_HOME"] = str(home)
-    with small_disk(home, "3800k") as mounted:
-        done = barely(folder, "ingest", *DAYS, file_size=None if mounted else 400_000, settings=settings)
+    # Few currencies: where the limit is one for all files, Dagster's are to be the first that reach it.
+    with running_sandbox(currencies=5) as sandbox, small_disk(home, "1800k") as mounted:
+        settings |= {"DAGSTER_HOME": str(home), "FIXER_BASE_URL": sandbox.url}
+        done = barely(folder, "ingest", *DAYS, file_size=None if mounted else 310_000, settings=settings)
         [said] = done.stderr.splitlines()
         assert said.startswith(f"Error: Dagster's home {home} cannot be ")
         # SQLite says the second, too, where it is the file of its index in memory that finds no room.

@@ -100,20 +100,18 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
     span = f"from {start} to {end}" if end else f"from {start} on"
     known = _surely_fits(queries, start, end, wanted)
     stored_base, last = known or _counted(queries, start, end, wanted, span)
-    rows = _series_rows(queries, start, end, wanted, stored_base)
-    if known and not rows:
+    days, seen = _read(queries, start, end, wanted, stored_base)
+    if known and not days:
         # Perhaps nothing is stored there at all, which is an error of its own.
         _counted(queries, start, end, wanted, span)
     base = wanted.base or stored_base
-    seen = {stored_base, *[currency for _, currency, _ in rows]}
     if not seen.issuperset((base, *(wanted.symbols or ()))):
         require_known(queries, wanted)
     if base not in seen:
         raise _no_base(base, span, wanted.as_of)
     if wanted.symbols and base == stored_base and base not in wanted.symbols:
         # Just what was read: there is nothing to divide by, and nothing to add.
-        return Series(base, last, _by_date(rows, wanted.symbols))
-    days = _by_date(rows, sorted(seen)) if wanted.symbols else _as_ordered(rows)
+        return Series(base, last, days)
     rebased = (
         (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
         for date, rates in days.items()
@@ -201,14 +199,24 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
         )
 
 
-def _series_rows(
+def _read(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
-) -> list[Row]:
+) -> tuple[dict[str, dict[str, float]], set[str]]:
+    """The stored rates of the wanted currencies and the base by date, oldest first; and which there are."""
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
-        return queries.rows("rates_by_range", **span)
-    divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
-    return queries.rows("rate_history", symbols=",".join((*divisor, *wanted.symbols)), **span)
+        rows: list[Row] = queries.rows("rates_by_range", **span)
+        days = _as_ordered(rows)
+    else:
+        divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
+        codes = tuple(dict.fromkeys((*wanted.symbols, *divisor)))
+        if len(codes) == 1:
+            (code,) = codes
+            days = {date: {code: rate} for date, rate in queries.history(code, **span)}
+            return days, {stored_base, code} if days else {stored_base}
+        rows = queries.rows("rate_history", symbols=",".join(codes), **span)
+        days = _by_date(rows, codes)
+    return days, {stored_base, *[currency for _, currency, _ in rows]}
 
 
 def _as_ordered(rows: Iterable[Row]) -> dict[str, dict[str, float]]:

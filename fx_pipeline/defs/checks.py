@@ -1,8 +1,8 @@
 """Asset checks: what `quality` finds, as Dagster shows it, with the dates it concerns.
 
 Those about the dates of a run are made by the asset itself, once its dates are stored: a red check stops
-nothing. Those about the table run by themselves each day, and after the dates of each run from the UI. ERROR is
-what someone has to look at now, and is alerted; WARN is to be seen in the UI.
+nothing. Those about the table run by themselves each day, and after the dates of each run from the UI.
+ERROR is what someone has to look at now, and is alerted; WARN is to be seen in the UI.
 """
 
 import datetime as dt

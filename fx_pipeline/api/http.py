@@ -48,7 +48,8 @@ def respond(request: Request, reply: Reply) -> Response:
     # In lower case: what wraps the application looks for such names.
     headers = {"cache-control": reply.cache_control}
     if reply.status == 200 and reply.cache_control != NO_STORE:
-        tag = hashlib.blake2b(reply.body, digest_size=16).hexdigest()
+        # Of OpenSSL's, with the processor's own instructions: a fourth of the time of blake2b.
+        tag = hashlib.sha256(reply.body).hexdigest()[:32]
         headers["etag"] = f'W/"{tag}"'
         if is_named(headers["etag"], request.headers.get("if-none-match")):
             return Response(b"", status=304, headers=headers, content_type=reply.content_type)

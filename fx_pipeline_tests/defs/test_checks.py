@@ -277,6 +277,17 @@ def test_one_check_of_the_table_can_be_executed(instance: dg.DagsterInstance) ->
     assert verdicts(execute_checks(instance, "freshness")) == {"freshness": "ERROR"}
 
 
+def test_what_a_backfill_may_still_bring_is_no_alarm_at_the_end_of_one_of_its_runs(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    keep({ago: calm(ago) for ago in range(9, 61) if ago != 20})
+    run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
+    table = {name: verdicts(run)[name] for name in TABLE_CHECKS}
+    assert table == dict.fromkeys(TABLE_CHECKS, "passed") | {"freshness": "WARN", "gaps": "WARN"}
+    alone = verdicts(run_table_checks(instance))
+    assert {name: alone[name] for name in ("freshness", "gaps")} == {"freshness": "ERROR", "gaps": "ERROR"}
+
+
 def test_the_checks_of_the_table_are_made_also_where_no_date_could_be_fetched(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:

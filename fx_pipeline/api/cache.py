@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.api.commits import Commits
-from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named
+from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named, takes_gzip
 
 PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
 """What answers depend on; whatever else stands in a query is ignored by all of them."""
@@ -111,7 +111,10 @@ class ResponseCache:
     async def _ask(self, key: Key, version: bytes | int, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the whole answer made, keep it if it may be kept, and tell what of it was asked for."""
         recorded = _Recorded()
-        headers = [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]
+        headers = [pair for pair in scope["headers"] if pair[0] not in _NOT_IN_KEY]
+        if key[2]:
+            # The key says what was understood of it, and the answer is to be of that alone.
+            headers.append((b"accept-encoding", b"gzip"))
         await self.app({**scope, "method": "GET", "headers": headers}, receive, recorded)
         kept = self._keepable(key, recorded)
         if kept is None:
@@ -127,12 +130,12 @@ class ResponseCache:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         if scope["method"] not in ("GET", "HEAD") or not path.startswith(b"/rates"):
             return None
-        gzip = False
+        accepted = b""
         for name, value in scope["headers"]:
             if name in CREDENTIALS:
                 return None
             if name == b"accept-encoding":
-                gzip = b"gzip" in value and b"q=0" not in value.replace(b" ", b"")
+                accepted = accepted + b", " + value if accepted else value
         if not self._is_open():
             return None
         query = scope["query_string"]
@@ -148,7 +151,7 @@ class ResponseCache:
                 # An encoded slash divides nothing: this is another path than the one it looks like.
                 return None
             path = unquote_to_bytes(path)
-        return (path, asked, gzip)
+        return (path, asked, takes_gzip(accepted.decode("latin-1")))
 
     def _keepable(self, key: Key, recorded: _Recorded) -> Kept | None:
         control = _MAX_AGE.fullmatch(recorded.header(b"cache-control") or b"")
@@ -192,6 +195,7 @@ class ResponseCache:
         self._version = version
 
 
+_NOT_IN_KEY = (b"if-none-match", b"accept-encoding")
 _HIT = (b"server-timing", b'cache;desc="hit"')
 _MISS = (b"server-timing", b'cache;desc="miss"')
 

@@ -21,7 +21,7 @@ from fx_pipeline.api.errors import (
     Kind,
     error_document,
 )
-from fx_pipeline.api.http import JSON, LONGEST_URI, NO_STORE
+from fx_pipeline.api.http import JSON, LONGEST_URI, NO_STORE, takes_gzip
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ PAGE_HEADERS = {
 
 _OPEN = re.compile(r"/-/(health(/freshness)?|login|mcp|static/.*|static-plugins/.*)")
 _FROM_PAGES = "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
-_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
 class Edge:
@@ -140,7 +139,7 @@ def _plain(scope: Scope, path: str) -> Scope:
     headers = MutableHeaders(raw=list(scope["headers"]))
     if not _is_readable("; ".join(headers.getlist("cookie"))):
         del headers["cookie"]
-    if _NO_GZIP.search(headers.get("accept-encoding", "")):
+    if not takes_gzip(", ".join(headers.getlist("accept-encoding"))):
         del headers["accept-encoding"]
     return {
         **scope,

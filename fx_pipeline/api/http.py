@@ -25,6 +25,7 @@ SETTLED_SECONDS = 86_400
 RECENT_SECONDS = 60
 """How long one that may change is."""
 
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
 
 
@@ -41,6 +42,11 @@ class Reply:
 def error_reply(kind: Kind, info: str) -> Reply:
     """An error as the API answers it."""
     return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding (its lines joined by commas) takes gzip, which q=0 refuses (RFC 9110)."""
+    return "gzip" in accepted.lower() and not _NO_GZIP.search(accepted)
 
 
 def respond(request: Request, reply: Reply) -> Response:

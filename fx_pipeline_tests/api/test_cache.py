@@ -127,6 +127,36 @@ async def test_errors_credentials_and_other_pages_go_past_it(
     assert await cached.how("/rates/2026-03-09/", "POST") is None
 
 
+GZIP_TAKEN = {
+    "gzip": True,
+    "GZIP": True,
+    "gzip;q=0.5": True,
+    "gzip;q=1.0,deflate;q=0.6,identity;q=0.3": True,
+    "br;q=0, gzip": True,
+    "gzip, deflate;q=0.9": True,
+    "gzip;q=0": False,
+    "gzip;Q=0.00": False,
+    "gzip ; q=0, br": False,
+    "br": False,
+    "identity": False,
+}
+
+
+@pytest.mark.parametrize("accepted", GZIP_TAKEN)
+async def test_what_one_client_can_read_is_not_given_to_one_that_cannot(
+    cached: CachedApi, accepted: str
+) -> None:
+    _, first = await cached.ask("/rates/openapi.json", accept_encoding=accepted)
+    assert (first.headers.get("content-encoding") == "gzip") is GZIP_TAKEN[accepted]
+    for other, taken in GZIP_TAKEN.items():
+        cached.cache._forget_all(cached.cache._version)
+        await cached.ask("/rates/openapi.json", accept_encoding=accepted)
+        how, response = await cached.ask("/rates/openapi.json", accept_encoding=other)
+        assert (response.headers.get("content-encoding") == "gzip") is taken
+        assert response.content == first.content
+        assert how == ("hit" if taken is GZIP_TAKEN[accepted] else "miss")
+
+
 async def test_while_tokens_are_asked_for_nothing_is_kept_or_given(cached: CachedApi) -> None:
     await cached.how("/rates/2026-03-09/")
     cached.open = False

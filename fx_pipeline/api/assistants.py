@@ -8,6 +8,7 @@ This module costs a worker half a second and 30 MB: `views.mcp` loads it when an
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
@@ -44,6 +45,8 @@ TOOLS = {
 }
 LONGEST_BODY = 65_536
 """Bytes of a request that are read."""
+_DAY = re.compile("[0-9-]+")
+
 LONGEST_ANSWER = 100_000
 """Bytes that a tool answers: more would fill what an assistant can keep in mind."""
 
@@ -104,13 +107,9 @@ async def _call(
     operation = TOOLS.get(name)
     if operation is None:
         return _refusal(f"There is no tool {name!r}. There are: {', '.join(TOOLS)}.")
-    expected = _input_schema(operation)
-    if unknown := [argument for argument in arguments if argument not in expected["properties"]]:
-        has = ", ".join(expected["properties"]) or "none"
-        return _refusal(f"{name} has no argument {unknown[0]!r}. It has: {has}.")
-    if missing := [argument for argument in expected["required"] if argument not in arguments]:
-        return _refusal(f"{name} needs: {', '.join(missing)}.")
     sent = {name: _as_text(value) for name, value in arguments.items() if value is not None}
+    if mistake := _mistake(operation, name, arguments, sent):
+        return _refusal(mistake)
     path = operation.path
     for argument, text in sent.items():
         path = path.replace(f"{{{argument}}}", text)
@@ -125,6 +124,23 @@ async def _call(
             "symbols that you need, or ask for fewer days."
         )
     return _result(reply.body.decode(), document)
+
+
+def _mistake(
+    operation: Operation, name: str, arguments: Mapping[str, Any], sent: Mapping[str, str]
+) -> str | None:
+    """What is wrong with the arguments as such; None where the operation itself is to judge them."""
+    expected = _input_schema(operation)
+    if unknown := [argument for argument in arguments if argument not in expected["properties"]]:
+        has = ", ".join(expected["properties"]) or "none"
+        return f"{name} has no argument {unknown[0]!r}. It has: {has}."
+    if missing := [argument for argument in expected["required"] if argument not in arguments]:
+        return f"{name} needs: {', '.join(missing)}."
+    for argument, text in sent.items():
+        # In the path, another text would be another operation.
+        if f"{{{argument}}}" in operation.path and not _DAY.fullmatch(text):
+            return f"{text!r} is not a date of the form YYYY-MM-DD."
+    return None
 
 
 def _input_schema(operation: Operation) -> Schema:

@@ -60,9 +60,13 @@ def home(visit: Visit, *, max_age_days: int) -> Page:
     if visit.text("date") not in ("", span.newest):
         return Page("", elsewhere=day_path(visit.text("date"), span.asked(base)))
     start = parse_date(span.newest) - TREND
-    series = read_series(visit.queries, start, None, Wanted(base=base))
+    wanted = Wanted(base=base)
+    series = read_series(visit.queries, start, None, wanted)
     names = visit.names()
     dates, rates_by_day = list(series.days), list(series.days.values())
+    if dates[-1] != span.newest:
+        # The base has no rate on that day, and to say so is all there is: this raises, as the API does.
+        read_series(visit.queries, parse_date(span.newest), None, wanted)
     rows = _rows(names, base, rates_by_day)
     by_code = {row.code: row for row in rows}
     age = (visit.today - parse_date(span.newest)).days

@@ -112,6 +112,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
     ),
     ("rates_of_day", {}, "rates_of_day needs: date."),
+    *(
+        ("rates_of_day", {"date": text}, f"{text!r} is not a date of the form YYYY-MM-DD.")
+        for text in ("2026-03-06.csv", "symbols", "openapi.json", "2026-03-05..2026-03-06", "../x", "")
+    ),
     ("rates_of_day", {"date": "9999-12-31"}, "9999-12-31 lies in the future: today is "),
     ("convert", {"from": "GBP", "to": "JPY"}, "convert needs: amount."),
     (

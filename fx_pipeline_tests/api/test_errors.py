@@ -1,9 +1,13 @@
 """Every way a request can be wrong: the status, the code, the type, and a text that says what to do."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
+from fx_pipeline.rates import DayRates
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
@@ -558,3 +562,20 @@ async def test_an_answer_that_would_be_too_large(tmp_path: Path, open_api: OpenA
     assert (whole.status_code, len(whole.json()["rates"])) == (200, 2000)
     again = await api.get("/rates/2015-01-01..?symbols=" + ",".join(codes[:96]))
     assert again.json()["error"]["code"] == 505
+
+
+async def test_the_home_page_shows_no_older_day_for_a_base_that_the_newest_one_lacks(
+    tmp_path: Path, open_api: OpenApi
+) -> None:
+    path = tmp_path / "fx.db"
+    with RateStore(path) as store:
+        for day, rates in ((8, {"USD": 1.1, "GBP": 0.8}), (9, {"USD": 1.2})):
+            date = dt.date(2026, 3, day)
+            rates_of_day = DayRates(date=date, base="EUR", timestamp=0, rates={**rates, "EUR": 1.0})
+            store.record([answer_with(rates_of_day)])
+    api = open_api(path)
+    assert (await api.get("/?base=USD")).status_code == 200
+    answer, page = await api.get("/rates/latest?base=GBP"), await api.get("/?base=GBP")
+    assert (answer.status_code, page.status_code) == (404, 404)
+    assert "No rate of the base GBP is stored for 2026-03-09." in answer.text
+    assert "No rate of the base GBP is stored from 2026-03-09 on." in page.text

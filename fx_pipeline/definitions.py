@@ -8,7 +8,6 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
-from fx_pipeline.defs.checks import table_checks  # noqa: E402
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource  # noqa: E402
 from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols  # noqa: E402
@@ -19,7 +18,6 @@ _settings = load_settings()
 
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, rates_api],
-    asset_checks=[table_checks],
     jobs=[rates_job, symbols_job, checks_job],
     schedules=[daily_rates, daily_checks, monthly_symbols],
     sensors=[alerts],

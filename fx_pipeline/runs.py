@@ -80,14 +80,17 @@ def _run(
 ) -> dg.JobExecutionResult:
     """Run a job in this process, as one that belongs to the code location of the UI.
 
-    `execute_in_process` says nothing of the code location: the UI could not execute such a run again.
+    `execute_in_process` says nothing of the code location: the UI could not execute such a run again. The
+    daemon does not do so by itself: whoever ended it, by Ctrl-C say, sees that and can go on with --missing.
     Raises RunError when Dagster's home cannot be written.
     """
     [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     job = defs.resolve_job_def(name)
     origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
     try:
-        run = instance.create_run_for_job(job, run_config=config, tags=tags, remote_job_origin=origin)
+        run = instance.create_run_for_job(
+            job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
+        )
         with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
             return execute_run(InMemoryJob(job), run, instance)
     except (OSError, SQLAlchemyError) as error:

@@ -45,10 +45,10 @@ TOOLS = {
 }
 LONGEST_BODY = 65_536
 """Bytes of a request that are read."""
-_DAY = re.compile("[0-9-]+")
-
 LONGEST_ANSWER = 100_000
 """Bytes that a tool answers: more would fill what an assistant can keep in mind."""
+
+_DAY = re.compile("[0-9-]+")
 
 INSTRUCTIONS = (
     "Daily rates of exchange, with history. `rates[code]` is how many units of that currency one unit of "

@@ -111,7 +111,7 @@ class ResponseCache:
     async def _ask(self, key: Key, version: bytes | int, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the whole answer made, keep it if it may be kept, and tell what of it was asked for."""
         recorded = _Recorded()
-        headers = [pair for pair in scope["headers"] if pair[0] not in _NOT_IN_KEY]
+        headers = [pair for pair in scope["headers"] if pair[0] not in _NOT_PASSED_ON]
         if key[2]:
             # The key says what was understood of it, and the answer is to be of that alone.
             headers.append((b"accept-encoding", b"gzip"))
@@ -195,7 +195,7 @@ class ResponseCache:
         self._version = version
 
 
-_NOT_IN_KEY = (b"if-none-match", b"accept-encoding")
+_NOT_PASSED_ON = (b"if-none-match", b"accept-encoding")
 _HIT = (b"server-timing", b'cache;desc="hit"')
 _MISS = (b"server-timing", b'cache;desc="miss"')
 

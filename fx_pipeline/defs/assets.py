@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from fx_pipeline.defs.checks import RATES, check_last_run, check_run, run_checks
+from fx_pipeline.defs.checks import RATES, check_last_run, check_run, check_table, run_checks, table_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
@@ -76,8 +76,8 @@ class RatesConfig(dg.Config):
             skippable=True,
         )
     ],
-    check_specs=run_checks,
-    # So that a run is not planned with its checks: see `check_run`.
+    check_specs=[*run_checks, *table_checks],
+    # So that a run need not be planned with its checks (see `check_run`), and that these run without dates.
     can_subset=True,
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.multi_run(
@@ -95,8 +95,10 @@ def rates(
     if context.selected_asset_keys:
         yield from fixer.closed_at_end(_events(context, config, fixer, database))
         return
+    wanted = context.selected_asset_check_keys
     try:
-        yield from check_last_run(context.selected_asset_check_keys, fixer, database)
+        yield from check_table(wanted, fixer, database, within_backfill=False)
+        yield from check_last_run(wanted, fixer, database)
     except StoreError as unreadable:
         raise _failure([], stopped_by=unreadable) from None
 
@@ -105,7 +107,8 @@ def _events(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
 ) -> Generator[dg.AssetMaterialization | dg.AssetCheckEvaluation, None, None]:
     api_url = load_settings().api_url
-    told = _told(context)
+    told, runs = _told(context), _runs(context)
+    kept: list[StoredDay] = []
     failed: list[Outcome] = []
     dates: set[dt.date] = set()
     stored: set[dt.date] = set()
@@ -117,7 +120,7 @@ def _events(
             fixer.client() as client,
         ):
             store.check_source(fixer.base, fixer.known_provider())
-            kept = _kept(context, config, store)
+            kept = _kept(context, config, store, runs)
             dates = {parse_date(key) for key in context.partition_keys} - {day.date for day in kept} - told
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
             if (short := how_far(asked, ledger.quota())) is not None:
@@ -146,8 +149,8 @@ def _events(
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Cancelled from None
     try:
-        judged = stored | told or {parse_date(key) for key in context.partition_keys}
-        yield from check_run(context.run.run_id, judged, fixer, database)
+        yield from check_run(runs, [] if dates else [day.date for day in kept], fixer, database)
+        yield from check_table(context.selected_asset_check_keys, fixer, database, within_backfill=True)
     except StoreError as unreadable:
         stopped_by = stopped_by or unreadable
     if stopped_by is not None:
@@ -180,15 +183,22 @@ def symbols(
     return dg.MaterializeResult(metadata={"currencies": count})
 
 
-def _kept(context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore) -> list[StoredDay]:
-    """The days that are not asked for again: those that this run, or one that it goes on with, has fetched,
-    and with skip_stored those that are stored at all."""
-    keys = context.partition_keys
-    span = parse_date(keys[0]), parse_date(keys[-1])
+def _runs(context: dg.AssetExecutionContext) -> list[str]:
+    """This run, and those that it goes on with."""
     runs = [context.run.run_id]
     if any(context.run.tags.get(tag) == "true" for tag in _GOES_ON):
         group = context.instance.get_run_group(context.run.run_id)
         runs += [run.run_id for run in group[1]] if group else []
+    return runs
+
+
+def _kept(
+    context: dg.AssetExecutionContext, config: RatesConfig, store: RateStore, runs: list[str]
+) -> list[StoredDay]:
+    """The days that are not asked for again: those that one of the runs has fetched, and with skip_stored
+    those that are stored at all."""
+    keys = context.partition_keys
+    span = parse_date(keys[0]), parse_date(keys[-1])
     kept = store.stored_days(*span, fetched_by=runs)
     if config.skip_stored:
         refetch_from = parse_date(config.refetch_from) if config.refetch_from else dt.date.max

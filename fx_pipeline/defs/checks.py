@@ -1,8 +1,8 @@
 """Asset checks: what `quality` finds, as Dagster shows it, with the dates it concerns.
 
-Those about the dates of a run are made by the asset itself, once its dates are stored: a red check stops
-nothing. Those about the table run by themselves each day, and after the dates of each run from the UI.
-ERROR is what someone has to look at now, and is alerted; WARN is to be seen in the UI.
+The asset makes them all, once its dates are stored: those about the dates of a run in each run, those about
+the table in each run from the UI, and each day by themselves. A red check stops nothing. ERROR is what is to
+be looked at now, and is alerted; WARN is to be seen in the UI.
 """
 
 import datetime as dt
@@ -56,22 +56,25 @@ run_checks = [
     for name, description in _ABOUT_A_RUN.items()
 ]
 
-table_check_specs = [
+table_checks = [
     dg.AssetCheckSpec(name, asset=RATES, description=description)
     for name, description in _ABOUT_THE_TABLE.items()
 ]
 
 
 def check_run(
-    run_id: str, dates: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
+    runs: Sequence[str], kept: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The results of `run_checks` for dates of a run. Raises StoreError.
+    """The results of `run_checks` for the dates that these runs were the last to store, or else for `kept`.
+
+    There are none where there is no date: what did not come is neither good nor bad. Raises StoreError.
 
     They are told as events. As outputs they would have to be planned, and of a run over many dates Dagster
     keeps each planned check once for each date and for ever, also of checks without partitions.
     """
     with RateHistory(Path(database.path)) as history:
-        yield from _judged(history, run_id, dates, fixer)
+        if dates := history.stored_by(runs) or kept:
+            yield from _judged(history, runs, dates, fixer)
 
 
 def check_last_run(
@@ -81,20 +84,20 @@ def check_last_run(
 
     Raises StoreError, and dagster.Failure where there is no such run.
     """
+    if not any(spec.key in wanted for spec in run_checks):
+        return
     with RateHistory(Path(database.path)) as history:
-        last = history.last_run()
-        if last is None:
+        run_id = history.last_run()
+        if run_id is None:
             raise dg.Failure("No date is stored yet that could be judged.", allow_retries=False)
-        run_id, dates = last
-        yield from (
-            result for result in _judged(history, run_id, dates, fixer) if result.asset_check_key in wanted
-        )
+        results = _judged(history, [run_id], history.stored_by([run_id]), fixer)
+        yield from (result for result in results if result.asset_check_key in wanted)
 
 
 def _judged(
-    history: RateHistory, run_id: str, dates: Collection[dt.date], fixer: FixerResource
+    history: RateHistory, runs: Sequence[str], dates: Collection[dt.date], fixer: FixerResource
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    rejects, revisions = history.rejects(run_id), history.revisions(run_id)
+    rejects, revisions = history.rejects(runs), history.revisions(runs)
     frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
     limit = load_settings().fx_revision_alert
     verdicts = {
@@ -105,18 +108,22 @@ def _judged(
         "revisions": quality.revised(revisions, len(dates), limit=limit),
     }
     for name, verdict in verdicts.items():
-        yield as_event(as_result(name, verdict, judged="dates"))
+        yield as_result(name, verdict, judged="dates")
 
 
-@dg.op(
-    name="table_checks",
-    out={spec.get_python_identifier(): dg.Out(dg.Nothing, is_required=False) for spec in table_check_specs},
-    tags={"dagster/priority": "-1"},
-)
-def _table_checks(
-    context: dg.OpExecutionContext, fixer: FixerResource, database: DatabaseResource
-) -> Iterator[dg.AssetCheckResult]:
-    """What can be wrong with the table as a whole, each day: old, with holes, standing still."""
+def check_table(
+    wanted: Collection[dg.AssetCheckKey],
+    fixer: FixerResource,
+    database: DatabaseResource,
+    *,
+    within_backfill: bool,
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The wanted results of `table_checks`: what can be wrong with the table as a whole. Raises StoreError.
+
+    Within a backfill nothing is grave: its other runs may still bring what is missing.
+    """
+    if not any(spec.key in wanted for spec in table_checks):
+        return
     settings = load_settings()
     today = dt.datetime.now(dt.timezone.utc).date()
     start = today - dt.timedelta(days=RECENT_DAYS)
@@ -140,38 +147,13 @@ def _table_checks(
         "recent_jump": (quality.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
         "recent_rejects": (quality.rejected(rejects, len(recent)).without_alarm(), "days"),
     }
-    # A run with dates may be one of a backfill, whose other runs still bring what is missing.
-    within_backfill = context.run.is_partitioned
     for name, (verdict, judged) in verdicts.items():
-        if dg.AssetCheckKey(RATES, name) in context.selected_asset_check_keys:
-            yield as_result(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
+        result = as_result(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
+        if result.asset_check_key in wanted:
+            yield result
 
 
-table_checks = dg.AssetChecksDefinition.create(
-    # Not that of the asset: `rates` has no output but the events of its dates, and Dagster would skip what
-    # waits for one. By their priority they come after the dates, and do so also where dates have failed.
-    keys_by_input_name={},
-    node_def=_table_checks,
-    check_specs_by_output_name={spec.get_python_identifier(): spec for spec in table_check_specs},
-    can_subset=True,
-)
-
-
-def as_event(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A result as an event of a run that was not planned with its check."""
-    if result.asset_key is None or result.check_name is None:
-        raise ValueError("the result does not name its check")
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
-
-
-def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResult:
+def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:
     """A verdict as Dagster shows it. `judged` names what was looked at, in the plural."""
     findings = sorted(verdict.findings, key=lambda finding: not finding.grave)
     metadata: dict[str, dg.RawMetadataValue] = {f"{judged} judged": dg.MetadataValue.int(verdict.judged)}
@@ -194,7 +176,7 @@ def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckResul
         )
     if news := [finding.subject for finding in findings if finding.grave]:
         metadata[NEWS] = dg.MetadataValue.json(sorted(set(news)))
-    return dg.AssetCheckResult(
+    return dg.AssetCheckEvaluation(
         check_name=name,
         asset_key=RATES,
         passed=verdict.passed,

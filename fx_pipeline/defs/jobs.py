@@ -14,7 +14,7 @@ rates_job = dg.define_asset_job(
 
 checks_job = dg.define_asset_job(
     "checks_job",
-    selection=dg.AssetSelection.checks(table_checks),
+    selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks)),
     description="Check what is stored as a whole. Asks Fixer nothing.",
 )
 

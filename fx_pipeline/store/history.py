@@ -4,7 +4,9 @@ The file is opened to be read only, and all that one reader sees is as of one co
 """
 
 import datetime as dt
+import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +15,8 @@ import pandas as pd
 
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.store.database import StoreError
+
+_RUNS = "SELECT value FROM json_each(?)"
 
 
 class RateHistory:
@@ -101,40 +105,43 @@ class RateHistory:
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
         return contiguous(set(date_range(*span)) - stored)
 
-    def last_run(self) -> tuple[str, set[dt.date]] | None:
-        """The run that was the last to store a day, and the days it stored; None where there is none."""
-        rows = self._rows(
-            """
-            SELECT run_id, date FROM days JOIN fetches ON fetches.id = days.fetch_id
-            WHERE run_id = (SELECT run_id FROM fetches WHERE id = (SELECT max(fetch_id) FROM days))
-            """
-        )
-        return (rows[0][0], {dt.date.fromisoformat(date) for _, date in rows}) if rows else None
+    def last_run(self) -> str | None:
+        """The run that was the last to store a day; None where there is none."""
+        rows = self._rows("SELECT run_id FROM fetches WHERE id = (SELECT max(fetch_id) FROM days)")
+        return rows[0][0] if rows else None
 
-    def revisions(self, run_id: str) -> pd.DataFrame:
-        """The values that a run replaced. Columns: date, currency, old, new."""
+    def stored_by(self, runs: Sequence[str]) -> set[dt.date]:
+        """The days that one of the runs was the last to store."""
+        rows = self._rows(
+            f"SELECT date FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE run_id IN ({_RUNS})",  # noqa: S608
+            json.dumps(runs),
+        )
+        return {dt.date.fromisoformat(date) for (date,) in rows}
+
+    def revisions(self, runs: Sequence[str]) -> pd.DataFrame:
+        """The values that the runs replaced. Columns: date, currency, old, new."""
         return self._frame(
-            """
+            f"""
             SELECT old.date, old.currency, old.rate AS old, coalesce(later.rate, rates.rate) AS new
             FROM fetches
             JOIN revisions AS old ON old.superseded_by = fetches.id
             JOIN rates ON rates.date = old.date AND rates.currency = old.currency
             LEFT JOIN revisions AS later
                 ON later.date = old.date AND later.currency = old.currency AND later.fetch_id = fetches.id
-            WHERE fetches.run_id = ? ORDER BY old.date, old.currency
-            """,
-            run_id,
+            WHERE fetches.run_id IN ({_RUNS}) ORDER BY old.date, old.currency
+            """,  # noqa: S608
+            json.dumps(runs),
         )
 
-    def rejects(self, run_id: str) -> pd.DataFrame:
-        """The values that a run did not store. Columns: date, currency, value, reason."""
+    def rejects(self, runs: Sequence[str]) -> pd.DataFrame:
+        """The values that the runs did not store. Columns: date, currency, value, reason."""
         return self._frame(
-            """
+            f"""
             SELECT date, currency, value, reason FROM fetches
             JOIN rejected_rates ON rejected_rates.fetch_id = fetches.id
-            WHERE run_id = ? ORDER BY date, currency
-            """,
-            run_id,
+            WHERE run_id IN ({_RUNS}) ORDER BY date, currency
+            """,  # noqa: S608
+            json.dumps(runs),
         )
 
     def rejects_without_value(self, start: dt.date) -> pd.DataFrame:

@@ -1,9 +1,12 @@
 """Runs of the jobs on a real Dagster instance against a running sandbox, and what its checks then say."""
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
+from fx_pipeline.defs.jobs import rates_job
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline_tests.sandbox_server import Sandbox
@@ -37,6 +40,31 @@ def run_rates(
         raise_on_error=False,
         resources=resources(sandbox.url, symbols),
     )
+
+
+def retry_rates(
+    instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str, *, killed: str
+) -> dg.JobExecutionResult:
+    """A run over a range of days as the daemon starts it again where the process of `killed` was."""
+    job = dg.Definitions(
+        assets=[defs.get_assets_def(RATES)],
+        jobs=[rates_job],
+        resources=resources(sandbox.url),
+        executor=dg.in_process_executor,
+    ).resolve_job_def("rates_job")
+    run = instance.create_run_for_job(
+        job,
+        run_config=QUIET,
+        tags={
+            **range_tags(first, last),
+            "dagster/is_resume_retry": "true",
+            "dagster/root_run_id": killed,
+            "dagster/parent_run_id": killed,
+        },
+        root_run_id=killed,
+        parent_run_id=killed,
+    )
+    return execute_run(InMemoryJob(job), run, instance)
 
 
 def materialize_rates(
@@ -79,7 +107,7 @@ def run_table_checks(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     )
 
 
-def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+def results(run: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> dict[str, dg.AssetCheckEvaluation]:
     """What the checks of a run say, by name."""
     return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 

@@ -19,6 +19,7 @@ from fx_pipeline_tests.defs.rates_run import (
     execute_checks,
     materialize_rates,
     results,
+    retry_rates,
     run_rates,
     run_table_checks,
     verdicts,
@@ -190,8 +191,11 @@ def test_a_check_that_is_executed_before_anything_is_stored_says_so(instance: dg
     assert reason(execute_checks(instance, "jump")) == "No date is stored yet that could be judged."
 
 
-def test_a_check_that_is_executed_without_a_database_says_so(instance: dg.DagsterInstance) -> None:
-    assert reason(execute_checks(instance, "jump")) == (
+@pytest.mark.parametrize("check", ["jump", "gaps"])
+def test_a_check_that_is_executed_without_a_database_says_so(
+    instance: dg.DagsterInstance, check: str
+) -> None:
+    assert reason(execute_checks(instance, check)) == (
         "fx.db: cannot be read: unable to open database file. Run `fx-pipeline ingest` once."
     )
 
@@ -288,6 +292,41 @@ def test_what_a_backfill_may_still_bring_is_no_alarm_at_the_end_of_one_of_its_ru
     assert {name: alone[name] for name in ("freshness", "gaps")} == {"freshness": "ERROR", "gaps": "ERROR"}
 
 
+def test_the_checks_of_the_table_are_made_after_the_last_retry(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"empty": 0.4}, seed=2)
+    run = materialize_rates(instance, sandbox, "2024-01-01", "2024-01-10")
+    kinds = [event.event_type for event in run.all_events]
+    assert dg.DagsterEventType.STEP_RESTARTED in kinds
+    *_, last = (at for at, kind in enumerate(kinds) if kind is dg.DagsterEventType.ASSET_MATERIALIZATION)
+    after = kinds[last:].count(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    assert after == len(RUN_CHECKS) + len(TABLE_CHECKS)
+
+
+def test_a_run_that_fetched_nothing_says_nothing_of_its_dates(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"off-by-100": 1.0})
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-02")
+    sandbox.change(key="another")
+    assert verdicts(run_rates(instance, sandbox, "2024-01-02", "2024-01-03")) == {}
+
+
+def test_the_retry_of_a_killed_run_judges_what_that_one_stored_too(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-31")
+    sandbox.change(faults={"off-by-100": 1.0})
+    killed = run_rates(instance, sandbox, "2024-02-01", "2024-02-01")
+    sandbox.change(faults={"bad-value": 1.0})
+    again = retry_rates(instance, sandbox, "2024-02-01", "2024-02-02", killed=killed.run_id)
+    checks = results(again)
+    assert found(checks["jump"]) == found(results(killed)["jump"]) != []
+    assert {date for date, _ in found(checks["positive_and_finite"])} == {"2024-02-02"}
+    assert checks["revisions"].metadata["dates judged"].value == 2
+
+
 def test_the_checks_of_the_table_are_made_also_where_no_date_could_be_fetched(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
@@ -331,8 +370,9 @@ def test_the_checks_of_the_table_run_by_themselves_each_day_and_ask_nobody() -> 
 def test_every_check_has_a_description() -> None:
     keys = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert keys == {*RUN_CHECKS, *TABLE_CHECKS}
-    selected = defs.resolve_job_def("checks_job").asset_layer.asset_graph.asset_check_keys
-    assert {key.name for key in selected} == set(TABLE_CHECKS)
+    for job, names in (("rates_job", ()), ("checks_job", TABLE_CHECKS)):
+        planned = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
+        assert {key.name for key in planned} == set(names)
     for key in defs.resolve_asset_graph().asset_check_keys:
         assert key.asset_key == RATES
         assert defs.resolve_asset_graph().get_check_spec(key).description

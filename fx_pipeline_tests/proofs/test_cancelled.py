@@ -15,6 +15,7 @@ import pytest
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import date_range
+from fx_pipeline.runs import open_instance
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
@@ -110,6 +111,9 @@ def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
         calls = sandbox.stats()["total"]
         output, errors = run.communicate()
     assert run.returncode == 1
+    with open_instance(folder / "dagster") as instance:
+        [ended] = instance.get_runs()
+    assert ended.tags["dagster/will_retry"] == "false"
     assert errors == "failed  The run was cancelled; what it had stored is kept.\n"
     assert output.endswith(" stored.\n")
     answered = sandbox.stats()["endpoints"]["historical"]["ok"]

@@ -81,8 +81,8 @@ def test_an_empty_file_gives_empty_frames_no_span_and_no_gap(path: Path) -> None
         assert history.currency("USD").empty
         assert history.span() is None
         assert history.gaps() == []
-        assert list(history.revisions("run").columns) == ["date", "currency", "old", "new"]
-        assert list(history.rejects("run").columns) == ["date", "currency", "value", "reason"]
+        assert list(history.revisions(["run"]).columns) == ["date", "currency", "old", "new"]
+        assert list(history.rejects(["run"]).columns) == ["date", "currency", "value", "reason"]
 
 
 def test_a_currency_is_read_whole(path: Path) -> None:
@@ -108,7 +108,7 @@ def test_revisions_are_those_of_the_run_with_what_it_brought_even_if_replaced_si
     store(path, {1: {"USD": 1.7}}, "third")
     with RateHistory(path) as history:
         changes = {
-            run: history.revisions(run).values.tolist() for run in ("first", "second", "third", "none")
+            run: history.revisions([run]).values.tolist() for run in ("first", "second", "third", "none")
         }
     assert changes == {
         "first": [],
@@ -121,11 +121,11 @@ def test_revisions_are_those_of_the_run_with_what_it_brought_even_if_replaced_si
 def test_rejects_are_those_of_the_run(path: Path) -> None:
     store(path, {1: {"USD": -1, "GBP": 0.5}, 2: {"USD": None}}, "first")
     with RateHistory(path) as history:
-        assert history.rejects("first").values.tolist() == [
+        assert history.rejects(["first"]).values.tolist() == [
             ["2024-01-01", "USD", "-1", "not above zero"],
             ["2024-01-02", "USD", "null", "not a number"],
         ]
-        assert history.rejects("second").empty
+        assert history.rejects(["second"]).empty
 
 
 def test_a_reject_is_settled_by_a_value_and_told_once_however_often_it_came(path: Path) -> None:

@@ -222,10 +222,12 @@ class _Run:
 
     def keep(self) -> None:
         """Store what was answered and not yet stored; nobody is told."""
-        for future, (_, fetch_id) in self.under_way.items():
+        still_open = self.ledger.still_open()  # the interrupt may have come just when some had been stored
+        left = [(*told, future) for future, told in self.under_way.items() if told[1] in still_open]
+        for _, fetch_id, future in left:
             if future.cancelled():
                 self.ledger.give_up(fetch_id, "not asked", 0)
-        answered = [(*told, future) for future, told in self.under_way.items() if not future.cancelled()]
+        answered = [told for told in left if not told[2].cancelled()]
         _store(answered, self.store, self.ledger)
 
     def collect(self) -> Generator[Outcome, None, list[Question]]:

@@ -26,6 +26,8 @@ LONGEST_QUESTION = dt.timedelta(minutes=15)
 WARN_AT = 0.8
 """Share of the month's quota from which its use is worth a warning."""
 
+_STILL_OPEN = "fetched_at IS NULL AND status = 'asked' AND process = ? AND run_id IS ?"
+
 
 class QuotaReached(Exception):
     """One more call would exceed the quota, or take what is kept for the daily runs. It was not made."""
@@ -106,8 +108,7 @@ class Ledger:
         try:
             with self._write():
                 self._db.execute(
-                    "UPDATE fetches SET status = 'abandoned' WHERE fetched_at IS NULL AND status = 'asked' "
-                    "AND process = ? AND run_id IS ?",
+                    f"UPDATE fetches SET status = 'abandoned' WHERE {_STILL_OPEN}",  # noqa: S608
                     [self._process, self.run_id],
                 )
         finally:
@@ -191,6 +192,12 @@ class Ledger:
                 "UPDATE fetches SET status = ?, calls = max(calls, ?) WHERE id = ?", [status, calls, fetch_id]
             )
             self._db.execute("DELETE FROM fetches WHERE id = ? AND calls = 0", [fetch_id])
+
+    def still_open(self) -> set[int]:
+        """The questions of this run that are opened, and neither stored nor given up."""
+        with self._lock, explained(self._path):
+            query = f"SELECT id FROM fetches WHERE {_STILL_OPEN}"  # noqa: S608
+            return {fetch_id for (fetch_id,) in self._db.execute(query, [self._process, self.run_id])}
 
     def _quota(self) -> Quota | None:
         if self._limit is None:

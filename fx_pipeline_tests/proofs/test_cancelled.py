@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import pytest
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
-from fx_pipeline.rates import date_range
+from fx_pipeline.rates import Answer, date_range
 from fx_pipeline.runs import open_instance
 from fx_pipeline.store.quota import Ledger
-from fx_pipeline.store.store import RateStore
+from fx_pipeline.store.store import RateStore, StoredDay
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -59,6 +59,34 @@ def test_what_was_answered_is_stored_though_nobody_waits_for_it(folder: Path, sa
     assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
     assert fetches(database) == {"ok": calls}
     assert list(broken(database)) == []
+
+
+class InterruptedOnce(RateStore):
+    """A store during whose first commit somebody presses Ctrl-C: Python says so when it is done."""
+
+    pressed = False
+
+    def record(self, answers: Sequence[Answer], *, run_id: str | None = None) -> list[StoredDay]:
+        stored = super().record(answers, run_id=run_id)
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+        return stored
+
+
+def test_what_was_just_being_stored_is_not_stored_and_counted_twice(folder: Path, sandbox: Sandbox) -> None:
+    database = folder / "fx.db"
+    with (
+        InterruptedOnce(database) as store,
+        Ledger(database) as ledger,
+        FixerClient(sandbox.url, "a-key") as client,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        list(ingest(questions(DATES), client, store, ledger, concurrency=4))
+    calls = sandbox.stats()["total"]
+    assert 4 <= calls < len(DATES)
+    assert fetches(database) == {"ok": calls}
+    assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
 
 
 def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:

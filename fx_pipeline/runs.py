@@ -189,8 +189,8 @@ def materialise(
 ) -> list[RunReport]:
     """Run the rates of each range (first and last day, both included) here and now, one run a range.
 
-    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. After a run that was
-    interrupted there is no other. Raises RunError when Dagster's home cannot be written.
+    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. A run that is
+    interrupted is a cancelled one, and the last. Raises RunError when Dagster's home cannot be written.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
@@ -216,6 +216,7 @@ def materialise(
             RunReport(run_id=result.run_id, stored=stored, failure=_failure(result), cancelled=cancelled)
         )
         if cancelled:
+            instance.report_run_canceled(result.dagster_run, str(Cancelled()))
             break
     return reports
 

@@ -99,9 +99,10 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> Alert | None:
-    """What is to be told of a run; None if nothing is: it did what it should, or found what is known."""
+    """What is to be told of a run; None if nothing is: it did what it should, found what is known, or was
+    cancelled by somebody, who knows."""
     run = instance.get_run_by_id(ended.run_id)
-    if run is None:
+    if run is None or run.status is dg.DagsterRunStatus.CANCELED:
         return None
     found = _failed_checks(instance, run.run_id)
     if not ended.failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):

@@ -304,6 +304,14 @@ def test_a_run_whose_process_was_killed_is_told_in_dagsters_words(
     )
 
 
+def test_a_run_that_somebody_ended_is_not_told(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    run = instance.create_run_for_job(telling_job)
+    instance.report_run_failed(run, "Execution was interrupted unexpectedly.")
+    instance.report_run_canceled(run)
+    assert tick(instance)[0] == NOTHING
+    assert inbox.received == []
+
+
 def test_a_long_reason_is_cut_and_the_link_is_kept(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     run = instance.create_run_for_job(telling_job)
     instance.report_run_failed(run, "x" * 2 * LONGEST_TEXT)

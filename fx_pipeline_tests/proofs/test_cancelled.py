@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from fx_pipeline.fixer.client import FixerClient
@@ -141,7 +142,8 @@ def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
     assert run.returncode == 1
     with open_instance(folder / "dagster") as instance:
         [ended] = instance.get_runs()
-    assert ended.tags["dagster/will_retry"] == "false"
+    assert ended.status is dg.DagsterRunStatus.CANCELED
+    assert ended.tags["dagster/will_retry"] == "false"  # by the daemon
     assert errors == "failed  The run was cancelled; what it had stored is kept.\n"
     assert output.endswith(" stored.\n")
     answered = sandbox.stats()["endpoints"]["historical"]["ok"]

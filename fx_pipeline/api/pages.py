@@ -16,7 +16,7 @@ from fx_pipeline.api.calendars import Coverage
 from fx_pipeline.api.days import rates_of, read_day, read_series, stored_days
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.figures import Point
-from fx_pipeline.api.parameters import Wanted
+from fx_pipeline.api.parameters import AsOf, Wanted
 from fx_pipeline.api.paths import api_path, backfill_url, day_path
 from fx_pipeline.api.queries import Queries
 from fx_pipeline.api.visits import Page, Span, Visit
@@ -98,7 +98,7 @@ def day(visit: Visit) -> Page:
     wanted = Wanted(base=visit.parameters.base(), as_of=visit.parameters.as_of())
     as_of = visit.text("as_of")
     base = wanted.base or span.base
-    date = visit.parameters.date(visit.text("date") or span.newest)
+    date = visit.parameters.date(visit.text("date") or _newest(visit, span, wanted.as_of))
     stored = stored_days(visit.queries, date, date, wanted.as_of)
     names = visit.names()
     context = {
@@ -245,6 +245,12 @@ def _common(visit: Visit, span: Span, base: str) -> dict[str, Any]:
         "base": base,
         "base_query": f"?base={base}" if span.asked(base) else "",
     }
+
+
+def _newest(visit: Visit, span: Span, as_of: AsOf | None) -> str:
+    """The newest day, or that which was the newest then."""
+    then = stored_days(visit.queries, parse_date(span.oldest), None, as_of).last if as_of else None
+    return then or span.newest
 
 
 def _rows(names: Mapping[str, str], base: str, days: Sequence[Mapping[str, float]]) -> list[Row]:

@@ -60,6 +60,35 @@ async def test_a_day_as_it_was_known(api: Api, query: str, as_of: str, rates: di
 async def test_the_newest_day_then(api: Api, as_of: str, date: str) -> None:
     document = (await api.get(f"/rates/latest?as_of={as_of}")).json()
     assert (document["date"], document["historical"]) == (date, False)
+    page = await api.get(f"/fx/rates_by_date?as_of={as_of}")
+    assert page.status_code == 200
+    assert f'value="{date}"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("as_of", "usd"),
+    [
+        ("2026-03-07T00:04:59Z", None),
+        ("2026-03-07T00:05:00Z", 1.16),
+        ("2026-03-07T00:05", 1.16),
+        ("2026-03-07 00:05:00", 1.16),
+        ("2026-03-07T01:05:00%2B01:00", 1.16),
+        ("2026-03-07T01:04:59.999%2B01:00", None),
+        ("2026-03-08T00:04:59.999Z", 1.16),
+        ("2026-03-08T00:04:59.999999Z", 1.16),
+        ("2026-03-08T00:05:00.000Z", 1.1618),
+        ("2026-03-07T19:05:00-05:00", 1.1618),
+        ("2026-03-08", 1.1618),
+        ("yesterday", None),
+    ],
+)
+@pytest.mark.parametrize("query", ["rates_by_date", "rates_by_range", "rate_history"])
+async def test_a_canned_query_then(api: Api, query: str, as_of: str, usd: float | None) -> None:
+    day = "date=2026-03-06&start_date=2026-03-06&end_date=2026-03-06&symbols=USD"
+    rows = (await api.get(f"/fx/{query}.json?{day}&as_of={as_of}&_shape=objects")).json()["rows"]
+    assert {row["rate"] for row in rows if row["currency"] == "USD"} == ({usd} if usd else set())
+    counted = await api.get(f"/fx/stored_days.json?start_date=2026-03-06&as_of={as_of}&_shape=objects")
+    assert (counted.json()["rows"][0]["first_date"] == "2026-03-06") == (usd is not None)
 
 
 async def test_a_range_then(api: Api) -> None:

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     fixer_concurrency: int = Field(4, ge=1, le=64, description="Calls to Fixer under way at once in one run.")
     fx_base: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The base of every stored rate.")
     fx_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Currencies to ask for, comma-separated. Unset: all that Fixer has."
+        (), description="Currencies to ask for beside FX_BASE, comma-separated. Unset: all that Fixer has."
     )
     fx_start_date: dt.date = Field(
         dt.date(1999, 1, 1), description="The first day that can be fetched: the first partition."

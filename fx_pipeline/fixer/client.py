@@ -91,6 +91,8 @@ class _Outcome:
 class FixerClient:
     """Fixer at `base_url`, asked with `access_key` for rates of `symbols` (all if empty) in `base`.
 
+    Where there are `symbols` the base is always one of them: to divide by, and to be known of each day.
+
     `timeout` is the wait for a connection and for each part of an answer, in seconds; `retries` how often a
     request is repeated; `backoff` the seconds from which waits between repetitions double, with jitter.
 
@@ -121,7 +123,7 @@ class FixerClient:
         carrier = ("header" if host == GATEWAY else "query") if auth == "auto" else auth
         self._key = AccessKey(access_key, carrier)
         self.base = base
-        self.asked_symbols = tuple(symbols)
+        self.asked_symbols = tuple(dict.fromkeys([*symbols, base])) if symbols else ()
         self._timeout = timeout
         self._spend = spend
         self._retry = Retry(total=retries, backoff_factor=backoff, backoff_max=30, backoff_jitter=backoff)
@@ -200,11 +202,10 @@ class FixerClient:
         return self._ask(self._in_base(question, PROVIDER_BASE), spend, stop, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
-        symbols = self.asked_symbols
-        if symbols and base != self.base and self.base not in symbols:
-            symbols = (*symbols, self.base)  # to divide by
         query = {**question.query, "base": base}
-        return replace(question, query={**query, "symbols": ",".join(symbols)} if symbols else query)
+        if self.asked_symbols:
+            query["symbols"] = ",".join(self.asked_symbols)
+        return replace(question, query=query)
 
     def _ask(
         self,

@@ -66,13 +66,13 @@ def client_of(url: str, **options: Any) -> FixerClient:
             {"base": "USD", "symbols": ["GBP", "JPY"]},
             lambda client: client.historical(DATE),
             "/api/2000-01-03",
-            {"base": "USD", "symbols": "GBP,JPY"},
+            {"base": "USD", "symbols": "GBP,JPY,USD"},
         ),
         (
             {"symbols": ["GBP"]},
             lambda client: client.timeseries(dt.date(2012, 5, 1), dt.date(2013, 5, 1)),
             "/api/timeseries",
-            {"start_date": "2012-05-01", "end_date": "2013-05-01", "base": "EUR", "symbols": "GBP"},
+            {"start_date": "2012-05-01", "end_date": "2013-05-01", "base": "EUR", "symbols": "GBP,EUR"},
         ),
         ({"base": "USD", "symbols": ["GBP"]}, lambda client: client.symbols(), "/api/symbols", {}),
     ],
@@ -585,12 +585,12 @@ def test_a_plan_without_the_base_is_asked_in_eur_from_then_on(caplog: pytest.Log
             first, second = client.historical(DATE), client.historical(DATE)
         asked = [dict(parse_qsl(urlsplit(path).query)) for path in server.paths]
     assert [(query["base"], query["symbols"]) for query in asked] == [
-        ("USD", "GBP"),
+        ("USD", "GBP,USD"),
         ("EUR", "GBP,USD"),
         ("EUR", "GBP,USD"),
     ]
     assert (first.calls, second.calls) == (2, 1)
-    assert (first.base, first.symbols, first.body) == ("USD", ("GBP",), GOOD.partition(b"\r\n\r\n")[2])
+    assert (first.base, first.symbols, first.body) == ("USD", ("GBP", "USD"), GOOD.partition(b"\r\n\r\n")[2])
     assert first.days == second.days
     assert (first.days[0].base, first.days[0].rates["GBP"]) == ("USD", 0.6146468469)
     assert [record.message for record in caplog.records] == [

@@ -33,10 +33,10 @@ def test_a_series_has_the_days_that_one_gets_one_by_one() -> None:
     assert parse_symbols(names.body) == names.names
 
 
-def test_symbols_narrow_an_answer() -> None:
+def test_symbols_narrow_an_answer_to_them_and_the_base() -> None:
     with running_sandbox() as sandbox, client_of(sandbox.url, symbols=["GBP", "USD"]) as client:
         (day,) = client.historical(START).days
-    assert list(day.rates) == ["GBP", "USD"]
+    assert list(day.rates) == ["GBP", "USD", "EUR"]
 
 
 @pytest.mark.parametrize("errors_style", ["legacy", "strict"])

@@ -307,6 +307,8 @@ def rebuild() -> None:
     from fx_pipeline.fixer.errors import FixerError
 
     settings = load_settings()
+    if not settings.fx_database.exists():
+        raise click.ClickException(f"{settings.fx_database} is not there: nothing to make the rates from.")
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with _open_store(settings) as store, bar as progress:
         task = progress.add_task("Reading answers", total=store.coverage().fetches)

@@ -252,13 +252,9 @@ def _jump(moves: Moves, row: int, column: int) -> Finding:
     if column == len(moves.codes) - 1:
         return Finding(f"all currencies moved together against {code}", date, code, subject=subject)
     values = moves.logs[:, column]
-    others = [
-        other
-        for offset in range(1, REACH + 1)
-        for other in (row - offset, row + offset)
-        if 0 <= other < len(values) and not np.isnan(values[other])
-    ]
-    other = others[0]
+    away = np.where(np.isnan(values), np.inf, np.abs(moves.day - moves.day[row]))
+    away[row] = np.inf
+    other = int(np.argmin(away))
     move = float(np.expm1(values[row] - values[other]))
     return Finding(
         f"{code} is {np.exp(values[row]):.10g}, and on {_date(moves.days[other])} "

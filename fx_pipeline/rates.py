@@ -16,6 +16,9 @@ FIRST_DATE = dt.date(1999, 1, 1)
 MAX_TIMESERIES_DAYS = 365
 """How many days after its first a `timeseries` answer may end (Fixer's documentation)."""
 
+SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e100
+"""What is beyond is no rate, and a cross rate of it may be no number."""
+
 _CODE = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -101,7 +104,7 @@ def is_date(text: str) -> bool:
 def read_rates(date: dt.date, raw: Mapping[str, object]) -> tuple[dict[str, float], tuple[RejectedRate, ...]]:
     """Divide what came for a day into what may be stored and what may not, with the reason.
 
-    A rate is a finite number above 0 under a code of three capital letters.
+    A rate is a number from SMALLEST_RATE to LARGEST_RATE under a code of three capital letters.
     """
     rates: dict[str, float] = {}
     rejected: list[RejectedRate] = []
@@ -125,7 +128,9 @@ def _fault(code: str, value: object) -> str | None:
         return "not finite"
     if not math.isfinite(number):
         return "not finite"
-    return None if number > 0 else "not above zero"
+    if number <= 0:
+        return "not above zero"
+    return None if SMALLEST_RATE <= number <= LARGEST_RATE else "too small or too large to be a rate"
 
 
 def round_significant(value: float, digits: int = 10) -> float:

@@ -72,6 +72,13 @@ def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str
     assert not Path("data").exists()
 
 
+def test_without_a_database_nothing_is_rebuilt_and_none_is_made() -> None:
+    result = invoke("rebuild")
+    assert result.exit_code == 1
+    assert result.output == "Error: data/fx.db is not there: nothing to make the rates from.\n"
+    assert not Path("data").exists()
+
+
 @pytest.mark.parametrize("command", ["up", "ingest", "serve", "status", "sandbox"])
 @pytest.mark.parametrize(
     ("name", "value", "says"),

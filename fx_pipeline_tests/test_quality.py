@@ -130,6 +130,13 @@ def test_a_day_is_compared_over_a_small_hole_with_a_wider_limit_and_not_over_a_l
     )
 
 
+def test_a_jump_is_told_with_the_nearest_day_and_not_the_nearest_row() -> None:
+    frame = times(walk(), 100, "JPY", 197)
+    frame = frame.drop(frame.index[10:197])
+    [finding] = quality.jumps(frame, [day(197)], base="EUR").findings
+    assert f", and on {day(198)} " in finding.text
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     number=st.integers(0, 149),

@@ -85,9 +85,14 @@ def test_what_may_be_stored_and_what_not() -> None:
         "DKK": math.inf,
         "PLN": True,
         "HUF": 10**400,
+        "CZK": 3e-320,
+        "RON": 9.99e-101,
+        "BGN": 10**101,
+        "ISK": 1e-100,
+        "HRK": 10**100,
     }
     kept, rejected = read_rates(DAY, raw)
-    assert kept == {"EUR": 1.0, "USD": 1.1618}
+    assert kept == {"EUR": 1.0, "USD": 1.1618, "ISK": 1e-100, "HRK": 1e100}
     assert [(bad.currency, bad.value[:5], bad.reason) for bad in rejected] == [
         ("usd", "1.0", "not a currency code of three capital letters"),
         ("GBP", "null", "not a number"),
@@ -98,6 +103,9 @@ def test_what_may_be_stored_and_what_not() -> None:
         ("DKK", "inf", "not finite"),
         ("PLN", "True", "not a number"),
         ("HUF", "10000", "not finite"),
+        ("CZK", "3e-32", "too small or too large to be a rate"),
+        ("RON", "9.99e", "too small or too large to be a rate"),
+        ("BGN", "10000", "too small or too large to be a rate"),
     ]
     assert all(isinstance(bad, RejectedRate) and bad.date == DAY for bad in rejected)
 

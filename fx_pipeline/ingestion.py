@@ -110,7 +110,7 @@ def ingest(
     Raises FixerError when the provider's answer concerns every further date, and QuotaReached when no further
     call may be made, after the outcomes of all that was asked; dates not asked for have none. Raises
     StoreError when an answer could not be stored. Where it is left before its end (a cancelled run), it waits
-    for the calls under way and stores their answers too: they are paid for.
+    for the calls under way and stores their answers too: they are paid for. A second interrupt ends that.
     """
     run = _Run(client, store, ledger, concurrency)
     run.waiting.extend(asked)

@@ -19,6 +19,7 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -82,17 +83,25 @@ def _run(
 
     `execute_in_process` says nothing of the code location: the UI could not execute such a run again. The
     daemon does not do so by itself: whoever ended it, by Ctrl-C say, sees that and can go on with --missing.
+    A run that was interrupted, whenever that was, is reported as cancelled.
     Raises RunError when Dagster's home cannot be written.
     """
     [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     job = defs.resolve_job_def(name)
     origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
     try:
-        run = instance.create_run_for_job(
-            job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
-        )
-        with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
-            return execute_run(InMemoryJob(job), run, instance)
+        # An interrupt is kept until the run can be ended by it; it is not left half made, nor half ended.
+        with capture_interrupts():
+            run = instance.create_run_for_job(
+                job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
+            )
+            with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
+                result = execute_run(InMemoryJob(job), run, instance)
+            if _was_interrupted(result):
+                instance.report_run_canceled(run, str(Cancelled()))
+            elif check_captured_interrupt():
+                raise KeyboardInterrupt  # that came when it was over
+            return result
     except (OSError, SQLAlchemyError) as error:
         raise RunError(
             f"Dagster's home {instance.root_directory} cannot be written ({_reason(error)}). What had been "
@@ -207,16 +216,11 @@ def materialise(
             for event in result.asset_materializations_for_node("rates")
             if event.partition
         }
-        cancelled = any(
-            event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
-            for event in result.all_events
-            if event.is_job_failure
-        )
+        cancelled = _was_interrupted(result)
         reports.append(
             RunReport(run_id=result.run_id, stored=stored, failure=_failure(result), cancelled=cancelled)
         )
         if cancelled:
-            instance.report_run_canceled(result.dagster_run, str(Cancelled()))
             break
     return reports
 
@@ -252,9 +256,19 @@ def last_run(home: Path) -> dict[str, str | None] | None:
     return None
 
 
+def _was_interrupted(result: dg.JobExecutionResult) -> bool:
+    return any(
+        event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+        for event in result.all_events
+        if event.is_job_failure
+    )
+
+
 def _failure(result: dg.JobExecutionResult) -> str | None:
     if result.success:
         return None
+    if _was_interrupted(result):
+        return str(Cancelled())
     for event in result.all_events:
         if event.is_step_failure:
             return _description(event)

@@ -92,15 +92,17 @@ def rates(
     context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Fetch and store the dates of a run and judge them, or judge again those of the last run."""
-    if context.selected_asset_keys:
-        yield from fixer.closed_at_end(_events(context, config, fixer, database))
-        return
-    wanted = context.selected_asset_check_keys
     try:
+        if context.selected_asset_keys:
+            yield from fixer.closed_at_end(_events(context, config, fixer, database))
+            return
+        wanted = context.selected_asset_check_keys
         yield from check_table(wanted, fixer, database, within_backfill=False)
         yield from check_last_run(wanted, fixer, database)
     except StoreError as unreadable:
         raise _failure([], stopped_by=unreadable) from None
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+        raise Cancelled from None
 
 
 def _events(
@@ -146,8 +148,6 @@ def _events(
                     yield _materialisation(outcome.stored, page, moves, ledger.quota())
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
-        raise Cancelled from None
     try:
         yield from check_run(runs, [] if dates else [day.date for day in kept], fixer, database)
         yield from check_table(context.selected_asset_check_keys, fixer, database, within_backfill=True)

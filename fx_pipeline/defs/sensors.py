@@ -32,7 +32,11 @@ SECONDS_A_TICK = 30.0
 
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
-_ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS)
+ENDS = (
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_CANCELED,
+)
 
 
 class Ended(NamedTuple):
@@ -99,19 +103,24 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> Alert | None:
-    """What is to be told of a run; None if nothing is: it did what it should, found what is known, or was
-    cancelled by somebody, who knows."""
+    """What is to be told of a run; None if nothing is: it did what it should, or found what is known.
+
+    That it was cancelled is no news: somebody did that. What it had found by then is.
+    """
     run = instance.get_run_by_id(ended.run_id)
-    if run is None or run.status is dg.DagsterRunStatus.CANCELED:
+    if run is None:
         return None
+    failed = ended.failed and run.status is not dg.DagsterRunStatus.CANCELED
+    if ended.failed and not failed:
+        return None  # its cancellation comes next, as an end of its own
     found = _failed_checks(instance, run.run_id)
-    if not ended.failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
+    if not failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
         return None
     # From the UI the job is one of Dagster's own: what it was to do says more.
     chosen = run.asset_selection or run.asset_check_selection or ()
     job = ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
-    happened = f"{job} failed" if ended.failed else f"check failed: {', '.join(found)}"
-    parts = [_reason(instance, run.run_id)] if ended.failed else []
+    happened = f"{job} failed" if failed else f"check failed: {', '.join(found)}"
+    parts = [_reason(instance, run.run_id)] if failed else []
     parts += [f"Check {name}: {check.description}" for name, check in found.items()]
     return Alert(
         title=f"fx-pipeline: {happened}",
@@ -124,7 +133,7 @@ def _ended(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Ended]]:
     """The next runs that ended after that event, in their order, and the last event seen."""
     records = [
         record
-        for kind in _ENDS
+        for kind in ENDS
         for record in instance.fetch_run_status_changes(
             dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after),  # type: ignore[arg-type]
             limit=RUNS_A_TICK,

@@ -6,7 +6,6 @@ those that arrive.
 
 import datetime as dt
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -24,7 +23,16 @@ from fx_pipeline.fixer.errors import (
     UnknownEndpoint,
     meaning,
 )
-from fx_pipeline.rates import Answer, DayRates, cross_rate, is_code, parse_date, read_rates
+from fx_pipeline.rates import (
+    LARGEST_RATE,
+    SMALLEST_RATE,
+    Answer,
+    DayRates,
+    cross_rate,
+    is_code,
+    parse_date,
+    read_rates,
+)
 
 PROVIDER_BASE = "EUR"
 """The base every plan of Fixer's has."""
@@ -292,6 +300,6 @@ def _in_base(day: DayRates, base: str, asked_for: str) -> DayRates:
     if day.rates.get(day.base, 1.0) != 1.0 or base not in day.rates:
         raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
     rebased = rebase(day, base)
-    if not all(0 < rate < math.inf for rate in rebased.rates.values()):
+    if not all(SMALLEST_RATE <= rate <= LARGEST_RATE for rate in rebased.rates.values()):
         raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
     return rebased

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from fx_pipeline import quality
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
 from fx_pipeline.quality import Finding, Verdict
@@ -325,6 +326,25 @@ def test_the_retry_of_a_killed_run_judges_what_that_one_stored_too(
     assert found(checks["jump"]) == found(results(killed)["jump"]) != []
     assert {date for date, _ in found(checks["positive_and_finite"])} == {"2024-02-02"}
     assert checks["revisions"].metadata["dates judged"].value == 2
+
+
+@pytest.mark.parametrize(("check", "judgement"), [("freshness", "outdated"), ("jump", "jumps")])
+def test_an_interrupt_while_they_judge_ends_them(
+    instance: dg.DagsterInstance,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    check: str,
+    judgement: str,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-02")
+    monkeypatch.setattr(quality, judgement, interrupted)
+    run = execute_checks(instance, check)
+    kinds = {event.event_type for event in run.all_events}
+    assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds
+    assert dg.DagsterEventType.RUN_FAILURE in kinds
 
 
 def test_the_checks_of_the_table_are_made_also_where_no_date_could_be_fetched(

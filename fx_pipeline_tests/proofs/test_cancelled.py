@@ -13,10 +13,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fx_pipeline.alerts import Alert
+from fx_pipeline.defs.sensors import ENDS, Ended, alert_of
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import Answer, date_range
 from fx_pipeline.runs import open_instance
+from fx_pipeline.settings import Settings
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore, StoredDay
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
@@ -117,6 +120,54 @@ def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:
     assert fetches(database) == {"too many requests at once (HTTP 429)": 4}
 
 
+def end_of(home: Path) -> Alert | None:
+    """What is told of the last run, each of whose ends the daemon sees."""
+    with open_instance(home) as instance:
+        run = instance.get_runs(limit=1)[0]
+        told = [
+            alert_of(instance, Ended(run.run_id, kind is dg.DagsterEventType.RUN_FAILURE, 0), Settings())
+            for kind in ENDS
+            if instance.all_logs(run.run_id, of_type=kind)
+        ]
+    assert told
+    alerts = [alert for alert in told if alert]
+    assert len(alerts) <= 1
+    return alerts[0] if alerts else None
+
+
+def test_what_a_cancelled_run_had_found_is_told(folder: Path, sandbox: Sandbox) -> None:
+    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "DAGSTER_HOME": "dagster"}
+    before = run_command(folder, "ingest", "--from", "2024-01-01", "--to", "2024-01-31", **settings)
+    assert before.returncode == 0
+    sandbox.change(faults={"off-by-100": 0.5, "empty": 0.4}, seed=1)
+    with (
+        subprocess.Popen(
+            [*PROGRAM, "ingest", "--from", "2024-02-01", "--to", "2024-02-10"],
+            cwd=folder,
+            env=environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as command,
+        open_instance(folder / "dagster") as instance,
+    ):
+        while not waits(instance.get_runs(limit=1)[0].run_id, instance):
+            assert command.poll() is None
+            time.sleep(0.1)
+        command.send_signal(signal.SIGINT)
+        _, errors = command.communicate()
+    assert errors.startswith("failed  The run was cancelled")
+    alert = end_of(folder / "dagster")
+    assert alert is not None
+    assert alert.title.startswith("fx-pipeline: check failed: ")
+    assert "jump" in alert.title
+
+
+def waits(run_id: str, instance: dg.DagsterInstance) -> bool:
+    """Whether a run waits for its next attempt."""
+    return bool(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
     folder: Path, sandbox: Sandbox, signal_: signal.Signals
@@ -150,6 +201,8 @@ def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
     assert sandbox.stats()["total"] <= calls + 8  # those under way, and what is asked again without a wait
     assert fetches(database)["ok"] == len(stored_dates(database)) == answered
     assert list(broken(database)) == []
+
+    assert end_of(folder / "dagster") is None
 
     sandbox.change(faults={})
     again = run_command(folder, *command, "--missing", **settings)

@@ -114,7 +114,8 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
         left = stored_dates(database)
         print(f"{len(left)} days stored")
         assert {"2024-07-01", "2024-07-02", "2024-07-03"} <= left
-        assert done.stdout.endswith(f"{len(left) - 3} days stored.\n")
+        more = len(left) - 3
+        assert done.stdout.endswith(f"{more} day{'' if more == 1 else 's'} stored.\n")
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=20m", str(kept)], check=True)
         again = run_command(folder, "ingest", *MONTH, "--missing", **settings)

@@ -58,6 +58,7 @@ LOOK_LIKE_OTHERS = {
 WHOLE_ON_A_PHONE = (
     "home",
     "currency",
+    "currency, all of it, in another base",
     "day that was revised",
     "currencies",
     "rejected values",

@@ -49,7 +49,6 @@ def create_tables(db: Database) -> None:
             PRIMARY KEY (date, currency)
         ) STRICT, WITHOUT ROWID
         """,
-        # Holds the values too: a currency's history is then read in one sweep, three times as fast.
         "CREATE INDEX rates_by_currency ON rates (currency, date, rate, fetch_id)",
         """
         CREATE TABLE days (
@@ -92,3 +91,13 @@ def create_tables(db: Database) -> None:
         """,
     ):
         db.execute(statement)
+
+
+@migrations()
+def narrow_history_index(db: Database) -> None:
+    """An index that holds the values too: a currency's history is read in one sweep, three times as fast.
+
+    Which fetch brought each is asked of the table, where that matters: a twentieth of all bytes was for it.
+    """
+    db.execute("DROP INDEX rates_by_currency")
+    db.execute("CREATE INDEX rates_by_currency ON rates (currency, date, rate)")

@@ -121,7 +121,7 @@ class RateStore:
             return self._write(self._insert_fetches(answers, run_id))
 
     def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
-        """Make the tables of rates again from the stored bodies alone, in one transaction.
+        """Make the tables of rates again from the stored bodies alone, in one transaction, and pack the file.
 
         `read` gives an answer, as it was received and without days and names, those that are in its body.
         `told` is called with the number of answers read so far. Returns that of all.
@@ -139,7 +139,9 @@ class RateStore:
                 batch = [self._table("fetches").get(id_) for id_ in ids[start : start + REBUILD_BATCH]]
                 self._write([(row["id"], read(_as_received(row))) for row in batch])
                 told(start + len(batch))
-            return len(ids)
+        with explained(self.path):
+            self._db.execute("VACUUM")  # what was deleted is given back, and pages are filled whole
+        return len(ids)
 
     def check_source(self, base: str, provider: str | None) -> None:
         """Raise StoreError where nothing with this base, or of this provider if it is known who answers, may

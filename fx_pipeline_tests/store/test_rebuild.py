@@ -73,3 +73,20 @@ def test_an_answer_that_can_no_longer_be_read_changes_nothing(path: Path) -> Non
     with RateStore(path) as store, pytest.raises(BadAnswer):
         store.rebuild(read_answer)
     assert everything(path) == before
+
+
+def test_the_file_is_packed(path: Path) -> None:
+    def unused() -> int:
+        connection = sqlite3.connect(path)
+        ((pages,),) = connection.execute("PRAGMA freelist_count").fetchall()
+        connection.close()
+        return int(pages)
+
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE large (body); INSERT INTO large VALUES (zeroblob(100000))")
+    connection.executescript("DROP TABLE large")
+    connection.close()
+    assert unused() > 20
+    with RateStore(path) as store:
+        store.rebuild(read_answer)
+    assert unused() == 0

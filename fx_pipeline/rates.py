@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 
 FIRST_DATE = dt.date(1999, 1, 1)
 """Fixer's history begins here (Fixer's documentation)."""
@@ -193,6 +194,18 @@ def date_range(start: dt.date, end: dt.date) -> Iterator[dt.date]:
     """Every day from `start` to `end`, both included; none where `end` is before `start`."""
     for offset in range((end - start).days + 1):
         yield start + dt.timedelta(days=offset)
+
+
+def calendar(start: dt.date, end: dt.date) -> list[str]:
+    """Every day from `start` to `end`, both included, as it is written: `YYYY-MM-DD`."""
+    years = [day for year in range(start.year, end.year + 1) for day in _days_of(year)]
+    first = start.timetuple().tm_yday - 1
+    return years[first : first + (end - start).days + 1]
+
+
+@lru_cache(maxsize=128)
+def _days_of(year: int) -> tuple[str, ...]:
+    return tuple(day.isoformat() for day in date_range(dt.date(year, 1, 1), dt.date(year, 12, 31)))
 
 
 def contiguous(dates: Iterable[dt.date], longest: int | None = None) -> list[tuple[dt.date, dt.date]]:

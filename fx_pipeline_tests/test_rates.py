@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fx_pipeline.rates import (
     RejectedRate,
     as_number,
+    calendar,
     contiguous,
     convert,
     cross_rate,
@@ -254,6 +255,12 @@ def test_a_range_holds_both_its_ends(start: dt.date, length: int) -> None:
 
 def test_a_range_that_ends_before_it_starts_is_empty() -> None:
     assert list(date_range(DAY, DAY - dt.timedelta(days=1))) == []
+
+
+@given(st.dates(dt.date(1998, 1, 1), dt.date(2105, 1, 1)), st.integers(0, 1500))
+def test_the_calendar_is_every_day_as_text(start: dt.date, length: int) -> None:
+    end = start + dt.timedelta(days=length)
+    assert calendar(start, end) == [day.isoformat() for day in date_range(start, end)]
 
 
 @given(

@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from fx_pipeline.api.bodies import OneCurrency
 from fx_pipeline.api.errors import (
     INVALID_BASE_CURRENCY,
     INVALID_CURRENCY_CODES,
@@ -58,7 +59,7 @@ class Series(NamedTuple):
 
     base: str
     last: str
-    days: dict[str, dict[str, float]]
+    days: Mapping[str, Mapping[str, float]]
 
 
 def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: AsOf | None) -> StoredDays:
@@ -201,22 +202,22 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 def _read(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
-) -> tuple[dict[str, dict[str, float]], set[str]]:
+) -> tuple[Mapping[str, Mapping[str, float]], set[str]]:
     """The stored rates of the wanted currencies and the base by date, oldest first; and which there are."""
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         rows: list[Row] = queries.rows("rates_by_range", **span)
-        days = _as_ordered(rows)
+        by_date = _as_ordered(rows)
     else:
         divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
         codes = tuple(dict.fromkeys((*wanted.symbols, *divisor)))
         if len(codes) == 1:
             (code,) = codes
-            days = {date: {code: rate} for date, rate in queries.history(code, **span)}
+            days = OneCurrency(code, dict(zip(*queries.history(code, **span), strict=True)))
             return days, {stored_base, code} if days else {stored_base}
         rows = queries.rows("rate_history", symbols=",".join(codes), **span)
-        days = _by_date(rows, codes)
-    return days, {stored_base, *[currency for _, currency, _ in rows]}
+        by_date = _by_date(rows, codes)
+    return by_date, {stored_base, *[currency for _, currency, _ in rows]}
 
 
 def _as_ordered(rows: Iterable[Row]) -> dict[str, dict[str, float]]:

@@ -321,7 +321,7 @@ class RateStore:
                 "quota_limit": answer.quota_limit,
                 "quota_remaining": answer.quota_remaining,
                 "status": answer.status,
-                "body": zlib.compress(answer.body),
+                "body": zlib.compress(answer.body, 4),  # half the time of level 6, and 2 % more
             }
             for fetch_id, answer in fetched
         )

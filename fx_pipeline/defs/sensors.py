@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from pydantic import TypeAdapter
 
 from fx_pipeline.alerts import Alert, send
@@ -25,6 +26,9 @@ EARLIER_RESULTS = 50
 
 TOO_LATE = dt.timedelta(days=1)
 """A run that ended longer ago is told no more."""
+
+TRIED_AGAIN_WITHIN = dt.timedelta(minutes=10)
+"""A killed run that Dagster means to start again, and has not by then, is told as it is."""
 
 RUNS_A_TICK = 50
 SECONDS_A_TICK = 30.0
@@ -83,7 +87,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     problems: list[str] = []
     until = time.monotonic() + SECONDS_A_TICK
     for run in (*before.pending, *ended):
-        if time.monotonic() > until:
+        if time.monotonic() > until or _is_to_be_tried_again(context.instance, run):
             pending.append(run)
             continue
         alert = None if run.too_late else alert_of(context.instance, run, settings)
@@ -91,7 +95,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             delivery = send(alert, settings.fx_alert_urls)
             problems += [f'"{alert.title}" {alert.link}: {failure}.' for failure in delivery.failures]
             (sent if delivery.taken else pending).append(run)
-        elif run in before.pending:
+        elif run.too_late and run in before.pending:
             problems.append(f"run {run.run_id}: given up after a day; nobody was told of it.")
     for problem in problems:
         context.log.error(problem)
@@ -105,7 +109,8 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> Alert | None:
     """What is to be told of a run; None if nothing is: it did what it should, or found what is known.
 
-    That it was cancelled is no news: somebody did that. What it had found by then is.
+    That it was cancelled is no news: somebody did that. What it had found by then is. Nor is it one that it
+    was killed, where it was started again: that run tells how it ended.
     """
     run = instance.get_run_by_id(ended.run_id)
     if run is None:
@@ -113,6 +118,7 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     failed = ended.failed and run.status is not dg.DagsterRunStatus.CANCELED
     if ended.failed and not failed:
         return None  # its cancellation comes next, as an end of its own
+    failed &= AUTO_RETRY_RUN_ID_TAG not in run.tags
     found = _failed_checks(instance, run.run_id)
     if not failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
         return None
@@ -146,6 +152,18 @@ def _ended(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Ended]]:
         for record in records
     ]
     return (records[-1].storage_id if records else after), ended
+
+
+def _is_to_be_tried_again(instance: dg.DagsterInstance, ended: Ended) -> bool:
+    """Whether Dagster is about to start a run once more, because its process was killed."""
+    run = instance.get_run_by_id(ended.run_id) if ended.failed else None
+    return (
+        run is not None
+        and run.status is dg.DagsterRunStatus.FAILURE
+        and run.tags.get(WILL_RETRY_TAG) == "true"
+        and AUTO_RETRY_RUN_ID_TAG not in run.tags
+        and time.time() - ended.at < TRIED_AGAIN_WITHIN.total_seconds()
+    )
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, dg.AssetCheckEvaluation]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from fx_pipeline.alerts import LONGEST_TEXT
 from fx_pipeline.definitions import defs
@@ -29,6 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 
 KEY = "k3yThatMustNotBeSeen"
 TOKEN = "t0kenOfTheAddress"
+NOT_AGAIN = {"dagster/max_retries": "0"}
+"""Tags of a run that Dagster does not start again by itself."""
+
 NOTHING = "Alerts sent: 0; to be tried again: 0."
 SENT = "Alerts sent: 1; to be tried again: 0."
 
@@ -293,15 +297,47 @@ def telling_job() -> None:
     telling()
 
 
-def test_a_run_whose_process_was_killed_is_told_in_dagsters_words(
+def killed_run(instance: dg.DagsterInstance, reason: str, **tags: str) -> dg.DagsterRun:
+    run = instance.create_run_for_job(telling_job, tags=tags)
+    instance.report_run_failed(run, reason)
+    return run
+
+
+def test_a_killed_run_that_is_not_started_again_is_told_in_dagsters_words(
     instance: dg.DagsterInstance, inbox: Inbox
 ) -> None:
-    run = instance.create_run_for_job(telling_job)
-    instance.report_run_failed(run, "The run worker was killed.")
+    run = killed_run(instance, "The run worker was killed.", **NOT_AGAIN)
     assert tick(instance)[0] == SENT
     assert inbox.received[0]["message"] == (
         f"The run worker was killed.\n\nhttp://127.0.0.1:3000/runs/{run.run_id}"
     )
+
+
+def test_of_a_killed_run_that_is_started_again_the_second_is_told(
+    instance: dg.DagsterInstance, inbox: Inbox
+) -> None:
+    run = killed_run(instance, "The run worker was killed.")
+    said, cursor = tick(instance)
+    assert said == "Alerts sent: 0; to be tried again: 1."
+    again = killed_run(instance, "It was killed again.", **NOT_AGAIN)
+    instance.add_run_tags(run.run_id, {AUTO_RETRY_RUN_ID_TAG: again.run_id})  # as Dagster's daemon does
+    said, cursor = tick(instance, cursor)
+    assert said == SENT
+    [message] = inbox.received
+    assert message["message"] == f"It was killed again.\n\nhttp://127.0.0.1:3000/runs/{again.run_id}"
+    assert tick(instance, cursor)[0] == NOTHING
+
+
+def test_a_killed_run_that_nobody_starts_again_is_told_after_all(
+    instance: dg.DagsterInstance, inbox: Inbox
+) -> None:
+    run = killed_run(instance, "The run worker was killed.")
+    _, cursor = tick(instance)
+    assert cursor is not None
+    after = json.loads(cursor)[0]
+    pending = (Ended(run.run_id, failed=True, at=time.time() - 601),)
+    assert tick(instance, json.dumps(Cursor(after, pending)))[0] == SENT
+    assert len(inbox.received) == 1
 
 
 def test_a_run_that_somebody_ended_is_not_told(instance: dg.DagsterInstance, inbox: Inbox) -> None:
@@ -313,8 +349,7 @@ def test_a_run_that_somebody_ended_is_not_told(instance: dg.DagsterInstance, inb
 
 
 def test_a_long_reason_is_cut_and_the_link_is_kept(instance: dg.DagsterInstance, inbox: Inbox) -> None:
-    run = instance.create_run_for_job(telling_job)
-    instance.report_run_failed(run, "x" * 2 * LONGEST_TEXT)
+    run = killed_run(instance, "x" * 2 * LONGEST_TEXT, **NOT_AGAIN)
     tick(instance)
     text, link = inbox.received[0]["message"].split("\n\n")
     assert text == "x" * LONGEST_TEXT + " …"

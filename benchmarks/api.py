@@ -19,6 +19,7 @@ from benchmarks import databases, servers
 from benchmarks.load import Load, drive, visit
 from benchmarks.results import publish, table
 from benchmarks.servers import Server
+from fx_pipeline.processes import YIELDING
 
 DATE = "/rates/2026-01-02/"
 YEAR = "/rates/timeseries?start_date=2025-01-01&end_date=2025-12-31&symbols=USD,GBP,JPY"
@@ -183,7 +184,8 @@ def readers(stack: ExitStack, arguments: argparse.Namespace) -> None:
     rows = []
     for name, load in (("both processors busy", drive), ("one visitor, resting 2 ms", visit)):
         quiet = load(server.url + DATE, seconds)
-        command = [sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]
+        # As `up` starts what writes.
+        command = [*YIELDING, sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]
         with subprocess.Popen(command) as writer:
             busy = load(server.url + DATE, seconds)
             writer.wait()

@@ -25,6 +25,9 @@ DEMO_DAYS = 90
 USUAL_DAYS = 10
 """Days that the first run looks after otherwise."""
 
+YIELDING = ["nice", "-n", "10"]
+"""Before the commands that fetch: a backfill has minutes, and who asks the API waits for milliseconds."""
+
 STARTING = 120.0
 """Seconds that a server may take until it listens."""
 
@@ -61,7 +64,8 @@ def run_all(settings: Settings) -> int:
     ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--dagster-log-level", "warning", *quiet]
     # Dagster reads .env from its working directory and lets it override the environment: there is none here.
     _add(manager, "dagster", [*_dagster("webserver"), *workspace, *ui], environment, str(home))
-    _add(manager, "daemon", [*_dagster("daemon"), "run", *workspace, *quiet], environment, str(home))
+    daemon = [*YIELDING, *_dagster("daemon"), "run", *workspace, *quiet]
+    _add(manager, "daemon", daemon, environment, str(home))
     _add(manager, "api", [*program, "serve"], environment)
     if settings.demo:
         _add(manager, "sandbox", [*program, "sandbox"], environment)
@@ -107,7 +111,8 @@ def _first_run(manager: Manager, settings: Settings, environment: dict[str, str]
     if not _listens(last, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
-    command = [sys.executable, "-m", "fx_pipeline", "ingest", "--days", str(days), "--missing", "--revise"]
+    program = [*YIELDING, sys.executable, "-m", "fx_pipeline"]
+    command = [*program, "ingest", "--days", str(days), "--missing", "--revise"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as process:

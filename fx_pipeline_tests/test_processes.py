@@ -28,6 +28,8 @@ from fx_pipeline_tests.sandbox_server import running_sandbox
 PATIENCE = 180
 """Seconds after which a test gives up; what it waits for takes a few on a quiet machine."""
 
+SERVERS = ("serve", "sandbox", "dagster_webserver", "dagster._daemon")
+
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 
 
@@ -109,6 +111,14 @@ class Up:
                     found.add(int(entry.name))
             except OSError:  # it has ended meanwhile
                 continue
+        return found
+
+    def priorities(self) -> dict[str, int]:
+        """How nice each server is, by what its command line names: the nicer, the later is its turn."""
+        found: dict[str, int] = {}
+        for process in self.processes():
+            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
         return found
 
 
@@ -203,6 +213,11 @@ def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_p
         assert all(first.get(f"/rates/{date}/").status_code == 200 for date in dates)
         assert first.asked()["historical"] == {"ok": 95}
 
+        here = os.getpriority(os.PRIO_PROCESS, 0)
+        yielding = {
+            command: min(19, here + 10) if command == "dagster._daemon" else here for command in SERVERS
+        }
+        assert first.priorities() == yielding
         assert len(first.processes()) > 4
         assert first.interrupt() == 0
         assert first.processes() == set()

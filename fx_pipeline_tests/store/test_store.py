@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from fx_pipeline.rates import DayRates, RejectedRate, read_rates
 from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.migrations import migrations
 from fx_pipeline.store.store import Coverage, RateStore, Revision, StoredDay
 from fx_pipeline_tests.answers import answer_with
 
@@ -334,3 +336,19 @@ def test_a_rejected_rate_keeps_no_more_of_the_value_than_a_row_should(store: Rat
     )
     store.record([answer(long)])
     assert rows(path, "SELECT length(currency), length(value) FROM rejected_rates") == [(200, 200)]
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date_with_all_its_rates(tmp_path: Path) -> None:
+    path = tmp_path / "fx.db"
+    first = Database(path)
+    migrations.apply(first, stop_before="narrow_history_index")
+    first.execute("INSERT INTO rates VALUES ('2024-01-02', 'USD', 1.1, 1)")
+    first.conn.commit()
+    first.close()
+    RateStore(path).close()
+    assert rows(path, "SELECT * FROM rates") == [("2024-01-02", "USD", 1.1, 1)]
+    assert rows(path, "SELECT name FROM pragma_index_info('rates_by_currency')") == [
+        ("currency",),
+        ("date",),
+        ("rate",),
+    ]

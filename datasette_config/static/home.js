@@ -1,4 +1,5 @@
 // Home: the converter counts with the rates that the page shows; its form asks the API where there is no script.
+import { readAmount } from "./amounts.js";
 import { shownRate } from "./figures.js";
 import { searchable } from "./table.js";
 
@@ -15,23 +16,25 @@ const told = form.querySelector(".rate");
 const swap = form.querySelector(".swap");
 
 function convert() {
-  const sum = Number(amount.value.replace(/[\s,]/g, ""));
-  const isNumber = amount.value.trim() !== "" && Number.isFinite(sum) && sum >= 0;
-  result.classList.toggle("bad", !isNumber);
-  amount.setAttribute("aria-invalid", String(!isNumber));
+  const { amount: sum, problem } = readAmount(amount.value, navigator.languages);
+  result.classList.toggle("bad", problem !== undefined);
+  amount.setAttribute("aria-invalid", String(problem !== undefined));
   // One division, rounded once to ten significant digits, and none from the base: as the API does it.
   const isStored = from.value === table.dataset.base;
   const rate = isStored ? rates.get(to.value) : Number((rates.get(to.value) / rates.get(from.value)).toPrecision(10));
   const product = sum * rate;
   const digits = product >= 1 ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumSignificantDigits: 6 };
-  result.value = isNumber ? `${product.toLocaleString("en", digits)} ${to.value}` : "An amount is a number such as 1234.50.";
-  told.textContent = `1 ${from.value} = ${shownRate(rate)} ${to.value}`;
+  result.value = problem ?? `${product.toLocaleString("en", digits)} ${to.value}`;
+  // The amount as it was read, so that the reader sees which mark was taken for which.
+  const read = problem ? "" : `${sum.toLocaleString("en", { maximumFractionDigits: 20 })} ${from.value} at `;
+  told.textContent = `${read}1 ${from.value} = ${shownRate(rate)} ${to.value}`;
 }
 
 swap.addEventListener("click", () => {
   [from.value, to.value] = [to.value, from.value];
   convert();
 });
+form.noValidate = true; // the result says what is wrong, for more formats than the API reads
 form.addEventListener("input", convert);
 form.addEventListener("submit", (event) => event.preventDefault());
 convert();

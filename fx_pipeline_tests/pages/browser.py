@@ -73,10 +73,15 @@ class Visitor:
     """One visitor of the service at `url`, with cookies of their own."""
 
     def __init__(
-        self, browser: Browser, url: str, size: ViewportSize = DESKTOP, scheme: Scheme = "light"
+        self,
+        browser: Browser,
+        url: str,
+        size: ViewportSize = DESKTOP,
+        scheme: Scheme = "light",
+        language: str = "en-US",
     ) -> None:
         self.url = url
-        self.context = browser.new_context(base_url=url, viewport=size, color_scheme=scheme)
+        self.context = browser.new_context(base_url=url, viewport=size, color_scheme=scheme, locale=language)
         # What is waited for takes long on a busy machine.
         self.context.set_default_timeout(60_000)
         self.page: Page = self.context.new_page()

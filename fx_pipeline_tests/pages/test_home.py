@@ -73,7 +73,11 @@ def test_the_converter_converts(
     visitor.page.get_by_label("Amount").fill(amount)
     digits = f"{expected:,.2f}" if expected >= 1 else f"{Decimal(f'{expected:.6g}'):f}"
     assert visitor.page.locator("output").inner_text() == f"{digits} {end}"
-    assert visitor.page.locator(".convert .rate").inner_text() == f"1 {start} = {shown_rate(rate)} {end}"
+    read = f"{Decimal(plain).normalize():,f} {start}"
+    assert (
+        visitor.page.locator(".convert .rate").inner_text()
+        == f"{read} at 1 {start} = {shown_rate(rate)} {end}"
+    )
 
 
 def test_the_converter_swaps_and_says_what_is_no_amount(visitor: Visitor) -> None:
@@ -81,7 +85,9 @@ def test_the_converter_swaps_and_says_what_is_no_amount(visitor: Visitor) -> Non
     visitor.page.get_by_label("Swap the currencies").click()
     assert visitor.page.locator("output").inner_text().endswith(" EUR")
     visitor.page.get_by_label("Amount").fill("many")
-    assert visitor.page.locator("output").inner_text() == "An amount is a number such as 1234.50."
+    assert visitor.page.locator("output").inner_text() == (
+        "Enter digits, with a point before the decimals, such as 1234.50."
+    )
     assert visitor.page.get_by_label("Amount").get_attribute("aria-invalid") == "true"
 
 

@@ -55,8 +55,8 @@ def parse_historical(body: bytes, date: dt.date, base: str, *, asked_at: dt.date
         raise Unfinished("the day is not over (UTC)", what)
     document = _document(body, what)
     _expect(document, "date", date.isoformat(), what)
-    timestamp = document.get("timestamp")
-    if isinstance(timestamp, bool) or not isinstance(timestamp, int):
+    timestamp = _whole(document.get("timestamp"))
+    if timestamp is None:
         raise BadAnswer("the answer has no timestamp", what)
     end = end_of(date)
     if end - 86_399 <= timestamp < end:
@@ -216,7 +216,9 @@ def _error_in(document: Mapping[str, object], asked_for: str) -> FixerError | No
     code, kind, info = error.get("code"), error.get("type"), error.get("info") or error.get("message")
     if isinstance(code, str) and not (code.isascii() and code.isdecimal()):
         code, kind = None, kind or code  # sibling products have the type where the code is here
-    code = int(code) if isinstance(code, int | str) and len(str(code)) < 10 else None
+    code = _whole(int(code) if isinstance(code, str) and len(code) < 10 else code)
+    if code is not None and abs(code) >= 10**9:
+        code = None
     kind = _quote(kind)
     means = meaning(code, kind)
     named = (
@@ -269,6 +271,13 @@ def _document(body: bytes, asked_for: str) -> dict[str, object]:
     if document.get("success") is not True:
         raise BadAnswer("the answer does not say whether it is a success", asked_for)
     return document
+
+
+def _whole(value: object) -> int | None:
+    """Return the integer that a JSON number is, also where it is written 101.0 or 1.01e2; None for others."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def _expect(document: Mapping[str, object], name: str, value: str, asked_for: str) -> None:

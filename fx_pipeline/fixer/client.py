@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
-from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import InvalidHeader
 
@@ -28,6 +28,7 @@ from fx_pipeline.fixer.answers import (
     read_answer,
     refusal,
 )
+from fx_pipeline.fixer.connection import BoundedAdapter
 from fx_pipeline.fixer.errors import (
     BaseRestricted,
     EndpointRestricted,
@@ -37,16 +38,13 @@ from fx_pipeline.fixer.errors import (
     Unfinished,
 )
 from fx_pipeline.fixer.key import AccessKey
-from fx_pipeline.fixer.unanswered import TooLargeError, TooSlowError, explain
+from fx_pipeline.fixer.unanswered import TooLargeError, explain
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0
 """Seconds of a Retry-After that are waited for here; a longer one is the caller's, as `error.retry_after`."""
-
-LONGEST_ANSWER = 120.0
-"""Seconds in which a body must have come whole from its first byte on."""
 
 LARGEST_BODY = 64 * 2**20
 """Bytes of an answer. A year of 170 currencies takes 1.3 million."""
@@ -136,7 +134,9 @@ class FixerClient:
         self._session.proxies, self._session.verify = environment["proxies"], environment["verify"]
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=64))  # as many as FIXER_CONCURRENCY may be
+            self._session.mount(
+                scheme, BoundedAdapter(pool_maxsize=64)
+            )  # as many as FIXER_CONCURRENCY may be
 
     def historical(
         self, date: dt.date, *, spend: Spend | None = None, stop: threading.Event | None = None
@@ -286,8 +286,7 @@ class FixerClient:
                 body = self._key.redact(_read(response.raw))
                 status = response.status_code
                 retry_after = _seconds(self._retry, response.headers.get("retry-after"))
-                limit = _count(response.headers.get("x-ratelimit-limit-month"))
-                remaining = _count(response.headers.get("x-ratelimit-remaining-month"))
+                limit, remaining = _quota(response.headers)
                 provider = "sandbox" if response.headers.get("server") == SANDBOX else "fixer"
         # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
         # error in its place is made after it, so that it is not even its context.
@@ -331,15 +330,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _read(raw: HTTPResponse) -> bytes:
-    """The body, within bounds of size and time. The time-out alone bounds each wait, not their number."""
-    deadline = time.monotonic() + LONGEST_ANSWER
+    """Read the body, up to LARGEST_BODY."""
     body = bytearray()
     while part := raw.read1(2**16, decode_content=True):
         body += part
         if len(body) > LARGEST_BODY:
             raise TooLargeError
-        if time.monotonic() > deadline:
-            raise TooSlowError
     return bytes(body)
 
 
@@ -351,6 +347,18 @@ def _seconds(retry: Retry, retry_after: str | None) -> float | None:
         return float(retry.parse_retry_after(retry_after))
     except (InvalidHeader, ValueError, OverflowError):
         return None
+
+
+def _quota(headers: CaseInsensitiveDict[str]) -> tuple[int | None, int | None]:
+    """Return the calls a month and those left, as the headers say; None for what they do not credibly say.
+
+    A limit of 0, or more calls left than the limit, would make the ledger count fewer calls than were made.
+    """
+    limit = _count(headers.get("x-ratelimit-limit-month")) or None
+    remaining = _count(headers.get("x-ratelimit-remaining-month"))
+    if limit is not None and remaining is not None and remaining > limit:
+        return None, None
+    return limit, remaining
 
 
 def _count(header: str | None) -> int | None:

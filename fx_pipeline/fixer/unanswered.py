@@ -18,7 +18,7 @@ class TooLargeError(Exception):
 
 
 class TooSlowError(Exception):
-    """A body keeps coming, but too slowly to be waited for."""
+    """A response keeps coming, but too slowly to wait for its end."""
 
 
 # The first that is found counts: one failure is wrapped in others, of which the outer say less.

@@ -214,11 +214,14 @@ class Ledger:
         )
 
     def _used(self, start: dt.date) -> int:
-        """The calls of this month: as the provider last counted them, those made since, those under way."""
+        """Return the calls of this month: the provider's last count, those made since, those under way.
+
+        A provider that has counted no call has not counted ours: its word would reset the count each time.
+        """
         counted = self._db.execute(
             """
             SELECT quota_limit - quota_remaining, id, asked_at FROM fetches
-            WHERE asked_at >= ? AND quota_limit IS NOT NULL AND quota_remaining IS NOT NULL
+            WHERE asked_at >= ? AND quota_remaining BETWEEN 0 AND quota_limit - 1
             ORDER BY fetched_at DESC LIMIT 1
             """,
             [start.isoformat()],

@@ -54,6 +54,29 @@ def then_silence(answer: bytes) -> Callable[[socket.socket], None]:
     return play
 
 
+def then_drip(beginning: bytes, drops: bytes) -> Callable[[socket.socket], None]:
+    """Send `beginning`, then `drops` again and again, until the client hangs up.
+
+    No wait is long: no timeout of a single read ends this.
+    """
+
+    def play(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        connection.settimeout(0.005)
+        try:
+            while True:
+                connection.sendall(drops)
+                try:
+                    if not connection.recv(4096):
+                        return
+                except TimeoutError:
+                    continue
+        except OSError:  # the client has gone
+            return
+
+    return play
+
+
 class ScriptedServer(socketserver.ThreadingTCPServer):
     """Plays `script`, whose last entry is repeated for ever, or what `by_path` says of a path and query.
 

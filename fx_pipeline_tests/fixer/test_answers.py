@@ -69,6 +69,13 @@ def test_a_day() -> None:
     )
 
 
+@pytest.mark.parametrize("written", ["946943999", "946943999.0", "9.46943999e8", "9.46943999E+8"])
+def test_a_timestamp_however_the_number_is_written(written: str) -> None:
+    body = changed(DAY).replace(b"946943999", written.encode())
+    assert historical(body) == historical(changed(DAY))
+    assert isinstance(historical(body).timestamp, int)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -112,6 +119,9 @@ def test_a_day_however_it_is_written(body: bytes) -> None:
         (changed(DAY, timestamp=...), "the answer has no timestamp"),
         (changed(DAY, timestamp="946943999"), "the answer has no timestamp"),
         (changed(DAY, timestamp=True), "the answer has no timestamp"),
+        (changed(DAY, timestamp=946943999.5), "the answer has no timestamp"),
+        (changed(DAY, timestamp=float("inf")), "the answer has no timestamp"),
+        (changed(DAY, timestamp=float("nan")), "the answer has no timestamp"),
         (changed(DAY, timestamp=946943999 - 86400), "the answer's timestamp is of another day"),
         (changed(DAY, timestamp=946943999 + 2 * 86400), "the answer's timestamp is of another day"),
         (changed(DAY, timestamp=10**30), "the answer's timestamp is of another day"),
@@ -363,7 +373,16 @@ def test_any_answer_at_all_is_read_or_a_fixer_error(
     assert error is None or str(error)
 
 
-@pytest.mark.parametrize("code", ["9" * 5000, "१०१", 10**400, -1, 1.5, True, [101], {"code": 101}])
+@pytest.mark.parametrize("code", ["106", "106.0", "1.06e2", '"106"'])
+def test_a_code_however_the_number_is_written(code: str) -> None:
+    error = refusal(200, b'{"success": false, "error": {"code": %s}}' % code.encode(), "")
+    assert (type(error), error and error.code) == (NoRates, 106)
+
+
+@pytest.mark.parametrize(
+    "code", ["9" * 5000, "१०१", 10**400, 1e300, -1, 1.5, float("inf"), True, [101], {"code": 101}]
+)
 def test_a_code_that_is_none_is_an_error_without_one(code: object) -> None:
     error = refusal(200, json.dumps({"error": {"code": code, "type": ["x"], "info": {}}}).encode(), "")
     assert error is not None and error.retryable
+    assert len(str(error)) < 200

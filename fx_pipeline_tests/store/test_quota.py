@@ -146,6 +146,21 @@ def test_what_the_provider_counts_corrects_the_ledger(opened: Opened, path: Path
         assert quota.used == 10
 
 
+@pytest.mark.parametrize(
+    ("limit", "remaining"), [(10, 10), (0, 0), (10, 11), (10, 99_999_999_999), (10, -1), (-5, -9)]
+)
+def test_a_count_of_the_providers_that_cannot_be_does_not_undo_the_ledgers(
+    opened: Opened, path: Path, limit: int, remaining: int
+) -> None:
+    with opened(limit=3) as ledger, RateStore(path) as store:
+        for _ in range(3):
+            fetch_id = ask(ledger)
+            ledger.spend(fetch_id)
+            store.record([answered(fetch_id, limit=limit, remaining=remaining)], run_id="run")
+        with pytest.raises(QuotaReached, match=r"^3 of the 3 calls"):
+            ledger.spend(ask(ledger))
+
+
 @pytest.mark.parametrize(("used", "nearly"), [(79, False), (80, True), (100, True)])
 def test_four_fifths_used_is_worth_a_warning(used: int, nearly: bool) -> None:
     assert Quota(limit=100, used=used, kept=0, renewed_on=DAY).nearly_used is nearly

@@ -1,0 +1,107 @@
+"""HTTP connections on which no response outlasts a deadline, whatever the server does.
+
+The timeouts of requests and urllib3 bound each wait for bytes. A server that sends one byte of a header every
+few seconds, or `100 Continue` without end, never exceeds them.
+"""
+
+import http.client
+import io
+import socket
+import time
+from http import HTTPStatus
+from typing import Any, cast
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, PoolManager
+
+from fx_pipeline.fixer.unanswered import TooSlowError
+
+LONGEST_RESPONSE = 120.0
+"""Seconds from a request to the last byte of its response: interim responses, headers and body together."""
+
+
+class BoundedAdapter(HTTPAdapter):
+    """The HTTP adapter of requests, with a deadline on each response and interim responses skipped."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Extend the hook that requests offers to subclasses."""
+        super().init_poolmanager(*args, **kwargs)
+        _bound(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
+        """Extend the hook that requests offers to subclasses; it keeps one manager for each proxy."""
+        known = proxy in self.proxy_manager
+        manager = cast(PoolManager, super().proxy_manager_for(proxy, **kwargs))
+        if not known:
+            _bound(manager)
+        return manager
+
+
+def _bound(manager: PoolManager) -> None:
+    """Make the manager's connections read responses by way of `_BoundedResponse`.
+
+    The classes are derived from those of the manager, which differ where it connects through a SOCKS proxy.
+    """
+    manager.pool_classes_by_scheme = {
+        scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
+
+
+def _bounded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    connection = type(
+        pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"response_class": _BoundedResponse}
+    )
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response, also a proxy's to CONNECT, that is read until its deadline and no longer."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock))
+
+    def begin(self) -> None:
+        """Read the headers of the final response.
+
+        A server may send any number of interim responses first (RFC 9110, 15.2), such as 103 Early Hints.
+        http.client skips only 100.
+        """
+        super().begin()
+        while 100 <= self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first response
+            super().begin()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The bytes of a socket. Raises TooSlowError once LONGEST_RESPONSE has passed."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._socket = sock
+        self._deadline = time.monotonic() + LONGEST_RESPONSE
+
+    def readable(self) -> bool:
+        """Say that this can be read, as BufferedReader asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read once, waiting for the socket's timeout or until the deadline, whichever is earlier."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TooSlowError
+        timeout = self._socket.gettimeout()
+        if timeout is not None and timeout <= left:
+            return self._raw.readinto(buffer)
+        self._socket.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        except TimeoutError:
+            raise TooSlowError from None
+        finally:
+            self._socket.settimeout(timeout)
+
+    def close(self) -> None:
+        """Close the reader of the socket, too."""
+        self._raw.close()
+        super().close()

@@ -208,6 +208,21 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_DAGSTER_PORT.")
+def webserver(host: str, port: int | None) -> None:
+    """Serve the Dagster UI, closed to web pages of other sites.
+
+    With FX_DAGSTER_PASSWORD it asks for that password. Without, it only listens on this machine.
+    """
+    settings = load_settings()
+
+    from fx_pipeline.webserver import run
+
+    run(settings, host, port or settings.fx_dagster_port)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_SANDBOX_PORT.")
 @click.option(
     "--plan",

@@ -55,16 +55,15 @@ def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
 
 def run_all(settings: Settings) -> int:
     """Start everything, ingest what is missing, and stop everything on Ctrl-C. Returns an exit code."""
-    environment = _environment(settings)
+    environment = server_environment(settings)
     home = settings.dagster_home.absolute()
     manager = Manager()
     program = [sys.executable, "-m", "fx_pipeline"]
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
-    ui = ["-h", "127.0.0.1", "-p", str(settings.fx_dagster_port), "--dagster-log-level", "warning", *quiet]
     # Dagster reads .env from its working directory and lets it override the environment: there is none here.
-    _add(manager, "dagster", [*_dagster("webserver"), *workspace, *ui], environment, str(home))
-    daemon = [*YIELDING, *_dagster("daemon"), "run", *workspace, *quiet]
+    _add(manager, "dagster", [*program, "webserver"], environment, str(home))
+    daemon = [*YIELDING, sys.executable, "-m", "dagster._daemon", "run", *workspace, *quiet]
     _add(manager, "daemon", daemon, environment, str(home))
     _add(manager, "api", [*program, "serve"], environment)
     if settings.demo:
@@ -79,10 +78,6 @@ def run_all(settings: Settings) -> int:
     return 0 if manager.returncode in (0, 130, 143) else 1
 
 
-def _dagster(part: str) -> list[str]:
-    return [sys.executable, "-m", {"webserver": "dagster_webserver", "daemon": "dagster._daemon"}[part]]
-
-
 def _add(
     manager: Manager, name: str, command: list[str], environment: Mapping[str, str], cwd: str | None = None
 ) -> None:
@@ -90,8 +85,8 @@ def _add(
     manager.add_process(name, f"exec {shlex.join(command)}", env=dict(environment), cwd=cwd)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    """The environment of all processes: .env, overridden by what is exported, with absolute paths."""
+def server_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of all servers: .env, overridden by what is exported, with absolute paths."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {
         **from_file,

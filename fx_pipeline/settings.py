@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fx_pipeline.hosts import is_host_name
+
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: where ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml`` stand."""
 
@@ -82,6 +84,16 @@ class Settings(BaseSettings):
         None,
         description="Where people reach the Dagster UI, for links. Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
     )
+    fx_dagster_password: SecretStr | None = Field(
+        None,
+        description="Password of the Dagster UI, with any user name. Unset: none is needed, and the UI "
+        "listens only on this machine.",
+    )
+    fx_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names, comma-separated, under which the Dagster UI and `/-/mcp` may be used, in "
+        "addition to localhost and those in FX_DAGSTER_URL and FX_API_URL.",
+    )
     fx_sandbox_port: Port = Field(8002, description="Port of the sandbox.")
     datasette_secret: SecretStr | None = Field(
         None, description="Signs Datasette's cookies. Unset: made anew at each start."
@@ -118,6 +130,19 @@ class Settings(BaseSettings):
         for code in value:
             if not (len(code) == 3 and code.isascii() and code.isalpha()):
                 raise ValueError(f"{code!r} is not a currency code of three letters")
+        return value
+
+    @field_validator("fx_allowed_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("fx_allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_host_name(name):
+                raise ValueError(f"{name!r} is not a host name: give no scheme, port, path or wildcard")
         return value
 
     @field_validator("fx_alert_urls", mode="before")

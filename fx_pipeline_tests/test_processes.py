@@ -28,7 +28,7 @@ from fx_pipeline_tests.sandbox_server import running_sandbox
 PATIENCE = 180
 """Seconds after which a test gives up; what it waits for takes a few on a quiet machine."""
 
-SERVERS = ("serve", "sandbox", "dagster_webserver", "dagster._daemon")
+SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
 
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 

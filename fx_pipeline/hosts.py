@@ -1,0 +1,103 @@
+"""Decide which names a server answers to, and which web pages may use it through a browser.
+
+A page on another site can send requests to a server on the visitor's own machine or network. The browser
+names that page in `Origin`. When the page's host name has been switched to the server's address (DNS
+rebinding), the browser takes both for one site, but `Host` still has the foreign name.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:(?P<port>[0-9]{1,5}))?")
+_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """A web page's origin (RFC 6454)."""
+
+    scheme: str
+    name: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The names of one server: those in the settings and, always, those of the loopback interface."""
+
+    names: frozenset[str]
+    public: Origin | None
+    """Where people reach the server, if that is set. A proxy may send another `Host`."""
+
+    @classmethod
+    def of(cls, url: str | None, allowed: Iterable[str]) -> "Hosts":
+        """Return the names of a server that people reach at `url`, or under the `allowed` names."""
+        public = _origin(url) if url else None
+        names = {_bare(name) for name in allowed} | ({public.name} if public else set())
+        return cls(frozenset(names), public)
+
+    def include(self, host: str, local_address: str | None) -> bool:
+        """Return whether the header `Host` names this server.
+
+        `local_address` is the address that the client connected to. Off the loopback interface every address
+        is accepted, because only names can be rebound.
+        """
+        parts = _split(host)
+        if parts is None:
+            return False
+        name, _ = parts
+        if name == "localhost" or name in self.names:
+            return True
+        try:
+            return ip_address(name).is_loopback or not _is_loopback(local_address)
+        except ValueError:
+            return False
+
+    def is_same_origin(self, origin: str, host: str) -> bool:
+        """Return whether a page of `origin` comes from the server that the header `Host` names."""
+        page, parts = _origin(origin), _split(host)
+        if page is None or parts is None:
+            return False
+        if page == self.public:
+            return True
+        if self.public and page.name == self.public.name and self.public.scheme == "https" != page.scheme:
+            return False
+        name, port = parts
+        return (page.name, page.port) == (name, port or _PORTS[page.scheme])
+
+
+def is_host_name(text: str) -> bool:
+    """Return whether `text` is a host name or an IP address, without a port."""
+    parts = _split(f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text)
+    return parts is not None and parts[1] is None
+
+
+def _origin(url: str) -> Origin | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    return Origin(parts.scheme, parts.hostname, port) if parts.hostname else None
+
+
+def _split(host: str) -> tuple[str, int | None] | None:
+    """Return the name, in lower case, and the port of a `Host` header. None if it is not one."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return None
+    return _bare(found["name"]), int(found["port"]) if found["port"] else None
+
+
+def _bare(name: str) -> str:
+    return name.lower().removeprefix("[").removesuffix("]")
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return address is None or ip_address(address).is_loopback
+    except ValueError:
+        return True  # a Unix socket

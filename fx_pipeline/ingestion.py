@@ -112,7 +112,7 @@ def ingest(
     StoreError when an answer could not be stored. Where it is left before its end (a cancelled run), it waits
     for the calls under way and stores their answers too: they are paid for. A second interrupt ends that.
     """
-    run = _Run(client, store, ledger, concurrency)
+    run = _Run(client, store, ledger, concurrency, notice)
     run.waiting.extend(asked)
     try:
         while run.goes_on():
@@ -155,12 +155,21 @@ def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
 class _Run:
     """The questions of one `ingest`: waiting, being asked elsewhere, under way; and what stopped it."""
 
-    def __init__(self, client: FixerClient, store: RateStore, ledger: Ledger, concurrency: int) -> None:
-        self.client, self.store, self.ledger = client, store, ledger
+    def __init__(
+        self,
+        client: FixerClient,
+        store: RateStore,
+        ledger: Ledger,
+        concurrency: int,
+        notice: Callable[[str], None],
+    ) -> None:
+        self.client, self.store, self.ledger, self.notice = client, store, ledger, notice
         self.pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fixer")
         self.most_under_way = concurrency * AHEAD
         self.waiting: deque[Question] = deque()
         self.elsewhere: deque[Question] = deque()
+        self.waits_for: dict[str, BeingAsked] = {}
+        self.waited_for: set[str] = set()
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
         self.stopped: list[FixerError | QuotaReached] = []
         self.over = threading.Event()
@@ -175,8 +184,9 @@ class _Run:
             question = self.waiting.popleft()
             try:
                 fetch_id = _open(self.ledger, self.client, question)
-            except BeingAsked:
+            except BeingAsked as other:
                 self.elsewhere.append(question)
+                self.waits_for.setdefault(other.process, other)
                 continue
             # Looked for only now: what another run stores from here on, it would have to open first.
             meanwhile = {day.date: day for day in self.ledger.stored_meanwhile(question.dates)}
@@ -242,10 +252,18 @@ class _Run:
                 del self.under_way[future]
             yield from outcomes
         elif self.elsewhere:
-            time.sleep(LOOK_AGAIN)
+            self.wait()
         if not self.waiting:
             self.waiting, self.elsewhere = self.elsewhere, self.waiting
         return refused
+
+    def wait(self) -> None:
+        """Wait a moment for other processes, and say so once for each of them."""
+        for process in self.waits_for.keys() - self.waited_for:
+            self.notice(str(self.waits_for[process]))
+        self.waited_for |= self.waits_for.keys()
+        self.waits_for.clear()
+        time.sleep(LOOK_AGAIN)
 
 
 def _open(ledger: Ledger, client: FixerClient, question: Question) -> int:

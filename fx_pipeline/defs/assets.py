@@ -1,8 +1,9 @@
 """What is kept: the rates of each day and the names of the currencies; and what stands on either side."""
 
 import datetime as dt
+import logging
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -17,6 +18,8 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.quota import Quota, QuotaReached
 from fx_pipeline.store.store import Move, RateStore, StoredDay
+
+logger = logging.getLogger(__name__)
 
 fixer_api = dg.AssetSpec(
     "fixer_api",
@@ -136,7 +139,7 @@ def _events(
                 store,
                 ledger,
                 concurrency=fixer.concurrency,
-                notice=context.log.warning,
+                notice=_notice(context),
             ):
                 if outcome.stored is None:
                     failed.append(outcome)
@@ -181,6 +184,16 @@ def symbols(
     except (FixerError, QuotaReached, StoreError) as fatal:
         raise _failure([], stopped_by=fatal) from None
     return dg.MaterializeResult(metadata={"currencies": count})
+
+
+def _notice(context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """Return a function that writes a warning to the run's log, and to stderr for those who run `ingest`."""
+
+    def notice(text: str) -> None:
+        context.log.warning(text)
+        logger.warning(text)
+
+    return notice
 
 
 def _runs(context: dg.AssetExecutionContext) -> list[str]:

@@ -2,11 +2,10 @@
 
 A question is opened before it is asked, so that no two runs ask the same at once, and each call of it is
 counted before it is made. What a killed process had opened stays counted: its calls may have been made.
+Another process takes such a question over as soon as it wants the same days.
 """
 
 import datetime as dt
-import os
-import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,16 +16,17 @@ from types import TracebackType
 
 from sqlite_utils import Database
 
-from fx_pipeline.store.database import as_text, explained, transaction
+from fx_pipeline.store.claim import Claim, is_held, shown
+from fx_pipeline.store.database import as_text, explained, from_text, transaction
 from fx_pipeline.store.store import StoredDay
 
 LONGEST_QUESTION = dt.timedelta(minutes=15)
-"""After this a question that another process has opened and not closed is taken for abandoned."""
+"""After this a question is taken over even from a process that is still running."""
 
 WARN_AT = 0.8
 """Share of the month's quota from which its use is worth a warning."""
 
-_STILL_OPEN = "fetched_at IS NULL AND status = 'asked' AND process = ? AND run_id IS ?"
+_STILL_OPEN = "fetched_at IS NULL AND status = 'asked' AND process = ?"
 
 
 class QuotaReached(Exception):
@@ -34,7 +34,16 @@ class QuotaReached(Exception):
 
 
 class BeingAsked(Exception):
-    """Another process is asking the same just now."""
+    """Another running process has a question open that shares a day with this one."""
+
+    def __init__(self, process: str, since: dt.datetime, start: str, end: str) -> None:
+        days = start if start == end else f"{start} to {end}"
+        super().__init__(
+            f"Waiting for {days}: process {shown(process)} has been fetching this since "
+            f"{since:%Y-%m-%d %H:%M:%S} UTC. Its response will be used. If the process ends without one, "
+            "this run fetches it."
+        )
+        self.process = process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +95,7 @@ class Ledger:
         self._daily_calls = daily_calls
         self.run_id = run_id
         self._now = now
-        self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self._claim = Claim(path)
         self._opened_at = as_text(now())
         self._lock = threading.Lock()
         with explained(path):
@@ -107,12 +116,10 @@ class Ledger:
         """Close the file, and what is still open of this run's questions."""
         try:
             with self._write():
-                self._db.execute(
-                    f"UPDATE fetches SET status = 'abandoned' WHERE {_STILL_OPEN}",  # noqa: S608
-                    [self._process, self.run_id],
-                )
+                self._abandon([self._claim.name])
         finally:
             self._db.close()
+            self._claim.release()
 
     def quota(self) -> Quota | None:
         """The state of this month; None where no limit is set."""
@@ -147,27 +154,21 @@ class Ledger:
     ) -> int:
         """Open a question, about the days from `start` to `end` if it is about days. Returns its row's id.
 
-        Raises BeingAsked while another process has one open that shares a day with it.
+        Raises BeingAsked while another running process has one open that shares a day with it; those of
+        processes that have ended are closed.
         """
         now = self._now()
         span = [start and start.isoformat(), end and end.isoformat()]
         with self._write():
-            others = self._db.execute(
-                """
-                SELECT process FROM fetches WHERE fetched_at IS NULL AND status = 'asked'
-                AND end_date >= ? AND start_date <= ? AND asked_at > ?
-                """,
-                [*span, as_text(now - LONGEST_QUESTION)],
-            )
-            if any(process != self._process and _runs(process) for (process,) in others):
-                raise BeingAsked
+            self._claim.hold()
+            self._take_over(span, now)
             opened = self._db.execute(
                 """
                 INSERT INTO fetches
                     (endpoint, start_date, end_date, base, symbols, asked_at, run_id, process, status)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'asked')
                 """,
-                [endpoint, *span, base, ",".join(symbols), as_text(now), self.run_id, self._process],
+                [endpoint, *span, base, ",".join(symbols), as_text(now), self.run_id, self._claim.name],
             )
             return int(opened.lastrowid)  # type: ignore[arg-type]  # an INSERT always has one
 
@@ -197,7 +198,32 @@ class Ledger:
         """The questions of this run that are opened, and neither stored nor given up."""
         with self._lock, explained(self._path):
             query = f"SELECT id FROM fetches WHERE {_STILL_OPEN}"  # noqa: S608
-            return {fetch_id for (fetch_id,) in self._db.execute(query, [self._process, self.run_id])}
+            return {fetch_id for (fetch_id,) in self._db.execute(query, [self._claim.name])}
+
+    def _take_over(self, span: Sequence[object], now: dt.datetime) -> None:
+        """Close what ended processes have left open about these days. Raises BeingAsked if one is running."""
+        others = self._db.execute(
+            """
+            SELECT process, asked_at, start_date, end_date FROM fetches
+            WHERE fetched_at IS NULL AND status = 'asked' AND end_date >= ? AND start_date <= ?
+            AND process <> ? ORDER BY asked_at
+            """,
+            [*span, self._claim.name],
+        ).fetchall()
+        held = {process: is_held(self._path, process) for process in {process for process, *_ in others}}
+        for process, asked_at, start, end in others:
+            since = from_text(asked_at)
+            # An instant far in the future was written while the clock was wrong.
+            if held[process] and abs(now - since) < LONGEST_QUESTION:
+                raise BeingAsked(process, since, start, end)
+        self._abandon([process for process, running in held.items() if not running])
+
+    def _abandon(self, processes: Collection[str]) -> None:
+        for process in processes:
+            self._db.execute(
+                f"UPDATE fetches SET status = 'abandoned' WHERE {_STILL_OPEN}",  # noqa: S608
+                [process],
+            )
 
     def _quota(self) -> Quota | None:
         if self._limit is None:
@@ -240,17 +266,3 @@ class Ledger:
     def _write(self) -> Iterator[None]:
         with self._lock, explained(self._path), transaction(self._db):
             yield
-
-
-def _runs(process: str) -> bool:
-    """Whether a process still runs, as far as can be told: on another host, it is taken to."""
-    host, _, pid = process.rpartition(":")
-    if host != socket.gethostname() or os.name != "posix":
-        return True
-    try:
-        os.kill(int(pid), 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

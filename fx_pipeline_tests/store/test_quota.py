@@ -17,6 +17,7 @@ from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore
 
 DAY = dt.date(2024, 5, 17)
+Process = subprocess.Popen[bytes]
 Opened = Callable[..., AbstractContextManager[Ledger]]
 
 
@@ -181,27 +182,104 @@ def test_many_threads_never_spend_more_than_there_is(opened: Opened, path: Path)
     assert rows(path, "SELECT sum(calls) FROM fetches") == [(50,)]
 
 
-def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(opened: Opened, path: Path) -> None:
+def claims(path: Path) -> list[Path]:
+    """The files of processes that have a question open, or were killed with one."""
+    return list(path.with_name("fx.db-processes").iterdir())
+
+
+@contextmanager
+def asking(path: Path, start: dt.date, end: dt.date, host: str | None = None) -> Iterator[Process]:
+    """A process that has a question about these days open, on a machine or in a container of that name."""
+    named = "" if host is None else f"import socket; socket.gethostname = lambda: {host!r}\n"
     code = (
-        "import sys, datetime as dt; from pathlib import Path; from fx_pipeline.store.quota import Ledger\n"
-        f"ledger = Ledger(Path({str(path)!r}), run_id='other')\n"
-        f"ledger.open('timeseries', dt.date({DAY.year}, 1, 1), dt.date({DAY.year}, 12, 31), base='EUR')\n"
-        "print('asked', flush=True); sys.stdin.read()"
-    )
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as other,
-        Ledger(path, run_id="run") as ledger,
-    ):
-        assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(BeingAsked):
+        f"{named}import sys, datetime as dt; from pathlib import Path\n"
+        "from fx_pipeline.store.quota import Ledger\n"
+        f"ledger = Ledger(Path({str(path)!r}), limit=99, run_id='other')\n"
+        f"question = ledger.open('timeseries', dt.{start!r}, dt.{end!r}, base='EUR')\n"
+        "ledger.spend(question); print('asked', flush=True); sys.stdin.read()"
+    ).replace("dt.datetime.date", "dt.date")
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"asked\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+YEAR = (dt.date(DAY.year, 1, 1), dt.date(DAY.year, 12, 31))
+
+
+@pytest.mark.parametrize("host", [None, "another-container"])
+def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(
+    path: Path, host: str | None
+) -> None:
+    with asking(path, *YEAR, host) as other, Ledger(path, run_id="run") as ledger:
+        with pytest.raises(
+            BeingAsked,
+            match=r"^Waiting for 2024-01-01 to 2024-12-31: "
+            rf"process {host or os.uname().nodename}:{other.pid} has "
+            r"been fetching this since ....-..-.. ..:..:.. UTC\. ",
+        ):
             ask(ledger)
         ask(ledger, dt.date(2023, 12, 31))
         other.kill()
         other.wait()
         ask(ledger)  # its process is gone: nobody is asking any more
+        # The row of the dead process is closed, and the call that it may have made stays counted.
+        assert rows(path, "SELECT start_date, calls, status FROM fetches ORDER BY id") == [
+            ("2024-01-01", 1, "abandoned"),
+            ("2023-12-31", 0, "asked"),
+            ("2024-05-17", 0, "asked"),
+        ]
+        assert len(claims(path)) == 1
+
+
+def test_the_number_of_another_running_process_keeps_no_question_open(path: Path) -> None:
+    """A new container numbers its processes from 1 again, and may have the host name of the old one."""
+    with asking(path, *YEAR) as other:
+        other.kill()
+    with sqlite3.connect(path) as connection:
+        own = f"{os.uname().nodename}:{os.getpid()}:"
+        connection.execute("UPDATE fetches SET process = ? || substr(process, -16)", [own])
+    connection.close()
+    with Ledger(path, run_id="run") as ledger:
+        ask(ledger)
+
+
+@pytest.mark.parametrize("name", ["gone:17", f"{os.uname().nodename}:{os.getpid()}"])
+def test_a_question_without_a_claim_is_taken_over(opened: Opened, path: Path, name: str) -> None:
+    """As an earlier version left it, or a backup holds it."""
+    with opened() as ledger:
+        ask(ledger)
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE fetches SET process = ?", [name])
+        connection.close()
+        ask(ledger)
+    assert rows(path, "SELECT status FROM fetches") == [("abandoned",), ("abandoned",)]
+
+
+@pytest.mark.parametrize(
+    ("now", "waits"),
+    [
+        (dt.timedelta(minutes=14), True),
+        (dt.timedelta(minutes=16), False),
+        (-dt.timedelta(minutes=14), True),
+        (-dt.timedelta(days=400), False),
+    ],
+    ids=str,
+)
+def test_a_running_process_is_waited_for_a_quarter_of_an_hour_whatever_the_clock_says(
+    path: Path, now: dt.timedelta, waits: bool
+) -> None:
+    clock = dt.datetime.now(dt.timezone.utc) + now
+    with asking(path, *YEAR), Ledger(path, run_id="run", now=lambda: clock) as ledger:
+        if waits:
+            with pytest.raises(BeingAsked):
+                ask(ledger)
+        else:
+            ask(ledger)
 
 
 def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path) -> None:
@@ -214,9 +292,10 @@ def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path
 def test_closing_the_ledger_closes_its_questions(opened: Opened, path: Path) -> None:
     with opened(limit=9) as ledger:
         ledger.spend(ask(ledger))
-    assert rows(path, "SELECT calls, status, process FROM fetches") == [
-        (1, "abandoned", f"{os.uname().nodename}:{os.getpid()}")
-    ]
+    [(calls, status, process)] = rows(path, "SELECT calls, status, process FROM fetches")
+    assert (calls, status) == (1, "abandoned")
+    assert str(process).startswith(f"{os.uname().nodename}:{os.getpid()}:")
+    assert claims(path) == []
 
 
 def test_what_another_run_stored_meanwhile_is_known(opened: Opened, path: Path) -> None:

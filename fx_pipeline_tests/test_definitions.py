@@ -7,22 +7,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.runs import open_instance
-from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.commands import environment
-
-WORKSPACE = PROJECT / "workspace.yaml"
 
 
 def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
-    with (
-        open_instance(tmp_path / "dagster") as instance,
-        load_workspace_process_context_from_yaml_paths(instance, [str(WORKSPACE)]) as process,
-    ):
-        [entry] = process.create_request_context().get_code_location_entries().values()
+    with open_instance(tmp_path / "dagster") as instance, loaded_workspace(instance) as workspace:
+        [entry] = workspace.create_request_context().get_code_location_entries().values()
         assert entry.load_error is None
         assert entry.code_location is not None
         assert entry.code_location.name == "fx_pipeline"

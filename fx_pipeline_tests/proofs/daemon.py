@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster._scheduler.scheduler import launch_scheduled_runs
 from dagster_shared.error import SerializableErrorInfo
 
-from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.code_locations import loaded_workspace
 
 PATIENCE = 120
 """Seconds after which a test gives up; a run takes a few on a quiet machine."""
@@ -48,11 +47,7 @@ class Daemon:
 @contextmanager
 def running_daemon(instance: dg.DagsterInstance) -> Iterator[Daemon]:
     with (
-        load_workspace_process_context_from_yaml_paths(
-            instance, [str(PROJECT / "workspace.yaml")]
-        ) as process,
+        loaded_workspace(instance) as workspace,
         QueuedRunCoordinatorDaemon(interval_seconds=1) as queue,
     ):
-        yield Daemon(process, queue)
-    # The process that has started the runs writes into the instance's files how each ended, and ends then.
-    process._grpc_server_registry.wait_for_processes()
+        yield Daemon(workspace, queue)

@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import os
 import resource
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from fx_pipeline.fixer.protocol import Protocol
 from fx_pipeline.rates import Answer
 from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.ports import reserved_port
 
 CURRENCIES = 170
 FIRST = dt.date(2014, 1, 1)
@@ -195,10 +195,11 @@ def _history() -> EcbHistory:
 
 @contextmanager
 def _sandbox() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "fx_pipeline", "sandbox", "--port", str(port)]
-    with subprocess.Popen([*command, "--currencies", str(CURRENCIES)], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "fx_pipeline", "sandbox", "--currencies", str(CURRENCIES), "--port"]
+    with (
+        reserved_port() as port,
+        subprocess.Popen([*command, str(port)], stdout=subprocess.PIPE) as process,
+    ):
         if process.stdout is None or not process.stdout.readline():
             raise RuntimeError("the sandbox did not start")
         try:

@@ -1,7 +1,6 @@
 """The servers that are measured, each a process of its own, and what they cost."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from fx_pipeline_tests.ports import reserved_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,15 @@ class Server:
 @contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str], ready: str) -> Iterator[Server]:
     """Run a server for a block; `{port}` in the command is a free port, `ready` a path that it has."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen(
-        [part.replace("{port}", str(port)) for part in command],
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            [part.replace("{port}", str(port)) for part in command],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
         url = f"http://127.0.0.1:{port}"
         try:
             _wait(url + ready, process)

@@ -23,6 +23,7 @@ from fx_pipeline.rates import date_range
 from fx_pipeline.runs import only_servers, open_instance
 from fx_pipeline.settings import SettingsError, load_settings
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.sandbox_server import running_sandbox
 
 PATIENCE = 180
@@ -33,12 +34,18 @@ SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 
 
-def free_ports() -> dict[str, str]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(listener.getsockname()[1]) for name, listener in zip(PORTS, listeners, strict=True)}
-    for listener in listeners:
-        listener.close()
-    return ports
+@contextmanager
+def reserved() -> Iterator[dict[str, str]]:
+    """Yield settings of ports that no other process is given while the block runs."""
+    with reserved_ports(len(PORTS)) as ports:
+        yield {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
+
+
+@pytest.fixture
+def free_ports() -> Iterator[dict[str, str]]:
+    """Yield settings of free ports."""
+    with reserved() as settings:
+        yield settings
 
 
 def yesterday() -> dt.date:
@@ -124,14 +131,15 @@ class Up:
 
 @contextmanager
 def up(folder: Path, **settings: str) -> Iterator[Up]:
-    running = Up(folder, {**free_ports(), **settings})
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.interrupt()
-        for process in running.processes():
-            os.kill(process, signal.SIGKILL)
+    with reserved() as ports:
+        running = Up(folder, {**ports, **settings})
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.interrupt()
+            for process in running.processes():
+                os.kill(process, signal.SIGKILL)
 
 
 PARTITIONS = (
@@ -264,10 +272,12 @@ def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_a_busy_port_is_one_line_that_names_its_setting(tmp_path: Path, name: str) -> None:
+def test_a_busy_port_is_one_line_that_names_its_setting(
+    tmp_path: Path, free_ports: dict[str, str], name: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        done = run_command(tmp_path, "up", **{**free_ports(), name: port})
+        done = run_command(tmp_path, "up", **{**free_ports, name: port})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"Error: Port {port} cannot be used (Address already in use): "
@@ -276,9 +286,11 @@ def test_a_busy_port_is_one_line_that_names_its_setting(tmp_path: Path, name: st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(
+    monkeypatch: pytest.MonkeyPatch, free_ports: dict[str, str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        for name, port in {**free_ports(), "FX_SANDBOX_PORT": listener.getsockname()[1]}.items():
+        for name, port in {**free_ports, "FX_SANDBOX_PORT": listener.getsockname()[1]}.items():
             monkeypatch.setenv(name, str(port))
         with pytest.raises(SettingsError, match="set FX_SANDBOX_PORT"):
             check_ports(load_settings())
@@ -286,9 +298,11 @@ def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(monkeypatch: pytest.
         check_ports(load_settings())
 
 
-def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(
+    tmp_path: Path, free_ports: dict[str, str]
+) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports())
+    done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("Error: Dagster's home file/home cannot be used (")
@@ -314,10 +328,10 @@ def test_a_run_that_was_left_behind_is_reported_as_failed(tmp_path: Path) -> Non
     assert not (home / f"{left}.lock").exists()
 
 
-def test_one_home_is_for_one_up(tmp_path: Path) -> None:
+def test_one_home_is_for_one_up(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
     with only_servers(home):
-        done = run_command(tmp_path, "up", **free_ports())
+        done = run_command(tmp_path, "up", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "Error: Another fx-pipeline up uses Dagster's home data/dagster: stop it, or set DAGSTER_HOME to "

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from fx_pipeline_tests.child_processes import wait_until_gone
 from fx_pipeline_tests.commands import PROGRAM, environment
+from fx_pipeline_tests.ports import reserved_port
 
 PATIENCE = 60
 """Seconds until something that is waited for is given up."""
@@ -36,8 +38,8 @@ class Server:
         certificate: Path | None = None,
         **settings: str,
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._reservation = ExitStack()
+        self.port = self._reservation.enter_context(reserved_port())
         self.log = log
         self._is_secure = certificate is not None
         if certificate:
@@ -94,10 +96,12 @@ class Server:
             return False
 
     def stop(self) -> int:
-        """Stop it, if it has not been, and return how it ended."""
+        """Stop it, unless it has ended, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        self._reservation.close()
+        wait_until_gone(self.process)
+        return self.process.returncode
 
 
 @contextmanager

@@ -3,12 +3,6 @@
 import asyncio
 import datetime as dt
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +16,7 @@ from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline_tests.api.conftest import NOW, Api
 from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import serving
 
 MEBIBYTE = 2**20
 
@@ -266,27 +261,10 @@ async def test_with_and_without_it_an_answer_is_the_same_to_the_byte(
 
 
 @pytest.fixture
-def served(history: History) -> Iterator[str]:
-    """The real server, with two workers, over `history`. Yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fx_pipeline", "serve", "--port", str(port), "--workers", "2"],
-        env={**os.environ, "FX_DATABASE": str(history.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(f"{address}/-/health")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield address
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
+def served(history: History, tmp_path: Path) -> Iterator[str]:
+    """Serve `history` with two workers. Yields the address."""
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        yield server.url
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from fx_pipeline_tests.fixer.scripted_server import (
     then_hang_up,
     then_silence,
 )
+from fx_pipeline_tests.ports import reserved_port
 
 DATE = dt.date(2000, 1, 3)
 DAY = {
@@ -464,9 +465,8 @@ def test_an_answer_that_is_too_large_is_left(answer: bytes, monkeypatch: pytest.
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with (
+        reserved_port() as port,
         client_of(f"http://127.0.0.1:{port}", retries=1) as client,
         pytest.raises(errors.Unreachable, match="the connection was refused"),
     ):

@@ -6,7 +6,6 @@ five from the sandbox, through Dagster; and looks.
 
 import datetime as dt
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.commands import PROGRAM, environment, run_command
 from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
 from fx_pipeline_tests.pages.filled import yesterday
+from fx_pipeline_tests.ports import reserved_ports
 
 FOLDER = PROJECT / "docs" / "screenshots"
 SIZE: ViewportSize = {"width": 1200, "height": 760}
@@ -65,7 +65,11 @@ def take(page: Page, name: str) -> None:
 @contextmanager
 def running_product(folder: Path) -> Iterator[str]:
     """`fx-pipeline up` with its days stored; the address of its API."""
-    api, dagster, sandbox = free_ports(3)
+    with reserved_ports(3) as ports:
+        yield from _running_product(folder, *ports)
+
+
+def _running_product(folder: Path, api: int, dagster: int, sandbox: int) -> Iterator[str]:
     settings = {
         "FX_API_PORT": str(api),
         "FX_DAGSTER_PORT": str(dagster),
@@ -87,15 +91,6 @@ def running_product(folder: Path) -> Iterator[str]:
     finally:
         product.send_signal(signal.SIGINT)
         product.wait(PATIENCE)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def wait_until_answered(url: str) -> None:

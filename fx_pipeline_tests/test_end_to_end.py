@@ -29,8 +29,8 @@ async def test_what_the_provider_says_of_a_day_is_what_the_api_answers(tmp_path:
             "10 days stored.\n"
         )
         assert sandbox.stats()["endpoints"] == {"historical": {"ok": 10}, "symbols": {"ok": 1}}
-        said = {day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=10).json() for day in DAYS}
-        names = requests.get(f"{sandbox.url}/symbols?access_key={KEY}", timeout=10).json()["symbols"]
+        said = {day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=60).json() for day in DAYS}
+        names = requests.get(f"{sandbox.url}/symbols?access_key={KEY}", timeout=60).json()["symbols"]
 
         with open_instance(tmp_path / "data" / "dagster") as instance:
             assert set(instance.get_materialized_partitions(dg.AssetKey("rates"))) == set(DAYS)

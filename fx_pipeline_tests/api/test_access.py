@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from html import unescape
 from typing import Any
@@ -17,6 +18,7 @@ from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.tokens import TokenFile
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import PATIENCE
 from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
 
 MISSING = {
@@ -163,12 +165,10 @@ async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
     answer = await api.client.get(path, headers=headers)
     assert answer.status_code == (200 if whose else 401)
     expected = {name: int(name == whose) for name in tokens}
-    for _ in range(500):
-        counted = {record.name: record.requests for record in file.records()}
-        if counted == expected:
-            break
+    deadline = time.monotonic() + PATIENCE
+    while (counted := {record.name: record.requests for record in file.records()}) != expected:
+        assert time.monotonic() < deadline, counted
         await asyncio.sleep(0.01)
-    assert counted == expected
 
 
 async def log_in(api: Api, token: str, next_: str = "/") -> httpx.Response:

@@ -237,7 +237,7 @@ def test_no_fault_hides_a_wrong_key_or_a_used_up_quota() -> None:
     with running_sandbox(key="k", quota=1, faults={"server-error": 1.0}) as sandbox:
         assert get(sandbox, f"/{DAY}").status_code == 500
         assert get(sandbox, f"/{DAY}").json()["error"]["code"] == 104
-        wrong = requests.get(f"{sandbox.url}/{DAY}?access_key=wrong", timeout=10)
+        wrong = requests.get(f"{sandbox.url}/{DAY}?access_key=wrong", timeout=60)
         assert wrong.json()["error"]["code"] == 101
 
 

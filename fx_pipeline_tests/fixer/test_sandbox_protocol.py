@@ -24,7 +24,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def ask(sandbox: Sandbox, path: str, **parameters: str) -> Any:
-    response = requests.get(f"{sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=10)
+    response = requests.get(f"{sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=60)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     return response.json()
@@ -166,7 +166,7 @@ def test_documents(
 
 
 def test_a_small_number_has_an_exponent_and_a_whole_one_no_point(sandbox: Sandbox) -> None:
-    body = requests.get(f"{sandbox.url}/2018-02-22?access_key=k&base=IDR&symbols=IDR,USD", timeout=10).text
+    body = requests.get(f"{sandbox.url}/2018-02-22?access_key=k&base=IDR&symbols=IDR,USD", timeout=60).text
     assert '"rates":{"IDR":1,"USD":7.2934156e-05}' in body
 
 
@@ -279,7 +279,7 @@ def test_refusals_in_both_styles(
     assert document == {"success": False, "error": {"code": code, "type": type_}}
     assert (info is None) == (code in WITHOUT_INFO)
 
-    strict = requests.get(f"{strict_sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=10)
+    strict = requests.get(f"{strict_sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=60)
     assert strict.status_code == STRICT_STATUS.get(code, 400)
     assert strict.json() == ask(sandbox, path, **parameters)
 

@@ -35,7 +35,7 @@ class Hasty(FixerResource):
     retries: int
 
     def client(self) -> FixerClient:
-        return FixerClient(self.base_url, KEY, timeout=(5.0, 0.5), retries=self.retries, backoff=0.01)
+        return FixerClient(self.base_url, KEY, timeout=(5.0, 3.0), retries=self.retries, backoff=0.01)
 
 
 def run(

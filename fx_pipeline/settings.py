@@ -5,11 +5,20 @@ The name of a variable is the field's name in capitals.
 """
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fx_pipeline.hosts import is_host_name
@@ -21,6 +30,36 @@ FIXER_HOSTS = ("data.fixer.io", "api.apilayer.com")
 """Where nobody but Fixer answers."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _absolute(path: Path) -> Path:
+    """Return the absolute path, with `~` expanded. Raises ValueError for a path that some part cannot use."""
+    if str(path).startswith("$"):
+        raise ValueError("it begins with a variable, which is not expanded here: write the path in full")
+    try:
+        absolute = path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("it begins with ~, and there is no such home folder") from None
+    if not str(absolute).isprintable():
+        raise ValueError("the path holds a character that cannot be printed")
+    if "?" in str(absolute) or "%" in str(absolute):
+        raise ValueError(f"Dagster cannot open a path with a ? or %, such as {absolute}")
+    return absolute
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+_QUOTES = ('"', "'")
+
+
+def _bare(value: str) -> str:
+    """Return the value without white space and one pair of quotation marks around it."""
+    value = value.strip()
+    quote = value[:1]
+    if quote in _QUOTES and len(value) > 1 and value.endswith(quote) and quote not in value[1:-1]:
+        return value[1:-1].strip()
+    return value
 
 
 class SettingsError(Exception):
@@ -63,7 +102,9 @@ class Settings(BaseSettings):
     fx_revision_days: int = Field(
         2, ge=0, le=365, description="Past days that the daily run reads again, because Fixer changes them."
     )
-    fx_database: Path = Field(Path("data/fx.db"), description="The database file.")
+    fx_database: AbsolutePath = Field(
+        Path("data/fx.db"), validate_default=True, description="The database file."
+    )
     fx_max_age_days: int = Field(
         3, ge=1, description="Age in days of the newest stored day from which /-/health/freshness is red."
     )
@@ -101,11 +142,23 @@ class Settings(BaseSettings):
     sentry_dsn: SecretStr | None = Field(
         None, description="Where unexpected API errors are sent. Unset: nowhere."
     )
-    dagster_home: Path = Field(Path("data/dagster"), description="Dagster's home: runs, events, schedules.")
+    dagster_home: AbsolutePath = Field(
+        Path("data/dagster"), validate_default=True, description="Dagster's home: runs, events, schedules."
+    )
 
     fx_api_url: str | None = Field(
         None, description="Where the API is opened from Dagster. Unset: http://127.0.0.1:FX_API_PORT."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strip(cls, values: dict[str, object]) -> dict[str, object]:
+        """Take white space and quotation marks from around each value; an empty value is an unset one.
+
+        `docker run --env-file` keeps the quotes that other readers of such a file remove.
+        """
+        bare = {name: _bare(value) if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in bare.items() if value != ""}
 
     @field_validator("fixer_base_url", "fx_api_url", "fx_dagster_url")
     @classmethod
@@ -150,11 +203,27 @@ class Settings(BaseSettings):
     def _split_urls(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
+    @field_validator("fx_database", mode="before")
+    @classmethod
+    def _names_a_file(cls, value: object) -> object:
+        if isinstance(value, str) and value.endswith("/"):
+            raise ValueError(f"{value} names a folder: add the name of a file in it, such as fx.db")
+        return value
+
     @field_validator("fx_database")
     @classmethod
     def _is_not_of_tokens(cls, value: Path) -> Path:
         if value.name == "tokens.db":
             raise ValueError("tokens.db is the name of the file of API tokens beside it")
+        if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises where a folder cannot be read
+            raise ValueError(f"{value} is a folder: add the name of a file in it, such as fx.db")
+        return value
+
+    @field_validator("dagster_home")
+    @classmethod
+    def _is_a_folder(cls, value: Path) -> Path:
+        if os.path.isfile(value):  # noqa: PTH113  # as above
+            raise ValueError(f"{value} is a file: name a folder")
         return value
 
     @field_validator("fx_start_date")
@@ -162,6 +231,14 @@ class Settings(BaseSettings):
     def _is_past(cls, value: dt.date) -> dt.date:
         if not dt.date(1999, 1, 1) <= value < dt.datetime.now(dt.timezone.utc).date():
             raise ValueError("must be from 1999-01-01, where Fixer's history begins, to yesterday")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_no_stray_quote(cls, value: object) -> object:
+        # Before validators run from the last to the first: this one sees the text.
+        if isinstance(value, str) and (value[:1] in _QUOTES or value[-1:] in _QUOTES):
+            raise ValueError("it begins or ends with a quotation mark: remove it, or quote the whole value")
         return value
 
     @property

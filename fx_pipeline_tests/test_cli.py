@@ -72,10 +72,10 @@ def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str
     assert not Path("data").exists()
 
 
-def test_without_a_database_nothing_is_rebuilt_and_none_is_made() -> None:
+def test_without_a_database_nothing_is_rebuilt_and_none_is_made(tmp_path: Path) -> None:
     result = invoke("rebuild")
     assert result.exit_code == 1
-    assert result.output == "Error: data/fx.db is not there: nothing to make the rates from.\n"
+    assert result.output == f"Error: {tmp_path}/data/fx.db is not there: nothing to make the rates from.\n"
     assert not Path("data").exists()
 
 
@@ -119,23 +119,23 @@ def test_fixer_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-def test_a_file_that_is_no_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_database_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Path("notes.txt").write_text("these are notes, and long enough to be read as a header", encoding="utf-8")
     monkeypatch.setenv("FX_DATABASE", "notes.txt")
     for command in ("ingest", "serve", "status"):
         result = invoke(command)
         assert result.exit_code == 1
         assert result.output == (
-            "Error: notes.txt: this is not a SQLite database. Set FX_DATABASE to another file.\n"
+            f"Error: {tmp_path}/notes.txt: this is not a SQLite database. Set FX_DATABASE to another file.\n"
         )
 
 
-def test_status_of_nothing_says_so_and_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_of_nothing_says_so_and_makes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FIXER_MONTHLY_QUOTA", "100")
     result = invoke("status", "--json")
     assert result.exit_code == 0
     document = json.loads(result.output)
-    assert (document["database"], document["days"], document["fresh"]) == ("data/fx.db", 0, False)
+    assert (document["database"], document["days"], document["fresh"]) == (f"{tmp_path}/data/fx.db", 0, False)
     assert (document["quota"]["used"], document["last_run"]) == (0, None)
     assert list(Path().iterdir()) == []
 
@@ -213,7 +213,7 @@ def test_what_was_fetched_is_told_in_the_terminal_and_as_json(sandbox: Sandbox, 
     document = json.loads(done.stdout)
     assert document["last_run"]["status"] == "success"
     expected = {
-        "database": "data/fx.db",
+        "database": f"{tmp_path}/data/fx.db",
         "provider": sandbox.url,
         "days": 4,
         "first": "2024-03-01",

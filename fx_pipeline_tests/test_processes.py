@@ -305,7 +305,7 @@ def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(
     done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith("Error: Dagster's home file/home cannot be used (")
+    assert line.startswith(f"Error: Dagster's home {tmp_path}/file/home cannot be used (")
     assert line.endswith("or set DAGSTER_HOME to another folder.")
 
 
@@ -334,7 +334,7 @@ def test_one_home_is_for_one_up(tmp_path: Path, free_ports: dict[str, str]) -> N
         done = run_command(tmp_path, "up", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "Error: Another fx-pipeline up uses Dagster's home data/dagster: stop it, or set DAGSTER_HOME to "
+        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
         "another folder.\n"
     )
     with only_servers(home):

@@ -1,6 +1,7 @@
 """What the commands say: whole documents and their lines."""
 
 import datetime as dt
+from pathlib import Path
 
 from fx_pipeline.reports import (
     failure_lines,
@@ -31,11 +32,11 @@ NOTHING = Coverage(
 )
 
 
-def test_status_says_what_is_stored_and_what_is_missing() -> None:
+def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
     document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11))
     assert document == {
-        "database": "data/fx.db",
+        "database": str(tmp_path / "data" / "fx.db"),
         "provider": "sandbox",
         "days": 434,
         "first": "2022-12-30",
@@ -52,7 +53,7 @@ def test_status_says_what_is_stored_and_what_is_missing() -> None:
         "last_run": run,
     }
     assert list(status_lines(document)) == [
-        "database       data/fx.db",
+        f"database       {tmp_path}/data/fx.db",
         "provider       sandbox",
         "days           434",
         "first          2022-12-30",

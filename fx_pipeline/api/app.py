@@ -52,6 +52,19 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc)
 
 
+class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
+    """A database file that is only read, whatever characters its path holds: Datasette's own escapes none."""
+
+    def connect(self, write: bool = False) -> sqlite3.Connection:
+        """Open a connection, which `close` closes with the others."""
+        mode = "rw" if write else "ro"
+        uri = f"{Path(self.path).absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        # There is no public way to register it.
+        self._all_file_connections.append(connection)
+        return connection
+
+
 class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
     """Datasette over the database file that the settings name; `clock` says what time it is (UTC).
 
@@ -70,7 +83,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         )
         # Not by `files`, which would name the database after its file: the canned queries would be lost.
         self.remove_database("_memory")
-        self.add_database(Database(self, path=str(settings.fx_database), is_mutable=True), name=DATABASE)
+        self.add_database(DatabaseFile(self, path=str(settings.fx_database), is_mutable=True), name=DATABASE)
 
     def is_open(self) -> bool:
         """Whether a request needs no token now."""
@@ -137,7 +150,8 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
             host,
         )
     # Workers must agree on it, or one refuses what another has signed.
-    os.environ.setdefault("DATASETTE_SECRET", secrets.token_hex(32))
+    if settings.datasette_secret is None:
+        os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
     uvicorn.run(
         f"{__name__}:create_app",
         factory=True,
@@ -153,14 +167,12 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
 
 def check_database(path: Path) -> None:
     """Raise ServeError unless `path` is a database that this project has made."""
-    if any(sign in str(path) for sign in "?#%"):
-        raise ServeError(f"FX_DATABASE is {path}: a path with ?, # or % cannot be served.")
     if not path.is_file():
         raise ServeError(
             f"There is no database at {path}. `fx-pipeline ingest` makes it, or set FX_DATABASE."
         )
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         finally:

@@ -18,7 +18,9 @@ class Commits:
     """The commits to the database at `path`, by any process. For one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+        )
         self._data_version()  # the first reading opens the log, and with it the shared header
         self._descriptor = self._shared_header(path)
 

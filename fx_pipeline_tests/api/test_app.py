@@ -43,11 +43,6 @@ def nothing_there(path: Path) -> None:
     """No file at all."""
 
 
-def a_folder(path: Path) -> None:
-    """A folder of that name."""
-    path.mkdir()
-
-
 def no_database(path: Path) -> None:
     """A file of another kind."""
     path.write_text("date,rate\n" * 1000)
@@ -66,7 +61,6 @@ UNUSABLE = [
         "fx.db",
         "There is no database at {}. `fx-pipeline ingest` makes it, or set FX_DATABASE.",
     ),
-    (a_folder, "fx.db", "There is no database at {}. `fx-pipeline ingest` makes it, or set FX_DATABASE."),
     (
         no_database,
         "fx.db",
@@ -78,7 +72,6 @@ UNUSABLE = [
         "{} is a database, but not one of fx-pipeline: it has no table days, fetches, revisions, symbols. "
         "Set FX_DATABASE to another file.",
     ),
-    (nothing_there, "50%.db", "FX_DATABASE is {}: a path with ?, # or % cannot be served."),
 ]
 
 

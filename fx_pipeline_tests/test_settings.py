@@ -1,0 +1,187 @@
+"""What is written into a setting, and what every command makes of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fx_pipeline.cli import main
+from fx_pipeline.settings import Settings, SettingsError, load_settings
+from fx_pipeline_tests.api.server import serving
+from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.sandbox_server import running_sandbox
+
+PATHS = ["FX_DATABASE", "DAGSTER_HOME"]
+
+VALUES: Mapping[str, str] = {
+    "FIXER_ACCESS_KEY": "0123456789abcdef",
+    "FIXER_BASE_URL": "https://api.apilayer.com/fixer",
+    "FIXER_AUTH": "header",
+    "FIXER_MONTHLY_QUOTA": "100",
+    "FIXER_TIMESERIES": "1",
+    "FX_BASE": "USD",
+    "FX_SYMBOLS": "USD,GBP",
+    "FX_START_DATE": "2001-02-03",
+    "FX_DATABASE": "elsewhere/fx.db",
+    "FX_REVISION_ALERT": "0.5",
+    "FX_REQUIRE_TOKEN": "1",
+    "FX_ALERT_URLS": "json://one.example json://two.example",
+    "FX_API_PORT": "9001",
+    "FX_API_URL": "https://rates.example",
+    "DATASETTE_SECRET": "s3cret",
+    "SENTRY_DSN": "https://key@sentry.example/1",
+    "DAGSTER_HOME": "elsewhere/dagster",
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", " {}\t", ' "{}" ', '" {} "', "{}\r"])
+def test_quotes_and_blanks_around_a_value_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, form: str
+) -> None:
+    monkeypatch.setenv(name, VALUES[name])
+    expected = load_settings()
+    assert expected != Settings.model_construct()
+    monkeypatch.setenv(name, form.format(VALUES[name]))
+    assert load_settings() == expected
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("value", ["", " ", '""', "''", '" "'])
+def test_an_empty_value_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    expected = load_settings()
+    monkeypatch.setenv(name, value)
+    assert load_settings() == expected
+    assert load_settings().model_fields_set == expected.model_fields_set
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("form", ['"{}', "{}'", "\"{}'", '"{}" "{}"'])
+def test_a_stray_quotation_mark_is_refused_without_the_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, form: str
+) -> None:
+    monkeypatch.setenv(name, form.format(VALUES[name], VALUES[name]))
+    with pytest.raises(SettingsError, match=f"^{name} cannot be used: ") as refused:
+        load_settings()
+    assert VALUES[name] not in str(refused.value)
+    assert "quotation mark" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("~/rates/x", "{home}/rates/x"),
+        ("'~/rates/x'", "{home}/rates/x"),
+        ("rates/x", "{cwd}/rates/x"),
+        ("./rates//x", "{cwd}/rates/x"),
+        ("../x", "{cwd}/../x"),
+        ("/srv/c# &1/é/x", "/srv/c# &1/é/x"),
+        ("rates/~x", "{cwd}/rates/~x"),
+        ("file:x", "{cwd}/file:x"),
+        (":memory:", "{cwd}/:memory:"),
+        ("x" * 5000, "{cwd}/" + "x" * 5000),
+    ],
+)
+def test_a_path_is_absolute_and_home_is_expanded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, path: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(name, value)
+    found = getattr(load_settings(), name.lower())
+    assert str(found) == path.format(home=tmp_path / "home", cwd=tmp_path)
+
+
+def test_the_paths_are_absolute_where_none_is_set(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.fx_database == tmp_path / "data" / "fx.db"
+    assert settings.dagster_home == tmp_path / "data" / "dagster"
+    assert settings.model_fields_set == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        *(
+            (name, "a?b/fx.db", "Dagster cannot open a path with a ? or %, such as {cwd}/a?b")
+            for name in PATHS
+        ),
+        *(
+            (name, "50%41/fx.db", "Dagster cannot open a path with a ? or %, such as {cwd}/50%")
+            for name in PATHS
+        ),
+        *((name, "$HOME/fx.db", "it begins with a variable, which is not expanded here") for name in PATHS),
+        *(
+            (name, "~no-such-user/fx.db", "it begins with ~, and there is no such home folder")
+            for name in PATHS
+        ),
+        *((name, "data/\udcff.db", "the path holds a character that cannot be printed") for name in PATHS),
+        *((name, "data/\n/fx.db", "the path holds a character that cannot be printed") for name in PATHS),
+        ("FX_DATABASE", "folder", "{cwd}/folder is a folder: add the name of a file in it"),
+        ("FX_DATABASE", ".", "{cwd} is a folder: add the name of a file in it"),
+        ("FX_DATABASE", "data/", "data/ names a folder: add the name of a file in it"),
+        ("FX_DATABASE", "data/tokens.db", "tokens.db is the name of the file of API tokens"),
+        ("DAGSTER_HOME", "file", "{cwd}/file is a file: name a folder"),
+    ],
+)
+def test_a_path_that_some_part_cannot_use_is_refused_by_every_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, says: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, value)
+    refusals = set()
+    for command in (
+        "up",
+        "ingest",
+        "serve",
+        "status",
+        "rebuild",
+        "token list",
+        "token create a",
+        "token off",
+    ):
+        result = CliRunner().invoke(main, command.split())
+        assert result.exit_code == 2, (command, result.output)
+        refusals.add(result.output)
+    [refusal] = refusals
+    assert refusal.startswith(f"Error: {name} cannot be used: {says.format(cwd=tmp_path)}")
+    assert refusal.count("\n") == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["c# {1}", "é'\"&=+;,:@[1]~$x"])
+def test_a_path_with_unusual_characters_works_in_every_command(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    with running_sandbox() as sandbox:
+        settings = {
+            "FX_DATABASE": str(place / "fx.db"),
+            "DAGSTER_HOME": str(place / "dagster"),
+            "FIXER_BASE_URL": sandbox.url,
+            "FIXER_ACCESS_KEY": "any",
+        }
+        for command in ("ingest --date 2024-03-01", "status", "rebuild", "token create a"):
+            done = run_command(tmp_path, *command.split(), **settings)
+            assert done.returncode == 0, done.stderr
+    token = done.stdout.strip()
+    with serving(place / "fx.db", tmp_path / "log", workers=2) as server:
+        for path in ("/rates/2024-03-01?symbols=USD", "/", "/coverage/", "/fx/rates.json", "/fx"):
+            assert server.get(path, {"apikey": token})[0] == 200
+            assert server.get(path)[0] == 401
+    found = {path.name for path in place.iterdir()}
+    assert found >= {"fx.db", "tokens.db", "dagster"}
+    assert {path.name for path in tmp_path.iterdir()} == {folder, "log"}
+
+
+def test_home_is_expanded_by_every_command(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings = {"HOME": str(home), "FX_DATABASE": "~/rates/fx.db", "DAGSTER_HOME": "~/rates/dagster"}
+    with running_sandbox() as sandbox:
+        fixer = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": '"any"'}
+        done = run_command(tmp_path, "ingest", "--date", "2024-03-01", **settings, **fixer)
+    assert done.returncode == 0, done.stderr
+    assert (home / "rates" / "fx.db").is_file()
+    assert (home / "rates" / "dagster").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

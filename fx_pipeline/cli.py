@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TaskID
+from rich.progress import Progress
 
-from fx_pipeline.rates import contiguous, date_range, parse_date
+from fx_pipeline.rates import date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ _MAKE_DATABASE = (
     "import sys, pathlib, fx_pipeline.store.database as database\n"
     "database.open_database(pathlib.Path(sys.argv[1])).close()"
 )
-
-SHORT = 20
-"""Days that are fetched too fast for a progress bar."""
 
 
 class Date(click.ParamType[dt.date]):
@@ -134,9 +130,10 @@ def ingest(
     revise: bool,
     as_json: bool,
 ) -> None:
-    """Fetch days through Dagster, here and now; the UI shows the run.
+    """Fetch days through Dagster, here and now; the UI shows each run.
 
-    Exits with 1 if a day could not be fetched; those that could are stored.
+    Newest days first, in runs as long as a backfill's. Exits with 1 if a day could not be fetched; those that
+    could are stored.
     """
     settings = load_settings()
     wanted = _wanted(settings, days, dates, first, last)
@@ -150,39 +147,50 @@ def ingest(
     if not wanted - kept:
         errors.print(f"All {len(wanted)} days are stored already; nothing was asked.")
         if as_json:
-            click.echo(json.dumps({"stored": {}, "runs": [], "symbols_failure": None, "quota": None}))
+            lists: dict[str, object] = {"stored": {}, "runs": [], "not_tried": []}
+            click.echo(json.dumps({**lists, "symbols_failure": None, "quota": None}))
         return
 
-    from fx_pipeline.ingestion import how_far, questions
-    from fx_pipeline.reports import failure_lines, ingest_document, stored_lines
-    from fx_pipeline.runs import RunError, materialise, materialise_symbols, open_instance
+    from fx_pipeline.progress import shown_progress
 
-    asked = questions(wanted - kept, timeseries=settings.fixer_timeseries)
-    if (short := how_far(asked, _quota(settings))) is not None:
-        errors.print(f"[bold yellow]quota[/]   {short}")
-    # A run is a range of days; with --missing it leaves out those of them that are stored.
-    days_to_run = wanted - kept
-    ranges = [(min(days_to_run), max(days_to_run))] if missing and not dates else contiguous(days_to_run)
-    refetch_from = window if revise else None
-    try:
-        with (
-            open_instance(settings.dagster_home) as instance,
-            _progress(settings, len(days_to_run), dt.datetime.now(dt.timezone.utc)),
-        ):
-            reports = materialise(instance, ranges, skip_stored=missing, refetch_from=refetch_from)
-            cancelled = any(report.cancelled for report in reports)
-            named = not unnamed or cancelled or not any(report.stored for report in reports)
-            failure = None if named else materialise_symbols(instance)
-    except RunError as error:
-        raise click.ClickException(str(error)) from None
+    left = wanted - kept
+    with shown_progress(errors, settings.fx_database, left, lines=not as_json) as run_ended:
+        # Dagster takes seconds to import: the progress is shown first.
+        from fx_pipeline.ingestion import how_far, questions
+        from fx_pipeline.reports import failure_lines, ingest_document, stored_lines, untried_lines
+        from fx_pipeline.runs import RunError, materialise, materialise_symbols, open_instance, planned
+
+        asked = questions(left, timeseries=settings.fixer_timeseries)
+        if (short := how_far(asked, _quota(settings))) is not None:
+            errors.print(f"[bold yellow]quota[/]   {short}")
+        runs = planned(left, across_gaps=missing and not dates)
+        try:
+            with open_instance(settings.dagster_home) as instance:
+                reports = materialise(
+                    instance,
+                    runs,
+                    skip_stored=missing,
+                    refetch_from=window if revise else None,
+                    ended=run_ended,
+                )
+                whole = len(reports) == len(runs) and not reports[-1].cancelled and not reports[-1].stops
+                named = not unnamed or not whole or not any(report.stored for report in reports)
+                failure = None if named else materialise_symbols(instance)
+        except RunError as error:
+            raise click.ClickException(str(error)) from None
+    untried = [date for run in runs[len(reports) :] for date in run]
     if as_json:
-        click.echo(json.dumps(ingest_document(reports, _quota(settings), failure), indent=2))
+        click.echo(json.dumps(ingest_document(reports, _quota(settings), failure, untried), indent=2))
     else:
         for line in stored_lines(reports):
             console.print(line)
     for line in failure_lines(reports, failure):
         errors.print(line)
-    if failure or any(report.failure for report in reports):
+    if untried:
+        rest = left - {date for report in reports for date in report.stored}
+        for line in untried_lines(untried, rest, named=bool(dates)):
+            errors.print(line)
+    if failure or untried or any(report.failure for report in reports):
         raise SystemExit(1)
 
 
@@ -475,31 +483,6 @@ def _quota(settings: Settings) -> "Quota | None":
         settings.fx_database, limit=settings.fixer_monthly_quota, daily_calls=settings.daily_calls
     ) as ledger:
         return ledger.quota()
-
-
-@contextmanager
-def _progress(settings: Settings, total: int, since: dt.datetime) -> Iterator[None]:
-    """On a terminal, a bar of the days that have been stored since then, while the block runs."""
-    if not console.is_terminal or total < SHORT:
-        yield
-        return
-    over = Event()
-
-    def follow(bar: Progress, task: TaskID) -> None:
-        with _open_store(settings) as store:
-            while not over.wait(0.5):
-                bar.update(task, completed=store.days_fetched_since(since))
-
-    with Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True
-    ) as bar:
-        follower = Thread(target=follow, args=(bar, bar.add_task("Fetching days", total=total)))
-        follower.start()
-        try:
-            yield
-        finally:
-            over.set()
-            follower.join()
 
 
 def _make_database(settings: Settings) -> None:

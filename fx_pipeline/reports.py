@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -20,16 +20,19 @@ COUNTS = ("inserted", "updated", "unchanged", "rejected")
 
 
 def ingest_document(
-    reports: Sequence[RunReport], quota: Quota | None, names_failure: str | None
+    reports: Sequence[RunReport],
+    quota: Quota | None,
+    names_failure: str | None,
+    untried: Collection[dt.date] = (),
 ) -> dict[str, Any]:
-    """What `ingest --json` prints: each stored date with its counts, each run, and the state of the quota."""
+    """What `ingest --json` prints: each stored date with its counts, each run, the ranges of dates that no
+    run has tried, and the state of the quota."""
     return {
         "stored": {
-            str(date): {name: did[name] for name in COUNTS}
-            for report in reports
-            for date, did in sorted(report.stored.items())
+            str(date): {name: did[name] for name in COUNTS} for date, did in sorted(_stored(reports).items())
         },
         "runs": [{"id": report.run_id, "failure": report.failure} for report in reports],
+        "not_tried": [[str(first), str(last)] for first, last in contiguous(untried)],
         "symbols_failure": names_failure,
         "quota": quota_document(quota),
     }
@@ -44,13 +47,30 @@ def failure_lines(reports: Sequence[RunReport], names_failure: str | None) -> It
         yield f"[bold red]failed[/]  the names of the currencies: {escape(names_failure)}"
 
 
+def untried_lines(untried: Collection[dt.date], rest: Collection[dt.date], *, named: bool) -> Iterator[str]:
+    """Which dates no run has tried, and the command that fetches the rest: those and the ones that failed.
+
+    `named`: the dates were given one by one, and so the command names each.
+    """
+    count = f"{len(untried):,} {'day' if len(untried) == 1 else 'days'}"
+    yield f"[bold yellow]not tried[/]  {count}: {min(untried)} to {max(untried)}"
+    chosen = (
+        [f"--date {date}" for date in sorted(rest)] if named else [f"--from {min(rest)} --to {max(rest)}"]
+    )
+    yield f"[bold yellow]go on with[/] fx-pipeline ingest {' '.join(chosen)} --missing"
+
+
 def stored_lines(reports: Sequence[RunReport]) -> Iterator[str]:
     """What was stored, for people: consecutive days alike on one line."""
-    for report in reports:
-        for first, last, counts in _spans(report.stored):
-            yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
-    stored = sum(len(report.stored) for report in reports)
-    yield f"{stored} {'day' if stored == 1 else 'days'} stored."
+    stored = _stored(reports)
+    for first, last, counts in _spans(stored):
+        yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
+    yield f"{len(stored):,} {'day' if len(stored) == 1 else 'days'} stored."
+
+
+def _stored(reports: Sequence[RunReport]) -> dict[dt.date, dict[str, object]]:
+    """What all runs stored."""
+    return {date: did for report in reports for date, did in report.stored.items()}
 
 
 def status_document(

@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,17 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fx_pipeline.definitions import defs
-from fx_pipeline.defs.assets import Cancelled
+from fx_pipeline.defs.assets import STOPPED_BY, Cancelled, rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.settings import PROJECT, SettingsError
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _NOT_KEPT = "Exception while writing logger call to event log"
+IN_VAIN = 10
+"""A run that failed and stored none of at least so many dates ends the ingest: the provider is down, or has
+no older days."""
+
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}  # the report tells it instead
 
 
@@ -43,9 +47,34 @@ class RunReport:
     """What one run did: the metadata of each stored date, and, if it failed, why."""
 
     run_id: str
+    dates: Sequence[dt.date]
+    """The dates it was to fetch, newest first."""
     stored: dict[dt.date, dict[str, object]]
     failure: str | None = None
     cancelled: bool = False
+    stops: bool = False
+    """Whether a further run would end the same way."""
+
+
+def planned(dates: Iterable[dt.date], *, across_gaps: bool) -> list[list[dt.date]]:
+    """Divide the dates into runs as long as a backfill's, newest first.
+
+    A run covers a range of days. With `across_gaps` that range may hold days that are not among the dates:
+    the run must leave them out itself.
+
+    Newest first, because recent days are used most. Each run also asks for its newest day first, so when the
+    quota or the provider ends the ingest early, the days nearest to today are stored.
+    """
+    longest = rates.backfill_policy.max_partitions_per_run if rates.backfill_policy else None
+    runs: list[list[dt.date]] = []
+    for date in sorted(set(dates), reverse=True):
+        if runs:
+            joins = across_gaps or (runs[-1][-1] - date).days == 1
+            if joins and (longest is None or (runs[-1][0] - date).days < longest):
+                runs[-1].append(date)
+                continue
+        runs.append([date])
+    return runs
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -83,25 +112,22 @@ def _run(
 
     `execute_in_process` says nothing of the code location: the UI could not execute such a run again. The
     daemon does not do so by itself: whoever ended it, by Ctrl-C say, sees that and can go on with --missing.
-    A run that was interrupted, whenever that was, is reported as cancelled.
+    A run that was interrupted is reported as cancelled. Call it inside `capture_interrupts`: an interrupt is
+    then kept until a run can be ended by it, and no run is left half created or half ended.
     Raises RunError when Dagster's home cannot be written.
     """
     [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     job = defs.resolve_job_def(name)
     origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
     try:
-        # An interrupt is kept until the run can be ended by it; it is not left half made, nor half ended.
-        with capture_interrupts():
-            run = instance.create_run_for_job(
-                job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
-            )
-            with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
-                result = execute_run(InMemoryJob(job), run, instance)
-            if _was_interrupted(result):
-                instance.report_run_canceled(run, str(Cancelled()))
-            elif check_captured_interrupt():
-                raise KeyboardInterrupt  # that came when it was over
-            return result
+        run = instance.create_run_for_job(
+            job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
+        )
+        with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
+            result = execute_run(InMemoryJob(job), run, instance)
+        if _was_interrupted(result):
+            instance.report_run_canceled(run, str(Cancelled()))
+        return result
     except (OSError, SQLAlchemyError) as error:
         raise RunError(
             f"Dagster's home {instance.root_directory} cannot be written ({_reason(error)}). What had been "
@@ -191,44 +217,68 @@ def _held(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 def materialise(
     instance: dg.DagsterInstance,
-    ranges: Sequence[tuple[dt.date, dt.date]],
+    runs: Sequence[Sequence[dt.date]],
     *,
     skip_stored: bool = False,
     refetch_from: dt.date | None = None,
+    ended: Callable[[RunReport], None] = lambda _: None,
 ) -> list[RunReport]:
-    """Run the rates of each range (first and last day, both included) here and now, one run a range.
+    """Run the rates of the planned runs here and now, and pass each report to `ended`.
 
-    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. A run that is
-    interrupted is a cancelled one, and the last. Raises RunError when Dagster's home cannot be written.
+    `skip_stored` leaves out what is stored, but for the days from `refetch_from` on. After an interrupt, and
+    after a run that failed for a reason that would end the others too, the remaining runs are not started:
+    there are fewer reports then. Raises RunError when Dagster's home cannot be written.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
     ).to_config_dict()
     config["loggers"] = _SILENT
     _end_killed(instance)
-    reports = []
-    for first, last in ranges:
-        result = _run(instance, "rates_job", config, range_tags(first.isoformat(), last.isoformat()))
-        stored: dict[dt.date, dict[str, object]] = {
-            dt.date.fromisoformat(event.partition): {
-                name: value.value for name, value in event.metadata.items()
-            }
-            for event in result.asset_materializations_for_node("rates")
-            if event.partition
-        }
-        cancelled = _was_interrupted(result)
-        reports.append(
-            RunReport(run_id=result.run_id, stored=stored, failure=_failure(result), cancelled=cancelled)
-        )
-        if cancelled:
-            break
+    reports: list[RunReport] = []
+    with capture_interrupts():
+        for dates in runs:
+            if check_captured_interrupt():  # between two runs
+                break
+            tags = range_tags(dates[-1].isoformat(), dates[0].isoformat())
+            reports.append(_report(_run(instance, "rates_job", config, tags), dates))
+            ended(reports[-1])
+            if reports[-1].cancelled or reports[-1].stops:
+                break
+        else:
+            if check_captured_interrupt():
+                raise KeyboardInterrupt  # that came when the last run was over
     return reports
+
+
+def _report(result: dg.JobExecutionResult, dates: Sequence[dt.date]) -> RunReport:
+    stored: dict[dt.date, dict[str, object]] = {
+        dt.date.fromisoformat(event.partition): {name: value.value for name, value in event.metadata.items()}
+        for event in result.asset_materializations_for_node("rates")
+        if event.partition
+    }
+    in_vain = not stored and len(dates) >= IN_VAIN
+    return RunReport(
+        run_id=result.run_id,
+        dates=dates,
+        stored=stored,
+        failure=_failure(result),
+        cancelled=_was_interrupted(result),
+        stops=not result.success and (in_vain or not _failed_by_dates(result)),
+    )
+
+
+def _failed_by_dates(result: dg.JobExecutionResult) -> bool:
+    """Whether a run failed only because some of its dates could not be fetched."""
+    steps = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return bool(steps) and all(
+        step.user_failure_data and STOPPED_BY not in step.user_failure_data.metadata for step in steps
+    )
 
 
 def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
     """Run `symbols` here and now. Returns why it failed, if it did. Raises RunError."""
-    result = _run(instance, "symbols_job", {"loggers": _SILENT}, {})
-    return _failure(result)
+    with capture_interrupts():
+        return _failure(_run(instance, "symbols_job", {"loggers": _SILENT}, {}))
 
 
 def last_run(home: Path) -> dict[str, str | None] | None:

@@ -17,7 +17,7 @@ FLOORS = (
     ("fixer", "store", "api"),
     ("ingestion", "moves", "quality", "alerts", "defs"),
     ("definitions",),
-    ("runs", "reports", "processes", "guard", "webserver", "cli"),
+    ("runs", "reports", "progress", "processes", "guard", "webserver", "cli"),
 )
 """The parts of fx_pipeline from the ground up. A part knows its own floor and those below it."""
 

@@ -3,12 +3,16 @@
 import datetime as dt
 from pathlib import Path
 
+import pytest
+from rich.text import Text
+
 from fx_pipeline.reports import (
     failure_lines,
     ingest_document,
     status_document,
     status_lines,
     stored_lines,
+    untried_lines,
 )
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
@@ -85,8 +89,10 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
     stored: dict[dt.date, dict[str, object]] = {day: dict(did) for day in days}
     stored[days[3]]["updated"] = 2
     reports = [
-        RunReport(run_id="a", stored=stored),
-        RunReport(run_id="b", stored={}, failure="1 date: no answer: 2024-03-07"),
+        RunReport(run_id="a", dates=days, stored=stored),
+        RunReport(
+            run_id="b", dates=[dt.date(2024, 3, 7)], stored={}, failure="1 date: no answer: 2024-03-07"
+        ),
     ]
     assert list(stored_lines(reports)) == [
         "2024-03-01 to 2024-03-03  30 inserted, 0 updated, 0 unchanged, 0 rejected each day",
@@ -100,6 +106,31 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
     assert ingest_document(reports, None, None) == {
         "stored": {str(day): {**did, "updated": 2 if day == days[3] else 0} for day in days},
         "runs": [{"id": "a", "failure": None}, {"id": "b", "failure": "1 date: no answer: 2024-03-07"}],
+        "not_tried": [],
         "symbols_failure": None,
         "quota": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("untried", "rest", "named", "lines"),
+    [
+        (
+            [dt.date(2024, 3, 1), dt.date(2024, 3, 2)],
+            [dt.date(2024, 3, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 9)],
+            False,
+            ["not tried  2 days: 2024-03-01 to 2024-03-02", "--from 2024-03-01 --to 2024-03-09"],
+        ),
+        (
+            [dt.date(2024, 3, 1)],
+            [dt.date(2024, 3, 9), dt.date(2024, 3, 1)],
+            True,
+            ["not tried  1 day: 2024-03-01 to 2024-03-01", "--date 2024-03-01 --date 2024-03-09"],
+        ),
+    ],
+)
+def test_what_was_not_tried_and_the_command_that_goes_on(
+    untried: list[dt.date], rest: list[dt.date], named: bool, lines: list[str]
+) -> None:
+    first, second = (Text.from_markup(line).plain for line in untried_lines(untried, rest, named=named))
+    assert [first, second] == [lines[0], f"go on with fx-pipeline ingest {lines[1]} --missing"]

@@ -43,6 +43,9 @@ Each date of a run succeeds or fails alone. Those that failed stay not materiali
 failed" asks for them again, and only for them.
 """
 
+STOPPED_BY = "stopped by"
+"""Metadata of a failed run that was ended before all its dates had been tried: the kind of error."""
+
 _GOES_ON = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that does what a failed or killed one has left, by itself or by "re-execute from failure"."""
 
@@ -289,9 +292,12 @@ def _failure(
             by_reason["stopped before"].extend(left)
             lines.append(f"Not fetched therefore: {_ranges(left)}")
     retryable = isinstance(stopped_by, FixerError) and stopped_by.retryable
+    metadata = {reason: _ranges(dates) for reason, dates in by_reason.items()}
+    if stopped_by is not None:
+        metadata[STOPPED_BY] = type(stopped_by).__name__
     return dg.Failure(
         description="\n".join(lines),
-        metadata={reason: _ranges(dates) for reason, dates in by_reason.items()},
+        metadata=metadata,
         allow_retries=retryable or (stopped_by is None and any(error.retryable for _, error in alone)),
     )
 

@@ -4,10 +4,10 @@ BIN := .venv/bin
 CLIENTS := fx_pipeline_tests/api/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up clients test lint format bench docs screenshots lock
+.PHONY: help install up clients test test-all check lint format bench docs screenshots lock
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: .venv/installed ## .venv, with everything from the lock
 
@@ -26,8 +26,13 @@ clients: $(CLIENTS)/node_modules ## the published JavaScript clients that the te
 $(CLIENTS)/node_modules: $(CLIENTS)/package-lock.json
 	if command -v npm >/dev/null; then npm ci --silent --prefix $(CLIENTS) && touch $@; fi
 
-test: install clients ## the tests
+test: install clients ## all tests but the slow ones
 	$(BIN)/pytest
+
+test-all: install clients ## all tests, the slow ones too
+	$(BIN)/pytest --slow
+
+check: lint test ## lint and the tests that are not slow
 
 lint: install ## ruff, ruff format, mypy
 	$(BIN)/ruff check .

@@ -248,7 +248,9 @@ def test_the_number_of_another_running_process_keeps_no_question_open(path: Path
         ask(ledger)
 
 
-@pytest.mark.parametrize("name", ["gone:17", f"{os.uname().nodename}:{os.getpid()}"])
+@pytest.mark.parametrize(
+    "name", ["gone:17", f"{os.uname().nodename}:{os.getpid()}"], ids=["another host", "this host"]
+)
 def test_a_question_without_a_claim_is_taken_over(opened: Opened, path: Path, name: str) -> None:
     """As an earlier version left it, or a backup holds it."""
     with opened() as ledger:

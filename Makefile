@@ -46,6 +46,7 @@ format: install ## rewrite the code as lint wants it
 bench: install ## measure ingestion and the API; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m benchmarks.lanes
 
 docs: install ## write what README and .env.example say of settings and commands anew
 	$(BIN)/python -m fx_pipeline_tests.documents

@@ -60,7 +60,7 @@ INSTRUCTIONS = (
 async def answer(datasette: FxDatasette, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one HTTP request of the protocol."""
     manager = StreamableHTTPSessionManager(
-        _server(datasette, scope.get("actor")),
+        _server(datasette, scope.get("actor"), receive),
         json_response=True,
         stateless=True,
         max_request_body_size=LONGEST_BODY,
@@ -69,12 +69,12 @@ async def answer(datasette: FxDatasette, scope: Scope, receive: Receive, send: S
         await manager.handle_request(scope, receive, send)
 
 
-def _server(datasette: FxDatasette, actor: dict[str, Any] | None) -> Server[Any]:
+def _server(datasette: FxDatasette, actor: dict[str, Any] | None, receive: Receive) -> Server[Any]:
     async def list_tools(context: Any, asked: PaginatedRequestParams | None) -> ListToolsResult:
         return _tools()
 
     async def call_tool(context: Any, asked: CallToolRequestParams) -> CallToolResult:
-        return await _call(datasette, actor, asked.name, asked.arguments or {})
+        return await _call(datasette, actor, asked.name, asked.arguments or {}, receive)
 
     return Server(
         "fx-pipeline",
@@ -102,7 +102,11 @@ def _tools() -> ListToolsResult:
 
 
 async def _call(
-    datasette: FxDatasette, actor: dict[str, Any] | None, name: str, arguments: Mapping[str, Any]
+    datasette: FxDatasette,
+    actor: dict[str, Any] | None,
+    name: str,
+    arguments: Mapping[str, Any],
+    receive: Receive,
 ) -> CallToolResult:
     operation = TOOLS.get(name)
     if operation is None:
@@ -114,7 +118,9 @@ async def _call(
     for argument, text in sent.items():
         path = path.replace(f"{{{argument}}}", text)
     path = path.removeprefix("/rates/").removesuffix("/")
-    reply = await views.reply(datasette, actor, partial(find, path), urlencode(sent), asked=f"tool {name}")
+    reply = await views.reply(
+        datasette, actor, partial(find, path), urlencode(sent), asked=f"tool {name}", receive=receive
+    )
     document = json.loads(reply.body)
     if reply.status != 200:
         return _refusal(document["message"])

@@ -8,7 +8,7 @@ import csv
 import datetime as dt
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 import orjson
@@ -125,13 +125,13 @@ def fluctuation_document(
     }
 
 
-def rates_csv(base: str, days: Mapping[str, Rates]) -> bytes:
+def rates_csv(base: str, days: Iterable[tuple[str, Rates]]) -> bytes:
     """Rows of `date,base,currency,rate` under a heading (RFC 4180)."""
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(("date", "base", "currency", "rate"))
     rows.writerows(
-        (date, base, code, as_number(rate)) for date, rates in days.items() for code, rate in rates.items()
+        (date, base, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
     )
     return text.getvalue().encode()
 

@@ -115,7 +115,7 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
         return Series(base, last, days)
     rebased = (
         (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
-        for date, rates in days.items()
+        for date, rates in queries.paced(days.items())
     )
     return Series(base, last, {date: rates for date, rates in rebased if rates})
 
@@ -207,7 +207,7 @@ def _read(
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         rows: list[Row] = queries.rows("rates_by_range", **span)
-        by_date = _as_ordered(rows)
+        by_date = _as_ordered(queries, rows)
     else:
         divisor = (wanted.base,) if wanted.base and wanted.base != stored_base else ()
         codes = tuple(dict.fromkeys((*wanted.symbols, *divisor)))
@@ -216,20 +216,21 @@ def _read(
             days = OneCurrency(code, dict(zip(*queries.history(code, **span), strict=True)))
             return days, {stored_base, code} if days else {stored_base}
         rows = queries.rows("rate_history", symbols=",".join(codes), **span)
-        by_date = _by_date(rows, codes)
+        by_date = _by_date(queries, rows, codes)
     return by_date, {stored_base, *[currency for _, currency, _ in rows]}
 
 
-def _as_ordered(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+def _as_ordered(queries: Queries, rows: Iterable[Row]) -> dict[str, dict[str, float]]:
     """Rows in the order of their dates, as days."""
-    return {date: {code: rate for _, code, rate in of_day} for date, of_day in groupby(rows, itemgetter(0))}
+    days = queries.paced(groupby(rows, itemgetter(0)), every=8)
+    return {date: {code: rate for _, code, rate in of_day} for date, of_day in days}
 
 
-def _by_date(rows: Sequence[Row], codes: Iterable[str]) -> dict[str, dict[str, float]]:
+def _by_date(queries: Queries, rows: Sequence[Row], codes: Iterable[str]) -> dict[str, dict[str, float]]:
     """Rows in the order of currency and date, as days, oldest first, of rates in the order of `codes`."""
     days: dict[str, dict[str, float]] = {}
     currency = itemgetter(1)
-    for code in codes:
+    for code in queries.paced(codes, every=1):
         of_code = rows[bisect_left(rows, code, key=currency) : bisect_right(rows, code, key=currency)]
         if not days:
             days = {date: {code: rate} for date, _, rate in of_code}

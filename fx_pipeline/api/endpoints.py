@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from fx_pipeline.api import bodies, http, openapi
 from fx_pipeline.api.days import (
-    MOST_RATES,
     nothing_stored,
     rates_of,
     read_day,
@@ -34,6 +33,12 @@ from fx_pipeline.api.http import Reply
 from fx_pipeline.api.parameters import AsOf, Parameters, Wanted, in_order, quoted
 from fx_pipeline.api.queries import Queries
 from fx_pipeline.api.schemas import Stored
+
+RATES_OF_DAY = 200
+"""What one day without `symbols` is estimated to hold: Fixer has about 170 currencies."""
+
+RATES_OF_PAGE = 5_000
+"""The estimate for what takes as long as a page."""
 
 IN_FLIGHT = dt.timedelta(hours=1)
 """How long a fetch may take from its instant to its commit; what was known before that stays as it was."""
@@ -123,7 +128,7 @@ def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
         ask.cache_control(day.date, wanted.as_of) if asked else ask.cache_control_of_newest(wanted.as_of)
     )
     if csv:
-        return Reply(bodies.rates_csv(base, {day.date: rates}), cache_control, http.CSV)
+        return Reply(bodies.rates_csv(base, [(day.date, rates)]), cache_control, http.CSV)
     body = bodies.day_json(
         date=day.date,
         base=base,
@@ -206,7 +211,9 @@ def _series(ask: Ask, start: dt.date, end: dt.date | None, *, csv: str | None) -
     series = read_series(ask.queries, start, end, wanted)
     cache_control = ask.cache_control(end.isoformat() if end else "9999-12-31", wanted.as_of)
     if csv:
-        return Reply(bodies.rates_csv(series.base, series.days), cache_control, http.CSV)
+        return Reply(
+            bodies.rates_csv(series.base, ask.queries.paced(series.days.items())), cache_control, http.CSV
+        )
     body = bodies.series_json(
         start=start.isoformat(),
         end=end.isoformat() if end else series.last,
@@ -225,8 +232,8 @@ def _none(parameters: Parameters, **parts: str | None) -> int:
     return 0
 
 
-def _any_number(parameters: Parameters, **parts: str | None) -> int:
-    return MOST_RATES
+def _of_page(parameters: Parameters, **parts: str | None) -> int:
+    return RATES_OF_PAGE
 
 
 def _of_series(parameters: Parameters, *, start: str = "", end: str = "", csv: str | None = None) -> int:
@@ -238,14 +245,15 @@ def _of_series(parameters: Parameters, *, start: str = "", end: str = "", csv: s
         symbols = parameters.symbols()
     except ApiError:
         return 0  # it is refused before anything is read
-    return ((last - first).days + 1) * (len(symbols) + 1) if symbols else MOST_RATES
+    days = (last - first).days + 1
+    return days * (len(symbols) + 1) if symbols else days * RATES_OF_DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A function of this module, and the canned queries it reads: who may not see these, may not see it.
 
-    `rates` says of how many days and currencies it reads at most, but for one whole day.
+    `rates` estimates how many rates it reads in addition to one whole day.
     """
 
     answer: Callable[..., Reply]
@@ -263,10 +271,10 @@ ROUTES = [
         ("", index, ("latest_date",), _none),
         ("symbols", symbols, ("symbols",), _none),
         ("currencies", currencies, ("symbols",), _none),
-        (r"openapi\.json", description, ("symbols", "latest_date"), _any_number),
+        (r"openapi\.json", description, ("symbols", "latest_date"), _of_page),
         ("timeseries", timeseries, _SERIES, _of_series),
         ("convert", convert, ("rates_by_date", *_LOOKUPS), _none),
-        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS), _any_number),
+        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS), _of_page),
         (rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?", date_range, _SERIES, _of_series),
         (rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?", date, ("rates_by_date", *_LOOKUPS), _none),
     )

@@ -34,6 +34,7 @@ TIME_FRAME_TOO_LONG = Kind(400, 505, "time_frame_too_long")
 PAYLOAD_TOO_LARGE = Kind(413, 413, "payload_too_large")
 URI_TOO_LONG = Kind(414, 414, "uri_too_long")
 INTERNAL_ERROR = Kind(500, 500, "internal_error")
+SERVER_BUSY = Kind(503, 503, "server_busy")
 
 
 class ApiError(Exception):

@@ -5,7 +5,6 @@ They are two questions, because a restart brings no data: only the first may lea
 
 import datetime as dt
 import logging
-import sqlite3
 
 from fx_pipeline.api.bodies import Document, as_json
 from fx_pipeline.api.http import NO_STORE, Reply
@@ -34,9 +33,9 @@ def freshness(queries: Queries, *, today: dt.date, max_age_days: int) -> Reply:
     return _reply(200 if fresh else 503, {"status": "fresh" if fresh else "stale", **facts})
 
 
-def unreadable(error: sqlite3.Error) -> Reply:
+def unreadable(error: Exception) -> Reply:
     """503: the process is up, and the database cannot be read."""
-    logger.error("the database cannot be read: %s", error)
+    logger.error("the database cannot be read: %s", error or type(error).__name__)
     return _reply(503, {"status": "error", "message": "The database cannot be read."})
 
 

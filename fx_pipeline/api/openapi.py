@@ -140,6 +140,15 @@ _HEADERS: dict[str, Schema] = {
         "description": "How to send a token.",
         "schema": {"type": "string", "pattern": "^Bearer"},
     },
+    "RetryAfter": {
+        "required": True,
+        "description": "Seconds after which to ask again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+}
+_HEADERS_OF_ERRORS = {
+    401: {"WWW-Authenticate": ref("headers", "Challenge")},
+    503: {"Retry-After": ref("headers", "RetryAfter")},
 }
 _CONTENT = {"Csv": "text/csv", "Html": "text/html"}
 _COMMON = {
@@ -207,10 +216,10 @@ def _response(description: str, *answers: str) -> Schema:
 
 def _error(kinds: Iterable[Kind]) -> Schema:
     kinds = tuple(kinds)
-    challenge = {"WWW-Authenticate": ref("headers", "Challenge")} if kinds[0].status == 401 else {}
+    own = _HEADERS_OF_ERRORS.get(kinds[0].status, {})
     return {
         "description": "; ".join(f"{kind.code} `{kind.type}`" for kind in kinds),
-        "headers": {**_COMMON, **challenge},
+        "headers": {**_COMMON, **own},
         "content": {"application/json": {"schema": error_schema(kinds)}},
     }
 

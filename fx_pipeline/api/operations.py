@@ -11,7 +11,7 @@ from fx_pipeline.api.errors import Kind
 KINDS = tuple(value for value in vars(errors).values() if isinstance(value, Kind))
 """Every kind of error there is."""
 
-ALWAYS = (401, 403, 414, 500)
+ALWAYS = (401, 403, 414, 500, 503)
 """The statuses that any question about rates may be answered with, whatever it asks."""
 
 _DAY = (errors.INVALID_DATE, errors.NO_RATES_AVAILABLE, errors.INVALID_API_FUNCTION)

@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fx_pipeline.api import docs, exposure, failures, figures, pages
 from fx_pipeline.api.app import CONFIG, FxDatasette
-from fx_pipeline.api.errors import ApiError
-from fx_pipeline.api.http import NO_STORE, Reply, respond
+from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.http import NO_STORE, RETRY_SECONDS, Reply, respond
 from fx_pipeline.api.parameters import Parameters
 from fx_pipeline.api.paths import day_path
 from fx_pipeline.api.queries import Queries, run
@@ -72,8 +72,8 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
         return pages.operations(queries, month_start, settings.fixer_monthly_quota)
 
     try:
-        seen = await run(datasette, request.actor, pages.OPERATIONS, operations)
-    except Forbidden:
+        seen = await run(datasette, request.actor, pages.OPERATIONS, operations, receive=request.receive)
+    except (Forbidden, ApiError):
         seen = None
     work = partial(
         pages.coverage,
@@ -153,7 +153,13 @@ async def _answer(
 ) -> Response:
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
-        page = await run(datasette, request.actor, names, lambda queries: work(Visit(queries, parameters)))
+        page = await run(
+            datasette,
+            request.actor,
+            names,
+            lambda queries: work(Visit(queries, parameters)),
+            receive=request.receive,
+        )
     except ApiError as error:
         page = Page("error.html", {"error": error.info, "status": error.kind.status}, error.kind.status)
     if page.elsewhere:
@@ -161,4 +167,5 @@ async def _answer(
     html = await datasette.render_template(
         page.template, {"dagster_url": datasette.fx_settings.dagster_url, **page.context}, request=request
     )
-    return respond(request, Reply(html.encode(), cache_control, HTML, page.status))
+    retry_after = RETRY_SECONDS if page.status == SERVER_BUSY.status else None
+    return respond(request, Reply(html.encode(), cache_control, HTML, page.status, retry_after))

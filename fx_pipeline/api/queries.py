@@ -1,17 +1,16 @@
-"""The canned queries of ``datasette_config/metadata.yaml``, run for a visitor: the API runs no other SQL.
+"""The canned queries of ``datasette_config/metadata.yaml``, run for one request: the API runs no other SQL.
 
-A request runs all its queries within one read transaction: one state of the database. What reads little does
-so where it is asked, in the event loop: the way to a thread and back takes longer. What may read more runs in
-one of Datasette's threads, one request at a time: most of the work is Python's, and two threads that contend
-for the interpreter take twice as long for the same.
+A request runs all its queries in one read transaction, so it sees one state of the database. Work that reads
+little runs in the event loop, because a thread costs more time than the work itself. Everything else runs in
+a lane (see `lanes`).
 """
 
-import asyncio
 import datetime as dt
+import enum
 import re
 import sqlite3
-import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -19,31 +18,60 @@ from weakref import WeakKeyDictionary
 from datasette.app import Datasette
 from datasette.database import Database
 from datasette.plugins import pm
-from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Forbidden
+from starlette.types import Receive
 
+from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.lanes import DAYS, Effort, Lane, Limit, TooLong, while_connected
 from fx_pipeline.rates import calendar
 
 DATABASE = "fx"
 """The name under which Datasette serves the file, whatever the file's own name is."""
 
-TIME_LIMIT_MS = 10_000
-"""How long an endpoint may read. What it may answer is bounded, so this is for a machine in distress."""
+AT_ONCE = Limit(0.05)
+"""While work runs in the event loop, everything else waits. Work that takes longer starts again in a lane."""
 
-AT_ONCE_MS = 50
-"""How long it may do so while everything else waits; what takes longer begins anew in a thread."""
+SHORT = Limit(0.25, clock=time.thread_time)
+"""Processor time of a page. Work that takes longer starts again in the lane for long work."""
 
-_TO_BE_WAITED_FOR = re.compile("locked|interrupted")
+LONG = Limit(10.0, clock=time.thread_time, pauses=True)
+"""Processor time. The size of an answer is bounded, so only a very slow machine takes this long."""
+
+PROBE = Limit(5.0)
+"""A health check that must wait for the database file takes no longer."""
+
+SHORT_PLACES, LONG_PLACES, PROBE_PLACES = 64, 16, 8
+"""How many requests wait in each lane. A client that finds no place is asked to come back later."""
+
+_IS_LOCKED = re.compile("locked")
 
 T = TypeVar("T")
+
+
+class Size(enum.Enum):
+    """How much work a request is."""
+
+    SMALL = enum.auto()
+    """A millisecond or two."""
+    MEDIUM = enum.auto()
+    """As much as a page."""
+    LARGE = enum.auto()
+    """Up to all that one answer may hold."""
+    PROBE = enum.auto()
+    """A health check, which waits for no other request."""
 
 
 class Queries:
     """The canned queries on one connection, by name."""
 
-    def __init__(self, connection: sqlite3.Connection, sql: Mapping[str, str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, sql: Mapping[str, str], effort: Effort) -> None:
         self._connection = connection
         self._sql = sql
+        self._effort = effort
+
+    def paced(self, items: Iterable[T], every: int = DAYS) -> Iterator[T]:
+        """The items, with pauses that let other requests go first. For loops over many days."""
+        return self._effort.paced(items, every)
 
     def rows(self, name: str, **parameters: str) -> list[tuple[Any, ...]]:
         """All rows of a canned query; an empty parameter means that it is not given."""
@@ -74,13 +102,15 @@ async def run(
     names: tuple[str, ...],
     work: Callable[[Queries], T],
     *,
-    at_once: bool = False,
+    size: Size = Size.MEDIUM,
+    receive: Receive | None = None,
 ) -> T:
     """Call `work` with the queries `names`, where `actor` may view each of them.
 
-    `at_once` is for what takes a millisecond or two: everything else waits meanwhile.
+    Work that waits or runs in a lane is dropped when `receive` says that the client has disconnected.
 
-    Raises datasette.Forbidden where it may not, and what `work` raises.
+    Raises datasette.Forbidden where `actor` may not view a query, ApiError where the work cannot be done now,
+    and what `work` raises.
     """
     known = _known(datasette)
     if actor is not None or known is None:
@@ -91,7 +121,7 @@ async def run(
         allowed = known.open[names] = await _may(datasette, None, names)
     if not allowed:
         raise Forbidden("view-query")
-    return await run_for_anyone(datasette, names, work, at_once=at_once)
+    return await run_for_anyone(datasette, names, work, size=size, receive=receive)
 
 
 async def _may(datasette: Datasette, actor: dict[str, Any] | None, names: Sequence[str]) -> bool:
@@ -111,9 +141,14 @@ async def _may(datasette: Datasette, actor: dict[str, Any] | None, names: Sequen
 
 
 async def run_for_anyone(
-    datasette: Datasette, names: tuple[str, ...], work: Callable[[Queries], T], *, at_once: bool = False
+    datasette: Datasette,
+    names: tuple[str, ...],
+    work: Callable[[Queries], T],
+    *,
+    size: Size,
+    receive: Receive | None = None,
 ) -> T:
-    """Call `work` with the queries `names`, whoever asks: for what must answer without a token."""
+    """Call `work` as `run` does, without asking who wants it: for what must answer without a token."""
     known = _known(datasette)
     sql = known.sql.get(names) if known else None
     if sql is None:
@@ -122,48 +157,59 @@ async def run_for_anyone(
         if known:
             known.sql[names] = sql
 
-    def answer(connection: sqlite3.Connection, limit_ms: int) -> T:
-        with sqlite_timelimit(connection, limit_ms):
-            connection.execute("BEGIN")
-            try:
-                return work(Queries(connection, sql))
-            finally:
-                connection.rollback()
+    def answer(connection: sqlite3.Connection, effort: Effort) -> T:
+        with effort.reading(connection):
+            return work(Queries(connection, sql, effort))
 
-    database = datasette.get_database(DATABASE)
-    reader = _READERS.get(datasette) or _READERS.setdefault(datasette, _Reader(database))
-    if at_once:
+    lanes, database = lanes_of(datasette), datasette.get_database(DATABASE)
+    if size in (Size.SMALL, Size.PROBE):
         try:
-            return answer(reader.at_once, AT_ONCE_MS)
+            return answer(lanes.at_once, Effort(AT_ONCE))
+        except TooLong:
+            pass
         except sqlite3.OperationalError as error:
-            if not _TO_BE_WAITED_FOR.search(str(error)):
+            if not _IS_LOCKED.search(str(error)):
                 raise
-
-    def in_thread() -> T:
-        return answer(reader.of_thread(database), TIME_LIMIT_MS)
-
-    async with reader.turn:
-        return await asyncio.get_running_loop().run_in_executor(datasette.executor, in_thread)
+    return await while_connected(receive, lanes.run(database, size, answer))
 
 
-class _Reader:
-    """The API's own connections to the file of one Datasette, which closes them with its others.
+class Lanes:
+    """The lanes of one Datasette. Their connections are the API's own, and Datasette closes them.
 
-    Datasette's own have a Python function called for each text: half the time of a long series.
+    Datasette's other connections call a Python function for each text: half the time of a long series.
     """
 
     def __init__(self, database: Database) -> None:
-        self._of_thread = threading.local()
-        self.turn = asyncio.Lock()
         self.at_once: sqlite3.Connection = database.connect()
         self.at_once.execute("PRAGMA busy_timeout = 0")
+        self.short = Lane("short", SHORT_PLACES, SHORT)
+        self.long = Lane("long", LONG_PLACES, LONG)
+        self.probe = Lane("probe", PROBE_PLACES, PROBE)
 
-    def of_thread(self, database: Database) -> sqlite3.Connection:
-        """The connection of the thread that asks."""
-        connection: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
-        if connection is None:
-            connection = self._of_thread.connection = database.connect()
-        return connection
+    async def run(self, database: Database, size: Size, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
+        """Do the work in the lane for its size, and again in the next where it proves to be longer."""
+        if size is Size.PROBE:
+            return await self.probe.run(database, work)
+        if size is not Size.LARGE:
+            try:
+                return await self.short.run(database, work)
+            except TooLong:
+                pass
+        try:
+            return await self.long.run(database, work)
+        except TooLong:
+            raise ApiError(
+                SERVER_BUSY,
+                "This takes longer than one answer may take: try again later, or ask for fewer days.",
+            ) from None
+
+
+def lanes_of(datasette: Datasette) -> Lanes:
+    """The lanes in which requests to this Datasette run."""
+    return _LANES.get(datasette) or _LANES.setdefault(datasette, Lanes(datasette.get_database(DATABASE)))
+
+
+_LANES: WeakKeyDictionary[Datasette, Lanes] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +220,6 @@ class _Known:
     sql: dict[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
 
 
-_READERS: WeakKeyDictionary[Datasette, _Reader] = WeakKeyDictionary()
 _KNOWN: WeakKeyDictionary[Datasette, _Known] = WeakKeyDictionary()
 _HOOKS = ("permission_allowed", "get_metadata", "canned_queries")
 

@@ -16,14 +16,18 @@ from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.endpoints import Ask, Endpoint, find
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
-from fx_pipeline.api.http import Reply, error_reply, respond
+from fx_pipeline.api.http import Reply, error_reply, packed, respond
+from fx_pipeline.api.lanes import TooLong
 from fx_pipeline.api.parameters import Parameters
-from fx_pipeline.api.queries import Queries, run, run_for_anyone
+from fx_pipeline.api.queries import Queries, Size, run, run_for_anyone
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE_RATES = 1_500
-"""Up to so many rates are read and written down in two milliseconds."""
+SMALL_RATES = 1_500
+"""Up to this many rates are read and written in two milliseconds."""
+
+MEDIUM_RATES = 6_000
+"""Up to this many, a request is as much work as a page."""
 
 
 async def rates(request: Request, datasette: FxDatasette) -> Response:
@@ -40,14 +44,14 @@ async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette
 
 async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
     """``/-/health``."""
-    return respond(request, await _readable(datasette, health.health))
+    return respond(request, await _readable(request, datasette, health.health))
 
 
 async def is_fresh(request: Request, datasette: FxDatasette) -> Response:
     """``/-/health/freshness``."""
     today, max_age_days = datasette.clock().date(), datasette.fx_settings.fx_max_age_days
     work = partial(health.freshness, today=today, max_age_days=max_age_days)
-    return respond(request, await _readable(datasette, work))
+    return respond(request, await _readable(request, datasette, work))
 
 
 async def reply(
@@ -57,15 +61,24 @@ async def reply(
     query_string: str,
     *,
     asked: str,
+    receive: Receive | None,
+    finish: Callable[[Reply], Reply] = lambda reply: reply,
 ) -> Reply:
-    """What the API answers `actor`: the answer of an endpoint, or an error. `asked` names it in the log."""
+    """What the API answers `actor`: the answer of an endpoint, or an error. `asked` names it in the log.
+
+    `finish` runs where the answer is made. The work stops when `receive` says that the client has
+    disconnected.
+    """
     try:
         endpoint, parts = find_endpoint()
         parameters = Parameters.parse(query_string, datasette.clock())
-        work = partial(_answer, endpoint, parts, parameters, datasette.fx_settings.fx_revision_days)
-        # What was known at an instant may be long to find.
-        at_once = "as_of" not in parameters.values and endpoint.rates(parameters, **parts) <= AT_ONCE_RATES
-        return await run(datasette, actor, endpoint.queries, work, at_once=at_once)
+        revision_days = datasette.fx_settings.fx_revision_days
+
+        def work(queries: Queries) -> Reply:
+            return finish(endpoint.answer(Ask(queries, parameters, revision_days), **parts))
+
+        size = _size(endpoint.rates(parameters, **parts), has_instant="as_of" in parameters.values)
+        return await run(datasette, actor, endpoint.queries, work, size=size, receive=receive)
     except ApiError as error:
         return error_reply(error.kind, error.info)
     except Forbidden:
@@ -78,21 +91,26 @@ async def reply(
 async def _reply(
     request: Request, datasette: FxDatasette, find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]]
 ) -> Reply:
-    return await reply(datasette, request.actor, find_endpoint, request.query_string, asked=request.path)
+    return await reply(
+        datasette,
+        request.actor,
+        find_endpoint,
+        request.query_string,
+        asked=request.path,
+        receive=request.receive,
+        finish=partial(packed, request=request),
+    )
 
 
-def _answer(
-    endpoint: Endpoint,
-    parts: Mapping[str, Any],
-    parameters: Parameters,
-    revision_days: int,
-    queries: Queries,
-) -> Reply:
-    return endpoint.answer(Ask(queries, parameters, revision_days), **parts)
+def _size(rates: int, *, has_instant: bool) -> Size:
+    if rates <= SMALL_RATES:
+        # It may take long to find what was known at an instant.
+        return Size.MEDIUM if has_instant else Size.SMALL
+    return Size.MEDIUM if rates <= MEDIUM_RATES and not has_instant else Size.LARGE
 
 
-async def _readable(datasette: FxDatasette, work: Callable[[Queries], Reply]) -> Reply:
+async def _readable(request: Request, datasette: FxDatasette, work: Callable[[Queries], Reply]) -> Reply:
     try:
-        return await run_for_anyone(datasette, health.QUERIES, work)
-    except sqlite3.Error as error:
+        return await run_for_anyone(datasette, health.QUERIES, work, size=Size.PROBE, receive=request.receive)
+    except (sqlite3.Error, TooLong, ApiError) as error:
         return health.unreadable(error)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from fx_pipeline.api.days import MOST_RATES
-from fx_pipeline.api.endpoints import find
+from fx_pipeline.api.endpoints import RATES_OF_DAY, RATES_OF_PAGE, find
 from fx_pipeline.api.parameters import Parameters
 from fx_pipeline_tests.api.conftest import MARCH, NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -403,20 +402,20 @@ async def test_a_commit_is_seen_by_the_next_request(history: History, api: Api) 
         ("2026-03-09?base=USD", 0),
         ("convert?from=EUR&to=USD&amount=1", 0),
         ("timeseries?start_date=2026-03-01&end_date=2026-03-10&symbols=USD,GBP", 30),
-        ("timeseries?start_date=2026-03-01&end_date=2026-03-10", MOST_RATES),
+        ("timeseries?start_date=2026-03-01&end_date=2026-03-10", 10 * RATES_OF_DAY),
         ("timeseries?start_date=2026-03-01&end_date=2027-03-10&symbols=USD", 0),
         ("2026-03-01..2026-03-10?symbols=USD&base=GBP", 20),
         ("2026-03-01..?symbols=USD", 20),
         ("1999-01-04..?symbols=USD", 2 * 9928),
         ("2026-03-01..2026-03-10.csv?symbols=USD", 20),
-        ("2026-03-01..2026-03-10.csv", MOST_RATES),
+        ("2026-03-01..2026-03-10.csv", 10 * RATES_OF_DAY),
         ("..2026-03-10?symbols=USD", 0),
-        ("fluctuation?start_date=2026-03-01&end_date=2026-03-10&symbols=USD", MOST_RATES),
-        ("openapi.json", MOST_RATES),
+        ("fluctuation?start_date=2026-03-01&end_date=2026-03-10&symbols=USD", RATES_OF_PAGE),
+        ("openapi.json", RATES_OF_PAGE),
     ],
 )
-def test_of_how_much_is_read_at_most(asked: str, rates: int) -> None:
-    """What is answered at once, while everybody waits, is chosen by this."""
+def test_how_many_rates_a_request_reads(asked: str, rates: int) -> None:
+    """The lane of a request is chosen by this estimate."""
     path, _, query = asked.partition("?")
     endpoint, parts = find(path)
     assert endpoint.rates(Parameters.parse(query, NOW), **parts) == rates

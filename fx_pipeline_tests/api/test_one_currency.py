@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from fx_pipeline.api.bodies import OneCurrency, rates_csv, series_json
-from fx_pipeline.api.queries import Queries
+from fx_pipeline.api.lanes import Effort
+from fx_pipeline.api.queries import LONG, Queries
 from fx_pipeline.rates import LARGEST_RATE, SMALLEST_RATE
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline_tests.api.test_queries import QUERIES
@@ -43,7 +44,7 @@ def test_its_dates_are_those_of_its_rates(
     connection.execute("DELETE FROM rates")
     rows = [(date, code, rate) for code, of in (("USD", days), ("UYU", other)) for date, rate in of.items()]
     connection.executemany("INSERT INTO rates VALUES (?, ?, ?, 1)", rows)
-    queries = Queries(connection, {"rate_history": QUERIES["rate_history"]["sql"]})
+    queries = Queries(connection, {"rate_history": QUERIES["rate_history"]["sql"]}, Effort(LONG))
     for code, stored in (("USD", days), ("UYU", other), ("USN", {})):
         for start, end in (("2023-12-31", "2024-03-01"), ("", "")):
             dates, rates = queries.history(code, start_date=start, end_date=end, as_of="")
@@ -59,4 +60,4 @@ def test_it_is_written_as_any_series(rates: dict[str, float]) -> None:
     )
     assert body == series_json(start="2023-12-25", end="2024-03-05", base="EUR", days=plain, as_of=None)
     assert json.loads(body)["rates"] == plain
-    assert rates_csv("EUR", OneCurrency("USD", rates)) == rates_csv("EUR", plain)
+    assert rates_csv("EUR", OneCurrency("USD", rates).items()) == rates_csv("EUR", plain.items())

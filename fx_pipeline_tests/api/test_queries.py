@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fx_pipeline.api import queries
+from fx_pipeline.api.lanes import Limit
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -344,10 +345,10 @@ async def test_what_must_wait_for_the_file_holds_up_nobody_else(
         assert (await waiting).status_code == 200
 
 
-async def test_what_takes_longer_than_expected_begins_anew_in_a_thread(
+async def test_work_that_takes_longer_than_expected_starts_again_in_a_lane(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await api.get("/rates/2026-03-09/?base=USD")
-    monkeypatch.setattr(queries, "AT_ONCE_MS", 0)
+    monkeypatch.setattr(queries, "AT_ONCE", Limit(0))
     answer = await api.get("/rates/2026-03-09/?base=USD")
     assert (answer.status_code, answer.json()) == (200, expected.json())

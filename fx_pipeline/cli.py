@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from fx_pipeline.rates import date_range, parse_date
+from fx_pipeline.rates import Answer, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -326,8 +326,16 @@ def rebuild() -> None:
 
     Nothing is lost if it is interrupted: the tables are replaced all at once.
     """
-    from fx_pipeline.fixer.answers import read_answer
+    from fx_pipeline.fixer.answers import read_stored
     from fx_pipeline.fixer.errors import FixerError
+
+    refused: list[Answer] = []
+
+    def read(answer: Answer) -> Answer:
+        answer = read_stored(answer)
+        if answer.status != "ok":
+            refused.append(answer)
+        return answer
 
     settings = load_settings()
     if not settings.fx_database.exists():
@@ -336,10 +344,13 @@ def rebuild() -> None:
     with _open_store(settings) as store, bar as progress:
         task = progress.add_task("Reading answers", total=store.coverage().fetches)
         try:
-            count = store.rebuild(read_answer, lambda done: progress.update(task, completed=done))
+            count = store.rebuild(read, lambda done: progress.update(task, completed=done))
         except FixerError as error:
             raise click.ClickException(f"Nothing was changed. {error}") from None
-    console.print(f"The rates were made again from {count} answers.")
+    console.print(f"The rates were made again from {count - len(refused)} answers.")
+    for answer in refused:
+        dates = f"{answer.start_date} to {answer.end_date}"
+        console.print(f"Left out: {dates}: {answer.status}. Fetch these days again.", soft_wrap=True)
 
 
 @main.command()

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fx_pipeline.cli import main
+from fx_pipeline.rates import Answer
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.commands import run_command
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -77,6 +79,41 @@ def test_without_a_database_nothing_is_rebuilt_and_none_is_made(tmp_path: Path) 
     assert result.exit_code == 1
     assert result.output == f"Error: {tmp_path}/data/fx.db is not there: nothing to make the rates from.\n"
     assert not Path("data").exists()
+
+
+def test_rebuild_names_the_days_whose_base_was_mislabelled(tmp_path: Path) -> None:
+    date = dt.date(2024, 3, 6)
+    body = {
+        "success": True,
+        "timestamp": 1709769599,
+        "base": "USD",
+        "date": "2024-03-06",
+        "rates": {"EUR": 1, "USD": 1.1},
+    }
+    with RateStore(tmp_path / "data" / "fx.db") as store:
+        store.record(
+            [
+                Answer(
+                    endpoint="historical",
+                    base="USD",
+                    symbols=(),
+                    start_date=date,
+                    end_date=date,
+                    asked_at=dt.datetime(2024, 3, 7, tzinfo=dt.timezone.utc),
+                    status="ok",
+                    body=json.dumps(body).encode(),
+                )
+            ]
+        )
+    result = invoke("rebuild")
+    assert (result.exit_code, result.output.splitlines()) == (
+        0,
+        [
+            "The rates were made again from 0 answers.",
+            "Left out: 2024-03-06 to 2024-03-06: the answer's rates are not in USD, the base that it names. "
+            "Fetch these days again.",
+        ],
+    )
 
 
 @pytest.mark.parametrize("command", ["up", "ingest", "serve", "status", "sandbox"])

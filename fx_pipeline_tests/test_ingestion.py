@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import InvalidKey, QuotaExhausted, Unreachable
+from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, QuotaExhausted, Unreachable
 from fx_pipeline.ingestion import Outcome, Question, ingest, questions
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.quota import Ledger, QuotaReached
@@ -79,6 +79,22 @@ def test_a_date_that_fails_holds_up_no_other_and_can_be_asked_again(
         assert all(outcome.stored for outcome in ingest(questions(failed), fixer, store, ledger))
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES)
     assert sandbox.stats()["total"] == 20 + len(failed)
+
+
+@pytest.mark.parametrize("timeseries", [False, True])
+@pytest.mark.parametrize("symbols", [(), ("EUR", "GBP")])
+def test_nothing_is_stored_of_rates_under_the_name_of_another_base(
+    sandbox: Sandbox, store: RateStore, ledger: Ledger, symbols: tuple[str, ...], timeseries: bool
+) -> None:
+    sandbox.change(faults={"mislabelled-base": 1.0})
+    asked = questions(DATES, timeseries=timeseries)
+    with FixerClient(sandbox.url, "a-key", base="USD", symbols=symbols, retries=0) as fixer:
+        outcomes = list(ingest(asked, fixer, store, ledger))
+        assert all(isinstance(outcome.error, MislabelledBase) for outcome in outcomes)
+        assert {outcome.date for outcome in outcomes} == set(DATES)
+        assert store.coverage().days == 0
+        sandbox.change(faults={})
+        assert all(outcome.stored for outcome in ingest(asked, fixer, store, ledger))
 
 
 def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:

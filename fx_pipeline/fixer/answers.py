@@ -6,14 +6,16 @@ those that arrive.
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from fx_pipeline.fixer.bases import PROVIDER_BASE, check_base
 from fx_pipeline.fixer.errors import (
     BadAnswer,
     FixerError,
     InactiveAccount,
     InvalidKey,
+    MislabelledBase,
     QuotaExhausted,
     RateLimited,
     Redirected,
@@ -34,21 +36,21 @@ from fx_pipeline.rates import (
     read_rates,
 )
 
-PROVIDER_BASE = "EUR"
-"""The base every plan of Fixer's has."""
-
 _LONGEST_QUOTE = 200
 
 
-def parse_historical(body: bytes, date: dt.date, base: str, *, asked_at: dt.datetime) -> tuple[DayRates, ...]:
+def parse_historical(
+    body: bytes, date: dt.date, base: str, *, asked_at: dt.datetime, symbols: Collection[str] = ()
+) -> tuple[DayRates, ...]:
     """The one day in an answer of `/<date>`.
 
     `asked_at` is when it was asked for: `date` must have been over by then, and the answer's timestamp must
     be from the end of that day, 23:59:59 UTC; anything earlier is provisional. An answer in EUR to a question
-    in another base is divided into it (`rebase`).
+    in another base is divided into it (`rebase`). `symbols` are the currencies asked for; empty: all.
 
     Raises the FixerError that the body names; BadAnswer if it is not JSON, about another day or base, or
-    without one usable rate; Unfinished for a provisional day.
+    without one usable rate; MislabelledBase if its rates are not in the base that it names (`check_base`);
+    Unfinished for a provisional day.
     """
     what = date.isoformat()
     if date >= asked_at.astimezone(dt.timezone.utc).date():
@@ -68,11 +70,18 @@ def parse_historical(body: bytes, date: dt.date, base: str, *, asked_at: dt.date
     day = _day(date, _base(document, base, what), timestamp, document.get("rates"))
     if day is None:
         raise BadAnswer("the answer has no usable rate", what)
+    check_base([day], symbols, what)
     return (_in_base(day, base, what),)
 
 
 def parse_timeseries(
-    body: bytes, start: dt.date, end: dt.date, base: str, *, asked_at: dt.datetime
+    body: bytes,
+    start: dt.date,
+    end: dt.date,
+    base: str,
+    *,
+    asked_at: dt.datetime,
+    symbols: Collection[str] = (),
 ) -> tuple[DayRates, ...]:
     """The days in an answer of `/timeseries`, oldest first; a day without a usable rate is left out.
 
@@ -97,10 +106,11 @@ def parse_timeseries(
             raise BadAnswer("the answer has rates of days that were not asked for", what)
         day = _day(date, found, end_of(date), rates)
         if day is not None:
-            days.append(_in_base(day, base, what))
+            days.append(day)
     if not days:
         raise BadAnswer("the answer has no usable rate", what)
-    return tuple(days)
+    check_base(days, symbols, what)
+    return tuple(_in_base(day, base, what) for day in days)
 
 
 def parse_symbols(body: bytes) -> Mapping[str, str]:
@@ -128,12 +138,28 @@ def read_answer(answer: Answer) -> Answer:
     if answer.endpoint == "symbols":
         return replace(answer, names=parse_symbols(answer.body))
     if start is not None and end is not None and answer.endpoint == "historical":
-        days = parse_historical(answer.body, start, answer.base, asked_at=answer.asked_at)
+        days = parse_historical(
+            answer.body, start, answer.base, asked_at=answer.asked_at, symbols=answer.symbols
+        )
     elif start is not None and end is not None and answer.endpoint == "timeseries":
-        days = parse_timeseries(answer.body, start, end, answer.base, asked_at=answer.asked_at)
+        days = parse_timeseries(
+            answer.body, start, end, answer.base, asked_at=answer.asked_at, symbols=answer.symbols
+        )
     else:
         raise ValueError(f"no parser reads an answer of {answer.endpoint!r} about {start} to {end}")
     return replace(answer, days=days)
+
+
+def read_stored(answer: Answer) -> Answer:
+    """Read an answer that was stored in the past, as `read_answer` does.
+
+    One with a mislabelled base, stored by an earlier version, comes back without days, and with a status that
+    says why.
+    """
+    try:
+        return read_answer(answer)
+    except MislabelledBase as wrong:
+        return replace(answer, status=wrong.reason)
 
 
 def refusal(
@@ -305,8 +331,7 @@ def _day(date: dt.date, base: str, timestamp: int, raw: object) -> DayRates | No
 def _in_base(day: DayRates, base: str, asked_for: str) -> DayRates:
     if day.base == base:
         return day
-    # A label alone proves nothing: rates of another base than the label's would be divided into nonsense.
-    if day.rates.get(day.base, 1.0) != 1.0 or base not in day.rates:
+    if base not in day.rates:
         raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
     rebased = rebase(day, base)
     if not all(SMALLEST_RATE <= rate <= LARGEST_RATE for rate in rebased.rates.values()):

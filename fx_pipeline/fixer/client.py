@@ -23,11 +23,8 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import InvalidHeader
 
-from fx_pipeline.fixer.answers import (
-    PROVIDER_BASE,
-    read_answer,
-    refusal,
-)
+from fx_pipeline.fixer.answers import read_answer, refusal
+from fx_pipeline.fixer.bases import PROVIDER_BASE
 from fx_pipeline.fixer.connection import BoundedAdapter
 from fx_pipeline.fixer.errors import (
     BaseRestricted,

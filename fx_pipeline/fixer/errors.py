@@ -216,6 +216,16 @@ class BadAnswer(FixerError):
     advice = "Nothing of it is stored. Ask again later."
 
 
+class MislabelledBase(BadAnswer):
+    """An answer that names a base over rates of another: each of them would be wrong by the same factor."""
+
+    summary = "the answer's rates are not in the base that it names"
+    advice = (
+        "Nothing of it is stored. Set FX_BASE=EUR, the base that every plan has, with another FX_DATABASE, "
+        "or ask the provider why it ignores `base`."
+    )
+
+
 class Unfinished(FixerError):
     """A day that is not over, or was not when Fixer made this answer: its rates still change."""
 

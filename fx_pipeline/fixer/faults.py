@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "plain": "a good answer, pretty-printed, as text/plain: harmless",
     "wrong-date": "the answer for another day, or for a series shifted by days",
     "wrong-base": "the answer in another base",
+    "mislabelled-base": "rates in another base under the name of the one asked for",
     "empty": "status 200 and an empty body, or no rates in it",
     "fixer-error": "an error of Fixer's own making (code 500) inside HTTP 200",
     "bad-value": "null, 0, a negative number, NaN or a string instead of a rate",
@@ -151,13 +152,16 @@ class Faults:
 def misread(
     fault: Fault, endpoint: str, parameters: Mapping[str, str], latest: dt.date
 ) -> dict[str, str] | None:
-    """The question that a `wrong-date` or `wrong-base` answers instead; None where that is not possible.
+    """The question that a wrong date or base answers instead; None where that is not possible.
 
     `latest` is the newest day that may be asked for.
     """
     if fault.kind == "wrong-base" and endpoint in ("latest", "historical", "timeseries"):
         base = parameters.get("base", "").upper() or "EUR"
         return {**parameters, "base": "GBP" if base == "USD" else "USD"}
+    if fault.kind == "mislabelled-base" and endpoint in ("latest", "historical", "timeseries"):
+        base = parameters.get("base", "").upper() or "EUR"
+        return {**parameters, "base": "USD" if base == "EUR" else "EUR"}
     if fault.kind == "wrong-date" and endpoint in ("historical", "timeseries"):
         names = ("date",) if endpoint == "historical" else ("start_date", "end_date")
         dates = [parse_date(parameters[name]) for name in names]

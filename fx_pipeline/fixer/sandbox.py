@@ -313,10 +313,11 @@ def _spoilt(
         holder = "symbols" if endpoint == "symbols" else "rates"
         return b"" if fault.dice.random() < 0.5 or holder not in document else {**document, holder: {}}
     other = misread(fault, endpoint, parameters, protocol.now.date())
+    if other is None:
+        return None
     try:
-        # The plan has been asked: what a wrong base answers is nobody's to refuse.
-        return (
-            None if other is None else Protocol(**{**vars(protocol), "plan": "plus"}).answer(endpoint, other)
-        )
+        # The plan has been checked already; it must not refuse the other base.
+        spoilt = Protocol(**{**vars(protocol), "plan": "plus"}).answer(endpoint, other)
     except Refusal:
         return None
+    return {**spoilt, "base": document["base"]} if fault.kind == "mislabelled-base" else spoilt

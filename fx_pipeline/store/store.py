@@ -123,8 +123,9 @@ class RateStore:
     def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
         """Make the tables of rates again from the stored bodies alone, in one transaction, and pack the file.
 
-        `read` gives an answer, as it was received and without days and names, those that are in its body.
-        `told` is called with the number of answers read so far. Returns that of all.
+        `read` gives an answer, as it was received and without days and names, those that are in its body. An
+        answer that it returns with a status other than `ok` is an error from then on. `told` is called with
+        the number of answers read so far. Returns the number of all.
         """
         with explained(self.path), transaction(self._db):
             for table in ("rates", "days", "revisions", "rejected_rates", "symbols"):
@@ -137,7 +138,9 @@ class RateStore:
             ]
             for start in range(0, len(ids), REBUILD_BATCH):
                 batch = [self._table("fetches").get(id_) for id_ in ids[start : start + REBUILD_BATCH]]
-                self._write([(row["id"], read(_as_received(row))) for row in batch])
+                answers = [(row["id"], read(_as_received(row))) for row in batch]
+                self._write([(id_, answer) for id_, answer in answers if answer.status == "ok"])
+                self._refuse([(answer.status, id_) for id_, answer in answers if answer.status != "ok"])
                 told(start + len(batch))
         with explained(self.path):
             self._db.execute("VACUUM")  # what was deleted is given back, and pages are filled whole
@@ -384,6 +387,15 @@ class RateStore:
         self._many(
             "UPDATE fetches SET inserted = ?, updated = ?, unchanged = ?, rejected = ? WHERE id = ?",
             [(*counts, fetch_id) for fetch_id, counts in did.items()],
+        )
+
+    def _refuse(self, fetched: Sequence[tuple[str, int]]) -> None:
+        """Give fetches that were stored as `ok` the status that says why they must not be."""
+        self._many(
+            """
+            UPDATE fetches SET status = ?, inserted = 0, updated = 0, unchanged = 0, rejected = 0 WHERE id = ?
+            """,
+            fetched,
         )
 
     def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:

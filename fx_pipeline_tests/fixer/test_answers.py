@@ -17,7 +17,14 @@ from fx_pipeline.fixer.answers import (
     rebase,
     refusal,
 )
-from fx_pipeline.fixer.errors import BadAnswer, FixerError, InvalidKey, NoRates, Unfinished
+from fx_pipeline.fixer.errors import (
+    BadAnswer,
+    FixerError,
+    InvalidKey,
+    MislabelledBase,
+    NoRates,
+    Unfinished,
+)
 from fx_pipeline.rates import DayRates, RejectedRate
 
 DATE = dt.date(2000, 1, 3)
@@ -38,8 +45,8 @@ SERIES: dict[str, Any] = {
     "end_date": "2012-05-03",
     "base": "EUR",
     "rates": {
-        "2012-05-02": {"USD": 1.315066, "AUD": 1.274202},
-        "2012-05-01": {"USD": 1.322891, "AUD": 1.278047},
+        "2012-05-02": {"EUR": 1, "USD": 1.315066, "AUD": 1.274202},
+        "2012-05-01": {"EUR": 1, "USD": 1.322891, "AUD": 1.278047},
     },
 }
 START, END = dt.date(2012, 5, 1), dt.date(2012, 5, 3)
@@ -211,12 +218,17 @@ def test_an_error_of_fixers_is_raised_as_its_meaning() -> None:
 
 def test_a_series_comes_oldest_first_with_each_day_at_its_end() -> None:
     assert timeseries(changed(SERIES)) == (
-        DayRates(date=START, base="EUR", timestamp=1335916799, rates={"USD": 1.322891, "AUD": 1.278047}),
+        DayRates(
+            date=START,
+            base="EUR",
+            timestamp=1335916799,
+            rates={"EUR": 1.0, "USD": 1.322891, "AUD": 1.278047},
+        ),
         DayRates(
             date=dt.date(2012, 5, 2),
             base="EUR",
             timestamp=1336003199,
-            rates={"USD": 1.315066, "AUD": 1.274202},
+            rates={"EUR": 1.0, "USD": 1.315066, "AUD": 1.274202},
         ),
     )
 
@@ -226,7 +238,7 @@ def test_a_series_leaves_out_days_without_a_usable_rate(empty: object) -> None:
     rates = {**SERIES["rates"], "2012-05-02": empty, "2012-05-03": {"USD": 1.3, "AUD": "bad"}}
     days = timeseries(changed(SERIES, rates=rates))
     assert [(day.date.day, dict(day.rates), len(day.rejected)) for day in days] == [
-        (1, {"USD": 1.322891, "AUD": 1.278047}, 0),
+        (1, {"EUR": 1.0, "USD": 1.322891, "AUD": 1.278047}, 0),
         (3, {"USD": 1.3}, 1),
     ]
 
@@ -296,7 +308,6 @@ def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
     [
         {"EUR": 1, "GBP": 0.6},  # nothing to divide by
         {"EUR": 1, "USD": 0, "GBP": 0.6},
-        {"EUR": 0.9, "USD": 1, "GBP": 0.6},  # rates of another base than the one named
         {"EUR": 1, "USD": 1e-300, "GBP": 1e300},
         {"EUR": 1, "USD": 1e300, "GBP": 1e-300},
     ],
@@ -304,6 +315,112 @@ def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
 def test_an_answer_in_eur_that_cannot_be_divided_is_refused(rates: dict[str, float]) -> None:
     with pytest.raises(BadAnswer, match="the answer is in EUR and has no rate to make it USD"):
         historical(changed(DAY, rates=rates), base="USD")
+
+
+MISLABELLED = "the answer's rates are not in {}, the base that it names"
+IN_EURO = "the answer's rates are in EUR, not in {}, the base that it names"
+WITHOUT = "the answer has no rate of {}, the base that it names"
+
+
+def series(base: str, *days: dict[str, float]) -> bytes:
+    """Two weeks with these days in turn."""
+    dates = [START + dt.timedelta(offset) for offset in range(14)]
+    rates = {f"{date}": days[number % len(days)] for number, date in enumerate(dates)}
+    return changed(SERIES, base=base, rates=rates, end_date=f"{dates[-1]}")
+
+
+@pytest.mark.parametrize(
+    ("base", "rates", "reason"),
+    [
+        ("USD", {"EUR": 1, "USD": 1.1, "GBP": 0.87}, MISLABELLED),
+        ("USD", {"EUR": 1, "USD": 1.0001}, MISLABELLED),
+        ("USD", {"USD": 0.91, "GBP": 1}, MISLABELLED),
+        ("USD", {"USD": 2}, MISLABELLED),
+        ("EUR", {"USD": 1, "EUR": 0.91, "GBP": 0.79}, MISLABELLED),
+        ("USD", {"EUR": 1, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 0.91, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 0.91, "USD": None}, WITHOUT),
+        ("EUR", {"USD": 1.1, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 1, "USD": 1, "GBP": 0.87}, IN_EURO),
+        ("USD", {"EUR": 1, "USD": 1, "AED": 4.04, "HKD": 8.6, "BMD": 1.1}, IN_EURO),
+        ("GBP", {"EUR": 1, "GBP": 1, "USD": 1.1, "AED": 3.6725}, IN_EURO),
+    ],
+)
+def test_rates_under_the_name_of_another_base_are_refused(
+    base: str, rates: dict[str, float], reason: str
+) -> None:
+    for read in (
+        lambda: historical(changed(DAY, base=base, rates=rates), base=base),
+        lambda: timeseries(changed(SERIES, base=base, rates={"2012-05-01": rates}), base=base),
+        lambda: parse_timeseries(series(base, rates), START, START + dt.timedelta(13), base, asked_at=NOW),
+    ):
+        with pytest.raises(MislabelledBase) as caught:
+            read()
+        assert caught.value.reason == reason.format(base)
+        assert (caught.value.scope, caught.value.retryable) == ("date", True)
+
+
+@pytest.mark.parametrize(
+    ("base", "rates"),
+    [
+        ("USD", {"USD": 1, "EUR": 0.91, "BMD": 1, "BSD": 1, "PAB": 1, "CUC": 1}),
+        ("USD", {"USD": 1.0, "EUR": 0.91, "CHF": 1}),
+        ("BMD", {"USD": 1, "BMD": 1, "EUR": 0.91}),
+        ("INR", {"INR": 1, "BTN": 1, "EUR": 0.0098}),
+        ("GBP", {"GBP": 1, "GGP": 1, "IMP": 1, "JEP": 1}),
+        ("XOF", {"XOF": 1, "XAF": 1, "EUR": 0.001524}),
+        ("EUR", {"EUR": 1, "USD": 1, "GBP": 0.87}),  # as on 2022-08-31
+        ("USD", {"USD": 1, "EUR": 1, "GBP": 0.87, "HKD": 7.8487}),
+        ("USD", {"USD": 1, "EUR": 1, "AED": 3.6731}),
+    ],
+)
+def test_a_currency_may_cost_exactly_one_unit_of_the_base(base: str, rates: dict[str, float]) -> None:
+    day = historical(changed(DAY, base=base, rates=rates), base=base)
+    assert day.rates == rates
+    end = START + dt.timedelta(13)
+    assert len(parse_timeseries(series(base, rates), START, end, base, asked_at=NOW)) == 14
+
+
+def test_the_days_of_a_series_are_judged_together() -> None:
+    end = START + dt.timedelta(13)
+    parity = {"USD": 1, "EUR": 1, "GBP": 0.87}
+    body = series("USD", parity, {"USD": 1, "EUR": 0.99, "GBP": 0.87}, {"EUR": 1, "GBP": 0.87})
+    assert len(parse_timeseries(body, START, end, "USD", asked_at=NOW)) == 14
+    body = series("USD", parity, {"USD": 1.01, "EUR": 1, "GBP": 0.87})
+    with pytest.raises(MislabelledBase):
+        parse_timeseries(body, START, end, "USD", asked_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("base", "symbols", "rates", "good"),
+    [
+        ("EUR", ("USD", "GBP"), {"USD": 1.1, "GBP": 0.87}, True),  # as earlier versions asked
+        ("USD", ("EUR", "GBP"), {"EUR": 0.91, "GBP": 0.79}, True),
+        ("USD", ("EUR", "GBP"), {"EUR": 1, "GBP": 0.87}, False),
+        ("USD", ("EUR", "GBP"), {"EUR": 1, "GBP": 0.87, "HKD": 7.85}, False),
+        ("EUR", ("USD", "EUR"), {"USD": 1.1}, False),
+        ("USD", ("GBP", "USD"), {"GBP": 0.79}, False),
+    ],
+)
+def test_the_base_is_expected_where_it_was_asked_for(
+    base: str, symbols: tuple[str, ...], rates: dict[str, float], good: bool
+) -> None:
+    body = changed(DAY, base=base, rates=rates)
+    if good:
+        assert parse_historical(body, DATE, base, asked_at=NOW, symbols=symbols)[0].rates == rates
+        return
+    with pytest.raises(MislabelledBase):
+        parse_historical(body, DATE, base, asked_at=NOW, symbols=symbols)
+
+
+def test_an_answer_in_eur_is_not_divided_where_it_is_not_in_eur() -> None:
+    with pytest.raises(MislabelledBase, match="rates are not in EUR"):
+        historical(changed(DAY, rates={"EUR": 0.9, "USD": 1, "GBP": 0.6}), base="USD")
+    with pytest.raises(MislabelledBase, match="no rate of EUR"):
+        historical(changed(DAY, rates={"USD": 1.1, "GBP": 0.6}), base="USD")
+    body = changed(DAY, rates={"USD": 1.25, "GBP": 0.5})
+    (day,) = parse_historical(body, DATE, "USD", asked_at=NOW, symbols=("GBP", "USD"))
+    assert day.rates == {"USD": 1.0, "GBP": 0.4}
 
 
 @given(

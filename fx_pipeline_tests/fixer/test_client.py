@@ -196,7 +196,7 @@ def test_what_fixer_could_only_refuse_is_not_asked(
 
 def test_an_answer_is_kept_whole() -> None:
     before = dt.datetime.now(dt.timezone.utc)
-    body = b"\n" + json.dumps({**DAY, "rates": {"USD": 2}}, indent=2).encode()
+    body = b"\n" + json.dumps({**DAY, "rates": {"EUR": 1, "USD": 2}}, indent=2).encode()
     sent = reply(
         body, Content_Type="text/plain", x_ratelimit_limit_month="100", x_ratelimit_remaining_month="7"
     )
@@ -218,7 +218,7 @@ def test_an_answer_is_kept_whole() -> None:
         calls=1,
         quota_limit=100,
         quota_remaining=7,
-        days=(DayRates(date=DATE, base="EUR", timestamp=946943999, rates={"USD": 2.0}),),
+        days=(DayRates(date=DATE, base="EUR", timestamp=946943999, rates={"EUR": 1.0, "USD": 2.0}),),
     )
 
 

@@ -74,7 +74,7 @@ def answers(key: str) -> dict[str, Play]:
     """Every kind of answer that is none, most of them repeating the key as a server or proxy may."""
     url = f"https://data.fixer.io/api/2000-01-03?access_key={quote(key, safe='')}&base=EUR"
     page = f"<html><a href='{escape(url)}'>{escape(key)}</a></html>"
-    good = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"USD": 1}}
+    good = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"EUR": 1}}
     whole = reply({**good, "you": key})
     return {
         "closed": hang_up,
@@ -181,7 +181,7 @@ def test_no_failure_tells_the_key(
 def test_success_tells_no_key_either(auth: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     key = KEYS["full of signs"]
-    body = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"USD": 1}}
+    body = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"EUR": 1}}
     with (
         scripted(reply({**body, "echo": key, "url": f"/?access_key={quote_plus(key)}"})) as server,
         FixerClient(server.url, key, auth=auth) as client,  # type: ignore[arg-type]  # a str of the Literal

@@ -22,7 +22,7 @@ from fx_pipeline_tests.fixer.scripted_server import (
 )
 
 DATE = dt.date(2000, 1, 3)
-DAY = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"USD": 1.02}}
+DAY = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"EUR": 1}}
 GOOD = reply(DAY)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PATIENCE = 60.0

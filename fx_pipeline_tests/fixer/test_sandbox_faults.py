@@ -158,6 +158,13 @@ def test_wrong_base_befalls_a_plan_that_has_none() -> None:
         assert get(sandbox, f"/{DAY}").json()["base"] == "USD"
 
 
+@pytest.mark.parametrize(("asked", "in_fact"), [("EUR", "USD"), ("GBP", "EUR"), ("USD", "EUR")])
+@pytest.mark.parametrize("path", [f"/{DAY}?", "/timeseries?start_date=2024-03-04&end_date=2024-03-06&"])
+def test_mislabelled_base(sandbox: Sandbox, path: str, asked: str, in_fact: str) -> None:
+    said = get(sandbox, f"{path}base={asked}", {"mislabelled-base": 1.0}).json()
+    assert said == {**good(sandbox, f"{path}base={in_fact}"), "base": asked}
+
+
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What was replaced or left out; a NaN differs from itself."""
     return {
@@ -218,6 +225,7 @@ NOT_FOR = [
     ("missing", f"/{DAY}?symbols=EUR"),
     ("wrong-date", "/symbols"),
     ("wrong-base", "/symbols"),
+    ("mislabelled-base", "/symbols"),
     ("revision", "/symbols"),
     ("empty", "/2024-02-30"),
     ("bad-value", "/nonsense"),

@@ -26,7 +26,7 @@ from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 FIRST, LAST = dt.date(2022, 12, 1), dt.date(2024, 1, 4)
 DATES = [str(date) for date in date_range(FIRST, LAST)]
 RATES = dg.AssetKey("rates")
-FAULTS = {"transient": 0.3, "wrong-base": 0.03}
+FAULTS = {"transient": 0.3, "wrong-base": 0.03, "mislabelled-base": 0.03}
 
 
 class Hasty(FixerResource):
@@ -138,7 +138,7 @@ def test_after_two_reruns_the_content_is_as_if_nothing_had_gone_wrong(
         outcomes = sandbox.stats()["endpoints"]["historical"]
     assert set(outcomes) == {
         *("ok", "rate-limit", "server-error", "timeout", "reset", "cut", "html", "plain"),
-        *("empty", "wrong-date", "wrong-base", "fixer-error"),
+        *("empty", "wrong-date", "wrong-base", "mislabelled-base", "fixer-error"),
     }
     assert failed(instance) == set()
     assert dump(database) == undisturbed

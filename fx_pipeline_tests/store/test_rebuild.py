@@ -1,12 +1,15 @@
 """The stored answers alone make the tables again: the same rows, without one call."""
 
 import datetime as dt
+import json
 import sqlite3
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fx_pipeline.fixer.answers import read_answer
+from fx_pipeline.fixer.answers import read_answer, read_stored
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import BadAnswer
 from fx_pipeline.ingestion import ingest, questions
@@ -73,6 +76,41 @@ def test_an_answer_that_can_no_longer_be_read_changes_nothing(path: Path) -> Non
     with RateStore(path) as store, pytest.raises(BadAnswer):
         store.rebuild(read_answer)
     assert everything(path) == before
+
+
+def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+def test_what_was_stored_under_a_wrong_base_is_left_out_and_all_else_is_kept(path: Path) -> None:
+    [(newest, date, packed)] = rows(
+        path,
+        "SELECT id, start_date, body FROM fetches WHERE status = 'ok' AND endpoint = 'historical' "
+        "ORDER BY id DESC LIMIT 1",
+    )
+    document = json.loads(zlib.decompress(packed))
+    document["rates"]["EUR"] = 0.9  # as if the rates were for one dollar
+    body = zlib.compress(json.dumps(document).encode())
+    rows(path, "UPDATE fetches SET body = ? WHERE id = ?", body, newest)
+    other_days = "SELECT * FROM rates WHERE date <> ? ORDER BY date, currency"
+    before = rows(path, other_days, date)
+    for _ in range(2):  # the second time it is an error like any other
+        with RateStore(path) as store:
+            store.rebuild(read_stored)
+        assert rows(path, other_days, date) == before
+    assert rows(path, "SELECT status, inserted + updated + unchanged FROM fetches WHERE id = ?", newest) == [
+        ("the answer's rates are not in EUR, the base that it names", 0)
+    ]
+    # The day keeps what an earlier answer said.
+    [(status,)] = rows(
+        path, "SELECT status FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE date = ?", date
+    )
+    assert status == "ok"
 
 
 def test_the_file_is_packed(path: Path) -> None:

@@ -5,7 +5,6 @@ the asking at once; what had arrived is stored. What another run is asking just 
 """
 
 import datetime as dt
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -14,16 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, NoRates, Unreachable
+from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, NoRates
+from fx_pipeline.fixer.pace import Stopped
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
 from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay
 
 AHEAD = 16
 """Questions put to the pool for each of its threads, so that none idles while answers are being stored."""
-
-SILENT = 4
-"""After so many questions in a row that brought no answer at all, the network is down: no more are asked."""
 
 LOOK_AGAIN = 0.25
 """Seconds between looks at what another run is asking."""
@@ -130,8 +127,8 @@ def ingest(
         run.keep()
         raise
     run.end()
-    if run.stopped:
-        raise run.stopped[0]
+    if run.pace.reason is not None:
+        raise run.pace.reason
 
 
 def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
@@ -141,7 +138,9 @@ def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
     """
     fetch_id = ledger.open("symbols", base=client.base)
     try:
-        answer = client.symbols(spend=partial(ledger.spend, fetch_id))
+        answer = client.symbols(
+            spend=partial(ledger.spend, fetch_id), refund=partial(ledger.refund, fetch_id)
+        )
     except FixerError as error:
         if error.answer is None:
             ledger.give_up(fetch_id, error.reason, error.calls)
@@ -153,7 +152,7 @@ def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
 
 
 class _Run:
-    """The questions of one `ingest`: waiting, being asked elsewhere, under way; and what stopped it."""
+    """The questions of one `ingest`: waiting, being asked elsewhere, under way; and their pace."""
 
     def __init__(
         self,
@@ -171,16 +170,14 @@ class _Run:
         self.waits_for: dict[str, BeingAsked] = {}
         self.waited_for: set[str] = set()
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
-        self.stopped: list[FixerError | QuotaReached] = []
-        self.over = threading.Event()
-        self.silent = 0
+        self.pace = client.pace()
 
     def goes_on(self) -> bool:
-        return bool(self.under_way or ((self.waiting or self.elsewhere) and not self.stopped))
+        return bool(self.under_way or ((self.waiting or self.elsewhere) and not self.pace.over))
 
     def put(self) -> Iterator[Outcome]:
         """Put questions to the pool; yield the outcomes of dates that another run has stored meanwhile."""
-        while self.waiting and not self.stopped and len(self.under_way) < self.most_under_way:
+        while self.waiting and not self.pace.over and len(self.under_way) < self.most_under_way:
             question = self.waiting.popleft()
             try:
                 fetch_id = _open(self.ledger, self.client, question)
@@ -201,33 +198,27 @@ class _Run:
 
     def ask(self, question: Question, fetch_id: int) -> Answer | None:
         """In a thread of the pool: the answer; None if the run was over before."""
-        if self.over.is_set():
-            return None
         spend = partial(self.ledger.spend, fetch_id, daily=question.daily)
+        refund = partial(self.ledger.refund, fetch_id)
         try:
             if question.series:
-                answer = self.client.timeseries(question.start, question.end, spend=spend, stop=self.over)
-            else:
-                answer = self.client.historical(question.end, spend=spend, stop=self.over)
+                return self.client.timeseries(
+                    question.start, question.end, spend=spend, refund=refund, pace=self.pace
+                )
+            return self.client.historical(question.end, spend=spend, refund=refund, pace=self.pace)
+        except Stopped:
+            return None
         except FixerError as error:
-            self.silent = self.silent + 1 if isinstance(error, Unreachable) else 0
-            if error.scope not in ("date", "endpoint") or self.silent >= SILENT:
-                self.stop(error)
+            if error.scope not in ("date", "endpoint"):
+                self.pace.stop(error)
             raise
         except QuotaReached as reached:
-            self.stop(reached)
+            self.pace.stop(reached)
             raise
-        self.silent = 0
-        return answer
-
-    def stop(self, reason: FixerError | QuotaReached) -> None:
-        """In a thread of the pool: let no further question be asked, and none be repeated."""
-        self.stopped.append(reason)
-        self.over.set()
 
     def end(self) -> None:
         """Wait for the calls under way; what has not been asked is not asked any more."""
-        self.over.set()
+        self.pace.stop()
         self.pool.shutdown(cancel_futures=True)
 
     def keep(self) -> None:

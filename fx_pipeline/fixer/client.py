@@ -7,7 +7,6 @@ made again here, as urllib3's `Retry` says. An answer that is wrong is handed up
 import datetime as dt
 import ipaddress
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from urllib3.exceptions import InvalidHeader
 
 from fx_pipeline.fixer.answers import read_answer, refusal
 from fx_pipeline.fixer.bases import PROVIDER_BASE
-from fx_pipeline.fixer.connection import BoundedAdapter
+from fx_pipeline.fixer.connection import BoundedAdapter, sending
 from fx_pipeline.fixer.errors import (
     BaseRestricted,
     EndpointRestricted,
@@ -35,16 +34,17 @@ from fx_pipeline.fixer.errors import (
     Unfinished,
 )
 from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.fixer.pace import LONGEST_WAIT, Pace, Stopped
 from fx_pipeline.fixer.unanswered import TooLargeError, explain
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
 
 logger = logging.getLogger(__name__)
 
-LONGEST_WAIT = 60.0
-"""Seconds of a Retry-After that are waited for here; a longer one is the caller's, as `error.retry_after`."""
-
 LARGEST_BODY = 64 * 2**20
 """Bytes of an answer. A year of 170 currencies takes 1.3 million."""
+
+LONGEST_RETRY_AFTER = 10 * 365 * 86400
+"""Seconds to which a longer Retry-After is shortened."""
 
 SANDBOX = "fx-pipeline-sandbox"
 """How the sandbox names itself in `Server`: its rates are told apart from Fixer's for ever."""
@@ -54,6 +54,15 @@ GATEWAY = "api.apilayer.com"
 
 Auth = Literal["auto", "query", "header"]
 Spend = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Under which the requests of a question are made: how they are counted, and when one may be made."""
+
+    spend: Spend | None
+    refund: Spend | None
+    pace: Pace | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class _Question:
 class _Outcome:
     """What one request came to: an answer to be read, or an error, with the body if there was one.
 
+    `sent` is whether any of it reached the provider, as far as can be seen from here.
     No more of the headers than is needed: what a server or a proxy writes there is nobody's to keep.
     """
 
@@ -81,6 +91,7 @@ class _Outcome:
     provider: str = "fixer"
     quota_limit: int | None = None
     quota_remaining: int | None = None
+    sent: bool = True
 
 
 class FixerClient:
@@ -92,8 +103,11 @@ class FixerClient:
     request is repeated; `backoff` the seconds from which waits between repetitions double, with jitter.
 
     `spend` is called before each HTTP request, repetitions too: the ledger of calls. If it raises, the
-    request is not made and its exception comes through unchanged. `stop`, once set, ends the waits between
-    repetitions at once: what the last request came to is the answer.
+    request is not made and its exception comes through unchanged. `refund` is called after a request that
+    did not reach the provider: the connection was refused, say.
+
+    `pace` is shared by all questions of a run and decides when each request is made. Once it is over, the
+    outcome of the last request is the answer; a question of which none was made yet raises Stopped.
 
     Safe for use by many threads at once: urllib3's pool is, and the session around it is only read, as it
     keeps no cookies and follows no redirects. Close it, or use it in a `with`.
@@ -121,7 +135,14 @@ class FixerClient:
         self.asked_symbols = tuple(dict.fromkeys([*symbols, base])) if symbols else ()
         self._timeout = timeout
         self._spend = spend
-        self._retry = Retry(total=retries, backoff_factor=backoff, backoff_max=30, backoff_jitter=backoff)
+        self._backoff = backoff
+        self._retry = Retry(
+            total=retries,
+            backoff_factor=backoff,
+            backoff_max=30,
+            backoff_jitter=backoff,
+            retry_after_max=LONGEST_RETRY_AFTER,
+        )
         self._provider_base_only = False
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"fx-pipeline/{version('fx-pipeline')}"
@@ -135,14 +156,23 @@ class FixerClient:
                 scheme, BoundedAdapter(pool_maxsize=64)
             )  # as many as FIXER_CONCURRENCY may be
 
+    def pace(self) -> Pace:
+        """Return the pace for the questions of one run, with the client's own backoff."""
+        return Pace(self._backoff)
+
     def historical(
-        self, date: dt.date, *, spend: Spend | None = None, stop: threading.Event | None = None
+        self,
+        date: dt.date,
+        *,
+        spend: Spend | None = None,
+        refund: Spend | None = None,
+        pace: Pace | None = None,
     ) -> Answer:
         """The rates of one day that is over (UTC). Raises FixerError."""
         question = _Question("historical", date.isoformat(), date, date)
         if date < FIRST_DATE:
             raise InvalidDate("history begins on 1999-01-01", question.text)
-        return self._ask_rates(question, spend, stop)
+        return self._ask_rates(question, _Terms(spend, refund, pace))
 
     def timeseries(
         self,
@@ -150,7 +180,8 @@ class FixerClient:
         end: dt.date,
         *,
         spend: Spend | None = None,
-        stop: threading.Event | None = None,
+        refund: Spend | None = None,
+        pace: Pace | None = None,
     ) -> Answer:
         """The rates of the days from `start` to `end`, at most 365 days later, all over (UTC), by one call.
 
@@ -161,11 +192,13 @@ class FixerClient:
         question = _Question("timeseries", "timeseries", start, end, query)
         if not FIRST_DATE <= start <= end or (end - start).days > MAX_TIMESERIES_DAYS:
             raise InvalidTimeframe("", question.text)
-        return self._ask_rates(question, spend, stop)
+        return self._ask_rates(question, _Terms(spend, refund, pace))
 
-    def symbols(self, *, spend: Spend | None = None) -> Answer:
+    def symbols(
+        self, *, spend: Spend | None = None, refund: Spend | None = None, pace: Pace | None = None
+    ) -> Answer:
         """The currencies that Fixer has, as the answer's `names`. Raises FixerError."""
-        return self._ask(_Question("symbols", "symbols"), spend)
+        return self._ask(_Question("symbols", "symbols"), _Terms(spend, refund, pace))
 
     def close(self) -> None:
         """Give the connections back. The client can still be used afterwards."""
@@ -182,21 +215,21 @@ class FixerClient:
     def __repr__(self) -> str:
         return f"FixerClient({self._url!r}, {self._key!r}, base={self.base!r})"
 
-    def _ask_rates(self, question: _Question, spend: Spend | None, stop: threading.Event | None) -> Answer:
+    def _ask_rates(self, question: _Question, terms: _Terms) -> Answer:
         """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
         if question.end is not None and question.end >= _now().date():
             raise Unfinished("", question.text)
         spent = 0
         if not self._provider_base_only:
             try:
-                return self._ask(self._in_base(question, self.base), spend, stop)
+                return self._ask(self._in_base(question, self.base), terms)
             except BaseRestricted as refused:
                 if self.base == PROVIDER_BASE:
                     raise
                 spent = refused.calls
             logger.warning("The plan refuses rates in %s: they are made from rates in EUR.", self.base)
             self._provider_base_only = True
-        return self._ask(self._in_base(question, PROVIDER_BASE), spend, stop, spent)
+        return self._ask(self._in_base(question, PROVIDER_BASE), terms, spent)
 
     def _in_base(self, question: _Question, base: str) -> _Question:
         query = {**question.query, "base": base}
@@ -204,16 +237,10 @@ class FixerClient:
             query["symbols"] = ",".join(self.asked_symbols)
         return replace(question, query=query)
 
-    def _ask(
-        self,
-        question: _Question,
-        spend: Spend | None,
-        stop: threading.Event | None = None,
-        spent: int = 0,
-    ) -> Answer:
+    def _ask(self, question: _Question, terms: _Terms, spent: int = 0) -> Answer:
         """Ask and understand; `spent` requests were made for this question before."""
         asked_at = _now()
-        outcome, calls = self._exchange(question, spend or self._spend, stop)
+        outcome, calls = self._exchange(question, terms)
         calls += spent
         answer = Answer(
             endpoint=question.endpoint,
@@ -241,36 +268,52 @@ class FixerClient:
         error.answer = None if outcome.body is None else replace(answer, status=error.reason)
         raise error
 
-    def _exchange(
-        self, question: _Question, spend: Spend | None, stop: threading.Event | None
-    ) -> tuple[_Outcome, int]:
+    def _exchange(self, question: _Question, terms: _Terms) -> tuple[_Outcome, int]:
         """Make the request until it brings an answer of Fixer's or the repetitions are used up.
 
         The loop is here and not in urllib3, which does not see a body that breaks off, and would keep the
-        URL, and so the key, in its history and its warnings. Returns the number of requests, too.
+        URL, and so the key, in its history and its warnings. Returns the number of requests sent, too.
         """
         retry = self._retry
-        calls = 0
-        while True:
-            if spend is not None:
-                spend()
-            calls += 1
-            outcome = self._request(question)
-            error = outcome.error
-            if error is None or not error.retryable or not retry.total:
-                return outcome, calls
+        outcome = self._attempt(question, terms)
+        calls = int(outcome.sent)
+        while (error := outcome.error) is not None and error.retryable and retry.total:
             if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
-                return outcome, calls
+                break
             retry = retry.increment("GET", question.path, error=error)
             logger.info("Asking again for %s: %s.", question.text, error.reason)
             seconds = error.retry_after or retry.get_backoff_time()
-            if stop is not None:
-                if stop.wait(seconds):
-                    return outcome, calls
+            if terms.pace is not None:
+                terms.pace.wait(seconds)
             elif seconds:
                 time.sleep(seconds)
+            try:
+                outcome = self._attempt(question, terms)
+            except Stopped:
+                break
+            calls += int(outcome.sent)
+        return outcome, calls
+
+    def _attempt(self, question: _Question, terms: _Terms) -> _Outcome:
+        """Make one request in its turn, counted. Raises Stopped, and what `spend` raises."""
+        spend = terms.spend or self._spend
+        turn = terms.pace.begin() if terms.pace else None
+        try:
+            if spend is not None:
+                spend()
+            outcome = self._request(question)
+            if not outcome.sent and terms.refund is not None:
+                terms.refund()
+        except BaseException:
+            if terms.pace and turn:
+                terms.pace.cancel(turn)
+            raise
+        if terms.pace and turn:
+            terms.pace.end(turn, outcome.error)
+        return outcome
 
     def _request(self, question: _Question) -> _Outcome:
+        sending.started = False
         try:
             with self._session.get(
                 f"{self._url}/{question.path}",
@@ -291,8 +334,9 @@ class FixerClient:
             kind, reason = explain(failure)
         else:
             error = refusal(status, body, question.text, retry_after=retry_after, quota_remaining=remaining)
-            return _Outcome(error, body, provider, limit, remaining)
-        return _Outcome(kind(reason, question.text))
+            # HTTP 407 is a proxy's own: it has passed nothing on.
+            return _Outcome(error, body, provider, limit, remaining, sent=status != 407)
+        return _Outcome(kind(reason, question.text), sent=sending.started)
 
 
 def _now() -> dt.datetime:

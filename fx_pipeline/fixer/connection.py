@@ -1,4 +1,4 @@
-"""HTTP connections on which no response outlasts a deadline, whatever the server does.
+"""HTTP connections on which no response outlasts a deadline, and which say whether a request was sent.
 
 The timeouts of requests and urllib3 bound each wait for bytes. A server that sends one byte of a header every
 few seconds, or `100 Continue` without end, never exceeds them.
@@ -7,17 +7,30 @@ few seconds, or `100 Continue` without end, never exceeds them.
 import http.client
 import io
 import socket
+import threading
 import time
 from http import HTTPStatus
 from typing import Any, cast
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection
 
 from fx_pipeline.fixer.unanswered import TooSlowError
 
 LONGEST_RESPONSE = 120.0
 """Seconds from a request to the last byte of its response: interim responses, headers and body together."""
+
+
+class Sending(threading.local):
+    """What this thread's last request came to: `started` once a connection had been made for it."""
+
+    started = False
+
+
+sending = Sending()
+"""Set to False before a request, and read after it. No exception of urllib3 tells: a TLS handshake that is
+reset or times out looks like a response that is."""
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -48,9 +61,7 @@ def _bound(manager: PoolManager) -> None:
 
 
 def _bounded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-    connection = type(
-        pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"response_class": _BoundedResponse}
-    )
+    connection = type(pool.ConnectionCls.__name__, (_Connection, pool.ConnectionCls), {})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
@@ -105,3 +116,19 @@ class _DeadlineReader(io.RawIOBase):
         """Close the reader of the socket, too."""
         self._raw.close()
         super().close()
+
+
+class _Connection(HTTPConnection):
+    """A connection that reads bounded responses, and notes when it begins to send a request.
+
+    By then the name is resolved, a proxy has connected, and the TLS handshake is done.
+    """
+
+    response_class = _BoundedResponse
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Extend the method by which urllib3 sends a request."""
+        if self.is_closed:
+            self.connect()
+        sending.started = True
+        super().request(*args, **kwargs)

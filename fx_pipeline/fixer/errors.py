@@ -4,6 +4,7 @@ One class is one meaning. An error is told by its code, then by the beginning of
 own words, which vary and are missing for some. No text here holds a URL, because the key may stand in it.
 """
 
+import datetime as dt
 from typing import Literal
 
 from fx_pipeline.rates import Answer
@@ -231,6 +232,37 @@ class Unfinished(FixerError):
 
     summary = "the day is not over (UTC)"
     advice = "A day can be fetched from 00:00 UTC of the next."
+
+
+class NoAnswers(FixerError):
+    """So many requests in a row were not answered that a run stopped asking."""
+
+    summary = "the provider does not answer"
+    scope = "run"
+    advice = "The run has stopped, to save calls. Run the days again when Fixer answers."
+
+    @classmethod
+    def after(cls, requests: int, last: FixerError) -> "NoAnswers":
+        """Make the error that says how many there were, and why the last of them was not answered."""
+        reason = f"{requests} requests in a row were not answered, the last with: {last.reason}"
+        stopped = cls(reason, info=last.info)
+        if isinstance(last, Unreachable):
+            stopped.advice = f"The run has stopped. {last.advice}"
+        return stopped
+
+
+class WaitAsked(FixerError):
+    """The provider asks for a wait (Retry-After) that is longer than a run waits."""
+
+    summary = "the provider asks for a long wait"
+    scope = "run"
+    advice = "The run has stopped. Run the days again after that time."
+
+    @classmethod
+    def until(cls, instant: dt.datetime, last: FixerError) -> "WaitAsked":
+        """Make the error that says until when, and what the answer said."""
+        reason = f"{last.reason}; it asks for no request before {instant:%Y-%m-%d %H:%M:%S} UTC"
+        return cls(reason, info=last.info)
 
 
 _MEANINGS: tuple[tuple[int, str, type[FixerError]], ...] = (

@@ -186,6 +186,13 @@ class Ledger:
                 raise QuotaReached(f"{quota}.")
             self._db.execute("UPDATE fetches SET calls = calls + 1 WHERE id = ?", [fetch_id])
 
+    def refund(self, fetch_id: int) -> None:
+        """Take back the last call counted of a question: it did not reach the provider."""
+        if self._limit is None:
+            return
+        with self._write():
+            self._db.execute("UPDATE fetches SET calls = calls - 1 WHERE id = ? AND calls > 0", [fetch_id])
+
     def give_up(self, fetch_id: int, status: str, calls: int) -> None:
         """Close a question that was not answered: why, and how many calls were made. None leaves no trace."""
         with self._write():

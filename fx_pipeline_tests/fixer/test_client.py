@@ -426,15 +426,20 @@ def test_a_wait_that_is_asked_for_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "seconds"), [("61", 61), ("Fri, 31 Dec 2100 23:59:59 GMT", 21600), ("99999999", 21600)]
+    ("retry_after", "seconds"),
+    [
+        ("61", 61),
+        ("86400", 86400),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", 10 * 365 * 86400),
+        ("9" * 12, 10 * 365 * 86400),
+    ],
 )
 def test_a_long_wait_is_handed_up(retry_after: str, seconds: float) -> None:
     with scripted(reply("", 429, Retry_After=retry_after), GOOD) as server, client_of(server.url) as client:
         with pytest.raises(errors.RateLimited) as caught:
             client.historical(DATE)
         assert len(server.requests) == 1
-    assert caught.value.retry_after is not None
-    assert (min(caught.value.retry_after, 21600), caught.value.retryable) == (seconds, True)
+    assert (caught.value.retry_after, caught.value.retryable) == (seconds, True)
 
 
 def test_waits_between_repetitions_grow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +516,7 @@ def test_a_certificate_that_is_not_trusted(certificate: Path) -> None:
         with pytest.raises(errors.UntrustedServer) as caught:
             client.historical(DATE)
         assert server.requests == []
-    assert (caught.value.calls, caught.value.scope, caught.value.retryable) == (1, "run", False)
+    assert (caught.value.calls, caught.value.scope, caught.value.retryable) == (0, "run", False)
 
 
 def test_a_certificate_that_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,7 +532,7 @@ def test_https_where_there_is_none() -> None:
         pytest.raises(errors.Unreachable, match="no secure connection could be made") as caught,
     ):
         client.historical(DATE)
-    assert caught.value.calls == 2
+    assert caught.value.calls == 0
 
 
 # --- the ledger ---------------------------------------------------------------------------------------------

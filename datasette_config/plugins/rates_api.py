@@ -3,7 +3,7 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import access, failures, page_views, views
+from fx_pipeline.api import access, failures, json_rows, page_views, table_parameters, views
 from fx_pipeline.api.direct import Direct
 from fx_pipeline.api.edge import Edge
 from fx_pipeline.api.http import GZIP_LEVEL
@@ -25,6 +25,19 @@ def register_routes():
         (r"/public$", page_views.public),
         (r"/static/(?P<path>.*)$", page_views.static),
     ]
+
+
+@hookimpl
+def register_output_renderer():
+    return {"extension": "json", "render": json_rows.render}
+
+
+@hookimpl
+def filters_from_request(request, database, table, datasette):
+    async def check():
+        return await table_parameters.check(datasette, database, table, request)
+
+    return check
 
 
 @hookimpl

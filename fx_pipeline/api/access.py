@@ -41,7 +41,7 @@ WRITE_SECONDS = 10
 """How long requests are counted in memory before they are written."""
 
 # Supervisors have no token, and what pages look like tells nothing.
-_OPEN = re.compile(r"/-/(health(/freshness)?|login|static/.*|static-plugins/.*)|/static/.*|/favicon\.ico")
+_OPEN = re.compile(r"/-/(health(/freshness)?|login)|/static/.*|/favicon\.ico")
 _LOCAL = re.compile(r"/(?![/\\])[!-~]*")
 
 MISSING = (

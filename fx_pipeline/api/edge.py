@@ -38,7 +38,7 @@ PAGE_HEADERS = {
 }
 """What every page says of itself to browsers (W3C: Content Security Policy, Referrer Policy)."""
 
-_OPEN = re.compile(r"/-/(health(/freshness)?|login|mcp|static/.*|static-plugins/.*)")
+_OPEN = re.compile(r"/-/(health(/freshness)?|login|mcp)")
 _FROM_PAGES = "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
 
 

@@ -4,17 +4,25 @@ Datasette's own handlers are replaced, because they answer 500 to much that a vi
 tracebacks with all local variables, request headers among them.
 """
 
+import errno
 import logging
 import sqlite3
 from http import HTTPStatus
 
 from datasette.app import Datasette
+from datasette.database import QueryInterrupted
 from datasette.plugins import pm
 from datasette.utils.asgi import Base400, Request, Response
 from datasette.views.base import DatasetteError
 
 from fx_pipeline.api.bodies import as_json
-from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, Kind, error_document
+from fx_pipeline.api.errors import (
+    FUNCTION_ACCESS_RESTRICTED,
+    INTERNAL_ERROR,
+    ApiError,
+    Kind,
+    error_document,
+)
 from fx_pipeline.api.http import JSON, NO_STORE
 
 logger = logging.getLogger(__name__)
@@ -23,7 +31,13 @@ logger = logging.getLogger(__name__)
 REPLACED = ("datasette.handle_exception", "datasette.forbidden", "datasette.actor_auth_cookie")
 
 # What Datasette 0.65.5 lets escape when it cannot read a parameter or the key of a row.
-_UNREADABLE = (ValueError, LookupError, TypeError, sqlite3.ProgrammingError)
+_UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, sqlite3.ProgrammingError)
+
+_SQL_FAILED = "Invalid SQL"
+"""The title of Datasette's errors whose message is SQLite's."""
+
+UNREADABLE = "This request cannot be read: a parameter or a key has a form that is not known."
+TOO_SLOW = "This takes longer than is allowed: ask for fewer rows."
 
 
 def replace_handlers() -> None:
@@ -35,22 +49,7 @@ def replace_handlers() -> None:
 
 async def failed(datasette: Datasette, request: Request, exception: Exception) -> Response:
     """The answer where a page raised."""
-    if isinstance(exception, DatasetteError):
-        # Its status is 500 wherever Datasette gave none, and what it says is about the request all the same.
-        kind = _kind(exception.status if exception.status < 500 else 400)
-        # Some of its messages are HTML, for pages that explain how to change the server.
-        text = "This takes longer than is allowed." if exception.message_is_html else str(exception.message)
-    elif isinstance(exception, Base400):
-        kind, text = _kind(exception.status), str(exception.args[0])
-    elif isinstance(exception, _UNREADABLE):
-        logger.warning("%s cannot be read: %r", request.path, exception)
-        kind, text = (
-            _kind(400),
-            "This request cannot be read: a parameter or a key has a form that is not known.",
-        )
-    else:
-        logger.error("no answer to %s", request.path, exc_info=exception)
-        kind, text = INTERNAL_ERROR, "Something went wrong here. It has been logged."
+    kind, text = _explained(request, exception)
     return await _response(datasette, request, kind, text)
 
 
@@ -59,6 +58,40 @@ async def forbidden(datasette: Datasette, request: Request) -> Response:
     return await _response(
         datasette, request, FUNCTION_ACCESS_RESTRICTED, "You do not have the right to see this."
     )
+
+
+def _explained(request: Request, exception: Exception) -> tuple[Kind, str]:
+    """Return what is said of an exception. Nothing of what SQLite says is: it quotes SQL."""
+    kind, text = INTERNAL_ERROR, "Something went wrong here. It has been logged."
+    if isinstance(exception, ApiError):
+        kind, text = exception.kind, exception.info
+    elif isinstance(exception, DatasetteError):
+        kind, text = _of_datasette(request, exception)
+    elif isinstance(exception, QueryInterrupted):
+        kind, text = _kind(400), TOO_SLOW
+    elif isinstance(exception, Base400):
+        kind, text = _kind(exception.status), str(exception.args[0])
+    elif isinstance(exception, OSError) and exception.errno == errno.ENAMETOOLONG:
+        kind, text = _kind(404), "There is no file with so long a name."
+    elif isinstance(exception, _UNREADABLE):
+        logger.warning("%s cannot be read: %r", request.path, exception)
+        kind, text = _kind(400), UNREADABLE
+    else:
+        logger.error("no answer to %s", request.path, exc_info=exception)
+    return kind, text
+
+
+def _of_datasette(request: Request, error: DatasetteError) -> tuple[Kind, str]:
+    # Its status is 500 where Datasette gave none, even though its message is about the request.
+    kind, text = _kind(error.status if error.status < 500 else 400), str(error.message)
+    if error.message_is_html:
+        text = TOO_SLOW  # a page that explains how to change the server
+    elif error.title == _SQL_FAILED:
+        logger.warning("%s cannot be read: %s", request.path, text)
+        kind, text = (
+            (_kind(404), "There is no such table.") if "no such table" in text else (kind, UNREADABLE)
+        )
+    return kind, text
 
 
 async def _response(datasette: Datasette, request: Request, kind: Kind, text: str) -> Response:

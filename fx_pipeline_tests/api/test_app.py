@@ -127,7 +127,7 @@ def test_over_a_socket(history: History, tmp_path: Path) -> None:
 
         end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         for target, status in [
-            (b"/-/static/../../app.py", 404),
+            (b"/-/static/../../app.py", 403),
             (b"/../../../etc/passwd", 404),
             (b"/rates/../../etc/passwd", 404),
             (b"/rates/%00", 404),

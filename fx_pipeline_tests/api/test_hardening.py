@@ -54,7 +54,6 @@ PATHS = [
     ("/fx/rates/2026-03-06,USD", OPEN, "a row of public data"),
     ("/fx/days/2026-03-06.json", OPEN, "a row of public data"),
     ("/favicon.ico", OPEN, "an image"),
-    ("/-/static/app.css", OPEN, "looks"),
     ("/-/mcp", POSTED, "tools for assistants: the API"),
     # Who runs this may see these; the public may not.
     *(
@@ -118,9 +117,19 @@ PATHS = [
     ("/static/rates_docs.css", OPEN, "looks"),
     ("/static/..%2Fmetadata.yaml", ABSENT, "outside of what is served"),
     ("/static/%2e%2e/plugins/rates_api.py", ABSENT, "outside of what is served"),
-    ("/-/static-plugins/nothing/app.js", ABSENT, "no plugin has files"),
-    ("/-/static/..%2F..%2Fapp.py", ABSENT, "outside of what is served"),
-    ("/-/static/%2e%2e/%2e%2e/app.py", ABSENT, "outside of what is served"),
+    *(
+        (f"/-/{path}", CLOSED, "about the server")
+        for path in (
+            "static/app.css",
+            "static/" + "a" * 300,
+            "static/" + "a/" * 3000,
+            "static/%00",
+            "static/..%2F..%2Fapp.py",
+            "static/%2e%2e/%2e%2e/app.py",
+            "static-plugins/nothing/app.js",
+            "static-plugins/nothing/" + "a" * 300,
+        )
+    ),
     ("/static/nothing.js", ABSENT, "no such file"),
     ("/static", ABSENT, "no list of files"),
     ("/static/vendor", ABSENT, "no list of files"),

@@ -12,6 +12,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
+from fx_pipeline.bounds import BoundedProtocol
 from fx_pipeline.guard import Guard
 from fx_pipeline.hosts import Hosts
 from fx_pipeline.processes import server_environment
@@ -49,6 +50,7 @@ def run(settings: Settings, host: str, port: int) -> None:
             server = uvicorn.Server(
                 uvicorn.Config(
                     Guard(app, hosts, settings.fx_dagster_password),
+                    http=BoundedProtocol,
                     log_level="warning",
                     server_header=False,
                     timeout_graceful_shutdown=GRACE_SECONDS,

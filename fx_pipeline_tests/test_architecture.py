@@ -12,7 +12,7 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 FLOORS = (
-    ("rates", "hosts"),
+    ("rates", "hosts", "bounds"),
     ("settings",),
     ("fixer", "store", "api"),
     ("ingestion", "moves", "quality", "alerts", "defs"),
@@ -21,7 +21,7 @@ FLOORS = (
 )
 """The parts of fx_pipeline from the ground up. A part knows its own floor and those below it."""
 
-KNOW_NOBODY_BESIDE = {"rates", "hosts", "settings", "fixer", "store", "api"}
+KNOW_NOBODY_BESIDE = {"rates", "hosts", "bounds", "settings", "fixer", "store", "api"}
 """Parts that know none of the others on their floor."""
 
 ROOT = PROJECT / "fx_pipeline"

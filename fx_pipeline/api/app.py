@@ -1,6 +1,7 @@
 """The API as an ASGI application: Datasette over one fx database, with ``datasette_config/``.
 
-``uvicorn --factory fx_pipeline.api.app:create_app`` serves it; `run` does so with what it needs around it.
+`run` serves it. So does ``uvicorn --factory fx_pipeline.api.app:create_app``, with
+``--http fx_pipeline.bounds:BoundedProtocol`` where no proxy bounds the requests.
 Each worker builds its own: an instance that ran a query before a fork hangs.
 """
 
@@ -29,6 +30,7 @@ from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
+from fx_pipeline.bounds import BoundedProtocol
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)
@@ -158,6 +160,7 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
         host=host,
         port=port,
         workers=workers,
+        http=BoundedProtocol,
         # Costs half the speed of a cheap answer.
         access_log=access_log,
         server_header=False,

@@ -29,6 +29,9 @@ METHODS = "GET, HEAD, OPTIONS"
 MCP = "/-/mcp"
 MCP_METHODS = "POST, OPTIONS"
 
+LONGEST_COOKIES = 8192
+_OWN_COOKIES = ("ds_actor=", "ds_csrftoken=", "ds_messages=")
+
 PAGE_HEADERS = {
     # A page loads and does nothing that does not come from here, and nothing that is written in it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -137,8 +140,10 @@ class _Answer:
 def _plain(scope: Scope, path: str) -> Scope:
     """The request as Datasette can read it: without the last slash, and without what it stumbles over."""
     headers = MutableHeaders(raw=list(scope["headers"]))
-    if not _is_readable("; ".join(headers.getlist("cookie"))):
-        del headers["cookie"]
+    cookies = _own_cookies("; ".join(headers.getlist("cookie")))
+    del headers["cookie"]
+    if cookies:
+        headers["cookie"] = cookies
     if not takes_gzip(", ".join(headers.getlist("accept-encoding"))):
         del headers["accept-encoding"]
     return {
@@ -150,9 +155,14 @@ def _plain(scope: Scope, path: str) -> Scope:
     }
 
 
-def _is_readable(cookie: str) -> bool:
+def _own_cookies(sent: str) -> str:
+    """The cookies that Datasette sets, or none of them where they cannot be read.
+
+    Those of other servers on the same host are left out: to read all that a browser sends can take long.
+    """
+    own = "; ".join(part.strip() for part in sent.split(";") if part.strip().startswith(_OWN_COOKIES))
     try:
-        SimpleCookie(cookie.encode("latin-1").decode())
+        SimpleCookie(own[:LONGEST_COOKIES].encode("latin-1").decode())
     except (CookieError, UnicodeDecodeError):
-        return False
-    return True
+        return ""
+    return own if len(own) <= LONGEST_COOKIES else ""

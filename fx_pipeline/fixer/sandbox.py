@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from fx_pipeline.bounds import BoundedProtocol
 from fx_pipeline.fixer.broken import broken, json_response
 from fx_pipeline.fixer.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
 from fx_pipeline.fixer.history import EcbHistory
@@ -136,6 +137,7 @@ def server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=BoundedProtocol,
             access_log=False,
             server_header=False,
             headers=[("server", "fx-pipeline-sandbox")],

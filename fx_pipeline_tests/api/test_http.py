@@ -182,10 +182,15 @@ async def test_the_newest_day_is_not_kept_beyond_midnight(api: Api, second: str,
         assert (await api.get(path)).headers["cache-control"] == f"public, max-age={age}"
 
 
-@pytest.mark.parametrize("header", [{"Cookie": "a=b"}, {"Authorization": "Bearer x"}])
+@pytest.mark.parametrize("header", [{"Cookie": "ds_actor=b"}, {"Authorization": "Bearer x"}])
 async def test_an_answer_to_somebody_known_is_not_kept(api: Api, header: dict[str, str]) -> None:
     response = await api.client.get("/rates/2026-03-06", headers=header)
     assert response.headers["cache-control"] == "private, no-store"
+
+
+async def test_cookies_of_other_servers_on_the_host_are_left_out(api: Api) -> None:
+    response = await api.client.get("/rates/2026-03-06", headers={"Cookie": "a=b; xds_actor=c"})
+    assert response.headers["cache-control"] == "public, max-age=86400"
 
 
 @pytest.mark.parametrize(

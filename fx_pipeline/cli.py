@@ -48,8 +48,8 @@ class Date(click.ParamType[dt.date]):
             return value
         try:
             date = parse_date(value)
-        except ValueError:
-            self.fail(f"{value} is not a day of the form YYYY-MM-DD.", param, ctx)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
         if date > _yesterday():
             self.fail(
                 f"{value} is not over yet: the newest day that can be fetched is {_yesterday()} (UTC).",

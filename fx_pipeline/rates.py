@@ -6,6 +6,7 @@ Nothing here reads a file, a clock or a network.
 import datetime as dt
 import math
 import re
+from calendar import month_name, monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -86,11 +87,31 @@ def is_code(text: str) -> bool:
     return _CODE.fullmatch(text) is not None
 
 
+class NoSuchDate(ValueError):
+    """A date in the right form that the calendar does not have; the message says why, without a full stop."""
+
+
 def parse_date(text: str) -> dt.date:
-    """The day written `YYYY-MM-DD`, in ASCII digits. Raises ValueError for anything else."""
+    """Return the day written `YYYY-MM-DD`, in ASCII digits.
+
+    Raises NoSuchDate where the form is right and the calendar has no such day, ValueError for anything else.
+    """
     if _DATE.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a date of the form YYYY-MM-DD")
-    return dt.date.fromisoformat(text)
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise NoSuchDate(f"{text} does not exist: {_what_there_is(text)}") from None
+
+
+def _what_there_is(text: str) -> str:
+    """Say which years, months or days there are, for a date of the right form that does not exist."""
+    year, month = int(text[:4]), int(text[5:7])
+    if year == 0:
+        return "years begin with 0001"
+    if not 1 <= month <= 12:
+        return "months are 01 to 12"
+    return f"{month_name[month]} {text[:4]} has {monthrange(year, month)[1]} days"
 
 
 def is_date(text: str) -> bool:
@@ -173,6 +194,11 @@ def rebase(
 def convert(amount: Decimal, rate: float) -> float:
     """`amount` at `rate`: their decimal product, the nearest double to it."""
     return float(amount * Decimal(repr(rate)))
+
+
+def multiplied(rates: Mapping[str, float], amount: Decimal) -> dict[str, float]:
+    """Return a day's rates for `amount` units of the base: decimal products, as `convert` makes them."""
+    return {code: convert(amount, rate) for code, rate in rates.items()}
 
 
 def fluctuation(start_rate: float, end_rate: float) -> tuple[float, float]:

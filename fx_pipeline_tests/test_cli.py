@@ -53,9 +53,9 @@ def test_every_command_explains_itself(path: tuple[str, ...], option: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--date", "2024-02-30"], "2024-02-30 is not a day of the form YYYY-MM-DD."),
-        (["--date", "20240230"], "20240230 is not a day of the form YYYY-MM-DD."),
-        (["--date", "٢٠٢٤-٠١-٠١"], "is not a day of the form YYYY-MM-DD."),
+        (["--date", "2024-02-30"], "2024-02-30 does not exist: February 2024 has 29 days."),
+        (["--date", "20240230"], "'20240230' is not a date of the form YYYY-MM-DD."),
+        (["--date", "٢٠٢٤-٠١-٠١"], "is not a date of the form YYYY-MM-DD."),
         (["--date", str(TODAY + dt.timedelta(1))], "is not over yet: the newest day that can be fetched is"),
         (["--from", "2024-01-05", "--to", "2024-01-01"], "--from 2024-01-05 is after --to 2024-01-01."),
         (["--to", "2024-01-01"], "--to needs --from."),

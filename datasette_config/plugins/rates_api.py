@@ -4,6 +4,7 @@ from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
 from fx_pipeline.api import access, failures, json_rows, page_views, table_parameters, views
+from fx_pipeline.api.canned import CannedQueries
 from fx_pipeline.api.direct import Direct
 from fx_pipeline.api.edge import Edge
 from fx_pipeline.api.http import GZIP_LEVEL
@@ -70,7 +71,7 @@ def forbidden(datasette, request):
 @hookimpl(trylast=True)
 def asgi_wrapper(datasette):
     def wrap(app):
-        gate = access.Gate(Direct(app, datasette), datasette)
+        gate = access.Gate(Direct(CannedQueries(app, datasette), datasette), datasette)
         return Edge(GZipMiddleware(gate, compresslevel=GZIP_LEVEL))
 
     return wrap

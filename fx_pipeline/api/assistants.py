@@ -115,11 +115,12 @@ async def _call(
     if mistake := _mistake(operation, name, arguments, sent):
         return _refusal(mistake)
     path = operation.path
+    query = {argument: text for argument, text in sent.items() if f"{{{argument}}}" not in path}
     for argument, text in sent.items():
         path = path.replace(f"{{{argument}}}", text)
     path = path.removeprefix("/rates/").removesuffix("/")
     reply = await views.reply(
-        datasette, actor, partial(find, path), urlencode(sent), asked=f"tool {name}", receive=receive
+        datasette, actor, partial(find, path), urlencode(query), asked=f"tool {name}", receive=receive
     )
     document = json.loads(reply.body)
     if reply.status != 200:
@@ -152,7 +153,7 @@ def _mistake(
 def _input_schema(operation: Operation) -> Schema:
     # Without the codes and the days of this instance, which are long and would be read with every question.
     shapes, known = schemas(Stored()), parameters(Stored())
-    asked = [known[name] for name in operation.parameters]
+    asked = [known[name] for name in operation.essential]
     return {
         "type": "object",
         "properties": {

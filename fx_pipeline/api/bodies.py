@@ -18,6 +18,8 @@ from fx_pipeline.rates import as_number, convert, fluctuation
 
 Document = dict[str, object]
 Rates = Mapping[str, float]
+Missing = Mapping[str, tuple[str, str]]
+"""Currencies without a rate on some of the days asked for, and the first and last day that has one."""
 
 
 class OneCurrency(Mapping[str, Rates]):
@@ -51,7 +53,15 @@ def as_json(document: Mapping[str, object]) -> bytes:
 
 
 def day_json(
-    *, date: str, base: str, timestamp: int, rates: Rates, historical: bool, as_of: AsOf | None
+    *,
+    date: str,
+    base: str,
+    timestamp: int,
+    rates: Rates,
+    historical: bool,
+    as_of: AsOf | None,
+    amount: Decimal | None = None,
+    missing: Missing | None = None,
 ) -> bytes:
     """The rates of one day, as they are sent."""
     document = {
@@ -61,11 +71,22 @@ def day_json(
         "base": base,
         "date": date,
         **_as_of(as_of),
+        **_amount(amount),
+        **_missing(missing),
     }
     return _with_rates(document, rates)
 
 
-def series_json(*, start: str, end: str, base: str, days: Mapping[str, Rates], as_of: AsOf | None) -> bytes:
+def series_json(
+    *,
+    start: str,
+    end: str,
+    base: str,
+    days: Mapping[str, Rates],
+    as_of: AsOf | None,
+    amount: Decimal | None = None,
+    missing: Missing | None = None,
+) -> bytes:
     """The rates of several days, oldest first, as they are sent. A day without any is not a key."""
     document = {
         "success": True,
@@ -74,6 +95,8 @@ def series_json(*, start: str, end: str, base: str, days: Mapping[str, Rates], a
         "end_date": end,
         "base": base,
         **_as_of(as_of),
+        **_amount(amount),
+        **_missing(missing),
     }
     return _with_rates(document, days)
 
@@ -102,7 +125,14 @@ def conversion_document(
 
 
 def fluctuation_document(
-    *, start: dt.date, end: dt.date, base: str, first: Rates, last: Rates, as_of: AsOf | None
+    *,
+    start: dt.date,
+    end: dt.date,
+    base: str,
+    first: Rates,
+    last: Rates,
+    as_of: AsOf | None,
+    missing: Missing | None = None,
 ) -> Document:
     """How much each rate changed; a currency that has no rate at one of the ends is left out."""
     changes = {}
@@ -121,23 +151,40 @@ def fluctuation_document(
         "end_date": end.isoformat(),
         "base": base,
         **_as_of(as_of),
+        **_missing(missing),
         "rates": changes,
     }
 
 
-def rates_csv(base: str, days: Iterable[tuple[str, Rates]]) -> bytes:
-    """Rows of `date,base,currency,rate` under a heading (RFC 4180)."""
+def rates_csv(base: str, days: Iterable[tuple[str, Rates]], amount: Decimal | None = None) -> bytes:
+    """Return rows of `date,base,currency,rate` under a heading (RFC 4180).
+
+    With an amount, which the rates are for, it has a column of its own after the base.
+    """
     text = io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(("date", "base", "currency", "rate"))
+    units = () if amount is None else (as_number(float(amount)),)
+    rows.writerow(("date", "base", *(("amount",) if units else ()), "currency", "rate"))
     rows.writerows(
-        (date, base, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
+        (date, base, *units, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
     )
     return text.getvalue().encode()
 
 
 def _as_of(as_of: AsOf | None) -> Document:
     return {"as_of": as_of.shown} if as_of else {}
+
+
+def _amount(amount: Decimal | None) -> Document:
+    return {} if amount is None else {"amount": as_number(float(amount))}
+
+
+def _missing(missing: Missing | None) -> Document:
+    if not missing:
+        return {}
+    return {
+        "missing": {code: {"first_date": first, "last_date": last} for code, (first, last) in missing.items()}
+    }
 
 
 def _with_rates(document: Document, rates: Mapping[str, object]) -> bytes:

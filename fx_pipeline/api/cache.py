@@ -18,9 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.api.commits import Commits
 from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named, takes_gzip
-
-PARAMETERS = frozenset({"amount", "as_of", "base", "date", "end_date", "from", "start_date", "symbols", "to"})
-"""What answers depend on; whatever else stands in a query is ignored by all of them."""
+from fx_pipeline.api.parameters import is_harmless
 
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"apikey"})
 
@@ -30,7 +28,8 @@ OVERHEAD = 2_000
 _MAX_AGE = re.compile(rb"public, max-age=([0-9]+)")
 
 Header = tuple[bytes, bytes]
-Key = tuple[bytes, tuple[tuple[str, str], ...], bool]
+Asked = tuple[tuple[str, str], ...]
+Key = tuple[bytes, Asked, bool]
 
 
 @dataclass(slots=True)
@@ -136,15 +135,10 @@ class ResponseCache:
                 return None
             if name == b"accept-encoding":
                 accepted = accepted + b", " + value if accepted else value
-        if not self._is_open():
-            return None
         query = scope["query_string"]
-        if len(path) + len(query) > LONGEST_URI:
+        asked = _asked(query)
+        if asked is None or not self._is_open() or len(path) + len(query) > LONGEST_URI:
             return None
-        asked: tuple[tuple[str, str], ...] = ()
-        if query:
-            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-            asked = tuple((name, value) for name, value in pairs if name in PARAMETERS)
         path = path.partition(b"?")[0].removesuffix(b"/")
         if b"%" in path:
             if b"%2f" in path.lower():
@@ -215,6 +209,21 @@ async def _pass(recorded: _Recorded, scope: Scope, send: Send) -> None:
     body = b"" if scope["method"] == "HEAD" else bytes(recorded.body)
     await send({"type": "http.response.start", "status": recorded.status, "headers": recorded.headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _asked(query: bytes) -> Asked | None:
+    """Return the parameters that the response depends on: all but those that are ignored.
+
+    None where this is for others to decide: scripts, which not everybody may have, and semicolons, which are
+    refused.
+    """
+    if not query:
+        return ()
+    if b";" in query:
+        return None
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    asked = tuple((name, value) for name, value in pairs if not is_harmless(name))
+    return None if any(name == "callback" for name, _ in asked) else asked
 
 
 def _field(headers: Iterable[Header], name: bytes) -> bytes | None:

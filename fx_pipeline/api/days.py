@@ -1,12 +1,13 @@
 """The stored days as an endpoint needs them, read by the canned queries, or the error that says why not.
 
-What is asked for may be unknown (a code that was never stored: a 400 that names it) or merely missing on the
-day asked for (left out; where it is the base, a 404: there is nothing to divide by).
+A currency that was never stored is a 400 that names it. One that has no rate on the days asked for is named
+with the first and last day that have one: in the answer, or in a 404 where nothing is left to answer.
 """
 
 import datetime as dt
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -54,12 +55,27 @@ class StoredDays(NamedTuple):
     after: str | None
 
 
+class Lifespan(NamedTuple):
+    """The first and the last stored day that has a rate of a currency."""
+
+    first_date: str
+    last_date: str
+
+
+Lifespans = Mapping[str, Lifespan]
+"""Currencies and when they have rates."""
+
+
 class Series(NamedTuple):
-    """The wanted rates of each day of a range that has any, oldest first, and the last day stored of it."""
+    """The wanted rates of each day of a range that has any, oldest first, and the last day stored of it.
+
+    `missing` names the currencies that were asked for and have no rate on some of the stored days.
+    """
 
     base: str
     last: str
     days: Mapping[str, Mapping[str, float]]
+    missing: Lifespans
 
 
 def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: AsOf | None) -> StoredDays:
@@ -88,9 +104,36 @@ def rates_of(queries: Queries, day: Day, wanted: Wanted) -> dict[str, float]:
     rates = rebase(day.rates, stored_base=day.base, base=base, symbols=wanted.symbols)
     if rates is None or len(rates) < len(wanted.symbols or ()):
         require_known(queries, wanted)
+    span = f"for {day.date}"
     if rates is None:
-        raise _no_base(base, f"for {day.date}", wanted.as_of)
+        raise _no_base(queries, base, span, wanted.as_of)
+    if wanted.symbols and not rates:
+        raise no_rate_of(queries, wanted.symbols, span, wanted.as_of)
     return rates
+
+
+def lifespans(queries: Queries, codes: Iterable[str]) -> Lifespans:
+    """Return when each of these currencies has rates, in their order."""
+    codes = tuple(codes)
+    if not codes:
+        return {}
+    known = {code: Lifespan(first, last) for code, _, first, last in queries.rows("symbols")}
+    return {code: known[code] for code in codes if code in known}
+
+
+def no_rate_of(
+    queries: Queries, codes: Sequence[str], span: str, as_of: AsOf | None, *, what: str = ""
+) -> ApiError:
+    """Return the error that says of which currencies a span of days has no rate, and which days have one.
+
+    `what` names them, where their codes do not.
+    """
+    when = (
+        f"{code} has rates from {first} to {last}."
+        for code, (first, last) in lifespans(queries, codes).items()
+    )
+    info = f"No rate of {what or ', '.join(codes)} {_verb(as_of, one=True)} {span}."
+    return ApiError(NO_RATES_AVAILABLE, " ".join((info, *when)))
 
 
 def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted) -> Series:
@@ -98,26 +141,33 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
 
     Raises ApiError where nothing is stored of them, and where they hold more than one answer may.
     """
-    span = f"from {start} to {end}" if end else f"from {start} on"
-    known = _surely_fits(queries, start, end, wanted)
-    stored_base, last = known or _counted(queries, start, end, wanted, span)
-    days, seen = _read(queries, start, end, wanted, stored_base)
-    if known and not days:
+    span = span_of(start, end)
+    bounded = _surely_fits(queries, start, end, wanted)
+    stored_base, last, total = bounded or _counted(queries, start, end, wanted, span)
+    days, counts = _read(queries, start, end, wanted, stored_base)
+    if bounded and not days:
         # Perhaps nothing is stored there at all, which is an error of its own.
         _counted(queries, start, end, wanted, span)
     base = wanted.base or stored_base
-    if not seen.issuperset((base, *(wanted.symbols or ()))):
+    named = [code for code in dict.fromkeys((*(wanted.symbols or ()), base)) if code != stored_base]
+    if not counts.keys() >= set(named):
         require_known(queries, wanted)
-    if base not in seen:
-        raise _no_base(base, span, wanted.as_of)
+    if base not in counts and base != stored_base:
+        raise _no_base(queries, base, span, wanted.as_of)
+    lacking = [code for code in named if counts[code] < total]
+    if lacking and bounded:
+        # Perhaps nothing at all is stored of the other days.
+        total = stored_days(queries, start, end, wanted.as_of).days
+        lacking = [code for code in lacking if counts[code] < total]
+    missing = lifespans(queries, lacking)
     if wanted.symbols and base == stored_base and base not in wanted.symbols:
         # Just what was read: there is nothing to divide by, and nothing to add.
-        return Series(base, last, days)
+        return Series(base, last, days, missing)
     rebased = (
         (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
         for date, rates in queries.paced(days.items())
     )
-    return Series(base, last, {date: rates for date, rates in rebased if rates})
+    return Series(base, last, {date: rates for date, rates in rebased if rates}, missing)
 
 
 def require_known(queries: Queries, wanted: Wanted) -> None:
@@ -152,8 +202,13 @@ def nothing_stored(span: str, stored: StoredDays, as_of: AsOf | None) -> ApiErro
     return ApiError(NO_RATES_AVAILABLE, f"No rates {_verb(as_of)} {span}.{hint}")
 
 
-def _no_base(base: str, span: str, as_of: AsOf | None) -> ApiError:
-    return ApiError(NO_RATES_AVAILABLE, f"No rate of the base {base} {_verb(as_of, one=True)} {span}.")
+def span_of(start: dt.date, end: dt.date | None) -> str:
+    """Return a range of days as errors name it."""
+    return f"from {start} to {end}" if end else f"from {start} on"
+
+
+def _no_base(queries: Queries, base: str, span: str, as_of: AsOf | None) -> ApiError:
+    return no_rate_of(queries, (base,), span, as_of, what=f"the base {base}")
 
 
 def _never_stored(codes: str, kind: Kind) -> ApiError:
@@ -162,8 +217,8 @@ def _never_stored(codes: str, kind: Kind) -> ApiError:
 
 def _surely_fits(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted
-) -> tuple[str, str] | None:
-    """The stored base, and the last day that a range can have, where even an answer of every day fits.
+) -> tuple[str, str, int] | None:
+    """The stored base, and the last day and the most days a range can have, where an answer of all fits.
 
     None where the stored days must be counted to know: that costs more than to read a few currencies.
     """
@@ -174,19 +229,19 @@ def _surely_fits(
         return None
     last = min(end.isoformat(), newest) if end else newest
     days = (dt.date.fromisoformat(last) - start).days + 1
-    return (base, last) if days * len(wanted.symbols) <= MOST_RATES else None
+    return (base, last, days) if days * len(wanted.symbols) <= MOST_RATES else None
 
 
 def _counted(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, span: str
-) -> tuple[str, str]:
-    """The stored base and the last stored day of a range. Raises ApiError as `read_series` does."""
+) -> tuple[str, str, int]:
+    """The stored base, the last stored day of a range and how many it has. Raises as `read_series` does."""
     stored = stored_days(queries, start, end, wanted.as_of)
     if not stored.base or not stored.last:
         require_known(queries, wanted)
         raise nothing_stored(span, stored, wanted.as_of)
     _require_fitting(stored, wanted)
-    return stored.base, stored.last
+    return stored.base, stored.last, stored.days
 
 
 def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
@@ -202,8 +257,11 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 def _read(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
-) -> tuple[Mapping[str, Mapping[str, float]], set[str]]:
-    """The stored rates of the wanted currencies and the base by date, oldest first; and which there are."""
+) -> tuple[Mapping[str, Mapping[str, float]], Counter[str]]:
+    """Return the stored rates of the wanted currencies and the base by date, oldest first.
+
+    And of how many days each of them has one.
+    """
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
         rows: list[Row] = queries.rows("rates_by_range", **span)
@@ -214,10 +272,10 @@ def _read(
         if len(codes) == 1:
             (code,) = codes
             days = OneCurrency(code, dict(zip(*queries.history(code, **span), strict=True)))
-            return days, {stored_base, code} if days else {stored_base}
+            return days, Counter({code: len(days)} if days else {})
         rows = queries.rows("rate_history", symbols=",".join(codes), **span)
         by_date = _by_date(queries, rows, codes)
-    return by_date, {stored_base, *[currency for _, currency, _ in rows]}
+    return by_date, Counter(map(itemgetter(1), rows))
 
 
 def _as_ordered(queries: Queries, rows: Iterable[Row]) -> dict[str, dict[str, float]]:

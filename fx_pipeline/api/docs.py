@@ -39,6 +39,7 @@ class Call:
 
     operation: Operation
     parameters: list[Mapping[str, Any]]
+    fields: list[Mapping[str, Any]]
     target: str
     answer: str
     is_cut: bool
@@ -89,6 +90,7 @@ def _call(operation: Operation, known: Mapping[str, Any], ask: Ask, max_age_days
     return Call(
         operation=operation,
         parameters=asked,
+        fields=[known[name] for name in operation.essential],
         target=target,
         answer="\n".join(lines[:SHOWN_LINES]),
         is_cut=len(lines) > SHOWN_LINES,

@@ -16,12 +16,13 @@ from fx_pipeline.api.bodies import as_json
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
+    INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
     URI_TOO_LONG,
     Kind,
     error_document,
 )
-from fx_pipeline.api.http import JSON, LONGEST_URI, NO_STORE, takes_gzip
+from fx_pipeline.api.http import JSON, LONGEST_URI, MISSING, NO_STORE, takes_gzip
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ class Edge:
         method = scope["method"]
         answer = _Answer(send, head=method == "HEAD")
         path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
-        asked, path = path, path.removesuffix("/") or "/"
+        # One slash at the end changes nothing; two are another path, at which the API has nothing.
+        is_other = path.endswith("//") and path.startswith("/rates")
+        asked, path = path, path if is_other else path.removesuffix("/") or "/"
         is_form = method == "POST" and path in FORMS
         methods = MCP_METHODS if path == MCP else METHODS
         if method == "OPTIONS":
@@ -73,6 +76,9 @@ class Edge:
             await answer.error(METHOD_NOT_ALLOWED, info, {"Allow": methods})
         elif len(path) + len(scope["query_string"]) > LONGEST_URI:
             await answer.error(URI_TOO_LONG, f"The path and query have more than {LONGEST_URI} bytes.")
+        elif b";" in scope["query_string"] and path.startswith("/rates"):
+            info = "Parameters are separated by &. A semicolon in a value is written %3B."
+            await answer.error(INVALID_PARAMETER, info)
         elif path.startswith("/-/") and _OPEN.fullmatch(path) is None and not is_form:
             info = "This page is about the server, not about rates, and is closed to the public."
             await answer.error(FUNCTION_ACCESS_RESTRICTED, info)
@@ -105,7 +111,7 @@ class _Answer:
                 raw=[(name.lower(), value) for name, value in message.get("headers", [])]
             )
             headers["Access-Control-Allow-Origin"] = "*"
-            headers["Access-Control-Expose-Headers"] = "ETag, Link"
+            headers["Access-Control-Expose-Headers"] = f"ETag, Link, {MISSING}"
             named = ", ".join([*headers.getlist("Vary"), "Accept-Encoding"]).split(",")
             headers["Vary"] = ", ".join(dict.fromkeys(name.strip() for name in named))
             if headers.get("Content-Type", "").startswith("text/html"):

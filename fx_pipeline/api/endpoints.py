@@ -6,17 +6,21 @@ Each runs within one read transaction (see `queries.run`) and returns a `Reply` 
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fx_pipeline.api import bodies, http, openapi
 from fx_pipeline.api.days import (
+    Lifespans,
+    lifespans,
+    no_rate_of,
     nothing_stored,
     rates_of,
     read_day,
     read_series,
     require_currency,
     require_known,
+    span_of,
     stored_days,
 )
 from fx_pipeline.api.errors import (
@@ -25,14 +29,22 @@ from fx_pipeline.api.errors import (
     INVALID_FROM_CURRENCY,
     INVALID_START_DATE,
     INVALID_TO_CURRENCY,
-    NO_RATES_AVAILABLE,
     NO_TIMEFRAME_SUPPLIED,
     ApiError,
 )
 from fx_pipeline.api.http import Reply
-from fx_pipeline.api.parameters import AsOf, Parameters, Wanted, in_order, quoted
+from fx_pipeline.api.parameters import (
+    BASE_NAMES,
+    SYMBOLS_NAMES,
+    AsOf,
+    Parameters,
+    Wanted,
+    in_order,
+    quoted,
+)
 from fx_pipeline.api.queries import Queries
 from fx_pipeline.api.schemas import Stored
+from fx_pipeline.rates import multiplied
 
 RATES_OF_DAY = 200
 """What one day without `symbols` is estimated to hold: Fixer has about 170 currencies."""
@@ -120,15 +132,19 @@ def description(ask: Ask) -> Reply:
 def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
     """The rates of one day, or of the newest."""
     asked = None if date == "latest" else ask.parameters.date(date)
-    wanted = ask.parameters.wanted()
+    wanted, amount = ask.parameters.wanted(), ask.parameters.multiplier()
     day = read_day(ask.queries, asked, wanted)
     rates = rates_of(ask.queries, day, wanted)
     base = wanted.base or day.base
     cache_control = (
         ask.cache_control(day.date, wanted.as_of) if asked else ask.cache_control_of_newest(wanted.as_of)
     )
+    missing = lifespans(ask.queries, (code for code in wanted.symbols or () if code not in rates))
+    if amount is not None:
+        rates = multiplied(rates, amount)
     if csv:
-        return Reply(bodies.rates_csv(base, [(day.date, rates)]), cache_control, http.CSV)
+        body = bodies.rates_csv(base, [(day.date, rates)], amount)
+        return Reply(body, cache_control, http.CSV, headers=_headers(missing))
     body = bodies.day_json(
         date=day.date,
         base=base,
@@ -136,8 +152,10 @@ def date(ask: Ask, *, date: str, csv: str | None) -> Reply:
         rates=rates,
         historical=asked is not None,
         as_of=wanted.as_of,
+        amount=amount,
+        missing=missing,
     )
-    return Reply(body, cache_control)
+    return Reply(body, cache_control, headers=_headers(missing))
 
 
 def timeseries(ask: Ask) -> Reply:
@@ -166,8 +184,6 @@ def convert(ask: Ask) -> Reply:
         if code not in day.rates:
             require_currency(ask.queries, code, kind)
     rates = rates_of(ask.queries, day, Wanted(source, (target,), as_of))
-    if target not in rates:
-        raise ApiError(NO_RATES_AVAILABLE, f"No rate of {target} is stored for {day.date}.")
     document = bodies.conversion_document(
         source=source,
         target=target,
@@ -198,30 +214,57 @@ def fluctuation(ask: Ask) -> Reply:
     if end < start:
         ends.reverse()
     first, last = (rates_of(ask.queries, day, wanted) for day in ends)
+    lacking = [code for code in wanted.symbols or () if code not in first or code not in last]
+    if wanted.symbols and len(lacking) == len(wanted.symbols):
+        span = f"on both {stored.first} and {stored.last}"
+        raise no_rate_of(ask.queries, lacking, span, wanted.as_of)
+    missing = lifespans(ask.queries, lacking)
     document = bodies.fluctuation_document(
-        start=start, end=end, base=wanted.base or ends[0].base, first=first, last=last, as_of=wanted.as_of
+        start=start,
+        end=end,
+        base=wanted.base or ends[0].base,
+        first=first,
+        last=last,
+        as_of=wanted.as_of,
+        missing=missing,
     )
-    return Reply(bodies.as_json(document), ask.cache_control(later.isoformat(), wanted.as_of))
+    cache_control = ask.cache_control(later.isoformat(), wanted.as_of)
+    return Reply(bodies.as_json(document), cache_control, headers=_headers(missing))
 
 
 def _series(ask: Ask, start: dt.date, end: dt.date | None, *, csv: str | None) -> Reply:
-    wanted = ask.parameters.wanted()
+    wanted, amount = ask.parameters.wanted(), ask.parameters.multiplier()
     if end:
         in_order(start, end)
     series = read_series(ask.queries, start, end, wanted)
+    if series.missing and not series.days:
+        codes, span = tuple(series.missing), span_of(start, end)
+        # Where the base has rates, but on other days, it takes both to say why there are none.
+        what = f"{', '.join(wanted.symbols or ())} in {series.base}" if series.base in codes else ""
+        raise no_rate_of(ask.queries, codes, span, wanted.as_of, what=what)
+    days = series.days
+    if amount is not None:
+        days = {date: multiplied(rates, amount) for date, rates in ask.queries.paced(days.items())}
     cache_control = ask.cache_control(end.isoformat() if end else "9999-12-31", wanted.as_of)
     if csv:
-        return Reply(
-            bodies.rates_csv(series.base, ask.queries.paced(series.days.items())), cache_control, http.CSV
-        )
+        body = bodies.rates_csv(series.base, ask.queries.paced(days.items()), amount)
+        return Reply(body, cache_control, http.CSV, headers=_headers(series.missing))
     body = bodies.series_json(
         start=start.isoformat(),
         end=end.isoformat() if end else series.last,
         base=series.base,
-        days=series.days,
+        days=days,
         as_of=wanted.as_of,
+        amount=amount,
+        missing=series.missing,
     )
-    return Reply(body, cache_control)
+    return Reply(body, cache_control, headers=_headers(series.missing))
+
+
+def _headers(missing: Lifespans) -> dict[str, str]:
+    """Return the header that says of rows what the document says by `missing`."""
+    spans = ", ".join(f"{code}={first}..{last}" for code, (first, last) in missing.items())
+    return {http.MISSING: spans} if spans else {}
 
 
 def _names(ask: Ask) -> dict[str, str]:
@@ -259,24 +302,58 @@ class Endpoint:
     answer: Callable[..., Reply]
     queries: tuple[str, ...]
     rates: Callable[..., int]
+    parameters: tuple[str, ...]
 
+    def known(self, parts: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return the parameters that it has, for a path with these parts: rows have no other form."""
+        return self.parameters if parts.get("csv") else (*self.parameters, *RENDERING)
+
+
+RENDERING = ("format", "callback")
+"""The parameters that choose the form of a document, which every one may have."""
 
 _LOOKUPS = ("symbols", "latest_date", "stored_days")
 _SERIES = ("rates_by_range", "rate_history", *_LOOKUPS)
 _DATE = "[0-9.-]*?"
+_WANTED = (*BASE_NAMES, *SYMBOLS_NAMES, "amount", "as_of")
+_FRAME = ("start_date", "end_date")
 
 ROUTES = [
-    (re.compile(pattern), Endpoint(answer, queries, rates))
-    for pattern, answer, queries, rates in (
-        ("", index, ("latest_date",), _none),
-        ("symbols", symbols, ("symbols",), _none),
-        ("currencies", currencies, ("symbols",), _none),
-        (r"openapi\.json", description, ("symbols", "latest_date"), _of_page),
-        ("timeseries", timeseries, _SERIES, _of_series),
-        ("convert", convert, ("rates_by_date", *_LOOKUPS), _none),
-        ("fluctuation", fluctuation, ("rates_by_date", *_LOOKUPS), _of_page),
-        (rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?", date_range, _SERIES, _of_series),
-        (rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?", date, ("rates_by_date", *_LOOKUPS), _none),
+    (re.compile(pattern), Endpoint(answer, queries, rates, parameters))
+    for pattern, answer, queries, rates, parameters in (
+        ("", index, ("latest_date",), _none, ()),
+        ("symbols", symbols, ("symbols",), _none, ()),
+        ("currencies", currencies, ("symbols",), _none, ()),
+        (r"openapi\.json", description, ("symbols", "latest_date"), _of_page, ()),
+        ("timeseries", timeseries, _SERIES, _of_series, (*_FRAME, *_WANTED)),
+        (
+            "convert",
+            convert,
+            ("rates_by_date", *_LOOKUPS),
+            _none,
+            ("from", "to", "amount", "date", "as_of"),
+        ),
+        (
+            "fluctuation",
+            fluctuation,
+            ("rates_by_date", *_LOOKUPS),
+            _of_page,
+            (*_FRAME, "base", "symbols", "as_of"),
+        ),
+        (
+            rf"(?P<start>{_DATE})\.\.(?P<end>{_DATE})(?P<csv>\.csv)?",
+            date_range,
+            _SERIES,
+            _of_series,
+            _WANTED,
+        ),
+        (
+            rf"(?P<date>latest|{_DATE})(?P<csv>\.csv)?",
+            date,
+            ("rates_by_date", *_LOOKUPS),
+            _none,
+            _WANTED,
+        ),
     )
 ]
 

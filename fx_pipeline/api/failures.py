@@ -53,6 +53,11 @@ async def failed(datasette: Datasette, request: Request, exception: Exception) -
     return await _response(datasette, request, kind, text)
 
 
+async def refused(datasette: Datasette, request: Request, error: ApiError) -> Response:
+    """Return the response where a page is asked for something that does not exist or cannot be read."""
+    return await _response(datasette, request, error.kind, error.info)
+
+
 async def forbidden(datasette: Datasette, request: Request) -> Response:
     """The answer where a page may not be seen."""
     return await _response(

@@ -7,16 +7,22 @@ import datetime as dt
 import gzip
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import orjson
 from datasette.utils.asgi import Request, Response
 
 from fx_pipeline.api.bodies import as_json
 from fx_pipeline.api.errors import SERVER_BUSY, Kind, error_document
+from fx_pipeline.api.parameters import Rendering
 
 JSON = "application/json; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
+SCRIPT = "text/javascript; charset=utf-8"
 NO_STORE = "no-store"
+MISSING = "x-missing-rates"
+"""The header that names currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
 
 GZIP_LEVEL = 6
 """Level 9 takes twice the time, for the same size within one percent."""
@@ -52,6 +58,7 @@ class Reply:
     etag: str | None = None
     gzip: bytes | None = None
     """The body compressed, for a client that takes it."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def error_reply(kind: Kind, info: str) -> Reply:
@@ -71,6 +78,29 @@ def packed(reply: Reply, request: Request) -> Reply:
     return replace(reply, etag=etag, gzip=gzip.compress(reply.body, GZIP_LEVEL, mtime=0) if takes else None)
 
 
+def rendered(reply: Reply, rendering: Rendering) -> Reply:
+    """Return a document in the form that was asked for.
+
+    A page that reads it as a script cannot see the status, and gets nothing where that is an error's. So an
+    error is a 200 too, with its status in the document. The comment keeps the first bytes from being chosen.
+    """
+    if reply.content_type != JSON:
+        return reply
+    if rendering.indented:
+        body = orjson.dumps(orjson.loads(reply.body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        reply = replace(reply, body=body)
+    if rendering.callback is None:
+        return reply
+    document = reply.body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return replace(
+        reply,
+        body=b"/**/%b(%b);" % (rendering.callback.encode(), document),
+        content_type=SCRIPT,
+        status=200 if reply.status < 500 else reply.status,
+        headers={**reply.headers, "x-content-type-options": "nosniff"},
+    )
+
+
 def takes_gzip(accepted: str) -> bool:
     """Whether an Accept-Encoding (its lines joined by commas) takes gzip, which q=0 refuses (RFC 9110)."""
     return "gzip" in accepted.lower() and not _NO_GZIP.search(accepted)
@@ -79,7 +109,7 @@ def takes_gzip(accepted: str) -> bool:
 def respond(request: Request, reply: Reply) -> Response:
     """The response to `request`: 304 without a body where the client names the ETag of this very answer."""
     # In lower case: what wraps the application looks for such names.
-    headers = {"cache-control": reply.cache_control}
+    headers = {**reply.headers, "cache-control": reply.cache_control}
     if reply.retry_after is not None:
         headers["retry-after"] = str(reply.retry_after)
     etag = reply.etag or _etag(reply)

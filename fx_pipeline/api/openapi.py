@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from fx_pipeline.api.errors import Kind
 from fx_pipeline.api.operations import ALWAYS, ERRORS, KINDS, OPERATIONS, Operation
-from fx_pipeline.api.parameters import LARGEST_AMOUNT
+from fx_pipeline.api.parameters import CALLBACK, LARGEST_AMOUNT, LONGEST_CALLBACK
 from fx_pipeline.api.schemas import Schema, Stored, error_schema, ref, schemas
 from fx_pipeline.rates import FIRST_DATE
 
@@ -25,7 +25,8 @@ def document(stored: Stored) -> Schema:
             "version": version("fx-pipeline"),
             "summary": "Daily rates of exchange in Fixer's own protocol, with every value that was revised.",
             "description": "Read-only. Every path answers the same with and without a slash at its end. "
-            "Unknown parameters are ignored. Codes of currencies are understood in small letters too.",
+            "A parameter that an operation does not have is an error; `access_key`, `apikey`, `_` and "
+            "`utm_...` are ignored. A currency is `USD` or `usd`, and not in mixed letters: `GBp` is pence.",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -75,6 +76,23 @@ def parameters(stored: Stored) -> dict[str, Schema]:
         "from": _needed("from", currency, "The currency of the amount.", usual[1 % len(usual)]),
         "to": _needed("to", currency, "The currency to convert to.", usual[0]),
         "amount": _needed("amount", amount, "How much of it.", 25),
+        "units": _optional(
+            "amount", amount, "How many units of the base the rates are for; without it, one.", 100
+        ),
+        "base_from": _optional("from", currency, "The same as `base`, as Frankfurter calls it.", usual[0]),
+        "symbols_to": {
+            **_optional("to", listed, "The same as `symbols`, as Frankfurter calls it.", usual[-2:]),
+            "style": "form",
+            "explode": False,
+        },
+        "format": _optional("format", {"enum": [0, 1]}, "1: the document is indented, for people.", 1),
+        "callback": _optional(
+            "callback",
+            {"type": "string", "pattern": f"^{CALLBACK.pattern}$", "maxLength": LONGEST_CALLBACK},
+            "JSONP: the document as a script that calls this function; errors have the status 200 too. For "
+            "reads that need no token, from pages of other sites.",
+            "show",
+        ),
         "base": _optional(
             "base", currency, "What all rates are for one unit of; without it, the stored base.", usual[0]
         ),
@@ -135,6 +153,10 @@ _HEADERS: dict[str, Schema] = {
         "description": "Every web page may read this API.",
         "schema": {"type": "string", "const": "*"},
     },
+    "Missing": {
+        "description": "The currencies that `missing` names, with the first and the last day of each.",
+        "schema": {"type": "string", "pattern": r"^[A-Z]{3}=[0-9-]{10}\.\.[0-9-]{10}(, |$)"},
+    },
     "Challenge": {
         "required": True,
         "description": "How to send a token.",
@@ -156,7 +178,7 @@ _COMMON = {
     "Vary": ref("headers", "Vary"),
     "Access-Control-Allow-Origin": ref("headers", "AnyOrigin"),
 }
-_CACHEABLE = {"ETag": ref("headers", "ETag"), **_COMMON}
+_CACHEABLE = {"ETag": ref("headers", "ETag"), "X-Missing-Rates": ref("headers", "Missing"), **_COMMON}
 
 
 def _path_item(operation: Operation) -> Schema:
@@ -184,7 +206,7 @@ def _responses(operation: Operation) -> dict[str, Schema]:
         f"{operation.errors}{status}": status for status in _statuses(ERRORS.get(operation.errors or "", ()))
     }
     always = {f"Error{status}": status for status in ALWAYS}
-    success = _response("The answer.", operation.answer)
+    success = _found(operation)
     if operation.answer == "Html":
         found = {"200": success}
     else:
@@ -212,6 +234,15 @@ def _response(description: str, *answers: str) -> Schema:
         "headers": _COMMON,
         "content": {content: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}},
     }
+
+
+def _found(operation: Operation) -> Schema:
+    """Return the response of a success: a document, or a script where one may be asked for."""
+    success = _response("The answer.", operation.answer)
+    if "callback" in operation.parameters:
+        script = {"text/javascript": {"schema": ref("schemas", "Script")}}
+        success = {**success, "content": {**success["content"], **script}}
+    return success
 
 
 def _error(kinds: Iterable[Kind]) -> Schema:

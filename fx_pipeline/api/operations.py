@@ -14,14 +14,21 @@ KINDS = tuple(value for value in vars(errors).values() if isinstance(value, Kind
 ALWAYS = (401, 403, 414, 500, 503)
 """The statuses that any question about rates may be answered with, whatever it asks."""
 
-_DAY = (errors.INVALID_DATE, errors.NO_RATES_AVAILABLE, errors.INVALID_API_FUNCTION)
+_DAY = (
+    errors.INVALID_DATE,
+    errors.NO_RATES_AVAILABLE,
+    errors.INVALID_API_FUNCTION,
+    errors.INVALID_PARAMETER,
+)
 _WANTED = (errors.INVALID_BASE_CURRENCY, errors.INVALID_CURRENCY_CODES)
 
 ERRORS = {
-    "Latest": (*_DAY, *_WANTED),
+    "Lists": (errors.INVALID_PARAMETER,),
+    "Latest": (*_DAY, *_WANTED, errors.INVALID_CONVERSION_AMOUNT),
     "Days": (
         *_DAY,
         *_WANTED,
+        errors.INVALID_CONVERSION_AMOUNT,
         errors.NO_TIMEFRAME_SUPPLIED,
         errors.INVALID_START_DATE,
         errors.INVALID_END_DATE,
@@ -40,7 +47,13 @@ ERRORS = {
 A path that looks like a range is read as one: so questions about one day have those about ranges too.
 """
 
-CSV_ROWS = "Rows of `date,base,currency,rate` under a heading."
+SECOND_NAMES = ("base_from", "symbols_to")
+FORMS = ("format", "callback")
+
+CSV_ROWS = (
+    "Rows of `date,base,currency,rate` under a heading; an amount is a column after the base. The header "
+    "`X-Missing-Rates` says what `missing` does in a document."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,15 @@ class Operation:
     parameters: tuple[str, ...] = ()
     errors: str | None = None
 
+    @property
+    def essential(self) -> tuple[str, ...]:
+        """The parameters without those that only say the same in another way."""
+        return tuple(name for name in self.parameters if name not in (*SECOND_NAMES, *FORMS))
+
 
 _WHICH = ("base", "symbols", "as_of")
+_ROWS = ("base", "base_from", "symbols", "symbols_to", "units", "as_of")
+_RATES = (*_ROWS, *FORMS)
 
 OPERATIONS = (
     Operation(
@@ -66,7 +86,7 @@ OPERATIONS = (
         "The rates of the newest day",
         "Units of each currency for one unit of the base, on the newest stored day.",
         "Day",
-        _WHICH,
+        _RATES,
         "Latest",
     ),
     Operation(
@@ -76,7 +96,7 @@ OPERATIONS = (
         "Units of each currency for one unit of the base. Where nothing is stored of the day, a 404 names "
         "the nearest stored days.",
         "Day",
-        ("day", *_WHICH),
+        ("day", *_RATES),
         "Days",
     ),
     Operation(
@@ -86,7 +106,7 @@ OPERATIONS = (
         "One day after another, oldest first; a day of which nothing is stored is not a key. The end must "
         "not lie before the start.",
         "Series",
-        ("start_date", "end_date", *_WHICH),
+        ("start_date", "end_date", *_RATES),
         "Days",
     ),
     Operation(
@@ -95,7 +115,7 @@ OPERATIONS = (
         "The same, with the range in the path",
         "As `timeseries`. The end must not lie before the start.",
         "Series",
-        ("start", "end", *_WHICH),
+        ("start", "end", *_RATES),
         "Days",
     ),
     Operation(
@@ -104,7 +124,7 @@ OPERATIONS = (
         "The same, from a day to the newest",
         "As `timeseries`, with the newest stored day as its end.",
         "Series",
-        ("start", *_WHICH),
+        ("start", *_RATES),
         "Days",
     ),
     Operation(
@@ -113,7 +133,7 @@ OPERATIONS = (
         "An amount in another currency",
         "At the rate of one day, or of the newest. The answer names the rate and the day.",
         "Conversion",
-        ("from", "to", "amount", "date", "as_of"),
+        ("from", "to", "amount", "date", "as_of", *FORMS),
         "Conversion",
     ),
     Operation(
@@ -123,7 +143,7 @@ OPERATIONS = (
         "The rates of the first and of the last stored day of a range, their difference, and that in percent "
         "of the first. The end may lie before the start: the change is then the one backwards.",
         "Fluctuation",
-        ("start_date", "end_date", *_WHICH),
+        ("start_date", "end_date", *_WHICH, *FORMS),
         "Days",
     ),
     Operation(
@@ -132,6 +152,8 @@ OPERATIONS = (
         "Every currency and its name",
         "Every code of which a rate was ever stored.",
         "Symbols",
+        FORMS,
+        "Lists",
     ),
     Operation(
         "/rates/currencies",
@@ -139,6 +161,8 @@ OPERATIONS = (
         "The same as a bare object",
         "As clients of other services expect it.",
         "Names",
+        FORMS,
+        "Lists",
     ),
     Operation(
         "/rates/latest.csv",
@@ -146,7 +170,7 @@ OPERATIONS = (
         "The rates of the newest day, for a spreadsheet",
         CSV_ROWS,
         "Csv",
-        _WHICH,
+        _ROWS,
         "Latest",
     ),
     Operation(
@@ -155,7 +179,7 @@ OPERATIONS = (
         "The rates of one day, for a spreadsheet",
         CSV_ROWS,
         "Csv",
-        ("day", *_WHICH),
+        ("day", *_ROWS),
         "Days",
     ),
     Operation(
@@ -164,7 +188,7 @@ OPERATIONS = (
         "The rates of several days, for a spreadsheet",
         f"{CSV_ROWS} The end must not lie before the start.",
         "Csv",
-        ("start", "end", *_WHICH),
+        ("start", "end", *_ROWS),
         "Days",
     ),
     Operation(
@@ -173,6 +197,8 @@ OPERATIONS = (
         "What there is",
         "The newest and the oldest stored day, and a link to each endpoint.",
         "Index",
+        FORMS,
+        "Lists",
     ),
     Operation(
         "/rates/openapi.json",
@@ -180,6 +206,8 @@ OPERATIONS = (
         "This API, for programs",
         "An OpenAPI 3.1 document of this instance: the currencies and days that it has.",
         "OpenApi",
+        FORMS,
+        "Lists",
     ),
     Operation(
         "/rates/docs/",

@@ -59,7 +59,7 @@ async def day(request: Request, datasette: FxDatasette) -> Response:
 
 async def currency(request: Request, datasette: FxDatasette) -> Response:
     """``/currency/<code>/``: the history of one currency against another."""
-    work = partial(pages.currency, code=request.url_vars["code"].upper())
+    work = partial(pages.currency, code=request.url_vars["code"])
     return await _answer(request, datasette, pages.CURRENCY, work)
 
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from fx_pipeline.api import figures
 from fx_pipeline.api.calendars import Coverage
 from fx_pipeline.api.days import rates_of, read_day, read_series, stored_days
-from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.errors import INVALID_CURRENCY_CODES, ApiError
 from fx_pipeline.api.figures import Point
-from fx_pipeline.api.parameters import AsOf, Wanted
+from fx_pipeline.api.parameters import AsOf, Wanted, quoted, read_code
 from fx_pipeline.api.paths import api_path, backfill_url, day_path
 from fx_pipeline.api.queries import Queries
 from fx_pipeline.api.visits import Page, Span, Visit
@@ -141,8 +141,9 @@ def currency(visit: Visit, *, code: str) -> Page:
     if span is None:
         return Page("empty.html", {"section": "currency"}, 404)
     names = visit.names()
-    if code not in names:
-        return Page("no_currency.html", _unknown(code, names), 404)
+    if code.upper() not in names:
+        return Page("no_currency.html", _unknown(code.upper(), names), 404)
+    code = read_code(code, quoted(code), INVALID_CURRENCY_CODES)
     base = visit.parameters.base() or span.base
     if base == code:
         others = (other for other in (span.base, *MAJORS, *names) if other in names and other != code)

@@ -1,13 +1,13 @@
 """What a request asks for, validated, or the error that says why not.
 
-Only the text of a request is judged here, not what is stored. Parameters that nobody asked for are ignored:
-clients send `access_key`, `format` and others. One that may be given once and is given twice, with different
-values, is an error: guessing which was meant would be worse.
+Only the text of a request is judged here, not what is stored. A parameter that is not understood is an error,
+and so is one that is given twice with different values: to ignore it would answer another question. Only what
+`is_harmless` names is ignored.
 """
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import parse_qs
@@ -20,20 +20,33 @@ from fx_pipeline.api.errors import (
     INVALID_CURRENCY_CODES,
     INVALID_DATE,
     INVALID_END_DATE,
+    INVALID_PARAMETER,
     INVALID_START_DATE,
     INVALID_TIME_FRAME,
     NO_TIMEFRAME_SUPPLIED,
     ApiError,
     Kind,
 )
-from fx_pipeline.rates import is_code, parse_date
+from fx_pipeline.rates import NoSuchDate, is_code, parse_date
 
+BASE_NAMES = ("base", "from")
+SYMBOLS_NAMES = ("symbols", "to")
+"""What Fixer and Frankfurter call the base and the currencies."""
+
+CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(\.[A-Za-z_$][A-Za-z0-9_$]*)*", re.ASCII)
+"""The names of functions that a script may call: nothing that could be any other code."""
+
+LONGEST_CALLBACK = 100
 LONGEST_QUOTE = 40
 """Characters of a bad value that an error repeats."""
 
 LARGEST_AMOUNT = Decimal("1e18")
 """The largest amount that is converted; the smallest is one part of as many."""
 
+HARMLESS = frozenset({"_", "access_key", "apikey"})
+"""Parameters that no answer depends on: keys, which are read elsewhere, and jQuery's against caching."""
+
+_TRACKING = "utm_"
 _AMOUNT = re.compile(r"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+ -]?[0-9]{1,3})?")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{5,15} ?[Zz0-9:+ -]{1,6}", re.ASCII)
 _instant = TypeAdapter(AwareDatetime)
@@ -69,6 +82,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a document is sent: indented for people, or as a script that calls a function (JSONP)."""
+
+    indented: bool = False
+    callback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """The query string of one request, read at the instant `now` (UTC)."""
 
@@ -80,10 +101,28 @@ class Parameters:
         """Decode a query string; what is not UTF-8 becomes U+FFFD, and so no valid value of anything."""
         return cls(parse_qs(query_string, keep_blank_values=True), now)
 
+    def require_known(self, known: Collection[str], *, besides: str | None = None) -> None:
+        """Raise ApiError where a parameter is neither `known` nor harmless.
+
+        Names that begin with `besides` are left to others.
+        """
+        unknown = [
+            quoted(name)
+            for name in self.values
+            if not (name in known or is_harmless(name) or (besides and name.startswith(besides)))
+        ]
+        if unknown:
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            has = f"It has: {', '.join(known)}." if known else "It has none."
+            info = f"This call has no parameter {', '.join(unknown[:5])}{more}. {has}"
+            raise ApiError(INVALID_PARAMETER, info)
+
     def date(self, text: str, kind: Kind = INVALID_DATE) -> dt.date:
         """The day written in `text`, not later than today (UTC). Raises ApiError of that kind."""
         try:
             date = parse_date(text)
+        except NoSuchDate as error:
+            raise ApiError(kind, f"{error}.") from None
         except ValueError:
             raise ApiError(kind, f"{quoted(text)} is not a date of the form YYYY-MM-DD.") from None
         if date > self.now.date():
@@ -95,23 +134,41 @@ class Parameters:
         return Wanted(self.base(), self.symbols(), self.as_of())
 
     def base(self) -> str | None:
-        """The base asked for; None where none is."""
-        text = self._one("base", INVALID_BASE_CURRENCY)
-        if not text:
-            return None
-        return _code(text) or _refuse(
-            INVALID_BASE_CURRENCY, f"The base {quoted(text)} is not a currency code of three letters."
-        )
+        """Return the base that `base` or `from` names; None where neither does."""
+        texts = {name: text for name in BASE_NAMES if (text := self._one(name, INVALID_BASE_CURRENCY))}
+        codes = {
+            read_code(text, f"The base {quoted(text)}", INVALID_BASE_CURRENCY) for text in texts.values()
+        }
+        if len(codes) > 1:
+            raise ApiError(INVALID_BASE_CURRENCY, f"{_in_conflict(texts)} Send one of them.")
+        return codes.pop() if codes else None
 
     def symbols(self) -> tuple[str, ...] | None:
-        """The currencies asked for, in their order, each once; None where none is."""
-        texts = [part.strip() for value in self.values.get("symbols", ()) for part in value.split(",")]
-        codes = {text: _code(text) for text in dict.fromkeys(texts) if text}
-        bad = [text for text, code in codes.items() if code is None]
-        if bad:
-            info = f"{quoted(bad[0])} among the symbols is not a currency code of three letters."
-            raise ApiError(INVALID_CURRENCY_CODES, info)
-        return tuple(dict.fromkeys(code for code in codes.values() if code)) or None
+        """Return the currencies that `symbols` or `to` names, in their order, each once; None for all."""
+        chosen = {name: codes for name in SYMBOLS_NAMES if (codes := self._codes(name))}
+        if len(set(chosen.values())) > 1:
+            texts = {name: ",".join(codes) for name, codes in chosen.items()}
+            raise ApiError(INVALID_CURRENCY_CODES, f"{_in_conflict(texts)} Send one of them.")
+        return next(iter(chosen.values()), None)
+
+    def multiplier(self) -> Decimal | None:
+        """Return the units of the base that rates are asked for; None where none is named: one."""
+        return self._amount() if self._one("amount", INVALID_CONVERSION_AMOUNT) else None
+
+    def rendering(self) -> Rendering:
+        """Return the form of the document that `format` and `callback` ask for."""
+        form = self._one("format", INVALID_PARAMETER)
+        if form not in ("", "0", "1"):
+            info = f"The format {quoted(form)} is neither 1 (indented) nor 0. CSV is at paths with .csv."
+            raise ApiError(INVALID_PARAMETER, info)
+        callback = self._one("callback", INVALID_PARAMETER)
+        if callback and (len(callback) > LONGEST_CALLBACK or CALLBACK.fullmatch(callback) is None):
+            raise ApiError(
+                INVALID_PARAMETER,
+                f"The callback {quoted(callback)} is not the name of a function: letters, digits, _ and $, "
+                f"dots between names, and at most {LONGEST_CALLBACK} characters.",
+            )
+        return Rendering(indented=form == "1", callback=callback or None)
 
     def as_of(self) -> AsOf | None:
         """The instant asked for; a date means its end (UTC). None where none is."""
@@ -120,6 +177,8 @@ class Parameters:
             return None
         try:
             instant = _read_instant(text)
+        except NoSuchDate as error:
+            raise ApiError(INVALID_DATE, f"as_of: {error}.") from None
         except (ValueError, OverflowError):
             raise ApiError(
                 INVALID_DATE,
@@ -137,21 +196,13 @@ class Parameters:
         text = self._one(name, kind)
         if not text:
             raise ApiError(kind, f"The parameter {name!r} is missing: it names a currency.")
-        return _code(text) or _refuse(
-            kind, f"{name!r} is {quoted(text)}, which is not a currency code of three letters."
-        )
+        return read_code(text, f"{name!r} is {quoted(text)}, which", kind)
 
     def amount(self) -> Decimal:
-        """The amount to convert: a decimal above 0, up to LARGEST_AMOUNT."""
-        text = self._one("amount", INVALID_CONVERSION_AMOUNT)
-        if not text:
+        """Return the amount to convert, which must be there: a decimal above 0, up to LARGEST_AMOUNT."""
+        if not self._one("amount", INVALID_CONVERSION_AMOUNT):
             raise ApiError(INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing: a number above 0.")
-        # A "+" that a client did not encode arrives as a space.
-        amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
-        if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
-            info = f"The amount {quoted(text)} is not a number above 0 (and at most {LARGEST_AMOUNT})."
-            raise ApiError(INVALID_CONVERSION_AMOUNT, info)
-        return amount
+        return self._amount()
 
     def conversion_date(self) -> dt.date | None:
         """The day of a conversion; None where none is named: the newest."""
@@ -167,11 +218,31 @@ class Parameters:
             raise ApiError(NO_TIMEFRAME_SUPPLIED, f"Missing: {' and '.join(missing)} (YYYY-MM-DD).")
         return self.date(start, INVALID_START_DATE), self.date(end, INVALID_END_DATE)
 
+    def _amount(self) -> Decimal:
+        text = self._one("amount", INVALID_CONVERSION_AMOUNT)
+        # A "+" that a client did not encode arrives as a space.
+        amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
+        if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
+            info = f"The amount {quoted(text)} is not a number above 0 (and at most {LARGEST_AMOUNT})."
+            raise ApiError(INVALID_CONVERSION_AMOUNT, info)
+        return amount
+
+    def _codes(self, name: str) -> tuple[str, ...]:
+        texts = [part.strip() for value in self.values.get(name, ()) for part in value.split(",")]
+        where = f"among the {name}" if name == "symbols" else f"in {name!r}"
+        codes = [read_code(text, f"{quoted(text)} {where}", INVALID_CURRENCY_CODES) for text in texts if text]
+        return tuple(dict.fromkeys(codes))
+
     def _one(self, name: str, kind: Kind) -> str:
         values = {value.strip() for value in self.values.get(name, ())}
         if len(values) > 1:
             raise ApiError(kind, f"The parameter {name!r} is given more than once.")
         return values.pop() if values else ""
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a parameter of this name is ignored, whatever else is asked."""
+    return name in HARMLESS or name.startswith(_TRACKING)
 
 
 def in_order(start: dt.date, end: dt.date) -> None:
@@ -185,14 +256,28 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…")
 
 
-def _code(text: str) -> str | None:
+def read_code(text: str, subject: str, kind: Kind) -> str:
+    """Return the currency code that `text` is, in capital letters.
+
+    Raises ApiError of that kind, with `subject` as the subject of its sentence.
+    """
     # ASCII first: some other letters become ASCII ones when upper-cased.
     code = text.upper() if text.isascii() else ""
-    return code if is_code(code) else None
+    if not is_code(code):
+        raise ApiError(kind, f"{subject} is not a currency code of three letters.")
+    if text not in (code, code.lower()):
+        raise ApiError(
+            kind,
+            f"{subject} mixes capital and small letters, as names of minor units do (GBp is pence). "
+            f"For the currency, write {code}.",
+        )
+    return code
 
 
-def _refuse(kind: Kind, info: str) -> str:
-    raise ApiError(kind, info)
+def _in_conflict(texts: Mapping[str, str]) -> str:
+    """Say that parameters with one meaning have two."""
+    (one, first), (other, second) = texts.items()
+    return f"{one!r} is {quoted(first)} and {other!r} is {quoted(second)}, but both mean the same."
 
 
 def _read_instant(text: str) -> dt.datetime:
@@ -200,6 +285,7 @@ def _read_instant(text: str) -> dt.datetime:
         return dt.datetime.combine(parse_date(text), dt.time.max, dt.timezone.utc)
     if _INSTANT.fullmatch(text) is None:
         raise ValueError(text)
+    parse_date(text[:10])
     date, rest = text[:11], text[11:]
     try:
         # A "+" that a client did not encode arrives as a space.

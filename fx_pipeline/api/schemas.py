@@ -124,6 +124,16 @@ def _answers() -> dict[str, Schema]:
     query: dict[str, Schema] = {"from": base, "to": base, "amount": {"type": "number", "exclusiveMinimum": 0}}
     rates = ref("schemas", "Rates")
     span = {"start_date": _CALENDAR_DATE, "end_date": _CALENDAR_DATE}
+    amount = {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "The units of the base that rates are for.",
+    }
+    missing = {
+        **_by_code(_object(first_date=_CALENDAR_DATE, last_date=_CALENDAR_DATE)),
+        "description": "Currencies that were asked for and have no rate on some of these days, with the "
+        "first and the last stored day that has one.",
+    }
     info = {"type": "string", "description": "What was wrong, and what to do."}
     return {
         "Error": _object(
@@ -139,8 +149,10 @@ def _answers() -> dict[str, Schema]:
             base=base,
             date=_CALENDAR_DATE,
             as_of=instant,
+            amount=amount,
+            missing=missing,
             rates=rates,
-            optional=("as_of",),
+            optional=("as_of", "amount", "missing"),
         ),
         "Series": _object(
             success=success,
@@ -148,8 +160,10 @@ def _answers() -> dict[str, Schema]:
             **span,
             base=base,
             as_of=instant,
+            amount=amount,
+            missing=missing,
             rates={"type": "object", "propertyNames": _CALENDAR_DATE, "additionalProperties": rates},
-            optional=("as_of",),
+            optional=("as_of", "amount", "missing"),
         ),
         "Conversion": _object(
             success=success,
@@ -167,6 +181,7 @@ def _answers() -> dict[str, Schema]:
             **span,
             base=base,
             as_of=instant,
+            missing=missing,
             rates=_by_code(
                 _object(
                     start_rate=ref("schemas", "Rate"),
@@ -175,12 +190,13 @@ def _answers() -> dict[str, Schema]:
                     change_pct=_CHANGE,
                 )
             ),
-            optional=("as_of",),
+            optional=("as_of", "missing"),
         ),
         "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
         "OpenApi": {"type": "object", "description": "This document."},
         "Html": {"type": "string"},
-        "Csv": {"type": "string", "pattern": "^date,base,currency,rate\r\n"},
+        "Script": {"type": "string", "pattern": r"^/\*\*/[A-Za-z0-9_$.]+\("},
+        "Csv": {"type": "string", "pattern": "^date,base,(amount,)?currency,rate\r\n"},
         "Index": _object(
             success=success,
             name={"type": "string"},

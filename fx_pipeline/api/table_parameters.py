@@ -15,6 +15,7 @@ from datasette.utils import tilde_encode, urlsafe_components
 from datasette.utils.asgi import BadRequest, Request
 
 from fx_pipeline.api.parameters import quoted
+from fx_pipeline.rates import NoSuchDate, parse_date
 
 _FIRST, _LAST = "$null", "\U0010ffff"
 """Datasette's word for NULL, which sorts before all values, and a text that sorts after all."""
@@ -123,6 +124,11 @@ def _check_value(column: str, value: str, table: _Table) -> None:
         )
     if column in _DATES and _DATE.fullmatch(value) is None:
         raise BadRequest(f"{column} is a date, and {quoted(value)} is not: write it as YYYY-MM-DD.")
+    if column in _DATES and len(value) == len("YYYY-MM-DD"):
+        try:
+            parse_date(value)
+        except NoSuchDate as error:
+            raise BadRequest(f"{column}: {error}.") from None
 
 
 def _check_next(text: str, table: _Table) -> None:

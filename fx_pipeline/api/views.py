@@ -16,13 +16,17 @@ from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.endpoints import Ask, Endpoint, find
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
-from fx_pipeline.api.http import Reply, error_reply, packed, respond
+from fx_pipeline.api.http import Reply, error_reply, packed, rendered, respond
 from fx_pipeline.api.lanes import TooLong
-from fx_pipeline.api.parameters import Parameters
+from fx_pipeline.api.parameters import Parameters, Rendering
 from fx_pipeline.api.queries import Queries, Size, run, run_for_anyone
 
 logger = logging.getLogger(__name__)
 
+NO_SCRIPT = (
+    "callback= is for pages of other sites, and for reads that need no token. Leave it out: every page may "
+    "read this API by fetch()."
+)
 SMALL_RATES = 1_500
 """Up to this many rates are read and written in two milliseconds."""
 
@@ -33,7 +37,19 @@ MEDIUM_RATES = 6_000
 async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Everything under ``/rates/``."""
     path = unquote(request.url_vars["path"] or "")
-    return respond(request, await _reply(request, datasette, partial(find, path)))
+    # A script is run with the rights of the page that asks: none of this site's own may need one.
+    scripts = request.actor is None and request.headers.get("sec-fetch-site") != "same-origin"
+    answer = await reply(
+        datasette,
+        request.actor,
+        partial(find, path),
+        request.query_string,
+        asked=request.path,
+        receive=request.receive,
+        finish=partial(packed, request=request),
+        scripts=scripts,
+    )
+    return respond(request, answer)
 
 
 async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette) -> None:
@@ -63,43 +79,37 @@ async def reply(
     asked: str,
     receive: Receive | None,
     finish: Callable[[Reply], Reply] = lambda reply: reply,
+    scripts: bool = False,
 ) -> Reply:
-    """What the API answers `actor`: the answer of an endpoint, or an error. `asked` names it in the log.
+    """Return what the API answers `actor`: the answer of an endpoint, or an error.
 
-    `finish` runs where the answer is made. The work stops when `receive` says that the client has
-    disconnected.
+    `asked` names it in the log. `finish` runs where the answer is made. The work stops when `receive` says
+    that the client has disconnected. `scripts` says whether the answer may be a script.
     """
+    rendering = Rendering()
     try:
         endpoint, parts = find_endpoint()
         parameters = Parameters.parse(query_string, datasette.clock())
+        if query_string:
+            parameters.require_known(endpoint.known(parts))
+            if parameters.rendering().callback and not scripts:
+                raise ApiError(FUNCTION_ACCESS_RESTRICTED, NO_SCRIPT)
+            rendering = parameters.rendering()
         revision_days = datasette.fx_settings.fx_revision_days
 
         def work(queries: Queries) -> Reply:
-            return finish(endpoint.answer(Ask(queries, parameters, revision_days), **parts))
+            answer = endpoint.answer(Ask(queries, parameters, revision_days), **parts)
+            return finish(rendered(answer, rendering))
 
         size = _size(endpoint.rates(parameters, **parts), has_instant="as_of" in parameters.values)
         return await run(datasette, actor, endpoint.queries, work, size=size, receive=receive)
     except ApiError as error:
-        return error_reply(error.kind, error.info)
+        return rendered(error_reply(error.kind, error.info), rendering)
     except Forbidden:
         return error_reply(FUNCTION_ACCESS_RESTRICTED, "You do not have the right to read this.")
     except Exception:
         logger.exception("no answer to %s", asked)
         return error_reply(INTERNAL_ERROR, "Something went wrong here. It has been logged.")
-
-
-async def _reply(
-    request: Request, datasette: FxDatasette, find_endpoint: Callable[[], tuple[Endpoint, Mapping[str, Any]]]
-) -> Reply:
-    return await reply(
-        datasette,
-        request.actor,
-        find_endpoint,
-        request.query_string,
-        asked=request.path,
-        receive=request.receive,
-        finish=partial(packed, request=request),
-    )
 
 
 def _size(rates: int, *, has_instant: bool) -> Size:

@@ -48,9 +48,9 @@ async def test_what_it_is_told(server: Server) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     arguments = {name: list(tool.input_schema["properties"]) for name, tool in tools.items()}
     assert arguments == {
-        "latest_rates": ["base", "symbols", "as_of"],
-        "rates_of_day": ["date", "base", "symbols", "as_of"],
-        "timeseries": ["start_date", "end_date", "base", "symbols", "as_of"],
+        "latest_rates": ["base", "symbols", "amount", "as_of"],
+        "rates_of_day": ["date", "base", "symbols", "amount", "as_of"],
+        "timeseries": ["start_date", "end_date", "base", "symbols", "amount", "as_of"],
         "convert": ["from", "to", "amount", "date", "as_of"],
         "fluctuation": ["start_date", "end_date", "base", "symbols", "as_of"],
         "symbols": [],
@@ -75,7 +75,9 @@ async def test_what_it_is_told(server: Server) -> None:
 CALLS: list[tuple[str, dict[str, Any], str]] = [
     ("latest_rates", {"symbols": ["USD", "GBP"]}, "/rates/latest"),
     ("latest_rates", {"base": "usd", "symbols": "EUR"}, "/rates/latest"),
+    ("latest_rates", {"base": "GBP", "symbols": ["USD"], "amount": 100}, "/rates/latest"),
     ("rates_of_day", {"date": "2026-03-06", "as_of": "2026-03-07"}, "/rates/2026-03-06/"),
+    ("rates_of_day", {"date": "1999-01-04", "symbols": ["USD", "JPY"]}, "/rates/1999-01-04/"),
     (
         "timeseries",
         {"start_date": "2026-03-05", "end_date": "2026-03-09", "symbols": ["USD"], "base": None},
@@ -96,7 +98,7 @@ async def test_it_is_given_what_the_api_answers(server: Server, mode: str) -> No
             query = {
                 name: ",".join(value) if isinstance(value, list) else value
                 for name, value in arguments.items()
-                if value is not None
+                if value is not None and str(value) not in path
             }
             status, body = server.get(f"{path}?{urlencode(query)}")
             result = await client.call_tool(name, arguments)
@@ -111,6 +113,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"date": "2026-03-07"},
         "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
     ),
+    ("rates_of_day", {"date": "2023-02-29"}, "2023-02-29 does not exist: February 2023 has 28 days."),
+    (
+        "rates_of_day",
+        {"date": "1999-01-04", "symbols": ["JPY"]},
+        "No rate of JPY is stored for 1999-01-04. JPY has rates from 2000-01-03 to 2026-03-09.",
+    ),
+    ("latest_rates", {"base": "GBp"}, "The base 'GBp' mixes capital and small letters"),
     ("rates_of_day", {}, "rates_of_day needs: date."),
     *(
         ("rates_of_day", {"date": text}, f"{text!r} is not a date of the form YYYY-MM-DD.")
@@ -129,7 +138,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "latest_rates",
         {"currency": "USD"},
-        "latest_rates has no argument 'currency'. It has: base, symbols, as_of.",
+        "latest_rates has no argument 'currency'. It has: base, symbols, amount, as_of.",
     ),
     ("symbols", {"date": "2026-03-06"}, "symbols has no argument 'date'. It has: none."),
     (

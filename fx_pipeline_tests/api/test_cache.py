@@ -68,7 +68,7 @@ async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
     [
         "/rates/2026-03-09",
         "/rates/2026-03-09/?access_key=KEY",
-        "/rates/2026%2D03%2D09/?format=1&callback=x",
+        "/rates/2026%2D03%2D09/?apikey=KEY&_=1&utm_source=x",
     ],
 )
 async def test_what_asks_for_the_same_is_the_same(cached: CachedApi, path: str) -> None:
@@ -84,6 +84,10 @@ async def test_what_asks_for_the_same_is_the_same(cached: CachedApi, path: str) 
         "/rates/2026-03-09/?base=USD",
         "/rates/2026-03-09/?symbols=USD",
         "/rates/2026-03-09/?as_of=2026-03-10",
+        "/rates/2026-03-09/?from=USD",
+        "/rates/2026-03-09/?to=USD",
+        "/rates/2026-03-09/?amount=10",
+        "/rates/2026-03-09/?format=1",
     ],
 )
 async def test_what_asks_for_something_else_is_not(cached: CachedApi, path: str) -> None:
@@ -109,6 +113,9 @@ async def test_what_only_looks_like_it_is_another_path(cached: CachedApi, path: 
         ("/rates/2026-03-09/", {"apikey": "x"}),
         ("/rates/2026-03-07/", {}),  # nothing stored
         ("/rates/2026-03-09/?base=ZZZ", {}),
+        ("/rates/2026-03-09/?currencies=USD", {}),  # not understood
+        ("/rates/2026-03-09/?_=1;base=USD", {}),
+        ("/rates/2026-03-09/?callback=show", {}),  # headers decide on it
         ("/rates/unknown", {}),
         ("/fx/rates.json", {}),
         ("/-/health", {}),

@@ -80,7 +80,7 @@ async def test_a_question_is_said_to_fail_with_what_it_can_fail_with(api: Api) -
     for name in ("timeseries", "fluctuation", "rates_of_range", "rates_since", "rates_of_range_csv"):
         assert shown[name] == of_one_day | RANGES_ALONE
     assert {"402 invalid_from_currency"} < shown["convert"]
-    assert shown["symbols"] == set()
+    assert shown["symbols"] == {"400 invalid_parameter"}
 
 
 async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:

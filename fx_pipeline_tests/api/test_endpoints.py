@@ -21,14 +21,14 @@ NINTH = MARCH["2026-03-09"]
 
 def day(date: str, rates: dict[str, float], **changes: Any) -> dict[str, Any]:
     """The document of one day of March."""
-    return {
+    head = {
         "success": True,
         "timestamp": STAMP[date],
         "historical": True,
         "base": "EUR",
         "date": date,
-        "rates": rates,
-    } | changes
+    }
+    return {**head, **changes, "rates": rates}
 
 
 def series(start: str, end: str, rates: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -57,13 +57,31 @@ DATES = [
     ("/rates/2026-03-09?base=EUR", day("2026-03-09", NINTH)),
     ("/rates/2026-03-09?base=", day("2026-03-09", NINTH)),
     ("/rates/2026-03-09?symbols=", day("2026-03-09", NINTH)),
-    ("/rates/2026-03-09?access_key=abc&format=1&base_currency=USD", day("2026-03-09", NINTH)),
+    (
+        "/rates/2026-03-09?access_key=abc&apikey=abc&format=&callback=&_=1&utm_source=x",
+        day("2026-03-09", NINTH),
+    ),
+    ("/rates/2026-03-09?from=USD", day("2026-03-09", NINTH_IN_USD, base="USD")),
+    ("/rates/2026-03-09?base=USD&from=usd&to=", day("2026-03-09", NINTH_IN_USD, base="USD")),
+    ("/rates/2026-03-09?to=USD,GBP", day("2026-03-09", {"USD": 1.165, "GBP": 0.8669})),
+    ("/rates/2026-03-09?to=usd&to=GBP&symbols=USD,gbp", day("2026-03-09", {"USD": 1.165, "GBP": 0.8669})),
+    ("/rates/2026-03-09?amount=&symbols=USD", day("2026-03-09", {"USD": 1.165})),
+    ("/rates/2026-03-09?amount=1&symbols=USD", day("2026-03-09", {"USD": 1.165}, amount=1)),
+    # As 100 x 1.3438689583 is written: the decimal product, without what binary fractions add.
+    (
+        "/rates/latest?amount=100&from=GBP&to=USD",
+        day("2026-03-09", {"USD": 134.3868958}, base="GBP", historical=False, amount=100),
+    ),
+    (
+        "/rates/2026-03-09?amount=0.1&symbols=IDR,EUR,JPY",
+        day("2026-03-09", {"IDR": 1970, "EUR": 0.1, "JPY": 18.4125}, amount=0.1),
+    ),
     ("/rates/2026-03-09?base=USD", day("2026-03-09", NINTH_IN_USD, base="USD")),
     ("/rates/2026-03-09?base=usd", day("2026-03-09", NINTH_IN_USD, base="USD")),
     ("/rates/latest?base=USD", day("2026-03-09", NINTH_IN_USD, base="USD", historical=False)),
     ("/rates/2026-03-09?symbols=USD,GBP", day("2026-03-09", {"USD": 1.165, "GBP": 0.8669})),
     ("/rates/2026-03-09?symbols=GBP,USD", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
-    ("/rates/2026-03-09?symbols=gbp,Usd,GBP", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
+    ("/rates/2026-03-09?symbols=gbp,usd,GBP", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
     ("/rates/2026-03-09?symbols=GBP%2CUSD", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
     ("/rates/2026-03-09?symbols=GBP&symbols=USD", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
     ("/rates/2026-03-09?symbols=,%20GBP%20,,USD,", day("2026-03-09", {"GBP": 0.8669, "USD": 1.165})),
@@ -107,18 +125,8 @@ DATES = [
             "historical": True,
             "base": "EUR",
             "date": "1999-01-04",
+            "missing": {"JPY": {"first_date": "2000-01-03", "last_date": "2026-03-09"}},
             "rates": {"USD": 1.1789, "GBP": 0.7111},
-        },
-    ),
-    (
-        "/rates/1999-01-04?symbols=JPY",
-        {
-            "success": True,
-            "timestamp": 915494399,
-            "historical": True,
-            "base": "EUR",
-            "date": "1999-01-04",
-            "rates": {},
         },
     ),
 ]
@@ -129,6 +137,8 @@ USD_IN_MARCH = {
     "2026-03-08": {"USD": 1.162},
     "2026-03-09": {"USD": 1.165},
 }
+
+JPY_MISSING = {"JPY": {"first_date": "2000-01-03", "last_date": "2026-03-09"}}
 
 SERIES = [
     (
@@ -181,13 +191,37 @@ SERIES = [
     # A day without the symbol, or without the base, is not a key.
     (
         "/rates/1999-01-04..2000-01-03?symbols=JPY",
-        series("1999-01-04", "2000-01-03", {"2000-01-03": {"JPY": 102.75}}),
+        series("1999-01-04", "2000-01-03", {"2000-01-03": {"JPY": 102.75}}, missing=JPY_MISSING),
     ),
     (
         "/rates/1999-01-04..2000-01-03?base=JPY&symbols=EUR",
-        series("1999-01-04", "2000-01-03", {"2000-01-03": {"EUR": 0.009732360097}}, base="JPY"),
+        series(
+            "1999-01-04",
+            "2000-01-03",
+            {"2000-01-03": {"EUR": 0.009732360097}},
+            base="JPY",
+            missing=JPY_MISSING,
+        ),
     ),
-    ("/rates/1999-01-04..1999-01-05?symbols=JPY", series("1999-01-04", "1999-01-05", {})),
+    (
+        "/rates/2026-03-08..?amount=10&from=GBP&to=USD",
+        series(
+            "2026-03-08",
+            "2026-03-09",
+            {"2026-03-08": {"USD": 13.40253749}, "2026-03-09": {"USD": 13.43868958}},
+            base="GBP",
+            amount=10,
+        ),
+    ),
+    (
+        "/rates/timeseries?start_date=2026-03-08&end_date=2026-03-09&amount=1e3&to=USD",
+        series(
+            "2026-03-08",
+            "2026-03-09",
+            {"2026-03-08": {"USD": 1162}, "2026-03-09": {"USD": 1165}},
+            amount=1000,
+        ),
+    ),
 ]
 
 
@@ -241,7 +275,9 @@ def change(start: float, end: float, difference: float, percentage: float) -> di
     return {"start_rate": start, "end_rate": end, "change": difference, "change_pct": percentage}
 
 
-def fluctuation(start: str, end: str, rates: dict[str, Any], base: str = "EUR") -> dict[str, Any]:
+def fluctuation(
+    start: str, end: str, rates: dict[str, Any], base: str = "EUR", **rest: Any
+) -> dict[str, Any]:
     """The document of a fluctuation."""
     return {
         "success": True,
@@ -249,6 +285,7 @@ def fluctuation(start: str, end: str, rates: dict[str, Any], base: str = "EUR") 
         "start_date": start,
         "end_date": end,
         "base": base,
+        **rest,
         "rates": rates,
     }
 
@@ -291,7 +328,12 @@ FLUCTUATIONS = [
     # A currency without a value at one end is left out.
     (
         "start_date=1999-01-04&end_date=2000-01-03&symbols=JPY,GBP",
-        fluctuation("1999-01-04", "2000-01-03", {"GBP": change(0.7111, 0.627016, -0.084084, -11.82449726)}),
+        fluctuation(
+            "1999-01-04",
+            "2000-01-03",
+            {"GBP": change(0.7111, 0.627016, -0.084084, -11.82449726)},
+            missing=JPY_MISSING,
+        ),
     ),
 ]
 
@@ -369,6 +411,19 @@ CSV = [
         ],
     ),
     ("/rates/2026-03-09...csv?symbols=JPY", ["2026-03-09,EUR,JPY,184.125"]),
+    ("/rates/1999-01-05..2000-01-03.csv?symbols=JPY", ["2000-01-03,EUR,JPY,102.75"]),
+]
+CSV_OF_AMOUNTS = [
+    ("/rates/latest.csv?amount=100&from=GBP&to=USD", ["2026-03-09,GBP,100,USD,134.3868958"]),
+    (
+        "/rates/2026-03-08...csv?amount=0.5&to=USD,JPY",
+        [
+            "2026-03-08,EUR,0.5,USD,0.581",
+            "2026-03-08,EUR,0.5,JPY,91.625",
+            "2026-03-09,EUR,0.5,USD,0.5825",
+            "2026-03-09,EUR,0.5,JPY,92.0625",
+        ],
+    ),
 ]
 
 
@@ -378,6 +433,12 @@ async def test_csv(api: Api, path: str, rows: list[str]) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     assert response.text == "".join(f"{row}\r\n" for row in ["date,base,currency,rate", *rows])
+
+
+@pytest.mark.parametrize(("path", "rows"), CSV_OF_AMOUNTS)
+async def test_csv_of_an_amount_names_it(api: Api, path: str, rows: list[str]) -> None:
+    response = await api.get(path)
+    assert response.text == "".join(f"{row}\r\n" for row in ["date,base,amount,currency,rate", *rows])
 
 
 async def test_the_base_is_one_also_where_it_is_not_stored(history: History, open_api: OpenApi) -> None:

@@ -13,14 +13,19 @@ from fx_pipeline_tests.api.history import History
 
 PREFIX = "No rate was ever stored of: "
 HINT = ". /rates/symbols lists what there is."
+JPY_DAYS = "JPY has rates from 2000-01-03 to 2026-03-09."
 ONLY_NEWEST = "Nearest: 2026-03-09."
 
 BAD_DATES = [
-    ("2024-02-30", "'2024-02-30' is not a date of the form YYYY-MM-DD."),
-    ("2023-02-29", "'2023-02-29' is not a date of the form YYYY-MM-DD."),
-    ("2024-13-01", "'2024-13-01' is not a date of the form YYYY-MM-DD."),
+    ("2024-02-30", "2024-02-30 does not exist: February 2024 has 29 days."),
+    ("2023-02-29", "2023-02-29 does not exist: February 2023 has 28 days."),
+    ("1900-02-29", "1900-02-29 does not exist: February 1900 has 28 days."),
+    ("2024-04-31", "2024-04-31 does not exist: April 2024 has 30 days."),
+    ("2024-01-00", "2024-01-00 does not exist: January 2024 has 31 days."),
+    ("2024-13-01", "2024-13-01 does not exist: months are 01 to 12."),
+    ("2024-00-10", "2024-00-10 does not exist: months are 01 to 12."),
     ("2024-1-1", "'2024-1-1' is not a date of the form YYYY-MM-DD."),
-    ("0000-01-01", "'0000-01-01' is not a date of the form YYYY-MM-DD."),
+    ("0000-01-01", "0000-01-01 does not exist: years begin with 0001."),
     ("20240101", "'20240101' is not a date of the form YYYY-MM-DD."),
     ("2024", "'2024' is not a date of the form YYYY-MM-DD."),
     ("1.5", "'1.5' is not a date of the form YYYY-MM-DD."),
@@ -50,14 +55,14 @@ ERRORS = [
         400,
         502,
         "invalid_start_date",
-        "'2024-02-30' is not a date of the form YYYY-MM-DD.",
+        "2024-02-30 does not exist: February 2024 has 29 days.",
     ),
     (
         "/rates/2026-03-05..2026-03-32",
         400,
         503,
         "invalid_end_date",
-        "'2026-03-32' is not a date of the form YYYY-MM-DD.",
+        "2026-03-32 does not exist: March 2026 has 31 days.",
     ),
     (
         "/rates/2026-03-05..2026-03-11",
@@ -129,42 +134,42 @@ ERRORS = [
         404,
         106,
         "no_rates_available",
-        "No rate of the base JPY is stored for 1999-01-04.",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
     ),
     (
         "/rates/1999-01-04..1999-01-05?base=JPY",
         404,
         106,
         "no_rates_available",
-        "No rate of the base JPY is stored from 1999-01-04 to 1999-01-05.",
+        f"No rate of the base JPY is stored from 1999-01-04 to 1999-01-05. {JPY_DAYS}",
     ),
     (
         "/rates/1999-01-04..1999-01-05?base=JPY&symbols=USD",
         404,
         106,
         "no_rates_available",
-        "No rate of the base JPY is stored from 1999-01-04 to 1999-01-05.",
+        f"No rate of the base JPY is stored from 1999-01-04 to 1999-01-05. {JPY_DAYS}",
     ),
     (
         "/rates/convert?from=EUR&to=JPY&amount=1&date=1999-01-04",
         404,
         106,
         "no_rates_available",
-        "No rate of JPY is stored for 1999-01-04.",
+        f"No rate of JPY is stored for 1999-01-04. {JPY_DAYS}",
     ),
     (
         "/rates/convert?from=JPY&to=EUR&amount=1&date=1999-01-04",
         404,
         106,
         "no_rates_available",
-        "No rate of the base JPY is stored for 1999-01-04.",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
     ),
     (
         "/rates/fluctuation?start_date=1999-01-04&end_date=2000-01-03&base=JPY",
         404,
         106,
         "no_rates_available",
-        "No rate of the base JPY is stored for 1999-01-04.",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
     ),
     # Bases.
     *(
@@ -386,12 +391,20 @@ ERRORS = [
         for path in ("/rates/latest?", "/rates/2026-03-05..?", "/rates/convert?from=EUR&to=USD&amount=1&")
         for sent, quoted in (
             ("yesterday", "'yesterday'"),
-            ("2026-02-30", "'2026-02-30'"),
             ("2026-03-09T12:00:00", "'2026-03-09T12:00:00'"),
             ("2026-03-09T25:00:00Z", "'2026-03-09T25:00:00Z'"),
             ("2026-03-09T12:00:00Q", "'2026-03-09T12:00:00Q'"),
             ("1772841599", "'1772841599'"),
             ("0001-01-01T00:00:00%2B14:00", "'0001-01-01T00:00:00+14:00'"),
+        )
+    ),
+    *(
+        (f"{path}as_of={sent}", 400, 302, "invalid_date", f"as_of: {sent[:10]} does not exist: {why}.")
+        for path in ("/rates/latest?", "/rates/2026-03-05..?", "/rates/convert?from=EUR&to=USD&amount=1&")
+        for sent, why in (
+            ("2026-02-30", "February 2026 has 28 days"),
+            ("2026-02-30T12:00:00Z", "February 2026 has 28 days"),
+            ("2026-00-01", "months are 01 to 12"),
         )
     ),
     *(
@@ -452,7 +465,16 @@ ERRORS = [
             ("%00", r"\x00"),
             ("%FF", "\ufffd"),
             ("x" * 100, "x" * 40 + "…"),
-            ("symbols//", "symbols/"),
+            ("/", "/"),
+            ("/latest", "/latest"),
+            ("latest//", "latest//"),
+            ("%2Flatest", "/latest"),
+            ("latest%2F", "latest/"),
+            ("%2E/latest", "./latest"),
+            ("latest;base=USD", "latest;base=USD"),
+            ("latest%3Fbase=USD", "latest?base=USD"),
+            ("latest%20", "latest "),
+            ("symbols//", "symbols//"),
         )
     ),
 ]

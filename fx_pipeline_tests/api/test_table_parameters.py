@@ -54,6 +54,8 @@ REFUSED = [
         "/fx/rates.json?date__gt=01/02/2026",
         "date is a date, and '01/02/2026' is not: write it as YYYY-MM-DD.",
     ),
+    ("/fx/rates.json?date=2023-02-29", "date: 2023-02-29 does not exist: February 2023 has 28 days."),
+    ("/fx/days.csv?date__gte=2026-13-01", "date: 2026-13-01 does not exist: months are 01 to 12."),
     ("/fx/rates.json?nothing=1", no_column("nothing")),
     ("/fx/rates.json?nothing__gt=1", no_column("nothing")),
     ("/fx/rates.json?__exact=1", no_column("")),

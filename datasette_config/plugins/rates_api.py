@@ -3,7 +3,7 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import access, failures, json_rows, page_views, table_parameters, views
+from fx_pipeline.api import access, exports, failures, json_rows, page_views, table_parameters, views
 from fx_pipeline.api.canned import CannedQueries
 from fx_pipeline.api.direct import Direct
 from fx_pipeline.api.edge import Edge
@@ -21,6 +21,8 @@ def register_routes():
         (r"/-/mcp$", views.mcp),
         (r"/$", page_views.home),
         (r"/fx/rates_by_date$", page_views.day),
+        (r"/(?P<database>fx)/(?P<table>[^/.]+)\.(?P<format>csv)$", exports.table_csv),
+        (r"/(?P<database>fx)/(?P<table>[^/]+?)/(?P<pks>[^/]+?)\.(?P<format>csv)$", exports.row_csv),
         (r"/currency/(?P<code>[^/]+)$", page_views.currency),
         (r"/coverage$", page_views.coverage),
         (r"/public$", page_views.public),
@@ -44,6 +46,8 @@ def filters_from_request(request, database, table, datasette):
 @hookimpl
 def prepare_jinja2_environment(env):
     env.filters.update(page_views.FILTERS)
+    env.filters.update(csv_link=exports.link, page_link=table_parameters.without_start)
+    env.globals["most_csv_rows"] = exports.MOST_ROWS
 
 
 @hookimpl

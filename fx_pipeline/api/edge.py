@@ -111,7 +111,7 @@ class _Answer:
                 raw=[(name.lower(), value) for name, value in message.get("headers", [])]
             )
             headers["Access-Control-Allow-Origin"] = "*"
-            headers["Access-Control-Expose-Headers"] = f"ETag, Link, {MISSING}"
+            headers["Access-Control-Expose-Headers"] = f"ETag, Link, {MISSING}, X-Truncated"
             named = ", ".join([*headers.getlist("Vary"), "Accept-Encoding"]).split(",")
             headers["Vary"] = ", ".join(dict.fromkeys(name.strip() for name in named))
             if headers.get("Content-Type", "").startswith("text/html"):

@@ -33,7 +33,7 @@ REPLACED = ("datasette.handle_exception", "datasette.forbidden", "datasette.acto
 # What Datasette 0.65.5 lets escape when it cannot read a parameter or the key of a row.
 _UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, sqlite3.ProgrammingError)
 
-_SQL_FAILED = "Invalid SQL"
+SQL_FAILED = "Invalid SQL"
 """The title of Datasette's errors whose message is SQLite's."""
 
 UNREADABLE = "This request cannot be read: a parameter or a key has a form that is not known."
@@ -91,7 +91,7 @@ def _of_datasette(request: Request, error: DatasetteError) -> tuple[Kind, str]:
     kind, text = _kind(error.status if error.status < 500 else 400), str(error.message)
     if error.message_is_html:
         text = TOO_SLOW  # a page that explains how to change the server
-    elif error.title == _SQL_FAILED:
+    elif error.title == SQL_FAILED:
         logger.warning("%s cannot be read: %s", request.path, text)
         kind, text = (
             (_kind(404), "There is no such table.") if "no such table" in text else (kind, UNREADABLE)

@@ -21,6 +21,8 @@ JSON = "application/json; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 NO_STORE = "no-store"
+REVALIDATE = "no-cache"
+"""Cache-Control of a page: the browser keeps it and asks each time whether it is still the same (304)."""
 MISSING = "x-missing-rates"
 """The header that names currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
 

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from fx_pipeline.api import docs, exposure, failures, figures, pages
 from fx_pipeline.api.app import CONFIG, FxDatasette
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
-from fx_pipeline.api.http import NO_STORE, RETRY_SECONDS, Reply, respond
+from fx_pipeline.api.http import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
 from fx_pipeline.api.parameters import Parameters
 from fx_pipeline.api.paths import day_path
 from fx_pipeline.api.queries import Queries, run
@@ -24,9 +24,6 @@ from fx_pipeline.api.visits import Page, Visit
 from fx_pipeline.rates import as_number, is_code, is_date
 
 HTML = "text/html; charset=utf-8"
-
-REVALIDATE = "no-cache"
-"""Cache-Control of a page: kept by the browser, and asked for anew each time (a 304 if it is the same)."""
 
 FILTERS: dict[str, Callable[..., object]] = {
     "rate": figures.shown_rate,

@@ -1,4 +1,4 @@
-"""The canned queries of ``datasette_config/metadata.yaml``, run for one request: the API runs no other SQL.
+"""The canned queries of ``datasette_config/metadata.yaml``, run for one request: the API has no other SQL.
 
 A request runs all its queries in one read transaction, so it sees one state of the database. Work that reads
 little runs in the event loop, because a thread costs more time than the work itself. Everything else runs in
@@ -76,6 +76,11 @@ class Queries:
     def rows(self, name: str, **parameters: str) -> list[tuple[Any, ...]]:
         """All rows of a canned query; an empty parameter means that it is not given."""
         return self._connection.execute(self._sql[name], parameters).fetchall()
+
+    def select(self, sql: str, parameters: Mapping[str, str]) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """The columns and rows of a canned query, or of SQL that Datasette made for a table."""
+        cursor = self._connection.execute(sql, parameters)
+        return [name for name, *_ in cursor.description], cursor
 
     def history(self, symbol: str, **parameters: str) -> tuple[Sequence[str], list[float]]:
         """Dates and rates of the `rate_history` of one currency, oldest first.

@@ -7,7 +7,7 @@ passes others to SQLite, whose errors quote SQL.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from datasette.app import Datasette
 from datasette.filters import FilterArguments, Filters
@@ -19,6 +19,8 @@ from fx_pipeline.rates import NoSuchDate, parse_date
 
 _FIRST, _LAST = "$null", "\U0010ffff"
 """Datasette's word for NULL, which sorts before all values, and a text that sorts after all."""
+
+_START = re.compile(rf"({re.escape(tilde_encode(_LAST))}|{re.escape(_FIRST)})(,(-1)?)+")
 
 _NAMES = """
     _size _next _sort _sort_desc _sort_by_desc _col _nocol _shape _nl _json _json_infinity _labels
@@ -92,6 +94,14 @@ def _start_pages(request: Request, table: _Table) -> None:
         request.query_string + ("&" if request.query_string else "") + urlencode({"_next": ",".join(before)})
     )
     request.scope = {**request.scope, "query_string": query.encode("latin-1")}
+
+
+def without_start(url: str) -> str:
+    """Return a link to a page of a table, without the place that `_start_pages` gave to the first."""
+    path, _, query = url.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    kept = [(name, value) for name, value in pairs if name != "_next" or not _START.fullmatch(value)]
+    return f"{path}?{urlencode(kept)}" if kept else path
 
 
 def _check_name(name: str) -> None:

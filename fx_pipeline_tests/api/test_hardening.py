@@ -52,6 +52,7 @@ PATHS = [
         for format_ in ("", ".json", ".csv")
     ),
     ("/fx/rates/2026-03-06,USD", OPEN, "a row of public data"),
+    ("/fx/rates/2026-03-06,USD.csv", OPEN, "a row of public data"),
     ("/fx/days/2026-03-06.json", OPEN, "a row of public data"),
     ("/favicon.ico", OPEN, "an image"),
     ("/-/mcp", POSTED, "tools for assistants: the API"),

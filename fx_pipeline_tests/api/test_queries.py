@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fx_pipeline.api import queries
+from fx_pipeline.api.exports import cell
 from fx_pipeline.api.lanes import Limit
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
@@ -208,7 +209,7 @@ async def test_answers(api: Api, name: str, query: str, columns: list[str], rows
     table = await api.get(f"/fx/{name}.csv?{query}")
     assert table.text.splitlines() == [
         ",".join(document["columns"]),
-        *(",".join("" if value is None else str(value) for value in row) for row in rows),
+        *(",".join("" if value is None else str(cell(value)) for value in row) for row in rows),
     ]
 
 

@@ -1,0 +1,205 @@
+"""CSV of tables and canned queries: whole or refused, and nothing in it that a spreadsheet would run."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fx_pipeline.api import exports
+from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline_tests.api.history import History
+
+DAYS = 4_000
+"""More than Datasette's own limit of 1,000 rows."""
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows under the heading."""
+    return list(csv.reader(io.StringIO(text, newline="")))[1:]
+
+
+@pytest.fixture
+def long_history(history: History) -> History:
+    """A history with so many days of one more currency."""
+    history.db.table("rates").insert_all(
+        {"date": f"{1990 + day // 365}-{day % 365:03}", "currency": "AAA", "rate": day + 0.5, "fetch_id": 1}
+        for day in range(DAYS)
+    )
+    return history
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fx/rates.csv?currency=AAA",
+        "/fx/rates.csv?currency=AAA&_size=max",
+        "/fx/rates.csv?currency=AAA&_size=max&_labels=on&_nl=1",
+        "/fx/rates.csv?currency=AAA&_sort_desc=date",
+        "/fx/rates.csv?currency=AAA&_sort=rate&_dl=1",
+        "/fx/rates_by_range.csv?start_date=1990&end_date=2001-999",
+        "/fx/rate_history.csv?symbols=AAA",
+    ],
+)
+async def test_a_csv_is_whole(api: Api, long_history: History, path: str) -> None:
+    response = await api.get(path)
+    found = [row for row in rows_of(response.text) if "AAA" in row]
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "link" not in response.headers
+    assert sorted(float(row[2]) for row in found) == [day + 0.5 for day in range(DAYS)]
+    if "_sort" in path:
+        order = [float(row[2]) for row in found]
+        assert order == sorted(order, reverse="desc" in path)
+    assert ("content-disposition" in response.headers) == ("_dl" in path)
+
+
+@pytest.mark.parametrize("path", ["/fx/rates.csv?currency=AAA", "/fx/rate_history.csv?symbols=AAA"])
+async def test_more_than_fits_is_refused(
+    api: Api, long_history: History, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for most, status in ((DAYS, 200), (DAYS - 1, 400)):
+        monkeypatch.setattr(exports, "MOST_ROWS", most)
+        response = await api.get(path)
+        assert response.status_code == status
+    assert response.json()["message"].startswith(
+        "This has more than 200,000 rows, the most that one CSV holds."
+    )
+
+
+async def test_pages_that_are_asked_for_name_the_next(api: Api, history: History) -> None:
+    whole = rows_of((await api.get("/fx/rates.csv")).text)
+    rows, path = [], "/fx/rates.csv?_size=5"
+    while path:
+        response = await api.get(path)
+        some = rows_of(response.text)
+        assert len(some) <= 5
+        rows += some
+        path = response.links.get("next", {}).get("url", "")
+    assert rows == whole
+    assert len(whole) == history.db["rates"].count
+
+
+async def test_what_json_cuts_says_so(api: Api, long_history: History) -> None:
+    for shape in ("arrays", "array", "objects", "arrayfirst"):
+        response = await api.get(f"/fx/rate_history.json?symbols=AAA&_shape={shape}")
+        assert response.headers["x-truncated"] == "1000 rows"
+        whole = await api.get(response.links["alternate"]["url"])
+        assert len(rows_of(whole.text)) == DAYS
+    short = await api.get("/fx/rate_history.json?symbols=USD&_shape=array")
+    assert "x-truncated" not in short.headers
+    assert "Truncated" in short.headers["access-control-expose-headers"]
+
+
+async def test_a_row_as_csv(api: Api) -> None:
+    response = await api.get("/fx/rates/2026-03-06,IDR.csv")
+    assert response.text == "date,currency,rate,fetch_id\r\n2026-03-06,IDR,19660,2\r\n"
+    assert (await api.get("/fx/rates/2026-03-06,IDR.csv?_header=off")).text == "2026-03-06,IDR,19660,2\r\n"
+    assert (await api.get("/fx/rates/2026-03-06,QQQ.csv")).status_code == 404
+
+
+async def test_a_csv_has_an_etag_like_other_answers(api: Api) -> None:
+    first = await api.get("/fx/rates.csv")
+    assert first.headers["cache-control"] == "no-cache"
+    again = await api.get("/fx/rates.csv", If_None_Match=first.headers["etag"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/fx/rates.csv?_stream=1", "/fx/rates_by_date.csv?_stream=1"])
+async def test_no_stream_is_needed(api: Api, path: str) -> None:
+    info = "_stream is closed. A CSV has all rows without it, up to 200,000."
+    assert (await api.get(path)).json()["message"] == info
+
+
+FORMULAS = [
+    ("=1+1", "'=1+1"),
+    ("+1+1", "'+1+1"),
+    ("-1+1", "'-1+1"),
+    ("@SUM(A1)", "'@SUM(A1)"),
+    ("\t=1", "'\t'=1"),
+    ("\r=1", "'\r'=1"),
+    ('"=1"', '\'"=1"'),
+    ("\uff1d1", "'\uff1d1"),
+    ("a;=1", "a;'=1"),
+    ('a;"=1', "a;'\"=1"),
+    ("a\n@x", "a\n'@x"),
+    ("-", "'-"),
+    ("-inf", "'-inf"),
+    # Numbers, and texts that only contain such signs.
+    ("-1.5", "-1.5"),
+    ("+2", "+2"),
+    ("-1e-7", "-1e-7"),
+    ("-.5", "-.5"),
+    ("a=b", "a=b"),
+    ("a-b", "a-b"),
+    ("not above zero", "not above zero"),
+    ("", ""),
+]
+
+
+async def test_no_text_is_a_formula(api: Api, history: History) -> None:
+    """In every CSV that holds a text of the provider's: names of currencies, rejected values."""
+    for number, (text, _) in enumerate(FORMULAS):
+        code = f"{chr(65 + number)}AA"
+        history.db.table("symbols").insert({"code": code, "name": text, "first_date": "2026-03-06"})
+        rejected = {"date": "2026-03-06", "currency": code, "value": text, "reason": text, "fetch_id": 1}
+        history.db.table("rejected_rates").insert(rejected)
+    expected = sorted(written for _, written in FORMULAS)
+    symbols = rows_of((await api.get("/fx/symbols.csv")).text)
+    assert sorted(row[1] for row in symbols if row[0].endswith("AA")) == expected
+    for path in (
+        "/fx/rejected_rates.csv",
+        "/fx/rejected_rates.csv?_size=100",
+        "/fx/rejected_rates.csv?_sort=value",
+    ):
+        rejects = rows_of((await api.get(path)).text)
+        assert sorted(row[3] for row in rejects) == expected
+        assert sorted(row[4] for row in rejects) == expected
+    [[*_, value, reason]] = rows_of((await api.get("/fx/rejected_rates/1,2026-03-06,AAA.csv")).text)
+    assert (value, reason) == ("'=1+1", "'=1+1")
+
+
+async def test_negative_numbers_stay_numbers(api: Api, history: History) -> None:
+    history.db.execute("UPDATE days SET timestamp = -86401 WHERE date = '1999-01-04'")
+    history.db.conn.commit()
+    assert "1999-01-04,EUR,-86401,3,1" in (await api.get("/fx/days.csv")).text.splitlines()
+
+
+async def test_the_csv_of_the_api_holds_no_text_but_dates_and_codes(api: Api) -> None:
+    for path in ("/rates/2026-03-06.csv", "/rates/2026-03-05...csv?base=USD", "/rates/latest.csv"):
+        for date, base, code, rate in rows_of((await api.get(path)).text):
+            assert (date[:2], base.isalpha(), code.isalpha()) in (("19", True, True), ("20", True, True))
+            assert float(rate) > 0
+
+
+@given(st.text(alphabet="=+-@\t\r\n;,\"' a1.\uff1d", max_size=8))
+def test_no_cell_of_any_separator_begins_with_a_formula(text: str) -> None:
+    written = str(exports.cell(text))
+    if written == text and exports.NUMBER.fullmatch(text):
+        return
+    for separator in ";\t\n\r":
+        for part in written.split(separator):
+            assert part.lstrip("\"'")[:1] not in tuple("=+-@\uff1d") or part.startswith("'"), (text, part)
+    assert written[:1] not in ("\t", "\r")
+    assert written.replace("'", "") == text.replace("'", "")
+
+
+async def test_bytes_are_named_by_their_address(api: Api, history: History) -> None:
+    token = TokenFile(history.path.with_name("tokens.db")).create("reports")
+    history.db.execute("UPDATE fetches SET body = x'00ff' WHERE id = 2")
+    history.db.conn.commit()
+    headers = {"Authorization": f"Bearer {token}"}
+    rows = {row[0]: row[-1] for row in rows_of((await api.get("/fx/fetches.csv", **headers)).text)}
+    assert rows == {"1": "", "2": "/fx/fetches/2.blob?_blob_column=body", "3": "", "4": "", "5": ""}
+    assert (await api.get(rows["2"], **headers)).content == b"\x00\xff"
+    assert (await api.get("/fx/fetches.csv")).status_code == 401
+
+
+async def test_pages_link_to_all_rows(api: Api) -> None:
+    page = await api.get("/fx/rates?_size=2&currency=USD")
+    assert 'all rows as <a href="/fx/rates.csv?currency=USD">CSV</a>.' in page.text
+    assert (
+        'This page as <a href="/fx/rates.json?_size=2&amp;currency=USD&amp;_labels=on">JSON</a>' in page.text
+    )
+    assert "CSV holds at most" not in page.text

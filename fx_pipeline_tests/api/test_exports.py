@@ -25,7 +25,7 @@ def rows_of(text: str) -> list[list[str]]:
 def long_history(history: History) -> History:
     """A history with so many days of one more currency."""
     history.db.table("rates").insert_all(
-        {"date": f"{1990 + day // 365}-{day % 365:03}", "currency": "AAA", "rate": day + 0.5, "fetch_id": 1}
+        {"date": f"{1991 + day // 365}-{day % 365:03}", "currency": "AAA", "rate": day + 0.5, "fetch_id": 1}
         for day in range(DAYS)
     )
     return history
@@ -39,7 +39,7 @@ def long_history(history: History) -> History:
         "/fx/rates.csv?currency=AAA&_size=max&_labels=on&_nl=1",
         "/fx/rates.csv?currency=AAA&_sort_desc=date",
         "/fx/rates.csv?currency=AAA&_sort=rate&_dl=1",
-        "/fx/rates_by_range.csv?start_date=1990&end_date=2001-999",
+        "/fx/rates_by_range.csv?start_date=1990-01-01&end_date=2002-12-31",
         "/fx/rate_history.csv?symbols=AAA",
     ],
 )

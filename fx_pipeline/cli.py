@@ -148,7 +148,7 @@ def ingest(
         errors.print(f"All {len(wanted)} days are stored already; nothing was asked.")
         if as_json:
             lists: dict[str, object] = {"stored": {}, "runs": [], "not_tried": []}
-            click.echo(json.dumps({**lists, "symbols_failure": None, "quota": None}))
+            click.echo(json.dumps({**lists, "symbols_failure": None, "missing_symbols": {}, "quota": None}))
         return
 
     from fx_pipeline.progress import shown_progress
@@ -157,7 +157,13 @@ def ingest(
     with shown_progress(errors, settings.fx_database, left, lines=not as_json) as run_ended:
         # Dagster takes seconds to import: the progress is shown first.
         from fx_pipeline.ingestion import how_far, questions
-        from fx_pipeline.reports import failure_lines, ingest_document, stored_lines, untried_lines
+        from fx_pipeline.reports import (
+            failure_lines,
+            ingest_document,
+            stored_lines,
+            symbol_lines,
+            untried_lines,
+        )
         from fx_pipeline.runs import RunError, materialise, materialise_symbols, open_instance, planned
 
         asked = questions(left, timeseries=settings.fixer_timeseries)
@@ -179,12 +185,15 @@ def ingest(
         except RunError as error:
             raise click.ClickException(str(error)) from None
     untried = [date for run in runs[len(reports) :] for date in run]
+    with _open_store(settings) as store:
+        missing_symbols = store.missing_symbols(settings.fx_symbols)
     if as_json:
-        click.echo(json.dumps(ingest_document(reports, _quota(settings), failure, untried), indent=2))
+        document = ingest_document(reports, _quota(settings), failure, untried, missing_symbols)
+        click.echo(json.dumps(document, indent=2))
     else:
         for line in stored_lines(reports):
             console.print(line)
-    for line in failure_lines(reports, failure):
+    for line in (*failure_lines(reports, failure), *symbol_lines(missing_symbols)):
         errors.print(line)
     if untried:
         rest = left - {date for report in reports for date in report.stored}
@@ -367,9 +376,12 @@ def status(as_json: bool) -> None:
         looked_at = settings if held else settings.model_copy(update={"fx_database": Path(folder) / "fx.db"})
         with _open_store(looked_at) as store:
             coverage = store.coverage()
+            missing_symbols = store.missing_symbols(settings.fx_symbols)
         quota = _quota(looked_at)
     run = last_run(settings.dagster_home)
-    document = status_document(settings, coverage, quota, run, _yesterday() + dt.timedelta(1))
+    document = status_document(
+        settings, coverage, quota, run, _yesterday() + dt.timedelta(1), missing_symbols
+    )
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:

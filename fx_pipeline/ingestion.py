@@ -7,14 +7,14 @@ the asking at once; what had arrived is stored. What another run is asking just 
 import datetime as dt
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, NoRates
-from fx_pipeline.fixer.pace import Stopped
+from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, InvalidSymbols, NoRates
+from fx_pipeline.fixer.pace import Pace, Stopped
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
 from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay
@@ -131,15 +131,24 @@ def ingest(
         raise run.pace.reason
 
 
-def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
-    """Store the names of the currencies. Returns how many there are.
+def ingest_names(
+    client: FixerClient,
+    store: RateStore,
+    ledger: Ledger,
+    *,
+    daily: bool = False,
+    pace: Pace | None = None,
+) -> Mapping[str, str]:
+    """Store the names of the currencies and return them by code. `daily` as in `Ledger.spend`.
 
     An answer that was an error is kept all the same. Raises FixerError, QuotaReached, StoreError.
     """
     fetch_id = ledger.open("symbols", base=client.base)
     try:
         answer = client.symbols(
-            spend=partial(ledger.spend, fetch_id), refund=partial(ledger.refund, fetch_id)
+            spend=partial(ledger.spend, fetch_id, daily=daily),
+            refund=partial(ledger.refund, fetch_id),
+            pace=pace,
         )
     except FixerError as error:
         if error.answer is None:
@@ -148,7 +157,22 @@ def ingest_names(client: FixerClient, store: RateStore, ledger: Ledger) -> int:
             store.record([replace(error.answer, fetch_id=fetch_id)], run_id=ledger.run_id)
         raise
     store.record([replace(answer, fetch_id=fetch_id)], run_id=ledger.run_id)
-    return len(answer.names)
+    return answer.names
+
+
+def leave_out(client: FixerClient, unknown: Collection[str]) -> None:
+    """Have the client ask for the symbols without those that the provider does not know.
+
+    Raises InvalidSymbols where none would be left.
+    """
+    asked = client.asked_symbols
+    client.leave_out(unknown)
+    if asked and set(asked) != {client.base} == set(client.asked_symbols):
+        codes = ", ".join(code for code in asked if code != client.base)
+        raise InvalidSymbols(
+            f"none of the currencies in FX_SYMBOLS is known: {codes}. If one of them is new, materialize the "
+            "asset `symbols` in Dagster, which reads Fixer's list again"
+        )
 
 
 class _Run:
@@ -170,6 +194,8 @@ class _Run:
         self.waits_for: dict[str, BeingAsked] = {}
         self.waited_for: set[str] = set()
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
+        self.held: list[Question] = []
+        self.symbols_refused = False
         self.pace = client.pace()
 
     def goes_on(self) -> bool:
@@ -177,7 +203,11 @@ class _Run:
 
     def put(self) -> Iterator[Outcome]:
         """Put questions to the pool; yield the outcomes of dates that another run has stored meanwhile."""
-        while self.waiting and not self.pace.over and len(self.under_way) < self.most_under_way:
+        while (
+            self.waiting
+            and not (self.pace.over or self.symbols_refused)
+            and len(self.under_way) < self.most_under_way
+        ):
             question = self.waiting.popleft()
             try:
                 fetch_id = _open(self.ledger, self.client, question)
@@ -197,7 +227,9 @@ class _Run:
                 self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
 
     def ask(self, question: Question, fetch_id: int) -> Answer | None:
-        """In a thread of the pool: the answer; None if the run was over before."""
+        """In a thread of the pool: the answer; None if the run was over or its symbols refused before."""
+        if self.symbols_refused:
+            return None
         spend = partial(self.ledger.spend, fetch_id, daily=question.daily)
         refund = partial(self.ledger.refund, fetch_id)
         try:
@@ -209,7 +241,9 @@ class _Run:
         except Stopped:
             return None
         except FixerError as error:
-            if error.scope not in ("date", "endpoint"):
+            if error.scope == "symbols":
+                self.symbols_refused = True
+            elif error.scope not in ("date", "endpoint"):
                 self.pace.stop(error)
             raise
         except QuotaReached as reached:
@@ -238,15 +272,38 @@ class _Run:
             done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
             answered = [(*self.under_way[future], future) for future in done]
             answered.sort(key=lambda told: told[0].end, reverse=True)
-            outcomes, refused = _store(answered, self.store, self.ledger)
+            outcomes, again = _store(answered, self.store, self.ledger)
             for future in done:
                 del self.under_way[future]
+            refused = [question for question, error in again if isinstance(error, EndpointRestricted)]
+            self.held += [question for question, error in again if not isinstance(error, EndpointRestricted)]
             yield from outcomes
         elif self.elsewhere:
             self.wait()
+        if self.symbols_refused and not self.under_way and not self.pace.over:
+            self.leave_out_unknown()
         if not self.waiting:
             self.waiting, self.elsewhere = self.elsewhere, self.waiting
         return refused
+
+    def leave_out_unknown(self) -> None:
+        """Find the symbols that the provider does not know, and ask for the others again.
+
+        Raises FixerError where that is not possible, QuotaReached, StoreError.
+        """
+        daily = any(question.daily for question in self.held)
+        names = ingest_names(self.client, self.store, self.ledger, daily=daily, pace=self.pace)
+        asked = self.client.asked_symbols
+        unknown = [code for code in asked if code not in names and code != self.client.base]
+        if not unknown:
+            raise InvalidSymbols(
+                f"one of {', '.join(asked)} is refused, although the list of currencies has all of them"
+            )
+        self.store.refuse_symbols(unknown)
+        leave_out(self.client, unknown)
+        self.waiting.extendleft(sorted(self.held, key=lambda question: question.end))
+        self.held.clear()
+        self.symbols_refused = False
 
     def wait(self) -> None:
         """Wait a moment for other processes, and say so once for each of them."""
@@ -273,21 +330,22 @@ def _one_by_one(question: Question) -> list[Question]:
 
 def _store(
     answered: Iterable[tuple[Question, int, Future[Answer | None]]], store: RateStore, ledger: Ledger
-) -> tuple[list[Outcome], list[Question]]:
-    """Store a batch of answers and errors together. Returns what became of each date, and the series that the
-    plan refuses.
+) -> tuple[list[Outcome], list[tuple[Question, FixerError | None]]]:
+    """Store a batch of answers and errors together. Returns what became of each date, and the questions to be
+    asked again: series that the plan refuses, those with an unknown symbol, and those that were not asked.
 
     A programming error in a thread is raised here.
     """
     received: list[Answer] = []
     errors: dict[int, FixerError] = {}
-    refused: list[Question] = []
+    again: list[tuple[Question, FixerError | None]] = []
     told: list[tuple[Question, int]] = []
     for question, fetch_id, future in answered:
         answer, error = _result(future)
-        if isinstance(error, EndpointRestricted) and question.series:
-            refused.append(question)
-        elif answer is not None or error is not None:
+        restricted = isinstance(error, EndpointRestricted) and question.series
+        if restricted or isinstance(error, InvalidSymbols) or (answer is None and error is None):
+            again.append((question, error))
+        else:
             told.append((question, fetch_id))
         if error is not None:
             errors[fetch_id] = error
@@ -306,7 +364,7 @@ def _store(
             else:
                 missing = NoRates("there are no rates of this day in the answer", f"{date}")
                 outcomes.append(Outcome(date, error=errors.get(fetch_id, missing)))
-    return outcomes, refused
+    return outcomes, again
 
 
 def _result(future: Future[Answer | None]) -> tuple[Answer | None, FixerError | None]:

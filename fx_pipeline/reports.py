@@ -24,9 +24,10 @@ def ingest_document(
     quota: Quota | None,
     names_failure: str | None,
     untried: Collection[dt.date] = (),
+    missing_symbols: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What `ingest --json` prints: each stored date with its counts, each run, the ranges of dates that no
-    run has tried, and the state of the quota."""
+    run has tried, the currencies in FX_SYMBOLS that do not come, and the state of the quota."""
     return {
         "stored": {
             str(date): {name: did[name] for name in COUNTS} for date, did in sorted(_stored(reports).items())
@@ -34,6 +35,7 @@ def ingest_document(
         "runs": [{"id": report.run_id, "failure": report.failure} for report in reports],
         "not_tried": [[str(first), str(last)] for first, last in contiguous(untried)],
         "symbols_failure": names_failure,
+        "missing_symbols": dict(missing_symbols or {}),
         "quota": quota_document(quota),
     }
 
@@ -60,6 +62,12 @@ def untried_lines(untried: Collection[dt.date], rest: Collection[dt.date], *, na
     yield f"[bold yellow]go on with[/] fx-pipeline ingest {' '.join(chosen)} --missing"
 
 
+def symbol_lines(missing: Mapping[str, str]) -> Iterator[str]:
+    """Which currencies in FX_SYMBOLS are not fetched, why, and what to do."""
+    for code, reason in missing.items():
+        yield f"[bold yellow]symbols[/] {code}: {escape(reason)}. Correct or remove it in FX_SYMBOLS."
+
+
 def stored_lines(reports: Sequence[RunReport]) -> Iterator[str]:
     """What was stored, for people: consecutive days alike on one line."""
     stored = _stored(reports)
@@ -79,6 +87,7 @@ def status_document(
     quota: Quota | None,
     last_run: Mapping[str, str | None] | None,
     today: dt.date,
+    missing_symbols: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What `status --json` prints; dates as text.
 
@@ -98,6 +107,7 @@ def status_document(
         "rates": coverage.rates,
         "revisions": coverage.revisions,
         "rejected": coverage.rejected,
+        "missing_symbols": dict(missing_symbols or {}),
         "calls": coverage.calls,
         "quota": quota_document(quota),
         "last_run": last_run,
@@ -157,7 +167,7 @@ def _shown(value: object) -> str:
             for key, part in value.items()
             if part is not None
         )
-        return ", ".join(f"{key} {part}" for key, part in parts)
+        return ", ".join(f"{key} {part}" for key, part in parts) or "none"
     if isinstance(value, int):
         return f"{value:,}"
     return "none" if value is None else str(value)

@@ -12,6 +12,7 @@ from fx_pipeline.reports import (
     status_document,
     status_lines,
     stored_lines,
+    symbol_lines,
     untried_lines,
 )
 from fx_pipeline.runs import RunReport
@@ -38,7 +39,8 @@ NOTHING = Coverage(
 
 def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
-    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11))
+    missing = {"GPB": "unknown"}
+    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), missing)
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
         "provider": "sandbox",
@@ -52,6 +54,7 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "rates": 13_020,
         "revisions": 3,
         "rejected": 1,
+        "missing_symbols": {"GPB": "unknown"},
         "calls": 441,
         "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
         "last_run": run,
@@ -71,6 +74,7 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "rates          13,020",
         "revisions      3",
         "rejected       1",
+        "missing symbols GPB unknown",
         "calls          441",
         "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
         "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
@@ -81,6 +85,7 @@ def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
     document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11))
     assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
     assert "newest         none" in list(status_lines(document))
+    assert "missing symbols none" in list(status_lines(document))
 
 
 def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
@@ -108,8 +113,15 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
         "runs": [{"id": "a", "failure": None}, {"id": "b", "failure": "1 date: no answer: 2024-03-07"}],
         "not_tried": [],
         "symbols_failure": None,
+        "missing_symbols": {},
         "quota": None,
     }
+
+
+def test_each_missing_currency_is_named_with_what_to_do() -> None:
+    assert list(symbol_lines({"GPB": "the provider does not know it"})) == [
+        "[bold yellow]symbols[/] GPB: the provider does not know it. Correct or remove it in FX_SYMBOLS."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fx_pipeline.defs.checks import RATES, check_last_run, check_run, check_tabl
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.fixer.errors import FixerError
-from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, questions
+from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, leave_out, questions
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
@@ -130,12 +130,13 @@ def _events(
             store.check_source(fixer.base, fixer.known_provider())
             kept = _kept(context, config, store, runs)
             dates = {parse_date(key) for key in context.partition_keys} - {day.date for day in kept} - told
+            leave_out(client, store.refused_symbols())
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
             if (short := how_far(asked, ledger.quota())) is not None:
                 context.log.warning(short)
             for day in _untold(context, kept):
                 stored.add(day.date)
-                yield _materialisation(day, f"{api_url}/rates/{day.date}/", [], None)
+                yield _materialisation(day, f"{api_url}/rates/{day.date}/", [], None, ())
             for outcome in ingest(
                 asked,
                 client,
@@ -151,7 +152,10 @@ def _events(
                     stored.add(outcome.date)
                     moves = store.largest_moves(outcome.date)
                     page = f"{api_url}/rates/{outcome.date}/"
-                    yield _materialisation(outcome.stored, page, moves, ledger.quota())
+                    left_out = set(fixer.symbols) - set(client.asked_symbols)
+                    yield _materialisation(outcome.stored, page, moves, ledger.quota(), left_out)
+            for code, reason in store.missing_symbols(fixer.symbols).items():
+                context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
     except (FixerError, QuotaReached, StoreError) as fatal:
         stopped_by = fatal
     try:
@@ -183,7 +187,7 @@ def symbols(
             fixer.client() as client,
         ):
             store.check_source(fixer.base, fixer.known_provider())
-            count = ingest_names(client, store, ledger)
+            count = len(ingest_names(client, store, ledger))
     except (FixerError, QuotaReached, StoreError) as fatal:
         raise _failure([], stopped_by=fatal) from None
     return dg.MaterializeResult(metadata={"currencies": count})
@@ -246,10 +250,10 @@ def _told(context: dg.AssetExecutionContext) -> set[dt.date]:
 
 
 def _materialisation(
-    day: StoredDay, page: str, moves: list[Move], quota: Quota | None
+    day: StoredDay, page: str, moves: list[Move], quota: Quota | None, left_out: Collection[str]
 ) -> dg.AssetMaterialization:
     """A stored date as the UI shows it; it plots the numbers over the dates."""
-    metadata: dict[str, int | float | dg.UrlMetadataValue | dg.MarkdownMetadataValue] = {
+    metadata: dict[str, int | float | str | dg.UrlMetadataValue | dg.MarkdownMetadataValue] = {
         "inserted": day.inserted,
         "updated": day.updated,
         "unchanged": day.unchanged,
@@ -262,6 +266,8 @@ def _materialisation(
         metadata["largest_moves"] = dg.MetadataValue.md(_table(moves))
     if quota is not None:
         metadata["quota_left"] = quota.left(daily=True)
+    if left_out:
+        metadata["symbols_left_out"] = ", ".join(sorted(left_out))
     return dg.AssetMaterialization(RATES, partition=day.date.isoformat(), metadata=metadata)
 
 

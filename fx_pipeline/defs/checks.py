@@ -16,6 +16,7 @@ from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.history import RateHistory
+from fx_pipeline.unobtainable import unobtainable
 
 RATES = dg.AssetKey("rates")
 
@@ -40,6 +41,7 @@ _ABOUT_A_RUN: Mapping[str, str] = {
     "identity": "The base is exactly 1 of itself.",
     "jump": "No value is too far from the days around it, by a limit learnt from the currency's own moves.",
     "revisions": "No stored value was replaced by one that differs by FX_REVISION_ALERT or more.",
+    "symbols": "The provider knows each currency in FX_SYMBOLS and sends it.",
 }
 
 _ABOUT_THE_TABLE: Mapping[str, str] = {
@@ -100,12 +102,21 @@ def _judged(
     rejects, revisions = history.rejects(runs), history.revisions(runs)
     frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
     limit = load_settings().fx_revision_alert
+    refused = history.refused_symbols()
     verdicts = {
-        "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=fixer.symbols),
+        "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=_known(fixer, refused)),
         "positive_and_finite": quality.rejected(rejects, len(dates)),
         "identity": quality.unequal_base(frame, dates, base=fixer.base),
         "jump": quality.jumps(frame, dates, base=fixer.base),
         "revisions": quality.revised(revisions, len(dates), limit=limit),
+        "symbols": unobtainable(
+            frame,
+            dates,
+            symbols=[code for code in fixer.symbols if code != fixer.base],
+            refused=refused,
+            last_dates=history.last_dates(),
+            recent_from=_today() - dt.timedelta(days=RECENT_DAYS),
+        ),
     }
     for name, verdict in verdicts.items():
         yield as_result(name, verdict, judged="dates")
@@ -125,11 +136,12 @@ def check_table(
     if not any(spec.key in wanted for spec in table_checks):
         return
     settings = load_settings()
-    today = dt.datetime.now(dt.timezone.utc).date()
+    today = _today()
     start = today - dt.timedelta(days=RECENT_DAYS)
     with RateHistory(Path(database.path)) as history:
         span, gaps = history.span(), history.gaps()
         rejects = history.rejects_without_value(start)
+        known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
         still = {code: history.currency(code) for code in quality.standing(frame, base=fixer.base)}
     # The newest day was judged when it came; the others are now judged by what came before and after.
@@ -141,7 +153,7 @@ def check_table(
         "gaps": (quality.gaps(gaps, len(frame), closed_from=closed_from), "days"),
         "stale_run": (quality.stale(still, len(frame.columns)), "currencies"),
         "recent_complete": (
-            quality.incomplete(frame, recent, base=fixer.base, symbols=fixer.symbols).without_alarm(),
+            quality.incomplete(frame, recent, base=fixer.base, symbols=known).without_alarm(),
             "days",
         ),
         "recent_jump": (quality.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
@@ -151,6 +163,15 @@ def check_table(
         result = as_result(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
         if result.asset_check_key in wanted:
             yield result
+
+
+def _known(fixer: FixerResource, refused: Collection[str]) -> list[str]:
+    """The symbols that are asked for. The others are the subject of the check `symbols` only."""
+    return [code for code in fixer.symbols if code not in refused]
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.timezone.utc).date()
 
 
 def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:

@@ -8,7 +8,7 @@ import datetime as dt
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
@@ -155,6 +155,12 @@ class FixerClient:
             self._session.mount(
                 scheme, BoundedAdapter(pool_maxsize=64)
             )  # as many as FIXER_CONCURRENCY may be
+
+    def leave_out(self, codes: Collection[str]) -> None:
+        """Ask for these codes no longer; the base is still asked for. Not while questions are being asked."""
+        self.asked_symbols = tuple(
+            code for code in self.asked_symbols if code == self.base or code not in codes
+        )
 
     def pace(self) -> Pace:
         """Return the pace for the questions of one run, with the client's own backoff."""

@@ -9,16 +9,16 @@ from typing import Literal
 
 from fx_pipeline.rates import Answer
 
-Scope = Literal["run", "endpoint", "base", "date"]
+Scope = Literal["run", "endpoint", "base", "symbols", "date"]
 
 
 class FixerError(Exception):
     """A question to Fixer that brought no rates. `str()` says what happened, to what, and what to do.
 
     `scope` tells how far it reaches: `run` (each further question would end the same: stop), `endpoint` (the
-    plan lacks this endpoint: ask another), `base` (the plan lacks this base: ask in EUR), `date` (only what
-    was asked for). `retryable`: the same question may be answered later, `retry_after` seconds from now
-    where Fixer named a wait.
+    plan lacks this endpoint: ask another), `base` (the plan lacks this base: ask in EUR), `symbols` (one of
+    the codes asked for is unknown: ask without it), `date` (only what was asked for). `retryable`: the same
+    question may be answered later, `retry_after` seconds from now where Fixer named a wait.
 
     `reason` is what happened without what was asked for and without Fixer's own words (`info`), so that
     failed dates can be grouped by it. `answer` is what was received, to be kept; None if nothing was. `calls`
@@ -134,8 +134,8 @@ class InvalidSymbols(FixerError):
     """202: one code of those asked for is unknown, which fails the whole question."""
 
     summary = "one of the symbols is unknown"
-    scope = "run"
-    advice = "Take codes that Fixer does not list out of FX_SYMBOLS."
+    scope: Scope = "symbols"
+    advice = "Correct the codes in FX_SYMBOLS, or remove those that Fixer does not list."
 
 
 class InvalidDate(FixerError):

@@ -97,6 +97,14 @@ class RateHistory:
         ((first, last),) = self._rows("SELECT min(date), max(date) FROM days")
         return (dt.date.fromisoformat(first), dt.date.fromisoformat(last)) if first else None
 
+    def last_dates(self) -> dict[str, str]:
+        """The last stored day of each currency that was ever stored."""
+        return dict(self._rows("SELECT code, last_date FROM symbols WHERE last_date IS NOT NULL"))  # type: ignore[arg-type]
+
+    def refused_symbols(self) -> set[str]:
+        """The codes that the provider does not know, as far as it has been asked for them."""
+        return {code for (code,) in self._rows("SELECT code FROM refused_symbols")}
+
     def gaps(self) -> list[tuple[dt.date, dt.date]]:
         """The ranges of days that are missing between the first and the last stored one."""
         span = self.span()

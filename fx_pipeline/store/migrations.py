@@ -101,3 +101,11 @@ def narrow_history_index(db: Database) -> None:
     """
     db.execute("DROP INDEX rates_by_currency")
     db.execute("CREATE INDEX rates_by_currency ON rates (currency, date, rate)")
+
+
+@migrations()
+def remember_refused_symbols(db: Database) -> None:
+    """The codes in FX_SYMBOLS that the provider does not know: each of them would fail a whole day again."""
+    db.execute(
+        "CREATE TABLE refused_symbols (code TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ import pandas as pd
 from sqlite_utils.db import Table
 
 from fx_pipeline.rates import Answer, DayRates, contiguous, date_range
+from fx_pipeline.store import symbols
 from fx_pipeline.store.database import StoreError, as_text, explained, from_text, open_database, transaction
 
 REBUILD_BATCH = 100
@@ -211,6 +212,21 @@ class RateStore:
                 is not None
             )
 
+    def refuse_symbols(self, codes: Collection[str]) -> None:
+        """Note that the provider does not know these codes, until it names them."""
+        with explained(self.path), transaction(self._db):
+            symbols.refuse(self._db, codes, dt.datetime.now(dt.timezone.utc))
+
+    def refused_symbols(self) -> set[str]:
+        """Return the codes that the provider does not know, as far as it has been asked for them."""
+        with explained(self.path):
+            return set(symbols.refused(self._db))
+
+    def missing_symbols(self, codes: Sequence[str]) -> dict[str, str]:
+        """Return those of the codes that the provider does not send, each with the reason."""
+        with explained(self.path):
+            return symbols.missing(self._db, codes)
+
     def days_fetched_since(self, instant: dt.datetime) -> int:
         """How many days an answer has been stored for since then."""
         query = "SELECT count(*) FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE fetched_at >= ?"
@@ -265,6 +281,7 @@ class RateStore:
         self._upsert("days", ("date", "base", "timestamp", "currencies", "fetch_id"), self._days(days))
         for _, answer in fetched:
             self._upsert("symbols", ("code", "name"), list(answer.names.items()))
+            symbols.accept(self._db, answer.names.keys())
         self._widen_symbols({day.date for _, day in days} if new else set())
         results = _results(days, new, changed)
         self._count(results, given)

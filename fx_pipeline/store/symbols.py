@@ -1,0 +1,54 @@
+"""Currencies in FX_SYMBOLS that are not fetched: unknown to the provider, or without a rate."""
+
+import datetime as dt
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlite_utils import Database
+
+from fx_pipeline.store.database import as_text, from_text
+
+
+def refuse(db: Database, codes: Iterable[str], at: dt.datetime) -> None:
+    """Note that the provider does not know these codes, unless that is known already."""
+    db.conn.executemany(
+        "INSERT OR IGNORE INTO refused_symbols (code, refused_at) VALUES (?, ?)",
+        [(code, as_text(at)) for code in codes],
+    )
+
+
+def accept(db: Database, codes: Collection[str]) -> None:
+    """Note that the provider knows these codes."""
+    db.execute(
+        "DELETE FROM refused_symbols WHERE code IN (SELECT value FROM json_each(?))", [json.dumps([*codes])]
+    )
+
+
+def refused(db: Database) -> dict[str, dt.date]:
+    """Return the codes that the provider does not know, each with the day (UTC) since when that is known."""
+    rows = db.execute("SELECT code, refused_at FROM refused_symbols ORDER BY code")
+    return {code: from_text(at).date() for code, at in rows}
+
+
+def missing(db: Database, codes: Sequence[str]) -> dict[str, str]:
+    """Return those of the codes that are not fetched, each with the reason.
+
+    They are those that the provider does not know, and those without a rate on the newest stored day.
+    """
+    unknown = refused(db)
+    (newest,) = db.execute("SELECT max(date) FROM days").fetchone()
+    rows = db.execute(
+        """
+        SELECT asked.value, symbols.last_date FROM json_each(?) AS asked
+        LEFT JOIN symbols ON symbols.code = asked.value ORDER BY asked.key
+        """,
+        [json.dumps(codes)],
+    )
+    found: dict[str, str] = {}
+    for code, last in rows:
+        until = f"; its last rate is of {last}" if last else "; no rate of it is stored"
+        if code in unknown:
+            found[code] = f"the provider does not know it (asked on {unknown[code]}){until}"
+        elif newest is not None and last != newest:
+            found[code] = f"there is none for {newest}, the newest day{until}"
+    return found

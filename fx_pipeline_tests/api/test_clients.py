@@ -59,6 +59,13 @@ CONVERSION = {
     "date": "2026-03-06",
     "result": 5275.59963,
 }
+FRANKFURTER = [
+    (100, "GBP", "USD", 134.3868958),
+    (10, "EUR", "USD", 11.65),
+    (0.5, "GBP", "JPY", 106.19736995),
+    (1000, "USD", "GBP", 744.1201717),
+]
+"""An amount, from one currency, to another, and what it is in that on the newest day."""
 STORED = {code: name for code, name in NAMES.items() if code != "ZWL"}
 NEVER_STORED = "No rate was ever stored of: QQQ. /rates/symbols lists what there is."
 
@@ -125,6 +132,18 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         to_newest = client.fetch_time_series_data("EUR", "USD", "2026-03-07")
         assert to_newest == {**SERIES, "start_date": "2026-03-07"}
         assert client.convert_currency(25, "USD", "GBP") == 25 * NINTH_IN_USD["GBP"]
+        # What it multiplies itself is what the API multiplies, by the parameters that Frankfurter documents.
+        for amount, source, target, result in FRANKFURTER:
+            assert round(client.convert_currency(amount, source, target), 6) == round(result, 6)
+            asked = f"amount={amount}&from={source}&to={target}"
+            for call in (f"latest?{asked}", f"2026-03-09?{asked}"):
+                document = json.loads(server.get(f"/rates/{call}")[1])
+                assert (document["amount"], document["base"]) == (amount, source)
+                assert document["rates"] == {target: result}
+            days = json.loads(server.get(f"/rates/2026-03-09..?{asked}")[1])["rates"]
+            assert days == {"2026-03-09": {target: result}}
+            rows = server.get(f"/rates/2026-03-09.csv?{asked}")[1].decode().splitlines()
+            assert rows[1] == f"2026-03-09,{source},{amount},{target},{result}"
         with pytest.raises(
             frankfurter.exceptions.UnknownCurrencyException, match=r"^Unknown Currency : QQQ$"
         ):

@@ -17,7 +17,7 @@ import pytest
 from dotenv import dotenv_values
 from mcp import Client
 
-from fx_pipeline.api.endpoints import ROUTES, Endpoint, find
+from fx_pipeline.api.routes import ROUTES, Endpoint, find
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.api.test_clients import CLIENTS, node

@@ -30,9 +30,9 @@ from starlette.types import Receive, Scope, Send
 
 from fx_pipeline.api import views
 from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.endpoints import find
 from fx_pipeline.api.openapi import parameters
 from fx_pipeline.api.operations import OPERATIONS, Operation
+from fx_pipeline.api.routes import find
 from fx_pipeline.api.schemas import Schema, Stored, schemas
 
 # It tells of each request when it starts and when it ends.

@@ -14,12 +14,13 @@ from datasette.utils.asgi import Request
 from markupsafe import Markup, escape
 
 from fx_pipeline.api import health
-from fx_pipeline.api.endpoints import Ask, find, stored
+from fx_pipeline.api.endpoints import Ask, stored
 from fx_pipeline.api.errors import ApiError, Kind
 from fx_pipeline.api.http import Reply, error_reply
 from fx_pipeline.api.openapi import document, parameters
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS, Operation
 from fx_pipeline.api.parameters import Parameters
+from fx_pipeline.api.routes import find
 from fx_pipeline.api.visits import Page, Visit
 
 QUERIES = ("rates_by_date", "rates_by_range", "rate_history", "day_fetches", *health.QUERIES)

@@ -14,12 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from fx_pipeline.api import health
 from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.endpoints import Ask, Endpoint, find
+from fx_pipeline.api.endpoints import Ask
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
 from fx_pipeline.api.http import Reply, error_reply, packed, rendered, respond
 from fx_pipeline.api.lanes import TooLong
 from fx_pipeline.api.parameters import Parameters, Rendering
 from fx_pipeline.api.queries import Queries, Size, run, run_for_anyone
+from fx_pipeline.api.routes import Endpoint, find
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,9 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) ->
         for name, second in SECOND_NAMES:
             if name in query and second in query:
                 del query[second]
-    if isinstance(query.get("callback"), str) and CALLBACK.fullmatch(query["callback"]):
-        del query["callback"]
+    names = query.get("callback", [])
+    if all(CALLBACK.fullmatch(str(name)) for name in (names if isinstance(names, list) else [names])):
+        query.pop("callback", None)
     return case
 
 

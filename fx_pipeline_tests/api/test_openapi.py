@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from fx_pipeline.api import errors, schemas
-from fx_pipeline.api.endpoints import ROUTES
 from fx_pipeline.api.errors import Kind
 from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS
+from fx_pipeline.api.routes import ROUTES
 from fx_pipeline.api.tokens import TokenFile
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -22,17 +20,14 @@ from fx_pipeline.rates import Answer, date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from fx_pipeline.api.tokens import TokenFile
+    from fx_pipeline.access import Access
     from fx_pipeline.store.quota import Quota
     from fx_pipeline.store.store import RateStore
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
-_MAKE_DATABASE = (
-    "import sys, pathlib, fx_pipeline.store.database as database\n"
-    "database.open_database(pathlib.Path(sys.argv[1])).close()"
-)
+_MAKE_DATABASE = "from fx_pipeline.cli import make_database; make_database()"
 
 
 class Date(click.ParamType[dt.date]):
@@ -213,13 +208,14 @@ def ingest(
 def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database file."""
     settings = load_settings()
-    _make_database(settings)
 
     from fx_pipeline.api.app import ServeError, run
+    from fx_pipeline.api.tokens import TokenError
 
     try:
+        _make_database()
         run(host, port or settings.fx_api_port, workers, access_log=access_log)
-    except ServeError as error:
+    except (ServeError, TokenError) as error:
         raise SettingsError(str(error)) from None
 
 
@@ -346,9 +342,8 @@ def rebuild() -> None:
             refused.append(answer)
         return answer
 
-    settings = load_settings()
-    if not settings.fx_database.exists():
-        raise click.ClickException(f"{settings.fx_database} is not there: nothing to make the rates from.")
+    settings = _existing(load_settings())
+    _say(f"Database {settings.fx_database}.")
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with _open_store(settings) as store, bar as progress:
         task = progress.add_task("Reading answers", total=store.coverage().fetches)
@@ -366,22 +361,17 @@ def rebuild() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def status(as_json: bool) -> None:
     """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
+    from fx_pipeline.access import Access
     from fx_pipeline.reports import status_document, status_lines
     from fx_pipeline.runs import last_run
 
-    settings = load_settings()
-    with TemporaryDirectory() as folder:
-        # Where there is no database none is made: an empty one elsewhere tells the same.
-        held = settings.fx_database.exists()
-        looked_at = settings if held else settings.model_copy(update={"fx_database": Path(folder) / "fx.db"})
-        with _open_store(looked_at) as store:
-            coverage = store.coverage()
-            missing_symbols = store.missing_symbols(settings.fx_symbols)
-        quota = _quota(looked_at)
+    settings = _existing(load_settings())
+    with _open_store(settings) as store:
+        coverage = store.coverage()
+        missing_symbols = store.missing_symbols(settings.fx_symbols)
     run = last_run(settings.dagster_home)
-    document = status_document(
-        settings, coverage, quota, run, _yesterday() + dt.timedelta(1), missing_symbols
-    )
+    today, access = _yesterday() + dt.timedelta(1), Access(settings).state()
+    document = status_document(settings, coverage, _quota(settings), run, today, access, missing_symbols)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
@@ -405,11 +395,13 @@ def create_token(name: str) -> None:
 
     It cannot be shown again: only its hash is kept.
     """
-    with _token_file() as tokens:
-        first = not tokens.records()
-        click.echo(tokens.create(name))
+    with _access() as access:
+        before = access.state()
+        click.echo(access.create(name))
     errors.print(f"This is the token of {name}. It cannot be shown again: only its hash is kept.")
-    if first:
+    if before.problem:
+        errors.print("The tokens are trusted as they are now: `fx-pipeline token list` shows them all.")
+    elif before.mode == "open":
         errors.print("It is the first: from now on the API asks everybody for a token.")
 
 
@@ -417,8 +409,8 @@ def create_token(name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def list_tokens(as_json: bool) -> None:
     """Show all tokens, revoked ones too, and their use."""
-    with _token_file() as tokens:
-        records = tokens.records()
+    with _access() as access:
+        records, access_state = access.records(), access.state()
     if as_json:
         click.echo(json.dumps([asdict(record) for record in records], indent=2))
         return
@@ -428,17 +420,19 @@ def list_tokens(as_json: bool) -> None:
         last = f", last {record.last_used_at}" if record.last_used_at else ""
         made = f"made {record.created_at}  {state:<28}"
         click.echo(f"{record.name:<{width}}  {made}  {record.requests} requests{last}")
-    if not any(record.revoked_at is None for record in records):
-        needed = bool(records) or load_settings().fx_require_token
-        errors.print(f"No token is valid: the API answers {'nobody' if needed else 'everybody'}.")
+    if access_state.problem:
+        errors.print(access_state.problem)
+    elif not access_state.valid:
+        whom = "everybody" if access_state.mode == "open" else "nobody"
+        errors.print(f"No token is valid: the API answers {whom}.")
 
 
 @token.command("revoke")
 @click.argument("name")
 def revoke_token(name: str) -> None:
     """Make a token worthless, at once and everywhere."""
-    with _token_file() as tokens:
-        left = tokens.revoke(name)
+    with _access() as access:
+        left = access.revoke(name)
     errors.print(f"The token of {name} is revoked.")
     if left == 0:
         errors.print(
@@ -450,8 +444,8 @@ def revoke_token(name: str) -> None:
 @token.command("off")
 def forget_tokens() -> None:
     """Forget all tokens: the API is open again."""
-    with _token_file() as tokens:
-        count = tokens.forget_all()
+    with _access() as access:
+        count = access.off()
     errors.print(f"{count} {'token is' if count == 1 else 'tokens are'} forgotten.")
     if load_settings().fx_require_token:
         errors.print("FX_REQUIRE_TOKEN is set: the API still asks for a token, and there is none.")
@@ -460,14 +454,34 @@ def forget_tokens() -> None:
 
 
 @contextmanager
-def _token_file() -> Iterator["TokenFile"]:
-    """The tokens of the database that is set; click's error for what cannot be done with them."""
-    from fx_pipeline.api.tokens import TokenError, TokenFile
+def _access() -> Iterator["Access"]:
+    """Yield the tokens of the installation; raise click's error for what cannot be done with them."""
+    from fx_pipeline.access import Access
+    from fx_pipeline.api.tokens import TokenError
 
+    settings = _existing(load_settings())
+    access = Access(settings)
+    _say(f"Database {settings.fx_database}, tokens {settings.tokens_database}.")
     try:
-        yield TokenFile(load_settings().tokens_database)
+        access.keep_mark()
+        yield access
     except TokenError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _existing(settings: Settings) -> Settings:
+    """Return the settings. Raise SettingsError where their database does not exist: it is not made here."""
+    if not settings.fx_database.exists():
+        raise SettingsError(
+            f"There is no database at {settings.fx_database}. Run this in the folder where "
+            "`fx-pipeline up` or `ingest` made it, or set FX_DATABASE to its path."
+        )
+    return settings
+
+
+def _say(line: str) -> None:
+    """Print what the command works on, where it disturbs no program that reads the output."""
+    click.echo(line, err=True)
 
 
 def _yesterday() -> dt.date:
@@ -508,17 +522,27 @@ def _quota(settings: Settings) -> "Quota | None":
         return ledger.quota()
 
 
-def _make_database(settings: Settings) -> None:
-    """Make the file and bring it up to date, in a process of its own.
+def make_database() -> None:
+    """Make the database and bring it up to date, and with it the mark that tokens are on.
+
+    Raises SettingsError, StoreError or TokenError.
+    """
+    from fx_pipeline.access import Access
+    from fx_pipeline.store.database import open_database
+
+    settings = load_settings()
+    open_database(settings.fx_database).close()
+    Access(settings).keep_mark()
+
+
+def _make_database() -> None:
+    """Call `make_database` in a process of its own.
 
     Where pandas is installed sqlite-utils loads it: 40 MB, which the server would have for good.
     """
-    command = [sys.executable, "-c", _MAKE_DATABASE, str(settings.fx_database)]
-    made = subprocess.run(command, check=False, capture_output=True)
+    made = subprocess.run([sys.executable, "-c", _MAKE_DATABASE], check=False, capture_output=True)
     if made.returncode:
-        from fx_pipeline.store.database import open_database
-
-        open_database(settings.fx_database).close()  # says why
+        make_database()  # says why
 
 
 def _open_store(settings: Settings) -> "RateStore":

@@ -3,10 +3,12 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
 
+from fx_pipeline.access import AccessState
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
@@ -87,6 +89,7 @@ def status_document(
     quota: Quota | None,
     last_run: Mapping[str, str | None] | None,
     today: dt.date,
+    access: AccessState,
     missing_symbols: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What `status --json` prints; dates as text.
@@ -96,6 +99,8 @@ def status_document(
     age = (today - coverage.last).days if coverage.last else None
     return {
         "database": str(settings.fx_database),
+        "tokens": str(settings.tokens_database),
+        "dagster_home": str(settings.dagster_home),
         "provider": "sandbox" if settings.demo else settings.provider_url,
         "days": coverage.days,
         "first": coverage.first and str(coverage.first),
@@ -111,6 +116,7 @@ def status_document(
         "calls": coverage.calls,
         "quota": quota_document(quota),
         "last_run": last_run,
+        "access": asdict(access),
     }
 
 

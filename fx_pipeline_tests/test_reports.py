@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from fx_pipeline.access import AccessState
 from fx_pipeline.reports import (
     failure_lines,
     ingest_document,
@@ -35,14 +36,17 @@ COVERAGE = Coverage(
 NOTHING = Coverage(
     first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
 )
+TOKENS = AccessState("tokens", 2)
 
 
 def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
     missing = {"GPB": "unknown"}
-    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), missing)
+    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing)
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
+        "tokens": str(tmp_path / "data" / "tokens.db"),
+        "dagster_home": str(tmp_path / "data" / "dagster"),
         "provider": "sandbox",
         "days": 434,
         "first": "2022-12-30",
@@ -58,9 +62,12 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "calls": 441,
         "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
         "last_run": run,
+        "access": {"mode": "tokens", "valid": 2, "problem": None},
     }
     assert list(status_lines(document)) == [
         f"database       {tmp_path}/data/fx.db",
+        f"tokens         {tmp_path}/data/tokens.db",
+        f"dagster home   {tmp_path}/data/dagster",
         "provider       sandbox",
         "days           434",
         "first          2022-12-30",
@@ -78,11 +85,12 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "calls          441",
         "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
         "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
+        "access         mode tokens, valid 2",
     ]
 
 
 def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
-    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11))
+    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS)
     assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
     assert "newest         none" in list(status_lines(document))
     assert "missing symbols none" in list(status_lines(document))

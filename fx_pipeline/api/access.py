@@ -48,6 +48,7 @@ MISSING = (
     "This API asks for a token: send it as `Authorization: Bearer`, as the header `apikey` or as the "
     "parameter `access_key`."
 )
+CLOSED = "No request is answered now: the server has lost track of its tokens. /-/health says what to do."
 INVALID = "This token is not valid: it was never made here, or it has been revoked."
 
 
@@ -84,6 +85,8 @@ class Gate:
             await self.app({**scope, "actor": _actor(holder)}, receive, send)
         else:
             kind, info = (INVALID_ACCESS_KEY, INVALID) if sent else (MISSING_ACCESS_KEY, MISSING)
+            if self._tokens.problem():
+                info = CLOSED
             await self._refuse(Refusal(kind, info, _destination(scope)), path, scope, receive, send)
 
     def _holder(self, sent: list[str]) -> Holder | None:

@@ -54,6 +54,11 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc)
 
 
+def tokens_of(settings: Settings) -> Tokens:
+    """Return the tokens of the installation that the settings describe."""
+    return Tokens(settings.tokens_database, settings.fx_database, required=settings.fx_require_token)
+
+
 class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
     """A database file that is only read, whatever characters its path holds: Datasette's own escapes none."""
 
@@ -78,7 +83,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
         self.fx_settings = settings
         self.clock = clock
-        self.tokens = Tokens(settings.tokens_database, required=settings.fx_require_token)
+        self.tokens = tokens_of(settings)
         secret = settings.datasette_secret
         super().__init__(
             files=[], config_dir=CONFIG, cors=True, secret=secret.get_secret_value() if secret else None
@@ -145,7 +150,7 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
         TokenFile(settings.tokens_database).make()
     except TokenError as error:
         raise ServeError(str(error)) from None
-    if not (is_local or Tokens(settings.tokens_database, required=settings.fx_require_token).are_required()):
+    if not (is_local or tokens_of(settings).are_required()):
         logger.warning(
             "Anybody who reaches %s can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
             "ends that.",

@@ -102,8 +102,8 @@ EXPOSURES = (
         "Versions and settings help an attacker, and no reader of rates.",
     ),
     Exposure(
-        "How the tables were made",
-        ("/fx/_sqlite_migrations",),
+        "How the tables were made, and whether tokens are on",
+        ("/fx/_sqlite_migrations", "/fx/token_mark"),
         Who.NOBODY,
         "Of use to fx-pipeline alone.",
     ),

@@ -15,13 +15,17 @@ logger = logging.getLogger(__name__)
 QUERIES = ("latest_date", "stored_days", "symbols")
 
 
-def health(queries: Queries) -> Reply:
-    """200, with what is stored."""
+def health(queries: Queries, *, closed: str | None = None) -> Reply:
+    """200, with what is stored, and why every other request is refused, if it is.
+
+    A restart would not end that, so it is no reason for 503.
+    """
     ((base, first, last, days, rates, _, _),) = queries.rows(
         "stored_days", start_date="", end_date="", as_of=""
     )
     counts = {"days": days, "rates": rates, "symbols": len(queries.rows("symbols"))}
-    return _reply(200, {"status": "ok", "base": base, "first_date": first, "latest_date": last, **counts})
+    facts = {"status": "ok", "base": base, "first_date": first, "latest_date": last, **counts}
+    return _reply(200, {**facts, "closed": closed} if closed else facts)
 
 
 def freshness(queries: Queries, *, today: dt.date, max_age_days: int) -> Reply:

@@ -210,6 +210,7 @@ def _answers() -> dict[str, Schema]:
             },
         ),
         "Health": _object(
+            ("closed",),
             status={"const": "ok"},
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
@@ -217,6 +218,10 @@ def _answers() -> dict[str, Schema]:
             days=_COUNT,
             rates=_COUNT,
             symbols=_COUNT,
+            closed={
+                "type": "string",
+                "description": "Why every other request is refused: the tokens are lost or cannot be read.",
+            },
         ),
         "Unhealthy": _object(status={"const": "error"}, message={"type": "string"}),
         "Freshness": _object(

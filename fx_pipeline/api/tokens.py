@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from urllib.parse import quote
+
+from fx_pipeline.api.token_mark import problem, read_mark
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class TokenFile:
 
 
 class Tokens:
-    """The tokens in a file, as a worker asks for them on every request.
+    """The tokens in a file, as a worker asks for them on every request, and the mark in `database`.
 
     A change made by another process is seen by the next call. That costs one read of the counter that SQLite
     keeps in the file's header and raises with every commit (its documentation, "Database File Format",
@@ -175,12 +176,16 @@ class Tokens:
     `write_counts`, which may be called from any.
     """
 
-    def __init__(self, path: Path, *, required: bool) -> None:
+    def __init__(self, path: Path, database: Path, *, required: bool) -> None:
         self._path = path
+        self._database = database
         self._always = required
         self._required = required
         self._holders: dict[str, Holder] = {}
         self._failure: str | None = None
+        self._mark: int | None = None
+        self._changes = 0
+        self._problem: str | None = None
         self._file: _OpenFile | None = None
         self._seen = b""
         self._look_at = 0.0
@@ -189,7 +194,12 @@ class Tokens:
     def are_required(self) -> bool:
         """Whether a request needs a token now. True too where the tokens cannot be read. Raises nothing."""
         self._refresh()
-        return self._required
+        return self._required or self._mark is not None
+
+    def problem(self) -> str | None:
+        """Return why every request is refused, for whoever runs the service; None where that is not so."""
+        self._refresh()
+        return "The tokens cannot be read: the log says why." if self._failure else self._problem
 
     def find(self, token: str) -> Holder | None:
         """Who holds this token; None if it is not valid. Raises TokenError where tokens cannot be read."""
@@ -221,12 +231,16 @@ class Tokens:
         self._refresh()
         if self._failure:
             raise TokenError(self._failure)
+        if self._problem:
+            return None
         holder = self._holders.get(key)
         return holder if holder and hmac.compare_digest(holder.digest, digest) else None
 
     def _refresh(self) -> None:
         try:
             now = time.monotonic()
+            if now >= self._look_at or self._problem:
+                self._read_mark()
             if self._file is None or now >= self._look_at:
                 self._look_at = now + LOOK_SECONDS
                 self._look()
@@ -237,6 +251,21 @@ class Tokens:
                     self._read(header)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
+        found = problem(self._mark, self._changes)
+        if found and found != self._problem:
+            logger.error("%s (%s)", found, self._path)
+        self._problem = found
+
+    def _read_mark(self) -> None:
+        try:
+            mark = read_mark(self._database, wait=WAIT_SECONDS)
+        except FileNotFoundError:
+            return  # What was known of a database that is gone is still true.
+        except sqlite3.Error as error:
+            raise sqlite3.OperationalError(f"their mark in {self._database}: {error}") from error
+        if mark != self._mark:
+            # Tokens that were read before their mark may be older than it.
+            self._mark, self._seen = mark, b""
 
     def _look(self) -> None:
         try:
@@ -245,7 +274,7 @@ class Tokens:
             if self._file is not None:
                 # A lost file opens nothing: where a token was needed, it is needed still.
                 logger.error("%s is gone: no token is known any more", self._path)
-            self._file, self._seen, self._holders = None, b"", {}
+            self._file, self._seen, self._holders, self._changes = None, b"", {}, 0
             return
         if self._file is None or self._file.identity != (found.st_dev, found.st_ino):
             self._file, self._seen = _OpenFile(self._path), b""
@@ -254,18 +283,20 @@ class Tokens:
         # Another process may be writing just now, for a few milliseconds. What was read before is no answer:
         # it may be older than a change that was finished before that.
         waiting = 0.0 if self._failure else WAIT_SECONDS
-        uri = f"file:{quote(str(self._path))}?mode=rw"
+        self._read_mark()
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=waiting)) as connection:
             ((version,),) = connection.execute("PRAGMA user_version")
             if version == 0:
                 # Empty: just being made, or lost. Either way it decides nothing.
-                self._holders, self._seen = {}, b""
+                self._holders, self._seen, self._changes = {}, b"", 0
                 return
             rows = connection.execute("SELECT name, hash, revoked_at FROM tokens").fetchall()
         self._holders = {
             _key(digest): Holder(name, _key(digest), digest) for name, digest, end in rows if not end
         }
         self._required = self._always or bool(rows)
+        self._changes = len(rows) + sum(end is not None for _, _, end in rows)
         self._seen, self._failure = header, None
 
     def _fail(self, error: Exception) -> None:

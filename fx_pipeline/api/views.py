@@ -61,7 +61,8 @@ async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette
 
 async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
     """``/-/health``."""
-    return respond(request, await _readable(request, datasette, health.health))
+    work = partial(health.health, closed=datasette.tokens.problem())
+    return respond(request, await _readable(request, datasette, work))
 
 
 async def is_fresh(request: Request, datasette: FxDatasette) -> Response:

@@ -109,3 +109,16 @@ def remember_refused_symbols(db: Database) -> None:
     db.execute(
         "CREATE TABLE refused_symbols (code TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT, WITHOUT ROWID"
     )
+
+
+@migrations()
+def mark_tokens(db: Database) -> None:
+    """A row while tokens are on, so that a database without its file of tokens opens nothing."""
+    db.execute(
+        """
+        CREATE TABLE token_mark (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            changes INTEGER NOT NULL CHECK (changes > 0)
+        ) STRICT
+        """
+    )

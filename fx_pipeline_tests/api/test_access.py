@@ -33,6 +33,12 @@ INVALID = {
     "message": access.INVALID,
     "error": {"code": 101, "type": "invalid_access_key", "info": access.INVALID},
 }
+LOST = {
+    "success": False,
+    "status": 401,
+    "message": access.CLOSED,
+    "error": {"code": 101, "type": "missing_access_key", "info": access.CLOSED},
+}
 LATEST = "/rates/latest?symbols=USD"
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
@@ -270,7 +276,7 @@ async def test_where_tokens_cannot_be_read_nobody_is_let_in(
     api: Api, file: TokenFile, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.path.write_bytes(b"x" * 4096)
-    assert_refused(await api.get(LATEST), MISSING)
+    assert_refused(await api.get(LATEST), LOST)
     answer = await api.get(LATEST, apikey=token)
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal_error")
     assert "tokens.db cannot be read" in caplog.text

@@ -18,6 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from fx_pipeline.api import tokens as module
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
 from fx_pipeline.cli import main
+from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.commands import run_command
 
 
@@ -34,7 +35,7 @@ def file(path: Path) -> TokenFile:
 @pytest.fixture
 def worker(path: Path) -> Tokens:
     """A worker that started before there was a file."""
-    return Tokens(path, required=False)
+    return Tokens(path, path.with_name("fx.db"), required=False)
 
 
 def test_a_token_is_random_and_only_its_hash_is_kept(file: TokenFile, path: Path) -> None:
@@ -118,12 +119,12 @@ def test_a_worker_asks_as_soon_as_a_token_was_ever_made(file: TokenFile, worker:
     ):
         change()
         seen.append(worker.are_required())
-        assert Tokens(path, required=False).are_required() == seen[-1]
+        assert Tokens(path, path.with_name("fx.db"), required=False).are_required() == seen[-1]
     assert seen == [False, False, True, True, True, True, False, True]
 
 
 def test_a_worker_may_be_told_to_ask_in_any_case(file: TokenFile, path: Path) -> None:
-    worker = Tokens(path, required=True)
+    worker = Tokens(path, path.with_name("fx.db"), required=True)
     assert worker.are_required()
     token = file.create("a")
     assert worker.find(token) is not None
@@ -134,6 +135,7 @@ def test_a_worker_may_be_told_to_ask_in_any_case(file: TokenFile, path: Path) ->
 
 def test_another_process_makes_and_revokes(worker: Tokens, path: Path) -> None:
     database = str(path.with_name("fx.db"))
+    open_database(Path(database)).close()
     made = run_command(path.parent.parent, "token", "create", "reports", FX_DATABASE=database)
     token = made.stdout.strip()
     assert worker.are_required()
@@ -180,7 +182,8 @@ class Changes(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.file = TokenFile(Path(self.folder.name) / "tokens.db")
-        self.workers = [Tokens(self.file.path, required=False) for _ in range(2)]
+        database = self.file.path.with_name("fx.db")
+        self.workers = [Tokens(self.file.path, database, required=False) for _ in range(2)]
         self.valid: dict[str, str] = {}
         self.revoked: list[str] = []
         self.ever = False
@@ -267,7 +270,7 @@ def test_while_nothing_is_changed_a_lock_keeps_nobody_out(
 
 def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
-    worker, token = Tokens(path, required=False), file.create("a")
+    worker, token = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(token) is not None
     saved = path.read_bytes()
     for lose in (path.unlink, lambda: path.write_bytes(b"")):
@@ -284,7 +287,7 @@ def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pyt
 
 def test_another_file_in_its_place(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
-    worker, old = Tokens(path, required=False), file.create("a")
+    worker, old = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(old) is not None
     other = TokenFile(path.with_name("other.db"))
     new = other.create("a")
@@ -322,7 +325,7 @@ def test_where_tokens_cannot_be_read_nobody_is_let_in(
 ) -> None:
     path.parent.mkdir()
     make(path)
-    worker = Tokens(path, required=False)
+    worker = Tokens(path, path.with_name("fx.db"), required=False)
     for _ in range(3):
         assert worker.are_required()
         with pytest.raises(TokenError, match=rf"^The tokens in {re.escape(str(path))} cannot be read: "):
@@ -332,7 +335,7 @@ def test_where_tokens_cannot_be_read_nobody_is_let_in(
         TokenFile(path).create("a")
     path.unlink()
     token = TokenFile(path).create("a")
-    wait = Tokens(path, required=False)
+    wait = Tokens(path, path.with_name("fx.db"), required=False)
     assert wait.find(token) is not None
 
 
@@ -340,7 +343,7 @@ def test_a_worker_recovers_with_the_file(
     file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
-    worker, token = Tokens(path, required=False), file.create("a")
+    worker, token = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     saved = path.read_bytes()
     path.write_bytes(b"x" * 4096)
     with pytest.raises(TokenError):
@@ -393,11 +396,14 @@ def test_counts_that_cannot_be_written_wait(
 def test_the_commands(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> tuple[int, str, str]:
         done = CliRunner().invoke(main, ["token", *arguments], env={"FX_DATABASE": "fx.db", **more})
-        return done.exit_code, done.stdout, done.stderr
+        place, _, said = done.stderr.partition("\n")
+        assert place == f"Database {tmp_path}/fx.db, tokens {tmp_path}/tokens.db."
+        return done.exit_code, done.stdout, said
 
+    open_database(tmp_path / "fx.db").close()
     assert run("list") == (0, "", "No token is valid: the API answers everybody.\n")
     assert run("list", FX_REQUIRE_TOKEN="1") == (0, "", "No token is valid: the API answers nobody.\n")
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "tokens.db").exists()
 
     code, token, said = run("create", "reports")
     assert (code, re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}\n", token) is not None) == (0, True)

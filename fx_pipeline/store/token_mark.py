@@ -1,0 +1,40 @@
+"""The mark in the database that tokens are on, as it is written. `api.token_mark` says what it is for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from fx_pipeline.store.database import explained, open_database, transaction
+
+
+class TokenMark:
+    """The mark, inside a transaction of the database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def changes(self) -> int | None:
+        """Return the changes that the mark holds; None if tokens are off."""
+        row = self._db.execute("SELECT changes FROM token_mark").fetchone()
+        return int(row[0]) if row else None
+
+    def set(self, changes: int) -> None:
+        """Mark that tokens are on, with so many changes in their file."""
+        self._db.execute("INSERT OR REPLACE INTO token_mark (id, changes) VALUES (1, ?)", [changes])
+
+    def clear(self) -> None:
+        """Mark that tokens are off."""
+        self._db.execute("DELETE FROM token_mark")
+
+
+@contextmanager
+def marking(database: Path) -> Iterator[TokenMark]:
+    """Open the mark to be changed, in one transaction. Raises StoreError."""
+    db = open_database(database)
+    try:
+        with explained(database), transaction(db):
+            yield TokenMark(db)
+    finally:
+        db.close()

@@ -1,0 +1,228 @@
+"""Where tokens were on, nothing opens the API but `token off`: a lost, old or foreign tokens.db does not."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.access import Access, AccessState
+from fx_pipeline.api.token_mark import LOST, OLD, read_mark
+from fx_pipeline.settings import Settings
+from fx_pipeline.store.database import StoreError
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import serving, wait_for
+from fx_pipeline_tests.commands import run_command
+
+LATEST = "/rates/2026-03-09?symbols=USD"
+
+
+@pytest.fixture
+def access(history: History) -> Access:
+    """The tokens of an installation; the history is written by now."""
+    return Access(Settings(fx_database=history.path))
+
+
+def mark(access: Access) -> int | None:
+    return read_mark(access.database)
+
+
+def test_the_mark_follows_the_tokens(access: Access) -> None:
+    seen: list[tuple[int | None, AccessState]] = []
+    for change in (
+        lambda: None,
+        lambda: access.create("a"),
+        lambda: access.create("b"),
+        lambda: access.revoke("a"),
+        lambda: access.revoke("b"),
+        access.off,
+        lambda: access.create("a"),
+    ):
+        change()
+        seen.append((mark(access), access.state()))
+    assert seen == [
+        (None, AccessState("open", 0)),
+        (1, AccessState("tokens", 1)),
+        (2, AccessState("tokens", 2)),
+        (3, AccessState("tokens", 1)),
+        (4, AccessState("tokens", 0)),
+        (None, AccessState("open", 0)),
+        (1, AccessState("tokens", 1)),
+    ]
+
+
+def test_a_refused_change_leaves_the_mark_as_it_was(access: Access) -> None:
+    access.create("a")
+    for change in (lambda: access.create("a"), lambda: access.create("/"), lambda: access.revoke("b")):
+        with pytest.raises(Exception, match="token"):
+            change()
+    assert mark(access) == 1
+
+
+def test_tokens_of_an_installation_without_the_mark_set_it(access: Access) -> None:
+    access.file.create("a")
+    access.file.revoke("a")
+    access.file.create("b")
+    assert mark(access) is None
+    access.keep_mark()
+    assert mark(access) == 3
+    access.keep_mark()
+    assert mark(access) == 3
+
+
+def test_the_mark_is_never_lowered_by_looking(access: Access) -> None:
+    access.create("a")
+    access.file.path.unlink()
+    access.keep_mark()
+    assert mark(access) == 1
+    assert access.state() == AccessState("closed", 0, LOST)
+
+
+def test_a_token_is_revoked_even_where_the_mark_cannot_be_written(access: Access) -> None:
+    access.create("a")
+    with closing(sqlite3.connect(access.database)) as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON token_mark BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        connection.commit()
+    with pytest.raises(StoreError):
+        access.revoke("a")
+    assert access.state() == AccessState("tokens", 0)
+
+
+def missing(access: Access) -> None:
+    access.file.path.unlink()
+
+
+def emptied(access: Access) -> None:
+    access.file.path.write_bytes(b"")
+
+
+def made_again(access: Access) -> None:
+    access.file.path.unlink()
+    access.file.make()
+
+
+def forgotten_behind_the_mark(access: Access) -> None:
+    access.file.forget_all()
+
+
+def of_before(access: Access) -> None:
+    """The file as a backup has it: a token that has been revoked since is valid in it."""
+    shutil.copy(access.file.path.with_name("tokens.backup"), access.file.path)
+
+
+def a_file_of_before(access: Access) -> None:
+    """The same, as another file in its place."""
+    access.file.path.with_name("tokens.backup").replace(access.file.path)
+
+
+LOSSES = [
+    (missing, LOST),
+    (emptied, LOST),
+    (made_again, LOST),
+    (forgotten_behind_the_mark, LOST),
+    (of_before, OLD),
+    (a_file_of_before, OLD),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_running", [True, False], ids=["while it serves", "before it starts"])
+@pytest.mark.parametrize(("lose", "why"), LOSSES, ids=[lose.__name__ for lose, _ in LOSSES])
+def test_lost_tokens_open_nothing(
+    history: History,
+    access: Access,
+    tmp_path: Path,
+    lose: Callable[[Access], None],
+    why: str,
+    is_running: bool,
+) -> None:
+    first = access.create("first")
+    shutil.copy(access.file.path, access.file.path.with_name("tokens.backup"))
+    access.revoke("first")
+    second = access.create("second")
+    if not is_running:
+        lose(access)
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        if is_running:
+            assert server.get(LATEST, {"apikey": second})[0] == 200
+            lose(access)
+            # A worker looks for another file once a second; it never opens meanwhile.
+            wait_for(lambda: {server.get(LATEST, {"apikey": second})[0] for _ in range(8)}, {401}.__eq__)
+        for _ in range(8):
+            for headers in ({}, {"apikey": first}, {"apikey": second}):
+                status, body = server.get(LATEST, headers)
+                assert (status, json.loads(body)["error"]["code"]) == (401, 101)
+        status, body = server.get("/-/health")
+        assert (status, json.loads(body)["closed"]) == (200, why)
+        done = run_command(tmp_path, "status", "--json", FX_DATABASE=str(history.path))
+        assert json.loads(done.stdout)["access"] == {"mode": "closed", "valid": 0, "problem": why}
+        assert f"{why} ({access.file.path})" in server.log.read_text()
+
+        done = run_command(tmp_path, "token", "create", "new", FX_DATABASE=str(history.path))
+        new = done.stdout.strip()
+        assert {server.get(LATEST, {"apikey": new})[0] for _ in range(8)} == {200}
+        assert {server.get(LATEST)[0] for _ in range(8)} == {401}
+        assert "closed" not in json.loads(server.get("/-/health")[1])
+
+        assert run_command(tmp_path, "token", "off", FX_DATABASE=str(history.path)).returncode == 0
+        assert {server.get(LATEST)[0] for _ in range(8)} == {200}
+
+
+@pytest.mark.slow
+def test_an_unreadable_file_opens_nothing(history: History, access: Access, tmp_path: Path) -> None:
+    access.create("a")
+    with serving(history.path, tmp_path / "log") as server:
+        access.file.path.write_bytes(b"x" * 4096)
+        assert server.get(LATEST)[0] == 401
+        assert json.loads(server.get("/-/health")[1])["closed"] == (
+            "The tokens cannot be read: the log says why."
+        )
+        assert f"{access.file.path} cannot be read" in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_off_ends_it_too(history: History, access: Access, tmp_path: Path) -> None:
+    access.create("a")
+    access.file.path.unlink()
+    with serving(history.path, tmp_path / "log", workers=2) as server:
+        assert server.get(LATEST)[0] == 401
+        assert run_command(tmp_path, "token", "off", FX_DATABASE=str(history.path)).returncode == 0
+        assert {server.get(LATEST)[0] for _ in range(8)} == {200}
+
+
+@pytest.mark.slow
+def test_a_backup_as_the_readme_makes_it_is_as_closed_as_the_original(
+    history: History, access: Access, tmp_path: Path
+) -> None:
+    """Restored with its tokens it knows them; without them it answers nobody."""
+    token = access.create("reports")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for folder in (whole, part):
+        folder.mkdir()
+        vacuum(history.path, folder / "fx.db")
+    vacuum(access.file.path, whole / "tokens.db")
+    for folder, expected in ((whole, 200), (part, 401)):
+        with serving(folder / "fx.db", tmp_path / "log") as server:
+            assert server.get(LATEST)[0] == 401
+            assert server.get(LATEST, {"apikey": token})[0] == expected
+
+
+@pytest.mark.slow
+def test_a_start_marks_an_installation_that_has_tokens_without_a_mark(
+    history: History, access: Access, tmp_path: Path
+) -> None:
+    access.file.create("reports")
+    with serving(history.path, tmp_path / "log"):
+        assert mark(access) == 1
+
+
+def vacuum(source: Path, copy: Path) -> None:
+    command = [".venv/bin/sqlite-utils", str(source), f"vacuum into '{copy}'"]
+    program = Path(__file__).parents[2]
+    subprocess.run([str(program / command[0]), *command[1:]], check=True)

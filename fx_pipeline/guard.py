@@ -67,7 +67,9 @@ class Guard:
             refusal = _judge_body(body)
             receive = _Replayed(body or b"", receive)
         if refusal is not None:
-            logger.warning("Refused %s %.200r: %s", scope["type"], scope["path"], refusal.reason)
+            # Browsers do not send a password before they have been asked for one.
+            if refusal.status is not HTTPStatus.UNAUTHORIZED or "authorization" in headers:
+                logger.warning("Refused %s %.200r: %s", scope["type"], scope["path"], refusal.reason)
             await _refuse(refusal, scope, receive, send)
             return
         await self.app(_without_password(scope), receive, _Framed(send))
@@ -110,9 +112,10 @@ class Guard:
     def _judge_password(self, headers: Headers) -> Refusal | None:
         if self._password is None or _is_same(_sent_password(headers), self._password):
             return None
+        mistake = "That password is wrong. " if "authorization" in headers else ""
         return Refusal(
             HTTPStatus.UNAUTHORIZED,
-            "Sign in with any user name and FX_DAGSTER_PASSWORD.",
+            f"{mistake}Sign in with any user name and FX_DAGSTER_PASSWORD.",
             {"WWW-Authenticate": 'Basic realm="Dagster", charset="UTF-8"'},
         )
 

@@ -9,7 +9,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job  # noqa: E402
-from fx_pipeline.defs.resources import DatabaseResource, FixerResource  # noqa: E402
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config  # noqa: E402
 from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols  # noqa: E402
 from fx_pipeline.defs.sensors import alerts  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
@@ -22,14 +22,18 @@ defs = dg.Definitions(
     schedules=[daily_rates, daily_checks, monthly_symbols],
     sensors=[alerts],
     resources={
-        "fixer": FixerResource(
-            base_url=_settings.provider_url,
-            base=_settings.fx_base,
-            symbols=list(_settings.fx_symbols),
-            concurrency=_settings.fixer_concurrency,
-            timeseries=_settings.fixer_timeseries,
+        "fixer": without_config(
+            FixerResource(
+                base_url=_settings.provider_url,
+                base=_settings.fx_base,
+                symbols=_settings.fx_symbols,
+                concurrency=_settings.fixer_concurrency,
+                timeseries=_settings.fixer_timeseries,
+            )
         ),
-        "database": DatabaseResource(path=str(_settings.fx_database.absolute())),
+        "database": without_config(DatabaseResource(path=str(_settings.fx_database.absolute()))),
+        # Nothing passes through it. Dagster's default would let the run config choose a folder for files.
+        "io_manager": dg.mem_io_manager,
     },
     # A run is one process: starting one for each step costs more than the step.
     executor=dg.in_process_executor,

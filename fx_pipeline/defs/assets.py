@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -58,14 +59,42 @@ class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):
         super().__init__("The run was cancelled; what it had stored is kept.")
 
 
-class RatesConfig(dg.Config):
+@dataclass(frozen=True, slots=True)
+class RatesConfig:
     """How a run treats the dates it is given."""
 
     skip_stored: bool = False
     """Leave out the dates that are stored."""
 
-    refetch_from: str | None = None
+    refetch_from: dt.date | None = None
     """With skip_stored: from this date on all are asked for, because Fixer may have revised them."""
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext) -> "RatesConfig":
+        """Return the config of a run. Raises dagster.Failure if it has no date where there must be one."""
+        config = context.op_execution_context.op_config
+        refetch_from = config["refetch_from"]
+        try:
+            return cls(bool(config["skip_stored"]), parse_date(refetch_from) if refetch_from else None)
+        except ValueError:
+            raise dg.Failure(
+                "The run config's refetch_from is not a day of the form YYYY-MM-DD: launch the run with one.",
+                allow_retries=False,
+            ) from None
+
+
+# Plain types. Those that dagster.Config makes of a class also take the name of an environment variable, and
+# so could bring a secret into an error message.
+_RATES_CONFIG = {
+    "skip_stored": dg.Field(
+        dg.Noneable(bool), default_value=False, description="Leave out the dates that are stored."
+    ),
+    "refetch_from": dg.Field(
+        dg.Noneable(str),
+        default_value=None,
+        description="With skip_stored: fetch all dates from this one on (YYYY-MM-DD).",
+    ),
+}
 
 
 @dg.multi_asset(
@@ -83,6 +112,7 @@ class RatesConfig(dg.Config):
         )
     ],
     check_specs=[*run_checks, *table_checks],
+    config_schema=_RATES_CONFIG,
     # So that a run need not be planned with its checks (see `check_run`), and that these run without dates.
     can_subset=True,
     partitions_def=days,
@@ -95,12 +125,14 @@ class RatesConfig(dg.Config):
     ),
 )
 def rates(
-    context: dg.AssetExecutionContext, config: RatesConfig, fixer: FixerResource, database: DatabaseResource
+    context: dg.AssetExecutionContext,
+    fixer: dg.ResourceParam[FixerResource],
+    database: dg.ResourceParam[DatabaseResource],
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Fetch and store the dates of a run and judge them, or judge again those of the last run."""
     try:
         if context.selected_asset_keys:
-            yield from fixer.closed_at_end(_events(context, config, fixer, database))
+            yield from fixer.closed_at_end(_events(context, RatesConfig.of(context), fixer, database))
             return
         wanted = context.selected_asset_check_keys
         yield from check_table(wanted, fixer, database, within_backfill=False)
@@ -177,7 +209,9 @@ def _events(
     tags={"domain": "exchange-rates", "provider": "fixer"},
 )
 def symbols(
-    context: dg.AssetExecutionContext, fixer: FixerResource, database: DatabaseResource
+    context: dg.AssetExecutionContext,
+    fixer: dg.ResourceParam[FixerResource],
+    database: dg.ResourceParam[DatabaseResource],
 ) -> dg.MaterializeResult[None]:
     """The names of the currencies, as Fixer lists them."""
     try:
@@ -221,7 +255,7 @@ def _kept(
     span = parse_date(keys[0]), parse_date(keys[-1])
     kept = store.stored_days(*span, fetched_by=runs)
     if config.skip_stored:
-        refetch_from = parse_date(config.refetch_from) if config.refetch_from else dt.date.max
+        refetch_from = config.refetch_from or dt.date.max
         kept += [day for day in store.stored_days(*span) if day.date < refetch_from]
     wanted = set(keys)
     return list({day.date: day for day in kept if day.date.isoformat() in wanted}.values())
@@ -237,7 +271,7 @@ def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt
     """The dates for which the calls kept for the daily runs may be used: a scheduled run's newest."""
     if "dagster/schedule_name" not in context.run.tags or config.refetch_from is None:
         return set()
-    return {date for date in dates if date >= parse_date(config.refetch_from)}
+    return {date for date in dates if date >= config.refetch_from}
 
 
 def _told(context: dg.AssetExecutionContext) -> set[dt.date]:

@@ -1,16 +1,16 @@
-"""What the assets work with: the provider and the database file. Their fields are what the UI may show.
+"""What the assets work with: the provider and the database file, as the settings have them.
 
-The access key is no field. It is read from the settings when a client is made, so that it stands in no run's
-configuration, log or event.
+Neither has a config field, because a run can be launched with other values for those. With a field for the
+provider's address it could send the access key to any host; with one for a path, create files anywhere.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.settings import load_settings
@@ -20,26 +20,26 @@ from fx_pipeline.store.store import RateStore
 Event = TypeVar("Event")
 
 
-class FixerResource(dg.ConfigurableResource[FixerClient]):
+@dataclass(frozen=True, kw_only=True)
+class FixerResource:
     """Fixer, or the sandbox in its place; the key comes from FIXER_ACCESS_KEY and is shown nowhere."""
 
     base_url: str
     base: str
-    symbols: list[str]
+    symbols: Sequence[str]
     concurrency: int
     timeseries: bool = False
-    _until_end: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _until_end: ExitStack = field(default_factory=ExitStack, init=False, repr=False, compare=False)
 
     def closed_at_end(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """The same events, closed at the latest when the run is over.
+        """Return the same events, closed at the latest when the run is over.
 
-        Dagster leaves the generator of a cancelled run as it is, for nobody knows how long, and with it the
-        threads that fetch.
+        Dagster does not close the generator of a cancelled run, and so leaves the threads that fetch running.
         """
         return self._until_end.enter_context(closing(events))
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Dagster's hook for the end of a run, however it ends."""
+    def close(self) -> None:
+        """End what is still running."""
         self._until_end.close()
 
     def known_provider(self) -> str | None:
@@ -59,7 +59,8 @@ class FixerResource(dg.ConfigurableResource[FixerClient]):
         )
 
 
-class DatabaseResource(dg.ConfigurableResource[RateStore]):
+@dataclass(frozen=True, kw_only=True)
+class DatabaseResource:
     """The SQLite file that keeps the rates and their revisions."""
 
     path: str
@@ -77,3 +78,28 @@ class DatabaseResource(dg.ConfigurableResource[RateStore]):
             daily_calls=settings.daily_calls,
             run_id=run_id,
         )
+
+    def close(self) -> None:
+        """Do nothing: each store and ledger is closed by its user."""
+
+
+Given = FixerResource | DatabaseResource
+
+
+def without_config(given: Given) -> dg.ResourceDefinition:
+    """Return `given` as a Dagster resource that no run config can change.
+
+    Config is accepted and ignored: runs of earlier versions, which can be executed again, have some.
+    """
+
+    def use(context: dg.InitResourceContext) -> Iterator[Given]:
+        if context.resource_config and context.log:
+            context.log.warning(
+                f"The run config of {type(given).__name__} is ignored: it comes from the settings."
+            )
+        try:
+            yield given
+        finally:
+            given.close()
+
+    return dg.ResourceDefinition(use, description=f"{given.__doc__} Set by the settings alone.")

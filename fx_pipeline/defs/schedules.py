@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from fx_pipeline.defs.assets import RatesConfig
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.settings import load_settings
@@ -40,8 +39,9 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 def rates_config(*, skip_stored: bool = False, refetch_from: str | None = None) -> dg.RunConfig:
-    """The configuration of a run of `rates`; see RatesConfig."""
-    return dg.RunConfig(ops={"rates": RatesConfig(skip_stored=skip_stored, refetch_from=refetch_from)})
+    """Return the config of a run of `rates`; see `assets.RatesConfig`."""
+    config = {"skip_stored": skip_stored, "refetch_from": refetch_from}
+    return dg.RunConfig(ops={"rates": {"config": config}})
 
 
 monthly_symbols = dg.ScheduleDefinition(

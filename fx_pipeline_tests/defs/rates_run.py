@@ -7,7 +7,7 @@ from dagster._core.execution.api import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job
-from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline_tests.sandbox_server import Sandbox
 
@@ -17,8 +17,10 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 def resources(url: str, symbols: tuple[str, ...] = ()) -> dict[str, object]:
     """The product's resources, with the sandbox as Fixer and `fx.db` in the working directory."""
     return {
-        "fixer": FixerResource(base_url=url, base="EUR", symbols=list(symbols), concurrency=4),
-        "database": DatabaseResource(path="fx.db"),
+        "fixer": without_config(
+            FixerResource(base_url=url, base="EUR", symbols=list(symbols), concurrency=4)
+        ),
+        "database": without_config(DatabaseResource(path="fx.db")),
     }
 
 

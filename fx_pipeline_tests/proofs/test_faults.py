@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import logging
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +30,7 @@ RATES = dg.AssetKey("rates")
 FAULTS = {"transient": 0.3, "wrong-base": 0.03, "mislabelled-base": 0.03}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hasty(FixerResource):
     """Fixer, asked by a client that waits for nothing long."""
 

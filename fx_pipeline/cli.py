@@ -209,7 +209,8 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database file."""
     settings = load_settings()
 
-    from fx_pipeline.api.app import ServeError, run
+    from fx_pipeline.api.app import run
+    from fx_pipeline.api.served import ServeError
     from fx_pipeline.api.tokens import TokenError
 
     try:

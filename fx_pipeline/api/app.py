@@ -5,6 +5,7 @@
 Each worker builds its own: an instance that ran a query before a fork hangs.
 """
 
+import asyncio
 import datetime as dt
 import errno
 import gc
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
 from datasette.app import Datasette
@@ -29,6 +31,7 @@ from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
+from fx_pipeline.api.served import ServedFile, ServeError, check_database
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
 from fx_pipeline.bounds import BoundedProtocol
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
@@ -36,17 +39,12 @@ from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 logger = logging.getLogger(__name__)
 
 CONFIG = PROJECT / "datasette_config"
-TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
 GRACE_SECONDS = 5
 """How long requests under way may take when the server is told to stop."""
 
 OBJECTS_BETWEEN_COLLECTIONS = 25_000
 """A long series is ten thousand objects, none of them in a cycle: to look through them at every 700th, as
 Python does by itself, takes a twentieth of its time."""
-
-
-class ServeError(Exception):
-    """The API cannot be served; the message is one line that says why and what to do."""
 
 
 def utc_now() -> dt.datetime:
@@ -59,8 +57,19 @@ def tokens_of(settings: Settings) -> Tokens:
     return Tokens(settings.tokens_database, settings.fx_database, required=settings.fx_require_token)
 
 
+T = TypeVar("T")
+
+
 class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
-    """A database file that is only read, whatever characters its path holds: Datasette's own escapes none."""
+    """A database file that is only read, whatever characters its path holds: Datasette's own escapes none.
+
+    Each of Datasette's threads has a connection, which is opened again when the file is another one.
+    """
+
+    def __init__(self, datasette: Datasette, path: Path) -> None:
+        super().__init__(datasette, path=str(path), is_mutable=True)
+        self.served = ServedFile(path)
+        self._of_thread = threading.local()
 
     def connect(self, write: bool = False) -> sqlite3.Connection:
         """Open a connection, which `close` closes with the others."""
@@ -69,6 +78,30 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         # There is no public way to register it.
         self._all_file_connections.append(connection)
+        return connection
+
+    async def execute_fn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `fn` in one of Datasette's threads, with a connection to the file as it is now."""
+        self.served.look()
+
+        def in_thread() -> T:
+            held = getattr(self._of_thread, "held", None)
+            if held is None:
+                held = self._of_thread.held = self.served.hold()
+            with held.using(self._prepared) as connection:
+                return fn(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
+
+    def close(self) -> None:
+        """Close all connections, and what watches the file."""
+        super().close()
+        self.served.close()
+
+    def _prepared(self) -> sqlite3.Connection:
+        connection = self.connect()
+        # As Datasette does for its own connections: it registers its functions.
+        self.ds._prepare_connection(connection, self.name)
         return connection
 
 
@@ -90,7 +123,9 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         )
         # Not by `files`, which would name the database after its file: the canned queries would be lost.
         self.remove_database("_memory")
-        self.add_database(DatabaseFile(self, path=str(settings.fx_database), is_mutable=True), name=DATABASE)
+        database = DatabaseFile(self, settings.fx_database)
+        self.served = database.served
+        self.add_database(database, name=DATABASE)
 
     def is_open(self) -> bool:
         """Whether a request needs no token now."""
@@ -115,7 +150,7 @@ def create_app() -> ASGIApp:
         return application
     return ResponseCache(
         application,
-        settings.fx_database,
+        datasette.served,
         settings.fx_cache_mb * 2**20,
         is_open=datasette.is_open,
     )
@@ -171,29 +206,6 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-
-
-def check_database(path: Path) -> None:
-    """Raise ServeError unless `path` is a database that this project has made."""
-    if not path.is_file():
-        raise ServeError(
-            f"There is no database at {path}. `fx-pipeline ingest` makes it, or set FX_DATABASE."
-        )
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise ServeError(
-            f"{path} cannot be read as a database: {error}. Set FX_DATABASE to another file."
-        ) from None
-    if not found >= TABLES:
-        raise ServeError(
-            f"{path} is a database, but not one of fx-pipeline: it has no table "
-            f"{', '.join(sorted(TABLES - found))}. Set FX_DATABASE to another file."
-        )
 
 
 def _check_port(host: str, port: int) -> bool:

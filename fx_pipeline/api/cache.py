@@ -11,14 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fx_pipeline.api.commits import Commits
 from fx_pipeline.api.http import LONGEST_URI, RECENT_SECONDS, is_named, takes_gzip
 from fx_pipeline.api.parameters import is_harmless
+from fx_pipeline.api.served import ServedFile, Version
 
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"apikey"})
 
@@ -73,7 +72,7 @@ class ResponseCache:
     def __init__(
         self,
         app: ASGIApp,
-        database: Path,
+        database: ServedFile,
         size: int,
         *,
         is_open: Callable[[], bool] = lambda: True,
@@ -83,21 +82,17 @@ class ResponseCache:
         self.size = size
         self._is_open = is_open
         self._clock = clock
-        self._commits = Commits(database)
-        self._version = self._commits.version()
+        self._database = database
+        self._version = database.version()
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._bytes = 0
-
-    def close(self) -> None:
-        """Watch the database no more."""
-        self._commits.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._key(scope) if scope["type"] == "http" else None
         if key is None:
             await self.app(scope, receive, send)
             return
-        version = self._commits.version()
+        version = self._database.version()
         if version != self._version:
             self._forget_all(version)
         kept = self._kept.get(key)
@@ -107,7 +102,9 @@ class ResponseCache:
         else:
             await self._ask(key, version, scope, receive, send)
 
-    async def _ask(self, key: Key, version: bytes | int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask(
+        self, key: Key, version: Version | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Have the whole answer made, keep it if it may be kept, and tell what of it was asked for."""
         recorded = _Recorded()
         headers = [pair for pair in scope["headers"] if pair[0] not in _NOT_PASSED_ON]
@@ -120,7 +117,7 @@ class ResponseCache:
             await _pass(recorded, scope, send)
             return
         # What was read may be newer than `version`, but never older. It is kept only if it is surely neither.
-        if self._commits.version() == version == self._version:
+        if version is not None and self._database.version() == version == self._version:
             self._keep(key, kept)
         await _tell(kept, scope, send, _MISS)
 
@@ -183,7 +180,7 @@ class ResponseCache:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= oldest.size
 
-    def _forget_all(self, version: bytes | int) -> None:
+    def _forget_all(self, version: Version | None) -> None:
         self._kept.clear()
         self._bytes = 0
         self._version = version

@@ -36,6 +36,7 @@ PAYLOAD_TOO_LARGE = Kind(413, 413, "payload_too_large")
 URI_TOO_LONG = Kind(414, 414, "uri_too_long")
 INTERNAL_ERROR = Kind(500, 500, "internal_error")
 SERVER_BUSY = Kind(503, 503, "server_busy")
+DATABASE_UNAVAILABLE = Kind(503, 503, "database_unavailable")
 
 
 class ApiError(Exception):

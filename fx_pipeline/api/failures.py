@@ -23,7 +23,7 @@ from fx_pipeline.api.errors import (
     Kind,
     error_document,
 )
-from fx_pipeline.api.http import JSON, NO_STORE
+from fx_pipeline.api.http import JSON, NO_STORE, RETRY_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ def _of_datasette(request: Request, error: DatasetteError) -> tuple[Kind, str]:
 
 async def _response(datasette: Datasette, request: Request, kind: Kind, text: str) -> Response:
     headers = {"cache-control": NO_STORE}
+    if kind.status == 503:
+        headers["retry-after"] = str(RETRY_SECONDS)
     if request.path.endswith((".json", ".csv")):
         body = as_json(error_document(kind, text))
         return Response(body, status=kind.status, headers=headers, content_type=JSON)

@@ -14,7 +14,7 @@ import orjson
 from datasette.utils.asgi import Request, Response
 
 from fx_pipeline.api.bodies import as_json
-from fx_pipeline.api.errors import SERVER_BUSY, Kind, error_document
+from fx_pipeline.api.errors import Kind, error_document
 from fx_pipeline.api.parameters import Rendering
 
 JSON = "application/json; charset=utf-8"
@@ -65,7 +65,7 @@ class Reply:
 
 def error_reply(kind: Kind, info: str) -> Reply:
     """An error as the API answers it."""
-    retry_after = RETRY_SECONDS if kind is SERVER_BUSY else None
+    retry_after = RETRY_SECONDS if kind.status == 503 else None
     return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status, retry_after=retry_after)
 
 

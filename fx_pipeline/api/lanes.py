@@ -18,6 +18,7 @@ from datasette.database import Database
 from starlette.types import Receive
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.served import HeldConnection
 
 DAYS = 32
 """Days that a loop handles between two looks at the clock."""
@@ -106,13 +107,13 @@ class Effort:
 class Lane:
     """A thread that does one piece of work after another, in order of arrival. Up to `places` wait."""
 
-    def __init__(self, name: str, places: int, limit: Limit) -> None:
+    def __init__(self, name: str, places: int, limit: Limit, held: HeldConnection) -> None:
         self.places = places
         self.limit = limit
         self.waiting = 0
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"fx-{name}")
-        self._connection: sqlite3.Connection | None = None
+        self._held = held
 
     async def run(self, database: Database, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
         """Do the work in its turn. Where the caller is cancelled, it leaves the queue, or stops.
@@ -138,9 +139,8 @@ class Lane:
 
         def in_thread() -> T:
             effort.begin()
-            if self._connection is None:
-                self._connection = database.connect()
-            return work(self._connection, effort)
+            with self._held.using(database.connect) as connection:
+                return work(connection, effort)
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
         try:

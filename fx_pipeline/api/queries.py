@@ -7,11 +7,11 @@ a lane (see `lanes`).
 
 import datetime as dt
 import enum
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ from starlette.types import Receive
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.lanes import DAYS, Effort, Lane, Limit, TooLong, while_connected
+from fx_pipeline.api.served import ServedFile, is_locked
 from fx_pipeline.rates import calendar
 
 DATABASE = "fx"
@@ -42,8 +43,6 @@ PROBE = Limit(5.0)
 
 SHORT_PLACES, LONG_PLACES, PROBE_PLACES = 64, 16, 8
 """How many requests wait in each lane. A client that finds no place is asked to come back later."""
-
-_IS_LOCKED = re.compile("locked")
 
 T = TypeVar("T")
 
@@ -167,13 +166,32 @@ async def run_for_anyone(
             return work(Queries(connection, sql, effort))
 
     lanes, database = lanes_of(datasette), datasette.get_database(DATABASE)
+    database.served.look()
+    try:
+        return await _in_a_lane(lanes, database, size, answer, receive)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        # The file may have been overwritten.
+        database.served.suspect()
+        raise
+
+
+async def _in_a_lane(
+    lanes: "Lanes",
+    database: Database,
+    size: Size,
+    answer: Callable[[sqlite3.Connection, Effort], T],
+    receive: Receive | None,
+) -> T:
     if size in (Size.SMALL, Size.PROBE):
         try:
-            return answer(lanes.at_once, Effort(AT_ONCE))
+            with lanes.at_once.using(partial(_connect_at_once, database)) as connection:
+                return answer(connection, Effort(AT_ONCE))
         except TooLong:
             pass
         except sqlite3.OperationalError as error:
-            if not _IS_LOCKED.search(str(error)):
+            if not is_locked(error):
                 raise
     return await while_connected(receive, lanes.run(database, size, answer))
 
@@ -184,12 +202,11 @@ class Lanes:
     Datasette's other connections call a Python function for each text: half the time of a long series.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.at_once: sqlite3.Connection = database.connect()
-        self.at_once.execute("PRAGMA busy_timeout = 0")
-        self.short = Lane("short", SHORT_PLACES, SHORT)
-        self.long = Lane("long", LONG_PLACES, LONG)
-        self.probe = Lane("probe", PROBE_PLACES, PROBE)
+    def __init__(self, served: ServedFile) -> None:
+        self.at_once = served.hold()
+        self.short = Lane("short", SHORT_PLACES, SHORT, served.hold())
+        self.long = Lane("long", LONG_PLACES, LONG, served.hold())
+        self.probe = Lane("probe", PROBE_PLACES, PROBE, served.hold())
 
     async def run(self, database: Database, size: Size, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
         """Do the work in the lane for its size, and again in the next where it proves to be longer."""
@@ -211,7 +228,14 @@ class Lanes:
 
 def lanes_of(datasette: Datasette) -> Lanes:
     """The lanes in which requests to this Datasette run."""
-    return _LANES.get(datasette) or _LANES.setdefault(datasette, Lanes(datasette.get_database(DATABASE)))
+    served = datasette.get_database(DATABASE).served
+    return _LANES.get(datasette) or _LANES.setdefault(datasette, Lanes(served))
+
+
+def _connect_at_once(database: Database) -> sqlite3.Connection:
+    connection: sqlite3.Connection = database.connect()
+    connection.execute("PRAGMA busy_timeout = 0")
+    return connection
 
 
 _LANES: WeakKeyDictionary[Datasette, Lanes] = WeakKeyDictionary()

@@ -593,7 +593,7 @@ async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
     caches = [
         ResponseCache(
             worker.app(),
-            history.path,
+            worker.served,
             2**20,
             is_open=worker.is_open,
             clock=NOW.timestamp,
@@ -634,6 +634,5 @@ async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
                     "private, no-store" if private else "public, max-age=60"
                 )
                 assert not (private and "server-timing" in answer.headers)
-    for client, cache in zip(clients, caches, strict=True):
+    for client in clients:
         await client.aclose()
-        cache.close()

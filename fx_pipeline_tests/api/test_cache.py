@@ -24,10 +24,12 @@ MEBIBYTE = 2**20
 class CachedApi:
     """The application behind a cache, asked over HTTP in process."""
 
-    def __init__(self, datasette: FxDatasette, path: Path, size: int = MEBIBYTE) -> None:
+    def __init__(self, datasette: FxDatasette, size: int = MEBIBYTE) -> None:
         self.now = NOW
         self.open = True
-        self.cache = ResponseCache(datasette.app(), path, size, is_open=lambda: self.open, clock=self.time)
+        self.cache = ResponseCache(
+            datasette.app(), datasette.served, size, is_open=lambda: self.open, clock=self.time
+        )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.cache, raise_app_exceptions=False),
             base_url="http://api",
@@ -51,10 +53,9 @@ class CachedApi:
 
 @pytest.fixture
 async def cached(api: Api, history: History) -> AsyncIterator[CachedApi]:
-    cached = CachedApi(api.datasette, history.path)
+    cached = CachedApi(api.datasette)
     yield cached
     await cached.client.aclose()
-    cached.cache.close()
 
 
 async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
@@ -208,14 +209,13 @@ async def test_an_answer_is_not_given_for_longer_than_it_says(
 
 
 async def test_the_longest_unused_make_room(api: Api, history: History) -> None:
-    cached = CachedApi(api.datasette, history.path, size=20_000)
+    cached = CachedApi(api.datasette, size=20_000)
     for index in range(60):
         await cached.how("/rates/2026-03-09/")
         await cached.how(f"/rates/2026-03-0{5 + index % 5}/?symbols=USD&amount={index}")
         assert cached.cache._bytes <= 20_000
     assert await cached.how("/rates/2026-03-09/") == "hit"
     await cached.client.aclose()
-    cached.cache.close()
 
 
 paths = st.sampled_from(

@@ -276,7 +276,11 @@ def reading(statement: str, started: threading.Event | None = None) -> Callable[
 
 
 async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
-    database, lane, done = api.datasette.get_database("fx"), Lane("test", 3, LIMIT), list[int]()
+    database, lane, done = (
+        api.datasette.get_database("fx"),
+        Lane("test", 3, LIMIT, api.datasette.served.hold()),
+        list[int](),
+    )
     started = threading.Event()
     first = asyncio.create_task(lane.run(database, reading(ENDLESS, started)))
     await until(started.is_set)
@@ -301,7 +305,7 @@ async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
 
 
 async def test_work_that_takes_too_long_ends(api: Api) -> None:
-    lane = Lane("test", 1, Limit(0.01))
+    lane = Lane("test", 1, Limit(0.01), api.datasette.served.hold())
     with pytest.raises(TooLong):
         await lane.run(api.datasette.get_database("fx"), reading(ENDLESS))
 

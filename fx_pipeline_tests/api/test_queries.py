@@ -302,7 +302,7 @@ def test_no_other_sql_is_in_the_api() -> None:
         and path.name != "tokens.py"
     }
     assert found == {
-        ("app.py", "sqlite_master"),
+        ("served.py", "sqlite_master"),
         ("commits.py", "data_version"),
         ("queries.py", "busy_timeout"),
         ("queries.py", "FROM ({self._sql"),

@@ -1,0 +1,334 @@
+"""The database file is replaced, overwritten, deleted and restored while it is served."""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fx_pipeline.api import served
+from fx_pipeline.api.cache import ResponseCache
+from fx_pipeline.api.http import RETRY_SECONDS
+from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import ask, serving, wait_for
+from fx_pipeline_tests.api.test_workers import one_connection_each, rate
+
+LATEST = "/rates/2026-03-09?symbols=USD"
+AS_OF = f"{LATEST}&as_of=2026-03-10"
+LONG = "/rates/1999-01-04..2026-03-09?symbols=USD"
+TABLE = "/fx/rates.json?date=2026-03-09&currency=USD&_shape=array"
+OLD, NEW = 1.165, 2.5
+
+
+@pytest.fixture(autouse=True)
+def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is looked at for every request."""
+    monkeypatch.setattr(served, "LOOK_SECONDS", 0)
+
+
+@pytest.fixture
+def other(history: History, tmp_path: Path) -> Path:
+    """Another database, in which one rate is NEW."""
+    (tmp_path / "other").mkdir()
+    path = tmp_path / "other" / "fx.db"
+    with closing(sqlite3.connect(path)) as connection:
+        history.db.conn.backup(connection)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE rates SET rate = ? WHERE date = '2026-03-09' AND currency = 'USD'", [NEW])
+        connection.commit()
+    return path
+
+
+class Cached:
+    """The API behind a cache."""
+
+    def __init__(self, api: Api) -> None:
+        app = ResponseCache(api.datasette.app(), api.datasette.served, 2**20)
+        self.api = api
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
+
+    async def rates(self) -> set[float]:
+        """The rate, from whatever reads it: the cache, the event loop, the lanes, Datasette's threads."""
+        found = set()
+        for path in (LATEST, LATEST, AS_OF, LONG):
+            response = await self.client.get(path)
+            assert response.status_code == 200, response.text
+            rates = response.json()["rates"]
+            found.add(rates.get("2026-03-09", rates)["USD"])
+        for _ in range(5):
+            (row,) = (await self.client.get(TABLE)).json()
+            found.add(row["rate"])
+        assert (await self.client.get("/-/health")).status_code == 200
+        assert (await self.client.get("/")).status_code == 200
+        return found
+
+    async def is_unavailable(self) -> bool:
+        """Whether every kind of request is answered 503, and says so."""
+        statuses = set()
+        for path in (LATEST, LATEST, AS_OF, LONG, TABLE, "/", "/fx/rates", "/-/health/freshness"):
+            response = await self.client.get(path)
+            statuses.add(response.status_code)
+            if path not in ("/-/health/freshness",):
+                assert response.headers["retry-after"] == str(RETRY_SECONDS)
+            if path == LATEST:
+                assert response.json()["error"] == {
+                    "code": 503,
+                    "type": "database_unavailable",
+                    "info": "The database cannot be read.",
+                }
+        health = await self.client.get("/-/health")
+        assert health.json() == {"status": "error", "message": "The database cannot be read."}
+        return {*statuses, health.status_code} == {503}
+
+
+@pytest.fixture
+async def cached(api: Api) -> AsyncIterator[Cached]:
+    cached = Cached(api)
+    assert await cached.rates() == {OLD}
+    yield cached
+    await cached.client.aclose()
+
+
+def log_files(path: Path) -> list[Path]:
+    """The files that SQLite keeps next to a database."""
+    return [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")]
+
+
+def remove_log(path: Path) -> None:
+    for file in log_files(path):
+        file.unlink(missing_ok=True)
+
+
+def rename(other: Path, path: Path) -> None:
+    remove_log(path)
+    other.replace(path)
+
+
+def rename_in_another_order(other: Path, path: Path) -> None:
+    other.replace(path)
+    remove_log(path)
+
+
+def delete_and_copy(other: Path, path: Path) -> None:
+    path.unlink()
+    remove_log(path)
+    shutil.copy(other, path)
+
+
+def overwrite(other: Path, path: Path) -> None:
+    """The file stays, and gets another content."""
+    remove_log(path)
+    with other.open("rb") as source, path.open("r+b") as target:
+        target.truncate()
+        shutil.copyfileobj(source, target)
+
+
+def relink(other: Path, path: Path) -> None:
+    """A link to it takes its place."""
+    remove_log(path)
+    path.unlink()
+    path.symlink_to(other)
+
+
+def rename_alone(other: Path, path: Path) -> None:
+    other.replace(path)
+
+
+def copy_alone(other: Path, path: Path) -> None:
+    shutil.copy(other, path)
+
+
+Replace = Callable[[Path, Path], None]
+LEAVING: list[Replace] = [rename_alone, copy_alone]
+"""What leaves the log of the file before."""
+WAYS: list[Replace] = [rename, rename_in_another_order, delete_and_copy, overwrite, relink]
+
+
+@pytest.mark.parametrize("replace", WAYS)
+async def test_another_database_is_served(
+    cached: Cached, history: History, other: Path, replace: Replace, caplog: pytest.LogCaptureFixture
+) -> None:
+    replace(other, history.path)
+    assert await cached.rates() == {NEW}
+    assert f"{history.path} is another file than before: it was opened again." in caplog.text
+    # And each commit to it is seen.
+    with closing(sqlite3.connect(history.path)) as connection:
+        connection.execute("UPDATE rates SET rate = 3.5 WHERE date = '2026-03-09' AND currency = 'USD'")
+        connection.commit()
+    assert await cached.rates() == {3.5}
+
+
+@pytest.mark.parametrize("replace", LEAVING)
+async def test_where_the_log_is_left_behind(
+    cached: Cached, history: History, other: Path, replace: Replace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite would take the old log for that of the new file, and read a mixture of both."""
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-05": {"USD": 9.5}})
+    assert await cached.rates() == {OLD}
+    # In this process it would share the log's index with those who read.
+    history.close()
+    replace(other, history.path)
+    assert await cached.is_unavailable()
+    said = f"{history.path} was replaced, but fx.db-wal next to it belongs to the file that was there before."
+    assert f"{said} Stop what writes to the database, and remove fx.db-wal and fx.db-shm." in caplog.text
+    remove_log(history.path)
+    assert await cached.rates() == {NEW}
+
+
+@pytest.mark.parametrize("replace", LEAVING)
+async def test_where_a_log_is_left_behind_that_is_done_with(
+    cached: Cached, history: History, other: Path, replace: Replace
+) -> None:
+    history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert await cached.rates() == {OLD}
+    replace(other, history.path)
+    assert await cached.rates() == {NEW}
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def delete_all(path: Path) -> None:
+    path.unlink()
+    remove_log(path)
+
+
+def spoil(path: Path) -> None:
+    remove_log(path)
+    path.write_bytes(b"no database" * 1000)
+
+
+def empty(path: Path) -> None:
+    remove_log(path)
+    path.write_bytes(b"")
+
+
+def make_another_kind(path: Path) -> None:
+    delete_all(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE rates (a)")
+        connection.commit()
+
+
+def make_a_folder(path: Path) -> None:
+    delete_all(path)
+    path.mkdir()
+
+
+Break = Callable[[Path], None]
+BREAKS: list[Break] = [delete, delete_all, spoil, empty, make_another_kind, make_a_folder]
+
+
+@pytest.mark.parametrize("break_", BREAKS)
+async def test_no_database_is_no_answer_until_there_is_one(
+    cached: Cached, history: History, other: Path, break_: Break, caplog: pytest.LogCaptureFixture
+) -> None:
+    history.close()
+    break_(history.path)
+    for _ in range(3):
+        assert await cached.is_unavailable()
+    told = [record for record in caplog.records if record.name == served.__name__]
+    assert [record.levelno for record in told] == [logging.ERROR]
+    if history.path.is_dir():
+        history.path.rmdir()
+    rename(other, history.path)
+    assert await cached.rates() == {NEW}
+
+
+async def test_the_same_file_comes_back(cached: Cached, history: History, tmp_path: Path) -> None:
+    history.path.rename(tmp_path / "away")
+    assert await cached.is_unavailable()
+    (tmp_path / "away").rename(history.path)
+    assert await cached.rates() == {OLD}
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-09": {"USD": NEW}})
+    assert await cached.rates() == {NEW}
+
+
+@pytest.mark.parametrize("ends", [("-wal", "-shm"), ("-wal",), ("-shm",)], ids=" ".join)
+async def test_a_log_that_is_deleted(cached: Cached, history: History, ends: tuple[str, ...]) -> None:
+    """What the next writer commits goes to a new one, and is seen."""
+    history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    history.close()
+    assert await cached.rates() == {OLD}
+    for end in ends:
+        history.path.with_name(f"{history.path.name}{end}").unlink()
+    assert await cached.rates() == {OLD}
+    with closing(sqlite3.connect(history.path)) as connection:
+        connection.execute("UPDATE rates SET rate = 2.5 WHERE date = '2026-03-09' AND currency = 'USD'")
+        connection.commit()
+    assert await cached.rates() == {NEW}
+
+
+async def test_a_writer_that_holds_the_old_file_open(cached: Cached, history: History, other: Path) -> None:
+    rename(other, history.path)
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-09": {"USD": 7.5}})
+    assert await cached.rates() == {NEW}
+    history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert await cached.rates() == {NEW}
+
+
+async def test_ordinary_commits_and_checkpoints_open_nothing_again(
+    cached: Cached, history: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation = cached.api.datasette.served.generation
+    for minute in range(20):
+        new = 1 + minute / 8
+        history.fetch(f"2026-03-10T11:{minute:02}:00.000000Z", {"2026-03-09": {"USD": new}})
+        if minute % 3 == 0:
+            history.db.execute(
+                f"PRAGMA wal_checkpoint({('PASSIVE', 'TRUNCATE', 'RESTART')[minute % 9 // 3]})"
+            )
+        assert await cached.rates() == {new}
+    history.db.conn.commit()
+    history.db.conn.execute("VACUUM")
+    assert await cached.rates() == {new}
+    assert cached.api.datasette.served.generation == generation
+    assert served.__name__ not in {record.name for record in caplog.records}
+
+
+async def test_nothing_of_a_replaced_file_stays_open(cached: Cached, history: History, other: Path) -> None:
+    history.close()
+    for number in range(5):
+        shutil.copy(other, other.with_name(f"{number}"))
+        rename(other.with_name(f"{number}"), history.path)
+        assert await cached.rates() == {NEW}
+    # Other threads close theirs when they are next used.
+    await asyncio.gather(*(cached.client.get(TABLE) for _ in range(20)))
+    files = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    deleted = [name for name in files if name.startswith(str(history.path)) and "(deleted)" in name]
+    # The descriptors of the indexes are never closed, see `commits`.
+    assert [name for name in deleted if "-shm" not in name] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replace", [rename, overwrite])
+def test_every_worker_notices(history: History, other: Path, tmp_path: Path, replace: Replace) -> None:
+    shutil.copy(other, other.with_name("again"))
+    with (
+        serving(history.path, tmp_path / "log", workers=2) as server,
+        one_connection_each(server, 2) as workers,
+    ):
+
+        def statuses() -> set[tuple[int, ...]]:
+            paths = (LATEST, "/-/health")
+            return {tuple(ask(one, path)[0] for path in paths) for one in workers.values()}
+
+        def rates() -> set[float]:
+            return {rate(ask(connection, LATEST)) for connection in workers.values()}
+
+        assert rates() == {OLD}
+        replace(other, history.path)
+        wait_for(rates, lambda found: found == {NEW})
+        delete_all(history.path)
+        wait_for(statuses, lambda found: found == {(503, 503)})
+        shutil.copy(other.with_name("again"), history.path)
+        wait_for(statuses, lambda found: found == {(200, 200)})
+        assert rates() == {NEW}
+    assert "Traceback" not in server.log.read_text()

@@ -24,6 +24,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from fx_pipeline.api.served import is_locked
 from fx_pipeline.api.token_mark import problem, read_mark
 
 logger = logging.getLogger(__name__)
@@ -184,6 +185,7 @@ class Tokens:
         self._holders: dict[str, Holder] = {}
         self._failure: str | None = None
         self._mark: int | None = None
+        self._has_read_mark = False
         self._changes = 0
         self._problem: str | None = None
         self._file: _OpenFile | None = None
@@ -258,11 +260,14 @@ class Tokens:
 
     def _read_mark(self) -> None:
         try:
-            mark = read_mark(self._database, wait=WAIT_SECONDS)
+            mark = read_mark(self._database, wait=0 if self._has_read_mark else WAIT_SECONDS)
         except FileNotFoundError:
             return  # What was known of a database that is gone is still true.
         except sqlite3.Error as error:
+            if self._has_read_mark and is_locked(error):
+                return  # Nor can it have changed: whoever holds the lock has not committed yet.
             raise sqlite3.OperationalError(f"their mark in {self._database}: {error}") from error
+        self._has_read_mark = True
         if mark != self._mark:
             # Tokens that were read before their mark may be older than it.
             self._mark, self._seen = mark, b""

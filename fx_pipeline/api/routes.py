@@ -104,7 +104,7 @@ ROUTES = [
 
 
 def find(path: str) -> tuple[Endpoint, dict[str, str | None]]:
-    """The endpoint for what stands after ``/rates/``, and the parts of the path that it is given.
+    """Return the endpoint of a path under ``/rates/``, and the parts of the path that it is given.
 
     Raises ApiError where there is none.
     """

@@ -27,10 +27,16 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) ->
         for name, second in SECOND_NAMES:
             if name in query and second in query:
                 del query[second]
-    names = query.get("callback", [])
-    if all(CALLBACK.fullmatch(str(name)) for name in (names if isinstance(names, list) else [names])):
+    if all(CALLBACK.fullmatch(name) for name in texts(query.get("callback"))):
         query.pop("callback", None)
     return case
+
+
+def texts(value: object) -> list[str]:
+    """Return the texts that a value is sent as; one that is wrong on purpose may be a list of lists."""
+    if isinstance(value, list | tuple):
+        return [text for part in value for text in texts(part)]
+    return [str(value)] if value or value == 0 else []
 
 
 @schemathesis.deserializer("text/csv", "text/html", "text/javascript")

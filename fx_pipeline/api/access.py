@@ -30,6 +30,7 @@ from fx_pipeline.api.errors import (
     error_document,
 )
 from fx_pipeline.api.http import JSON, NO_STORE
+from fx_pipeline.api.origins import why_foreign_form
 from fx_pipeline.api.tokens import Holder
 
 LOGIN, LOGOUT = FORMS = ("/-/login", "/-/logout")
@@ -104,9 +105,8 @@ class Gate:
             await _send_error(refusal.kind, refusal.info, send)
 
     async def _answer_form(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        # Sent by every browser since 2023 where it matters; other clients do not send foreign forms.
-        if Headers(scope=scope).get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            await _send_error(FUNCTION_ACCESS_RESTRICTED, "This form is not one of this site.", send)
+        if (why := why_foreign_form(self._datasette.hosts, scope)) is not None:
+            await _send_error(FUNCTION_ACCESS_RESTRICTED, why, send)
             return
         form = await _read_form(receive)
         if form is None:

@@ -34,6 +34,7 @@ from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.api.served import ServedFile, ServeError, check_database
 from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
 from fx_pipeline.bounds import BoundedProtocol
+from fx_pipeline.hosts import Hosts
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         replace_handlers()
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
         self.fx_settings = settings
+        self.hosts = Hosts.of(settings.fx_api_url, settings.fx_allowed_hosts)
         self.clock = clock
         self.tokens = tokens_of(settings)
         secret = settings.datasette_secret

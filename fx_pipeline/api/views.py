@@ -18,6 +18,7 @@ from fx_pipeline.api.endpoints import Ask
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
 from fx_pipeline.api.http import Reply, error_reply, packed, rendered, respond
 from fx_pipeline.api.lanes import TooLong
+from fx_pipeline.api.origins import why_foreign
 from fx_pipeline.api.parameters import Parameters, Rendering
 from fx_pipeline.api.queries import Queries, Size, run, run_for_anyone
 from fx_pipeline.api.routes import Endpoint, find
@@ -54,7 +55,11 @@ async def rates(request: Request, datasette: FxDatasette) -> Response:
 
 
 async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette) -> None:
-    """``/-/mcp``."""
+    """``/-/mcp``, which refuses pages of other sites, as the protocol requires (Transports, security)."""
+    if (why := why_foreign(datasette.hosts, scope)) is not None:
+        refusal = respond(Request(scope, receive), error_reply(FUNCTION_ACCESS_RESTRICTED, why))
+        await refusal.asgi_send(send)
+        return
     assistants = await asyncio.to_thread(import_module, "fx_pipeline.api.assistants")
     await assistants.answer(datasette, scope, receive, send)
 

@@ -489,6 +489,30 @@ async def test_forms_of_other_sites(api: Api, token: str, site: str | None, stat
 
 
 @pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://api"}, 303),
+        ({"Origin": "https://api"}, 303),
+        ({"Origin": "https://rates.example.org"}, 303),
+        ({"Origin": "https://other.example", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "https://other.example"}, 403),
+        ({"Origin": "http://api:81"}, 403),
+        ({"Origin": "http://rates.example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://api", "Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_forms_of_other_sites_from_a_browser_that_only_sends_their_origin(
+    open_api: OpenApi, history: History, token: str, headers: dict[str, str], status: int
+) -> None:
+    api = open_api(history.path, fx_api_url="https://rates.example.org")
+    for path in ("/-/login", "/-/logout"):
+        answer = await api.client.post(path, data={"token": token}, headers=headers)
+        assert answer.status_code == status
+        assert ("set-cookie" in answer.headers) == (status == 303)
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         (b"", 401),

@@ -277,3 +277,55 @@ async def test_it_needs_a_token_where_the_api_does(written: Path, tmp_path: Path
         async with Client(f"{server.url}{PATH}?access_key={token}") as client:
             assert not (await client.call_tool("symbols")).is_error
         assert token not in server.log.read_text()
+
+
+CALL_SYMBOLS = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "symbols", "arguments": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def named(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The API under names of its own."""
+    folder = tmp_path_factory.mktemp("named")
+    shutil.copy(written, folder / "fx.db")
+    with serving(
+        folder / "fx.db",
+        folder / "log",
+        FX_API_URL="https://rates.example.org",
+        FX_ALLOWED_HOSTS="rates.lan,192.168.7.1",
+    ) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:PORT"}, 200),
+        ({"Host": "localhost:PORT", "Origin": "http://localhost:PORT"}, 200),
+        ({"Host": "[::1]"}, 200),
+        ({"Host": "rates.lan:8001"}, 200),
+        ({"Host": "192.168.7.1"}, 200),
+        ({"Host": "rates.example.org", "Origin": "https://rates.example.org"}, 200),
+        ({"Origin": "https://rates.example.org"}, 200),
+        ({"Host": "rates.example.org", "Origin": "http://rates.example.org"}, 403),
+        ({"Origin": "http://127.0.0.1"}, 403),
+        ({"Origin": "http://localhost:PORT"}, 403),
+        ({"Origin": "https://foreign.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "foreign.example"}, 403),
+        ({"Host": "foreign.example:PORT", "Origin": "http://foreign.example:PORT"}, 403),
+        ({"Host": "192.168.7.2"}, 403),
+    ],
+)
+def test_a_page_of_another_site_is_refused(named: Server, headers: dict[str, str], status: int) -> None:
+    sent = {name: value.replace("PORT", str(named.port)) for name, value in headers.items()}
+    answer = httpx.post(f"{named.url}{PATH}", headers={**JSON_RPC, **sent}, json=CALL_SYMBOLS, timeout=60)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["type"] == "function_access_restricted"
+        assert "FX_A" in answer.json()["message"]

@@ -21,8 +21,8 @@ LISTED = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 async def is_read(api: Api, path: str, **headers: str) -> bool:
     """Whether this visitor is given what is there, and not refused."""
     if path == "/-/mcp":
-        accept = {"Accept": "application/json, text/event-stream"}
-        answer = await api.client.post(path, json=LISTED, headers={**accept, **headers})
+        own = {"Accept": "application/json, text/event-stream", "Host": "localhost"}
+        answer = await api.client.post(path, json=LISTED, headers={**own, **headers})
     else:
         answer = await api.get(path, **headers)
     assert answer.status_code in (200, 401, 403)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, InvalidSymbols, NoRates
+from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, InvalidSymbols, NoAnswers, NoRates
 from fx_pipeline.fixer.pace import Pace, Stopped
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
 from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
@@ -196,7 +196,8 @@ class _Run:
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
         self.held: list[Question] = []
         self.symbols_refused = False
-        self.pace = client.pace()
+        self.outage = ledger.is_outage()
+        self.pace = client.pace(outage=self.outage)
 
     def goes_on(self) -> bool:
         return bool(self.under_way or ((self.waiting or self.elsewhere) and not self.pace.over))
@@ -254,6 +255,8 @@ class _Run:
         """Wait for the calls under way; what has not been asked is not asked any more."""
         self.pace.stop()
         self.pool.shutdown(cancel_futures=True)
+        if isinstance(self.pace.reason, NoAnswers):
+            self.ledger.note_outage()
 
     def keep(self) -> None:
         """Store what was answered and not yet stored; nobody is told."""
@@ -273,6 +276,9 @@ class _Run:
             answered = [(*self.under_way[future], future) for future in done]
             answered.sort(key=lambda told: told[0].end, reverse=True)
             outcomes, again = _store(answered, self.store, self.ledger)
+            if self.outage and any(outcome.stored for outcome in outcomes):
+                self.ledger.end_outage()
+                self.outage = False
             for future in done:
                 del self.under_way[future]
             refused = [question for question, error in again if isinstance(error, EndpointRestricted)]

@@ -162,9 +162,9 @@ class FixerClient:
             code for code in self.asked_symbols if code == self.base or code not in codes
         )
 
-    def pace(self) -> Pace:
+    def pace(self, *, outage: bool = False) -> Pace:
         """Return the pace for the questions of one run, with the client's own backoff."""
-        return Pace(self._backoff)
+        return Pace(self._backoff, outage=outage)
 
     def historical(
         self,

@@ -245,6 +245,8 @@ class NoAnswers(FixerError):
     def after(cls, requests: int, last: FixerError) -> "NoAnswers":
         """Make the error that says how many there were, and why the last of them was not answered."""
         reason = f"{requests} requests in a row were not answered, the last with: {last.reason}"
+        if requests == 1:
+            reason = f"still no answer, as in the run before: {last.reason}"
         stopped = cls(reason, info=last.info)
         if isinstance(last, Unreachable):
             stopped.advice = f"The run has stopped. {last.advice}"

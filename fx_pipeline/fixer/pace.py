@@ -42,14 +42,17 @@ class Pace:
     a row, or when the provider asks for a wait longer than LONGEST_WAIT, it stops and `reason` says why.
     Requests that were under way together count once.
 
+    `outage`: the provider did not answer an earlier run. The first request is then made alone, and stops the
+    run if it is not answered either.
+
     Safe for use by many threads.
     """
 
-    def __init__(self, backoff: float = 0.5, patience: int = UNANSWERED) -> None:
+    def __init__(self, backoff: float = 0.5, patience: int = UNANSWERED, *, outage: bool = False) -> None:
         self._backoff = backoff
         self._patience = patience
         self._changed = threading.Condition()
-        self._in_a_row = 0
+        self._in_a_row = patience - 1 if outage else 0
         self._requests = 0
         self._failed_at = 0.0
         self._resume_at = 0.0

@@ -122,3 +122,9 @@ def mark_tokens(db: Database) -> None:
         ) STRICT
         """
     )
+
+
+@migrations()
+def remember_outage(db: Database) -> None:
+    """When a run last stopped because the provider did not answer, until it has answered again."""
+    db.execute("CREATE TABLE outage (id INTEGER PRIMARY KEY CHECK (id = 1), seen_at TEXT NOT NULL) STRICT")

@@ -23,6 +23,9 @@ from fx_pipeline.store.store import StoredDay
 LONGEST_QUESTION = dt.timedelta(minutes=15)
 """After this a question is taken over even from a process that is still running."""
 
+OUTAGE_LASTS = dt.timedelta(minutes=10)
+"""For so long after an outage, the provider is assumed to be still down."""
+
 WARN_AT = 0.8
 """Share of the month's quota from which its use is worth a warning."""
 
@@ -192,6 +195,22 @@ class Ledger:
             return
         with self._write():
             self._db.execute("UPDATE fetches SET calls = calls - 1 WHERE id = ? AND calls > 0", [fetch_id])
+
+    def note_outage(self) -> None:
+        """Let the runs of the next OUTAGE_LASTS know that the provider did not answer this one."""
+        with self._write():
+            self._db.execute("INSERT OR REPLACE INTO outage VALUES (1, ?)", [as_text(self._now())])
+
+    def end_outage(self) -> None:
+        """Note that the provider has answered."""
+        with self._write():
+            self._db.execute("DELETE FROM outage")
+
+    def is_outage(self) -> bool:
+        """Return whether the provider did not answer an earlier run, and has answered none since."""
+        with self._lock, explained(self._path):
+            row = self._db.execute("SELECT seen_at FROM outage").fetchone()
+        return row is not None and abs(self._now() - from_text(row[0])) < OUTAGE_LASTS
 
     def give_up(self, fetch_id: int, status: str, calls: int) -> None:
         """Close a question that was not answered: why, and how many calls were made. None leaves no trace."""

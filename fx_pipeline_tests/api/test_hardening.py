@@ -59,7 +59,14 @@ PATHS = [
     # Who runs this may see these; the public may not.
     *(
         (f"/fx/{table}{format_}", CLOSED, "about the running of the service")
-        for table in ("fetches", "refused_symbols", "_sqlite_migrations", "last_fetches", "calls_of_month")
+        for table in (
+            "fetches",
+            "outage",
+            "refused_symbols",
+            "_sqlite_migrations",
+            "last_fetches",
+            "calls_of_month",
+        )
         for format_ in ("", ".json", ".csv")
     ),
     ("/fx/fetches/1", CLOSED, "about the running of the service"),

@@ -105,6 +105,28 @@ def test_what_was_under_way_together_counts_once() -> None:
         pace.begin()
 
 
+def test_after_an_outage_one_unanswered_request_is_enough(pool: ThreadPoolExecutor) -> None:
+    pace = Pace(backoff=0, outage=True)
+    probe = pace.begin()
+    other = pool.submit(pace.begin)
+    assert waits(other)
+    pace.end(probe, ServerTrouble("HTTP 503"))
+    assert str(pace.reason) == (
+        "Fixer: still no answer, as in the run before: HTTP 503. The run has stopped, to save calls. Run the "
+        "days again when Fixer answers."
+    )
+    with pytest.raises(Stopped):
+        other.result(PATIENCE)
+
+
+def test_after_an_outage_one_answer_is_enough() -> None:
+    pace = Pace(backoff=0, patience=3, outage=True)
+    pace.end(pace.begin(), None)
+    fail(pace)
+    fail(pace)
+    assert not pace.over
+
+
 def test_an_answer_starts_the_count_again() -> None:
     pace = Pace(backoff=0, patience=3)
     for _ in range(20):

@@ -77,7 +77,7 @@ def used(folder: Path) -> int:
     return quota.used
 
 
-def good(path: str) -> bytes:
+def good(path: str, **headers: str) -> bytes:
     """Fixer's answer about the day that the path names."""
     day = dt.date.fromisoformat(urlsplit(path).path[-10:])
     end = dt.datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=dt.timezone.utc)
@@ -89,7 +89,9 @@ def good(path: str) -> bytes:
             "base": "EUR",
             "date": f"{day}",
             "rates": {"EUR": 1, "USD": 1.1},
-        }
+        },
+        200,
+        **headers,
     )
 
 
@@ -141,6 +143,26 @@ def test_an_outage_stops_the_run_after_eight_requests(
     assert left == "Not fetched therefore: 2024-01-01 to 2024-01-22"
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_next_runs_of_a_backfill_find_out_with_one_request_each(
+    folder: Path, instance: dg.DagsterInstance, concurrency: int
+) -> None:
+    with scripted(reply("", 503)) as server:
+        why(run(instance, server.url, "2024-03-01", "2024-03-31"))
+        for first, last in (("2024-02-01", "2024-02-29"), ("2024-01-01", "2024-01-31")):
+            before = len(server.requests)
+            said = why(run(instance, server.url, first, last, concurrency=concurrency))
+            assert said.startswith("Fixer: still no answer, as in the run before: trouble on the provider's ")
+            assert len(server.requests) == before + 1
+        assert used(folder) == 8 + 2
+    with scripted(by_path=good) as server:
+        assert run(instance, server.url, "2024-01-01", "2024-01-10", concurrency=concurrency).success
+        assert len(server.requests) == 10
+    with scripted(reply("", 503)) as server:  # what is over is forgotten: all eight are made again
+        why(run(instance, server.url, "2024-02-01", "2024-02-29"))
+        assert len(server.requests) == 8
+
+
 def together(number: int, play: bytes) -> Callable[[], Play]:
     """Answer the first so many requests only when all of them have come; any others immediately."""
     barrier = threading.Barrier(number)
@@ -163,7 +185,7 @@ def test_all_threads_of_a_run_find_out_together(
     folder: Path, instance: dg.DagsterInstance, concurrency: int
 ) -> None:
     """What was under way together is one failure; after it one thread asks, and the others wait for it."""
-    answer = together(concurrency, reply("", 503))
+    answer = together(concurrency, reply("", 503, Connection="close"))
     with scripted(by_path=lambda _: answer()) as server:
         said = why(run(instance, server.url, "2024-01-01", "2024-01-24", concurrency=concurrency))
         assert len(server.requests) == used(folder) == concurrency + 7
@@ -223,7 +245,7 @@ def test_a_long_wait_stops_the_run_and_is_named(
 
 
 def test_a_long_wait_stops_all_threads(folder: Path, instance: dg.DagsterInstance) -> None:
-    answer = together(4, reply("", 429, Retry_After="86400"))
+    answer = together(4, reply("", 429, Retry_After="86400", Connection="close"))
     with scripted(by_path=lambda _: answer()) as server:
         said = why(run(instance, server.url, "2024-01-01", "2024-01-30", concurrency=4))
         assert len(server.requests) == used(folder) == 4
@@ -264,7 +286,7 @@ def test_a_short_wait_is_kept_by_all_threads(
     def wait(connection: socket.socket) -> None:
         all_begun.wait(60)
         asked_to_wait.append(time.monotonic())
-        connection.sendall(reply("", status, Retry_After="1"))
+        connection.sendall(reply("", status, Retry_After="1", Connection="close"))
 
     def answer(path: str) -> Play:
         came.append(time.monotonic())
@@ -272,7 +294,7 @@ def test_a_short_wait_is_kept_by_all_threads(
         def once_known(connection: socket.socket) -> None:
             all_begun.wait(60)
             assert heard.again.wait(60)
-            connection.sendall(good(path))
+            connection.sendall(good(path, Connection="close"))
 
         return good(path) if len(came) > 4 else once_known if len(came) > 1 else wait
 

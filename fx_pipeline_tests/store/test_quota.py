@@ -284,6 +284,28 @@ def test_a_running_process_is_waited_for_a_quarter_of_an_hour_whatever_the_clock
             ask(ledger)
 
 
+@pytest.mark.parametrize(
+    ("now", "lasts"),
+    [
+        ("2024-05-20T12:09:59", True),
+        ("2024-05-20T12:10:01", False),
+        ("2024-05-20T11:59:00", True),
+        ("2023-05-20T12:00:00", False),
+    ],
+)
+def test_an_outage_is_remembered_for_ten_minutes_whatever_the_clock_says(
+    opened: Opened, now: str, lasts: bool
+) -> None:
+    with opened() as ledger:
+        assert not ledger.is_outage()
+        ledger.note_outage()
+        ledger.note_outage()
+    with opened(now=now) as ledger:
+        assert ledger.is_outage() is lasts
+        ledger.end_outage()
+        assert not ledger.is_outage()
+
+
 def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path) -> None:
     with opened() as ledger:
         ledger.give_up(ask(ledger), "not asked", 0)

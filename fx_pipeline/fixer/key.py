@@ -5,16 +5,13 @@ It leaves its holder only while a request is prepared, and what comes back is se
 
 import logging
 import re
-from html import escape
-from urllib.parse import quote_plus
 
 from pydantic import SecretStr
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from fx_pipeline.fixer.errors import InvalidKey
-
-REDACTED = "***"
+from fx_pipeline.fixer.redaction import REDACTED, Redactor
 
 _IN_QUERY = re.compile(r"(access_key=)[^&\s\"']*", re.IGNORECASE)
 
@@ -33,7 +30,7 @@ class AccessKey(AuthBase):
             raise InvalidKey(
                 "the access key is empty or holds a blank, a line break or a letter outside ASCII"
             )
-        self._echo = _echo_of(self._key)
+        self._redactor = Redactor(self._key.get_secret_value())
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._carrier == "header":
@@ -46,22 +43,8 @@ class AccessKey(AuthBase):
         return f"AccessKey({REDACTED!r}, {self._carrier!r})"
 
     def redact(self, body: bytes) -> bytes:
-        """`body` with `***` wherever it repeats the key, percent-encoded or escaped for JSON or HTML too."""
-        return self._echo.sub(REDACTED.encode(), body)
-
-
-def _echo_of(key: SecretStr) -> re.Pattern[bytes]:
-    """What the key can look like in a body, as a whole word."""
-    return re.compile(
-        rf"(?<![A-Za-z0-9_]){''.join(map(_forms_of, key.get_secret_value()))}(?![A-Za-z0-9_])".encode()
-    )
-
-
-def _forms_of(letter: str) -> str:
-    """A pattern for one letter of the key: as it is, and encoded for a URL, JSON or HTML."""
-    code = ord(letter)
-    written = sorted({"\\" + letter, escape(letter), quote_plus(letter), letter}, key=len, reverse=True)
-    return rf"(?:%(?i:{code:02x})|\\u(?i:{code:04x})|&#{code};|{'|'.join(map(re.escape, written))})"
+        """Return `body` with `***` wherever it repeats the key in any encoding; see `Redactor`."""
+        return self._redactor.redact(body)
 
 
 class _WithoutKey(logging.Filter):

@@ -5,6 +5,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +30,15 @@ def stored(file: Path, value: object) -> None:
         quote(KEY, safe=""),
         ALERTS,
         b64encode(b"operator:p4ssMark7f3a9c").decode(),
+        *(b64encode(b"x" * before + KEY.encode() + b"y").decode() for before in range(4)),
+        f"user_{KEY}_x",
+        KEY.upper(),
+        KEY.encode().hex(),
+        "\0".join(KEY),
+        escape(KEY),
+        quote(quote(KEY, safe="")),
+        "".join(f"&#{ord(letter)};" for letter in KEY),
+        "".join(f"\\u{ord(letter):04X}" for letter in KEY),
         TOKEN,
         f"GET /rates/latest?access_key={TOKEN}",
     ],

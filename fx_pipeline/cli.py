@@ -330,6 +330,8 @@ def sandbox(
 def rebuild() -> None:
     """Make the rates again from the stored answers, without one call.
 
+    Fetches that are dated in the future, because the clock was ahead, are dated just before now.
+
     Nothing is lost if it is interrupted: the tables are replaced all at once.
     """
     from fx_pipeline.fixer.answers import read_stored
@@ -347,12 +349,15 @@ def rebuild() -> None:
     _say(f"Database {settings.fx_database}.")
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with _open_store(settings) as store, bar as progress:
+        ahead = store.ahead()
         task = progress.add_task("Reading answers", total=store.coverage().fetches)
         try:
             count = store.rebuild(read, lambda done: progress.update(task, completed=done))
         except FixerError as error:
             raise click.ClickException(f"Nothing was changed. {error}") from None
     console.print(f"The rates were made again from {count - len(refused)} answers.")
+    if ahead.count:
+        console.print(f"Fetches that were dated in the future and are dated now: {ahead.count:,}.")
     for answer in refused:
         dates = f"{answer.start_date} to {answer.end_date}"
         console.print(f"Left out: {dates}: {answer.status}. Fetch these days again.", soft_wrap=True)
@@ -369,10 +374,12 @@ def status(as_json: bool) -> None:
     settings = _existing(load_settings())
     with _open_store(settings) as store:
         coverage = store.coverage()
-        missing_symbols = store.missing_symbols(settings.fx_symbols)
+        missing_symbols, ahead = store.missing_symbols(settings.fx_symbols), store.ahead()
     run = last_run(settings.dagster_home)
     today, access = _yesterday() + dt.timedelta(1), Access(settings).state()
-    document = status_document(settings, coverage, _quota(settings), run, today, access, missing_symbols)
+    document = status_document(
+        settings, coverage, _quota(settings), run, today, access, missing_symbols, ahead
+    )
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:

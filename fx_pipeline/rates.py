@@ -75,6 +75,8 @@ class Answer:
     """Calls a month that the plan allows, where a header said so."""
     quota_remaining: int | None = None
     """Calls left of the month after this one, where a header said so."""
+    provider_at: dt.datetime | None = None
+    """When it was answered, by the provider's clock, where a header said so."""
     days: tuple[DayRates, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
 

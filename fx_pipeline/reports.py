@@ -12,6 +12,7 @@ from fx_pipeline.access import AccessState
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
+from fx_pipeline.store.instants import NONE_AHEAD, Ahead
 from fx_pipeline.store.quota import Quota
 from fx_pipeline.store.store import Coverage
 
@@ -91,10 +92,12 @@ def status_document(
     today: dt.date,
     access: AccessState,
     missing_symbols: Mapping[str, str] | None = None,
+    ahead: Ahead | None = None,
 ) -> dict[str, Any]:
     """What `status --json` prints; dates as text.
 
-    `gaps` are pairs of first and last day; `years` has the days of each that are stored, and those over.
+    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` are pairs of first
+    and last day; `years` has the days of each that are stored, and those over.
     """
     age = (today - coverage.last).days if coverage.last else None
     return {
@@ -115,6 +118,7 @@ def status_document(
         "missing_symbols": dict(missing_symbols or {}),
         "calls": coverage.calls,
         "quota": quota_document(quota),
+        "clock": str(ahead or NONE_AHEAD),
         "last_run": last_run,
         "access": asdict(access),
     }

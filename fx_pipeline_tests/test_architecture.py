@@ -15,7 +15,7 @@ FLOORS = (
     ("rates", "hosts", "bounds"),
     ("settings",),
     ("fixer", "store", "api"),
-    ("access", "ingestion", "moves", "quality", "unobtainable", "alerts", "defs"),
+    ("access", "ingestion", "moves", "quality", "misdated", "unobtainable", "alerts", "defs"),
     ("definitions",),
     ("runs", "reports", "progress", "processes", "guard", "webserver", "cli"),
 )

@@ -18,6 +18,7 @@ from fx_pipeline.reports import (
 )
 from fx_pipeline.runs import RunReport
 from fx_pipeline.settings import Settings
+from fx_pipeline.store.instants import Ahead
 from fx_pipeline.store.quota import Quota
 from fx_pipeline.store.store import Coverage
 
@@ -61,6 +62,7 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "missing_symbols": {"GPB": "unknown"},
         "calls": 441,
         "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
+        "clock": "ok",
         "last_run": run,
         "access": {"mode": "tokens", "valid": 2, "problem": None},
     }
@@ -84,9 +86,19 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
         "missing symbols GPB unknown",
         "calls          441",
         "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
+        "clock          ok",
         "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
         "access         mode tokens, valid 2",
     ]
+
+
+def test_status_names_what_is_dated_in_the_future() -> None:
+    ahead = Ahead(1, dt.datetime(2027, 4, 14, 9, 30, tzinfo=dt.timezone.utc))
+    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS, ahead=ahead)
+    assert document["clock"] == (
+        "1 fetch is dated in the future, up to 2027-04-14 09:30 UTC, so `as_of` leaves them out: the clock "
+        "was ahead. Set the clock right; the next fetch corrects them, or `fx-pipeline rebuild`."
+    )
 
 
 def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:

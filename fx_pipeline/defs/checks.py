@@ -13,6 +13,7 @@ import dagster as dg
 
 from fx_pipeline import moves, quality
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.misdated import misdated
 from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.history import RateHistory
@@ -50,6 +51,7 @@ _ABOUT_THE_TABLE: Mapping[str, str] = {
     "stale_run": "No currency has stood still for more than twice as long as it ever did; pegs may.",
     "recent_complete": f"The days of the last {RECENT_DAYS} have the currencies of the days around them.",
     "recent_jump": f"No value of the last {RECENT_DAYS} days is too far from the days before and after it.",
+    "clock": "No fetch is dated in the future, and the clock agrees with the provider's.",
     "recent_rejects": f"Every value of the last {RECENT_DAYS} days that was not stored has come since.",
 }
 
@@ -140,6 +142,7 @@ def check_table(
     start = today - dt.timedelta(days=RECENT_DAYS)
     with RateHistory(Path(database.path)) as history:
         span, gaps = history.span(), history.gaps()
+        ahead, clock_error = history.ahead(), history.clock_error()
         rejects = history.rejects_without_value(start)
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
@@ -151,6 +154,7 @@ def check_table(
     verdicts = {
         "freshness": (quality.outdated(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
         "gaps": (quality.gaps(gaps, len(frame), closed_from=closed_from), "days"),
+        "clock": (misdated(ahead, clock_error), "fetches"),
         "stale_run": (quality.stale(still, len(frame.columns)), "currencies"),
         "recent_complete": (
             quality.incomplete(frame, recent, base=fixer.base, symbols=known).without_alarm(),

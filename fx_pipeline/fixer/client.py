@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
@@ -91,6 +92,7 @@ class _Outcome:
     provider: str = "fixer"
     quota_limit: int | None = None
     quota_remaining: int | None = None
+    provider_at: dt.datetime | None = None
     sent: bool = True
 
 
@@ -261,6 +263,7 @@ class FixerClient:
             provider=outcome.provider,
             quota_limit=outcome.quota_limit,
             quota_remaining=outcome.quota_remaining,
+            provider_at=outcome.provider_at,
         )
         error = outcome.error
         if error is None:
@@ -333,6 +336,7 @@ class FixerClient:
                 status = response.status_code
                 retry_after = _seconds(self._retry, response.headers.get("retry-after"))
                 limit, remaining = _quota(response.headers)
+                provider_at = _instant(response.headers.get("date"))
                 provider = "sandbox" if response.headers.get("server") == SANDBOX else "fixer"
         # Whatever it is, its text and its traceback may hold the URL, and so the key: it ends here, and the
         # error in its place is made after it, so that it is not even its context.
@@ -341,7 +345,7 @@ class FixerClient:
         else:
             error = refusal(status, body, question.text, retry_after=retry_after, quota_remaining=remaining)
             # HTTP 407 is a proxy's own: it has passed nothing on.
-            return _Outcome(error, body, provider, limit, remaining, sent=status != 407)
+            return _Outcome(error, body, provider, limit, remaining, provider_at, sent=status != 407)
         return _Outcome(kind(reason, question.text), sent=sending.started)
 
 
@@ -393,6 +397,14 @@ def _seconds(retry: Retry, retry_after: str | None) -> float | None:
     try:
         return float(retry.parse_retry_after(retry_after))
     except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    """Return the instant in a header `Date` (RFC 9110); None where there is none that can be read."""
+    try:
+        return parsedate_to_datetime(text).astimezone(dt.timezone.utc) if text else None
+    except (ValueError, OverflowError):
         return None
 
 

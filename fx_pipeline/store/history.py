@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.store import instants
 from fx_pipeline.store.database import StoreError
 
 _RUNS = "SELECT value FROM json_each(?)"
@@ -171,6 +172,14 @@ class RateHistory:
             """,
             start,
         )
+
+    def ahead(self) -> instants.Ahead:
+        """Which fetches are dated in the future."""
+        return instants.ahead(self._connection, instants.utc_now())
+
+    def clock_error(self) -> dt.timedelta | None:
+        """By how much the clock was ahead of the provider's at the newest fetch; None if they agreed."""
+        return instants.clock_error(self._connection)
 
     def _frame(self, sql: str, *parameters: object) -> pd.DataFrame:
         cursor = self._execute(sql, *parameters)

@@ -99,13 +99,14 @@ class Ledger:
         self.run_id = run_id
         self._now = now
         self._claim = Claim(path)
-        self._opened_at = as_text(now())
         self._lock = threading.Lock()
         with explained(path):
             connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._db = Database(connection, execute_plugins=False)
             # Not flushed for each call: what a power cut would lose here are counts, not rates.
             self._db.execute("PRAGMA synchronous = NORMAL")
+            # A number, not an instant: the clock may be set back meanwhile.
+            self._opened_after = self._newest_fetch()
 
     def __enter__(self) -> "Ledger":
         return self
@@ -134,11 +135,11 @@ class Ledger:
         query = """
             SELECT days.date, days.fetch_id, days.currencies
             FROM days JOIN fetches ON fetches.id = days.fetch_id
-            WHERE days.date BETWEEN ? AND ? AND fetches.fetched_at > ? AND fetches.run_id IS NOT ?
+            WHERE days.date BETWEEN ? AND ? AND days.fetch_id > ? AND fetches.run_id IS NOT ?
         """
         span = [min(dates).isoformat(), max(dates).isoformat()] if dates else ["", ""]
         with self._lock, explained(self._path):
-            rows = self._db.execute(query, [*span, self._opened_at, self.run_id]).fetchall()
+            rows = self._db.execute(query, [*span, self._opened_after, self.run_id]).fetchall()
         found = [(dt.date.fromisoformat(date), fetch_id, count) for date, fetch_id, count in rows]
         return [
             StoredDay(date=date, fetch_id=fetch_id, inserted=0, updated=0, unchanged=count, rejected=0)
@@ -250,6 +251,11 @@ class Ledger:
                 f"UPDATE fetches SET status = 'abandoned' WHERE {_STILL_OPEN}",  # noqa: S608
                 [process],
             )
+
+    def _newest_fetch(self) -> int:
+        """The number of the fetch that was stored last: later ones have higher numbers."""
+        query = "SELECT coalesce(max(id), 0) FROM fetches WHERE fetched_at IS NOT NULL"
+        return int(self._db.execute(query).fetchone()[0])
 
     def _quota(self) -> Quota | None:
         if self._limit is None:

@@ -18,7 +18,7 @@ import pandas as pd
 from sqlite_utils.db import Table
 
 from fx_pipeline.rates import Answer, DayRates, contiguous, date_range
-from fx_pipeline.store import symbols
+from fx_pipeline.store import instants, symbols
 from fx_pipeline.store.database import StoreError, as_text, explained, from_text, open_database, transaction
 
 REBUILD_BATCH = 100
@@ -90,10 +90,12 @@ class RateStore:
     """The database file, opened to be written by one thread; several stores may be open on one file at once.
 
     Opening creates the file and brings its schema up to date. Raises StoreError when that cannot be done.
+    `now` is the clock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, now: instants.Clock = instants.utc_now) -> None:
         self.path = path
+        self._now = now
         self._db = open_database(path)
 
     def __enter__(self) -> "RateStore":
@@ -124,6 +126,8 @@ class RateStore:
     def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
         """Make the tables of rates again from the stored bodies alone, in one transaction, and pack the file.
 
+        Instants that lie in the future, because the clock was ahead, are moved to just before the present.
+
         `read` gives an answer, as it was received and without days and names, those that are in its body. An
         answer that it returns with a status other than `ok` is an error from then on. `told` is called with
         the number of answers read so far. Returns the number of all.
@@ -131,6 +135,8 @@ class RateStore:
         with explained(self.path), transaction(self._db):
             for table in ("rates", "days", "revisions", "rejected_rates", "symbols"):
                 self._table(table).delete_where()
+            if instants.ahead(self._db.conn, self._now()).count:
+                instants.move_back(self._db, self._now())
             ids = [
                 id_
                 for (id_,) in self._db.execute(
@@ -227,6 +233,11 @@ class RateStore:
         with explained(self.path):
             return symbols.missing(self._db, codes)
 
+    def ahead(self) -> instants.Ahead:
+        """Return which fetches lie in the future: the clock was ahead when they were stored."""
+        with explained(self.path):
+            return instants.ahead(self._db.conn, self._now())
+
     def days_fetched_since(self, instant: dt.datetime) -> int:
         """How many days an answer has been stored for since then."""
         query = "SELECT count(*) FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE fetched_at >= ?"
@@ -314,12 +325,8 @@ class RateStore:
         return str(held), others[0] if others else None
 
     def _insert_fetches(self, answers: Sequence[Answer], run_id: str | None) -> list[tuple[int, Answer]]:
-        (newest,) = self._db.execute("SELECT max(fetched_at) FROM fetches").fetchone()
-        now = dt.datetime.now(dt.timezone.utc)
-        # What was known when is read from the order of these instants: it must be that of the commits, also
-        # when the clock is set back.
-        if newest and newest >= as_text(now):
-            now = from_text(newest) + dt.timedelta(microseconds=1)
+        told = [answer.provider_at for answer in answers if answer.provider_at]
+        now = instants.next_instant(self._db, self._now(), max(told, default=None))
         # Their numbers are new, also where a question was opened before: the order of the numbers of stored
         # answers is that of the commits, by which the API reads what was known at an instant.
         first = int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM fetches").fetchone()[0])

@@ -275,6 +275,28 @@ async def test_what_the_store_writes_is_read_so(tmp_path: Path, open_api: OpenAp
             await compare(api, fetches, instant + shift * dt.timedelta(microseconds=1), None)
 
 
+async def test_one_response_stored_while_the_clock_was_ahead(tmp_path: Path, open_api: OpenApi) -> None:
+    """From the next one on, `as_of` is answered for every instant before and after it."""
+    given_days = [
+        {"2026-01-05": {"EUR": 1, "USD": 1.1}},
+        {"2026-01-05": {"EUR": 1, "USD": 1.15}, "2026-01-06": {"EUR": 1, "USD": 1.2}},
+        {"2026-01-05": {"EUR": 1, "USD": 1.12}},
+        {"2026-01-06": {"EUR": 1, "USD": 1.25}, "2026-01-07": {"EUR": 1, "USD": 1.3}},
+    ]
+    at = [FIRST + dt.timedelta(days=day) for day in range(4)]
+    clocks = iter([at[0], at[1] + dt.timedelta(days=400), at[2], at[3]])
+    with RateStore(tmp_path / "fx.db", now=lambda: next(clocks)) as store:
+        for days in given_days:
+            store.record([answered(days)])
+    api = open_api(tmp_path / "fx.db")
+    api.now = at[3] + dt.timedelta(minutes=1)
+    # What was wrongly dated counts as known from just before the next.
+    known_from = [at[0], at[2] - dt.timedelta(microseconds=1), at[2], at[3]]
+    fetches = [Fetch(instant, days) for instant, days in zip(known_from, given_days, strict=True)]
+    for as_of in (*at, *known_from, at[1] + dt.timedelta(hours=12), api.now):
+        await compare(api, fetches, as_of, None)
+
+
 def answered(days: Mapping[str, Mapping[str, float]]) -> Answer:
     """What the provider answered, as the client understands it."""
     return Answer(

@@ -1,7 +1,9 @@
 """The asset checks on a real Dagster instance against a sandbox with faults: what the UI would show."""
 
 import datetime as dt
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +16,7 @@ from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RA
 from fx_pipeline.quality import Finding, Verdict
 from fx_pipeline.rates import DayRates
 from fx_pipeline.runs import last_run, open_instance
+from fx_pipeline.store.database import as_text
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import (
@@ -28,7 +31,15 @@ from fx_pipeline_tests.defs.rates_run import (
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions", "symbols")
-TABLE_CHECKS = ("freshness", "gaps", "stale_run", "recent_complete", "recent_jump", "recent_rejects")
+TABLE_CHECKS = (
+    "freshness",
+    "gaps",
+    "stale_run",
+    "recent_complete",
+    "recent_jump",
+    "clock",
+    "recent_rejects",
+)
 ALL_PASS = dict.fromkeys(RUN_CHECKS, "passed")
 
 
@@ -275,6 +286,30 @@ def test_what_is_wrong_with_the_table_turns_one_check_red(
     run = run_table_checks(instance)
     assert run.success
     assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | expected
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("fetched_at", "dated in the future"),
+        ("asked_at", "the clock of this machine was 400 days ahead of the provider's at the newest fetch"),
+    ],
+)
+def test_a_clock_that_was_ahead_turns_a_check_red(
+    instance: dg.DagsterInstance, column: str, said: str
+) -> None:
+    keep({ago: calm(ago) for ago in range(1, 61)})
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=400)
+    with closing(sqlite3.connect("fx.db")) as connection, connection:
+        newest = "(SELECT max(id) FROM fetches)"
+        connection.execute(
+            f"UPDATE fetches SET {column} = ? WHERE id = {newest}",  # noqa: S608
+            [as_text(later)],
+        )
+    result = execute_checks(instance, "clock")
+    assert verdicts(result) == {"clock": "ERROR"}
+    [evaluation] = result.get_asset_check_evaluations()
+    assert said in str(evaluation.description)
 
 
 def test_one_check_of_the_table_can_be_executed(instance: dg.DagsterInstance) -> None:

@@ -239,6 +239,24 @@ def test_an_answer_however_it_is_sent(answer: Play) -> None:
 
 
 @pytest.mark.parametrize(
+    ("date", "kept"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37+00:00"),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", "1994-11-06T08:49:37+00:00"),
+        ("Sun, 06 Nov 1994 09:49:37 +0100", "1994-11-06T08:49:37+00:00"),
+        ("", None),
+        ("now", None),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 999999999999 08:49:37 GMT", None),
+    ],
+)
+def test_when_it_was_answered_is_read_from_the_headers(date: str, kept: str | None) -> None:
+    with scripted(reply(DAY, Date=date)) as server, client_of(server.url) as client:
+        provider_at = client.historical(DATE).provider_at
+    assert (provider_at and provider_at.isoformat()) == kept
+
+
+@pytest.mark.parametrize(
     ("limit", "remaining", "kept"),
     [
         ("100", "0", (100, 0)),

@@ -195,19 +195,6 @@ def test_a_batch_is_stored_whole_or_not_at_all(store: RateStore, path: Path) -> 
         assert rows(path, query) == []
 
 
-def test_fetches_are_ordered_in_time_even_when_the_clock_is_set_back(store: RateStore, path: Path) -> None:
-    store.record([answer(day(DAY, {"USD": 1.08}))])
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("UPDATE fetches SET fetched_at = '2999-01-01T00:00:00.000000Z'")
-    connection.close()
-    store.record([answer(day(DAY, {"USD": 1.09}))])
-    assert rows(path, "SELECT fetched_at FROM fetches ORDER BY id") == [
-        ("2999-01-01T00:00:00.000000Z",),
-        ("2999-01-01T00:00:00.000001Z",),
-    ]
-
-
 def test_coverage_counts_and_finds_the_gaps(store: RateStore) -> None:
     assert store.coverage() == Coverage(
         first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()

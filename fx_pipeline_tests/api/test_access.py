@@ -61,7 +61,7 @@ CARRIERS = [
     ({"apikey": "{}"}, ""),
     ({"APIKey": " {} "}, ""),
     ({}, "access_key={}"),
-    ({}, "symbols=USD&access_key={}&format=1"),
+    ({}, "symbols=USD&access_key={}&format=0"),
     ({}, "%61ccess_key={}"),
     ({}, "access_key=+{}+"),
 ]

@@ -25,6 +25,14 @@ from benchmarks.results import publish, table
 CLIENTS = 4
 PATHS = {"health": "/-/health", "the page /": "/", "the page of a currency": "/currency/USD/", "a date": DATE}
 
+BOUNDS = {
+    "health": "p99 ≤ 50 ms",
+    "the page /": "ratio ≤ 2",
+    "the page of a currency": "ratio ≤ 2",
+    "a date": "",
+}
+"""What is to be reached; bounds in ms are those of a machine that does nothing else."""
+
 
 def main() -> None:
     """Measure, print, and write RESULTS.md."""
@@ -46,15 +54,17 @@ def main() -> None:
     rows = []
     for name in PATHS:
         quiet, busy = p99(idle[name]), p99(loaded[name])
-        reached = busy <= 50 if name == "health" else busy <= 2 * quiet
+        bound, reached = BOUNDS[name], ""
+        if bound:
+            reached = yes(busy <= 50 if name == "health" else busy <= 2 * quiet)
         rows.append(
             [
                 name,
                 *(f"{p50(loads[name]):.1f}" for loads in (idle, loaded)),
                 *(f"{value:.1f}" for value in (quiet, busy)),
                 f"{busy / quiet:.1f}",
-                "p99 ≤ 50 ms" if name == "health" else "ratio ≤ 2",
-                yes(reached),
+                bound,
+                reached,
             ]
         )
     columns = ["what", "p50 ms", "with the four", "p99 ms", "with the four", "ratio", "to reach", "reached"]

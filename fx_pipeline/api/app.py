@@ -29,6 +29,7 @@ from starlette.types import ASGIApp
 
 from fx_pipeline.api.cache import ResponseCache
 from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.health import Counts
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.api.served import ServedFile, ServeError, check_database
@@ -127,6 +128,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.remove_database("_memory")
         database = DatabaseFile(self, settings.fx_database)
         self.served = database.served
+        self.counts = Counts()
         self.add_database(database, name=DATABASE)
 
     def is_open(self) -> bool:

@@ -29,8 +29,8 @@ from fx_pipeline.rates import calendar
 DATABASE = "fx"
 """The name under which Datasette serves the file, whatever the file's own name is."""
 
-AT_ONCE = Limit(0.05)
-"""While work runs in the event loop, everything else waits. Work that takes longer starts again in a lane."""
+AT_ONCE = Limit(0.05, clock=time.thread_time)
+"""Processor time in the event loop, while everything else waits. What takes longer starts again in a lane."""
 
 SHORT = Limit(0.25, clock=time.thread_time)
 """Processor time of a page. Work that takes longer starts again in the lane for long work."""

@@ -66,7 +66,12 @@ async def mcp(scope: Scope, receive: Receive, send: Send, datasette: FxDatasette
 
 async def is_healthy(request: Request, datasette: FxDatasette) -> Response:
     """``/-/health``."""
-    work = partial(health.health, closed=datasette.tokens.problem())
+    work = partial(
+        health.health,
+        closed=datasette.tokens.problem(),
+        counts=datasette.counts,
+        version=datasette.served.version(),
+    )
     return respond(request, await _readable(request, datasette, work))
 
 

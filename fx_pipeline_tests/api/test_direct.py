@@ -33,7 +33,7 @@ async def test_a_request_with_a_cookie_goes_another_way_to_the_same_answer(
 ) -> None:
     api = open_api(history.path)
     await api.get("/rates/")  # Datasette's start-up
-    anonymous, known = await api.get(path), await api.get(path, cookie="theme=dark")
+    anonymous, known = await api.get(path), await api.get(path, cookie="ds_actor=x")
     assert (known.status_code, known.content) == (anonymous.status_code, anonymous.content)
     expected = {**dict(anonymous.headers), "cache-control": "private, no-store"}
     assert dict(known.headers) == expected
@@ -49,6 +49,6 @@ async def test_the_rules_of_the_metadata_hold_on_both(
     api = open_api(history.path)
     api.datasette._metadata_local["databases"]["fx"]["queries"]["rates_by_date"].update(rule)
     await api.get("/-/health")
-    for headers in ({}, {"cookie": "theme=dark"}):
+    for headers in ({}, {"cookie": "ds_actor=x"}):
         assert (await api.get("/rates/2026-03-09/", **headers)).status_code == status
         assert (await api.get("/rates/symbols", **headers)).status_code == 200

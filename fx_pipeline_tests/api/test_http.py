@@ -267,6 +267,12 @@ async def test_health(api: Api) -> None:
         )
 
 
+async def test_health_counts_what_was_stored_since(api: Api, history: History) -> None:
+    assert [(await api.get("/-/health")).json()["days"] for _ in range(2)] == [7, 7]
+    history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-07": {"USD": 1.5}})
+    assert [(await api.get("/-/health")).json()["days"] for _ in range(2)] == [8, 8]
+
+
 async def test_health_where_the_database_cannot_be_read(
     history: History, open_api: OpenApi, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -197,7 +197,7 @@ def ask(server: Server, path: str, method: str = "GET", cookie: str = "") -> tup
     return int(response.split(b" ", 2)[1]), response.partition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("cookie", ["", "Cookie: a=b\r\n"])
+@pytest.mark.parametrize("cookie", ["", "Cookie: ds_actor=x\r\n"])
 @pytest.mark.parametrize(
     "path",
     [

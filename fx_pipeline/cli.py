@@ -85,9 +85,10 @@ def up() -> None:
     Starts the sandbox if no key is set, Dagster (UI and daemon) and the API; fetches the days that are
     missing of the last 10 (of the last 90 from the sandbox, where they cost nothing).
     """
-    from fx_pipeline.processes import check_ports, run_all
+    from fx_pipeline.processes import check_ports, report_killed, run_all
 
     settings = load_settings()
+    report_killed(settings)
     check_ports(settings)
 
     from fx_pipeline.runs import only_servers
@@ -96,11 +97,6 @@ def up() -> None:
     open_database(settings.fx_database).close()
 
     with only_servers(settings.dagster_home):
-        if settings.demo:
-            console.print(
-                "[bold yellow]DEMO:[/] no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on "
-                "this machine: the European Central Bank's history, and made-up values after its last day."
-            )
         raise SystemExit(run_all(settings))
 
 

@@ -1,23 +1,20 @@
 """What `fx-pipeline up` starts and stops: the sandbox, the API, Dagster's webserver and daemon, a first run.
 
-honcho keeps the servers: when one ends, or on Ctrl-C, all of them do.
+When one server ends, or on Ctrl-C, all of them do.
 """
 
 import datetime as dt
 import os
-import shlex
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from threading import Event, Thread
 
 from dotenv import dotenv_values
-from honcho.manager import Manager
-from honcho.printer import Message
 
+from fx_pipeline.leftovers import end_killed, watched
 from fx_pipeline.settings import PROJECT, Settings, SettingsError
+from fx_pipeline.supervisor import Output, Supervisor
 
 DEMO_DAYS = 90
 """Days that the first run fetches from the sandbox, where they cost nothing."""
@@ -53,36 +50,59 @@ def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
                 ) from None
 
 
+def report_killed(settings: Settings) -> None:
+    """End what is left of an `up` that was killed, and print what that was.
+
+    Raises SettingsError where another `up` is running.
+    """
+    killed = end_killed(settings.dagster_home)
+    if killed is None:
+        return
+    count = len(killed.ended)
+    left = (
+        f"{count} of its processes {'was' if count == 1 else 'were'} still running and had to be stopped: "
+        f"{'; '.join(killed.ended)}."
+        if killed.ended
+        else "None of its processes is left."
+    )
+    line = f"The last fx-pipeline up (process {killed.pid}, started {killed.started}) was killed. {left}"
+    Output(sys.stdout).line("system", line)
+
+
 def run_all(settings: Settings) -> int:
     """Start everything, ingest what is missing, and stop everything on Ctrl-C. Returns an exit code."""
-    environment = server_environment(settings)
-    home = settings.dagster_home.absolute()
-    manager = Manager()
+    home = settings.dagster_home
     program = [sys.executable, "-m", "fx_pipeline"]
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
-    # Dagster reads .env from its working directory and lets it override the environment: there is none here.
-    _add(manager, "dagster", [*program, "webserver"], environment, str(home))
-    daemon = [*YIELDING, sys.executable, "-m", "dagster._daemon", "run", *workspace, *quiet]
-    _add(manager, "daemon", daemon, environment, str(home))
-    _add(manager, "api", [*program, "serve"], environment)
+    output = Output(sys.stdout)
+    _introduce(settings, output)
+    with watched(home) as mark:
+        supervisor = Supervisor({**server_environment(settings), **mark}, output)
+        # Dagster lets a .env in its working directory override the environment: the home has none.
+        supervisor.start("dagster", [*program, "webserver"], home)
+        supervisor.start(
+            "daemon", [*YIELDING, sys.executable, "-m", "dagster._daemon", "run", *workspace, *quiet], home
+        )
+        supervisor.start("api", [*program, "serve"])
+        if settings.demo:
+            supervisor.start("sandbox", [*program, "sandbox"])
+        first_run = Thread(target=_first_run, args=(supervisor, settings), daemon=True)
+        first_run.start()
+        code = supervisor.wait()
+        first_run.join()
+    return code
+
+
+def _introduce(settings: Settings, output: Output) -> None:
+    output.line("system", f"Database {settings.fx_database}, tokens {settings.tokens_database}.")
+    output.line("system", f"Dagster's home {settings.dagster_home}.")
     if settings.demo:
-        _add(manager, "sandbox", [*program, "sandbox"], environment)
-    stopped = Event()
-    first_run = Thread(target=_first_run, args=(manager, settings, environment, stopped), daemon=True)
-    first_run.start()
-    manager.loop()
-    stopped.set()
-    first_run.join()
-    # 130 is what Ctrl-C leaves: the way `up` is meant to end.
-    return 0 if manager.returncode in (0, 130, 143) else 1
-
-
-def _add(
-    manager: Manager, name: str, command: list[str], environment: Mapping[str, str], cwd: str | None = None
-) -> None:
-    # `exec`: without it a shell would stand between honcho and the process.
-    manager.add_process(name, f"exec {shlex.join(command)}", env=dict(environment), cwd=cwd)
+        output.line(
+            "system",
+            "DEMO: no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this machine: the "
+            "European Central Bank's history, and made-up values after its last day.",
+        )
 
 
 def server_environment(settings: Settings) -> dict[str, str]:
@@ -97,41 +117,23 @@ def server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _first_run(manager: Manager, settings: Settings, environment: dict[str, str], stopped: Event) -> None:
-    """Ingest, once the last of the servers listens; then say where everything is.
-
-    Not before: a process that honcho forks while another is being started here keeps the pipes of both.
-    """
+def _first_run(supervisor: Supervisor, settings: Settings) -> None:
+    """Ingest, once the server that is asked listens; then say where everything is."""
+    stopped, say = supervisor.stopping, supervisor.output.line
     last = settings.fx_sandbox_port if settings.demo else settings.fx_api_port
     if not _listens(last, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
     program = [*YIELDING, sys.executable, "-m", "fx_pipeline"]
-    command = [*program, "ingest", "--days", str(days), "--missing", "--revise"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    ) as process:
-        Thread(target=_stop_with, args=(process, stopped), daemon=True).start()
-        assert process.stdout is not None  # noqa: S101  # it is a pipe
-        for line in process.stdout:
-            _print(manager, "ingest", line.decode(errors="replace"))
-    if process.returncode != 0 and not stopped.is_set():
-        _print(
-            manager,
-            "ingest",
-            "Not all days could be fetched (see above). What is stored is served all the same.",
-        )
+    code = supervisor.run("ingest", [*program, "ingest", "--days", str(days), "--missing", "--revise"])
+    if code != 0 and not stopped.is_set():
+        say("ingest", "Not all days could be fetched (see above). What is stored is served all the same.")
     if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
         yesterday = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
-        _print(manager, "system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday}/")
-        _print(manager, "system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
-        _print(manager, "system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}/assets/rates")
-        _print(manager, "system", "Ctrl-C stops everything.")
-
-
-def _stop_with(process: subprocess.Popen[bytes], stopped: Event) -> None:
-    stopped.wait()
-    process.terminate()
+        say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday}/")
+        say("system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
+        say("system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}/assets/rates")
+        say("system", "Ctrl-C stops everything.")
 
 
 def _listens(port: int, stopped: Event) -> bool:
@@ -144,7 +146,3 @@ def _listens(port: int, stopped: Event) -> bool:
             continue
         return True
     return False
-
-
-def _print(manager: Manager, name: str, line: str) -> None:
-    manager.events.put(Message(type="line", data=line, time=dt.datetime.now(), name=name, colour=None))  # noqa: DTZ005

@@ -4,7 +4,7 @@ import datetime as dt
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -27,6 +27,7 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import STOPPED_BY, Cancelled, rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.leftovers import held
 from fx_pipeline.settings import PROJECT, SettingsError
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -169,20 +170,11 @@ def only_servers(home: Path) -> Iterator[None]:
     Runs that earlier ones have left behind are reported as failed: Dagster would wait for them for ever.
     Raises SettingsError where another `up` holds the home, or it cannot be used.
     """
-    with open_instance(home) as instance:
-        lock = FileLock(home / "up.lock", blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise SettingsError(
-                f"Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to another "
-                "folder."
-            ) from None
-        _end_abandoned(instance)
-    try:
+    with ExitStack() as holding:
+        with open_instance(home) as instance:
+            holding.enter_context(held(home))
+            _end_abandoned(instance)
         yield
-    finally:
-        lock.release()
 
 
 def _end_abandoned(instance: dg.DagsterInstance) -> None:

@@ -17,7 +17,7 @@ FLOORS = (
     ("fixer", "store", "api"),
     ("access", "ingestion", "moves", "quality", "misdated", "unobtainable", "alerts", "defs"),
     ("definitions",),
-    ("runs", "reports", "progress", "processes", "guard", "webserver", "cli"),
+    ("runs", "reports", "progress", "supervisor", "leftovers", "processes", "guard", "webserver", "cli"),
 )
 """The parts of fx_pipeline from the ground up. A part knows its own floor and those below it."""
 

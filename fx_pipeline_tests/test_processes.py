@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 import requests
 from filelock import FileLock
 
 from fx_pipeline.definitions import defs
+from fx_pipeline.leftovers import watched
 from fx_pipeline.processes import check_ports
 from fx_pipeline.rates import date_range
 from fx_pipeline.runs import only_servers, open_instance
@@ -269,6 +271,59 @@ def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE) == 1
         assert "api stopped (rc=-9)" in running.output
         assert running.processes() == set()
+
+
+@pytest.mark.slow
+def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
+    tmp_path: Path, free_ports: dict[str, str]
+) -> None:
+    home = tmp_path / "data" / "dagster"
+
+    def start_over(before: Up, left: str) -> None:
+        """Start it again after a kill, and find it working and the killed one named."""
+        with up(tmp_path, **free_ports) as running:
+            running.wait_until_ready()
+            assert f"The last fx-pipeline up (process {before.process.pid}, started " in running.output
+            assert left in running.output
+            assert running.interrupt() == 0
+            assert running.processes() == set()
+        assert not (home / "up.json").exists()
+
+    with up(tmp_path, **free_ports) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        running.process.kill()
+        running.process.wait()
+        wait_until(lambda: running.processes() == set())
+    start_over(running, "was killed. ")
+
+    with up(tmp_path, **free_ports) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        for watchdog in psutil.Process(running.process.pid).children():
+            if "fx_pipeline.leftovers" in watchdog.cmdline():
+                watchdog.kill()
+        running.process.kill()
+        running.process.wait()
+        assert len(running.processes()) >= len(SERVERS)
+        start_over(running, "of its processes were still running and had to be stopped: ")
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_second_up_is_named_and_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:
+    home = tmp_path / "data" / "dagster"
+    with only_servers(home), watched(home), socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = {**free_ports, "FX_API_PORT": str(listener.getsockname()[1])}
+        done = run_command(tmp_path, "up", **taken)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
+        "another folder.\n"
+    )
 
 
 @pytest.mark.parametrize("name", PORTS)

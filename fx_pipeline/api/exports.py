@@ -9,6 +9,7 @@ import io
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -150,7 +151,13 @@ def cell(value: object) -> object:
     """Return a value as a CSV holds it: a number as the API writes it, a text that no spreadsheet runs."""
     if isinstance(value, float):
         return as_number(value)
-    if not isinstance(value, str) or NUMBER.fullmatch(value):
+    return _text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=20_000)
+def _text(value: str) -> str:
+    """Return a text as a CSV holds it. Dates and codes repeat, so most are found in the cache."""
+    if NUMBER.fullmatch(value):
         return value
     text = _FORMULA.sub(r"\1'", value)
     return f"'{text}" if text.startswith(("\t", "\r")) else text

@@ -133,6 +133,7 @@ def ingest(
         store.check_source(settings.fx_base, settings.known_provider)
         stored = store.stored_dates(min(wanted), max(wanted)) if missing else set()
         unnamed = not store.has_names()
+    _say(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.")
     window = _yesterday() - dt.timedelta(days=settings.fx_revision_days)
     kept = {date for date in stored if not (revise and date >= window)}
     if not wanted - kept:
@@ -202,8 +203,8 @@ def ingest(
 )
 @click.option("--access-log", is_flag=True, help="A line per request; no key or token is in it. Costs speed.")
 def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
-    """Serve the API from the database file."""
-    settings = load_settings()
+    """Serve the API from the database file, which `ingest` or `up` has made."""
+    settings = _existing(load_settings())
 
     from fx_pipeline.api.app import run
     from fx_pipeline.api.served import ServeError

@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from ipaddress import ip_address
 
+import click
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -32,6 +33,7 @@ def run(settings: Settings, host: str, port: int) -> None:
             f"Everybody who reaches {host} could use the Dagster UI: set FX_DAGSTER_PASSWORD, or give "
             "--host 127.0.0.1."
         )
+    click.echo(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.", err=True)
     # Dagster reads .env from its working directory and lets it override the environment. Its home has none.
     os.environ.update(server_environment(settings))
     # Otherwise SIGTERM ends this process before it has ended the code server that it starts.

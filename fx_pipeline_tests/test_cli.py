@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from fx_pipeline.cli import main
 from fx_pipeline.rates import Answer
+from fx_pipeline.store.database import open_database
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.commands import run_command
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -77,6 +78,7 @@ def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str
 @pytest.mark.parametrize(
     "command",
     [
+        "serve",
         "rebuild",
         "status",
         "status --json",
@@ -212,7 +214,8 @@ def test_a_sandbox_that_cannot_be_is_refused(arguments: list[str], says: str) ->
         ("serve", "Error: The API cannot listen on 127.0.0.1:{}: Address already in use"),
     ],
 )
-def test_a_busy_port_is_one_line_that_names_its_setting(command: str, says: str) -> None:
+def test_a_busy_port_is_one_line_that_names_its_setting(command: str, says: str, tmp_path: Path) -> None:
+    open_database(tmp_path / "data" / "fx.db").close()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         result = invoke(command, "--port", str(port))
@@ -275,3 +278,29 @@ def test_what_was_fetched_is_told_in_the_terminal_and_as_json(sandbox: Sandbox, 
 
     done = run_command(tmp_path, "status", **settings)
     assert "gaps           2024-03-04 to 2024-03-07\n" in done.stdout
+
+
+def test_every_command_names_the_files_it_works_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    """In full, however they were set, and never among the JSON on standard output."""
+    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good", "FX_DATABASE": "here/fx.db"}
+    database, tokens = f"Database {tmp_path}/here/fx.db", f"tokens {tmp_path}/here/tokens.db."
+    for command, named in (
+        ("ingest --date 2024-03-01 --json", f"{database}, Dagster's home {tmp_path}/data/dagster."),
+        ("rebuild", f"{database}."),
+        ("token create a", f"{database}, {tokens}"),
+        ("token list --json", f"{database}, {tokens}"),
+        ("token revoke a", f"{database}, {tokens}"),
+        ("token off", f"{database}, {tokens}"),
+    ):
+        done = run_command(tmp_path, *command.split(), **settings)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (0, named)
+        if "--json" in command:
+            json.loads(done.stdout)
+    done = run_command(tmp_path, "status", "--json", **settings)
+    document = json.loads(done.stdout)
+    assert [document[name] for name in ("database", "tokens", "dagster_home")] == [
+        f"{tmp_path}/here/fx.db",
+        f"{tmp_path}/here/tokens.db",
+        f"{tmp_path}/data/dagster",
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "data"}

@@ -247,7 +247,7 @@ def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path
         provider = {"FIXER_BASE_URL": sandbox.url}
         run_command(tmp_path, "ingest", "--date", "2000-01-03", FIXER_ACCESS_KEY="good", **provider)
         asked = sandbox.stats()["total"]
-        with up(tmp_path, FIXER_ACCESS_KEY="wrong", **provider) as running:
+        with up(tmp_path, FIXER_ACCESS_KEY="k3y-unknown", **provider) as running:
             running.wait_until_ready()
             assert "DEMO" not in running.output
             assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
@@ -255,7 +255,7 @@ def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path
             assert sandbox.stats()["total"] - asked <= 4
             assert running.get("/rates/2000-01-03/").status_code == 200
             assert running.interrupt() == 0
-    assert "wrong" not in running.output
+    assert "k3y-unknown" not in running.output
 
 
 @pytest.mark.slow

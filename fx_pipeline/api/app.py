@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
+import click
 import uvicorn
 from datasette.app import Datasette
 from datasette.database import Database
@@ -198,6 +199,7 @@ def run(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> 
     # Workers must agree on it, or one refuses what another has signed.
     if settings.datasette_secret is None:
         os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
+    click.echo(f"Database {settings.fx_database}, tokens {settings.tokens_database}.", err=True)
     uvicorn.run(
         f"{__name__}:create_app",
         factory=True,

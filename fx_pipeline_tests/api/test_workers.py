@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import PATIENCE, Server, ask, serving, wait_for
 from fx_pipeline_tests.commands import run_command
@@ -293,11 +294,18 @@ def test_a_server_has_not_loaded_what_only_writing_needs(history: History, tmp_p
     with serving(history.path, tmp_path / "log") as server:
         assert server.get(LATEST)[0] == 200
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    named = f"Database {history.path}, tokens {history.path.with_name('tokens.db')}."
+    assert named in (tmp_path / "log").read_text()
     assert "/sqlite3/" in loaded or "_sqlite3" in loaded
     assert "/pandas/" not in loaded
 
 
+def a_database(folder: Path) -> None:
+    open_database(folder / "fx.db").close()
+
+
 def broken_tokens(folder: Path) -> None:
+    a_database(folder)
     (folder / "tokens.db").write_bytes(b"x" * 4096)
 
 
@@ -315,7 +323,8 @@ def nothing(folder: Path) -> None:
         (not_a_database, [], {}, 1, "fx.db"),
         (another_database, [], {}, 1, "fx.db"),
         (broken_tokens, [], {}, 2, "tokens.db cannot be used: file is not a database."),
-        (a_file_for_a_folder, [], {"FX_DATABASE": "data/fx.db"}, 1, "data"),
+        (a_file_for_a_folder, [], {"FX_DATABASE": "data/fx.db"}, 2, "There is no database at /"),
+        (nothing, [], {}, 2, "There is no database at /"),
         (
             nothing,
             [],
@@ -331,15 +340,15 @@ def nothing(folder: Path) -> None:
             "FX_DATABASE cannot be used: tokens.db is the name of",
         ),
         (
-            nothing,
+            a_database,
             [],
             {"SENTRY_DSN": "https://secret@x"},
             2,
             "SENTRY_DSN cannot be used: it is not of the form",
         ),
         (nothing, [], {"FX_API_PORT": "0"}, 2, "FX_API_PORT cannot be used: "),
-        (nothing, ["--host", "nowhere.invalid"], {}, 2, "The API cannot listen on nowhere.invalid:"),
-        (nothing, ["--host", "192.0.2.1"], {}, 2, "The API cannot listen on 192.0.2.1:"),
+        (a_database, ["--host", "nowhere.invalid"], {}, 2, "The API cannot listen on nowhere.invalid:"),
+        (a_database, ["--host", "192.0.2.1"], {}, 2, "The API cannot listen on 192.0.2.1:"),
     ],
 )
 def test_what_keeps_a_server_from_starting_is_one_line(

@@ -156,9 +156,11 @@ class Redactor:
                     yield pairs.span()
 
     def _is_in(self, data: bytes, depth: int) -> bool:
-        texts = [data.replace(b"\0", b"").decode(errors="replace")]
+        texts = [data.replace(b"\0", b"").decode(errors="ignore")]
         if b"\0" in data:
-            texts += [data[at:].decode("utf-16-le", "replace") for at in (0, 1)]
+            texts += [data[at:].decode("utf-16-le", "ignore") for at in (0, 1)]
+        # Without what the search would only have to step over.
+        texts = [_BREAKS.sub("", text) for text in texts]
         return any(next(self._found_in(text, depth), None) is not None for text in texts)
 
 

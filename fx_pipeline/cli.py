@@ -158,10 +158,11 @@ def ingest(
         )
         from fx_pipeline.runs import RunError, materialise, materialise_symbols, open_instance, planned
 
-        asked = questions(left, timeseries=settings.fixer_timeseries)
+        runs = planned(left, across_gaps=missing and not dates)
+        # A series does not reach from one run into another.
+        asked = [one for run in runs for one in questions(run, timeseries=settings.fixer_timeseries)]
         if (short := how_far(asked, _quota(settings))) is not None:
             errors.print(f"[bold yellow]quota[/]   {short}")
-        runs = planned(left, across_gaps=missing and not dates)
         try:
             with open_instance(settings.dagster_home) as instance:
                 reports = materialise(
@@ -270,6 +271,13 @@ def webserver(host: str, port: int | None) -> None:
     help="What a date before 1999 or after today is answered. (Sources differ.)",
 )
 @click.option(
+    "--series-days",
+    type=click.IntRange(1, 365),
+    default=365,
+    show_default=True,
+    help="The most days of a timeseries, first and last included; error 505 above.",
+)
+@click.option(
     "--currencies",
     type=click.IntRange(0, 700),
     default=0,
@@ -287,6 +295,7 @@ def sandbox(
     key: str | None,
     failed_calls_count: bool,
     out_of_range_code: str,
+    series_days: int,
     currencies: int,
 ) -> None:
     """Run a local Fixer: its protocol over the European Central Bank's daily history.
@@ -309,6 +318,7 @@ def sandbox(
             key=key,
             failed_calls_count=failed_calls_count,
             out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]
+            series_days=series_days,
             currencies=currencies,
         )
     except ValueError as error:

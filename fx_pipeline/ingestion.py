@@ -7,13 +7,20 @@ the asking at once; what had arrived is stored. What another run is asking just 
 import datetime as dt
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, InvalidSymbols, NoAnswers, NoRates
+from fx_pipeline.fixer.errors import (
+    EndpointRestricted,
+    FixerError,
+    InvalidSymbols,
+    NoAnswers,
+    NoRates,
+    TimeframeTooLong,
+)
 from fx_pipeline.fixer.pace import Pace, Stopped
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
 from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
@@ -53,11 +60,20 @@ class Question:
         """The last day asked for."""
         return self.dates[0]
 
+    @property
+    def days(self) -> int:
+        """The number of days from the first to the last."""
+        return (self.end - self.start).days + 1
+
 
 def questions(
-    dates: Iterable[dt.date], *, timeseries: bool = False, daily: Collection[dt.date] = ()
+    dates: Iterable[dt.date],
+    *,
+    timeseries: bool = False,
+    daily: Collection[dt.date] = (),
+    longest: int = MAX_TIMESERIES_DAYS,
 ) -> list[Question]:
-    """The fewest calls that bring these dates, newest first: one a date, or one for 366 days of a series.
+    """Plan the fewest calls for these dates, newest first: one a date, or one for `longest` days of a series.
 
     `daily` are the dates for which the calls kept for the daily runs may be used.
     """
@@ -67,7 +83,7 @@ def questions(
         if (
             last is not None
             and timeseries
-            and (last.end - date).days <= MAX_TIMESERIES_DAYS
+            and (last.end - date).days < longest
             and last.daily == (date in daily)
         ):
             asked[-1] = replace(last, dates=(*last.dates, date))
@@ -114,11 +130,7 @@ def ingest(
     try:
         while run.goes_on():
             yield from run.put()
-            refused = yield from run.collect()
-            if refused:
-                notice("The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0.")
-                again = [*refused, *run.waiting]
-                run.waiting = deque(one for question in again for one in _one_by_one(question))
+            yield from run.collect()
     except Exception:
         run.end()
         raise
@@ -195,6 +207,8 @@ class _Run:
         self.waited_for: set[str] = set()
         self.under_way: dict[Future[Answer | None], tuple[Question, int]] = {}
         self.held: list[Question] = []
+        # The days that a series may have (1: none, day by day), and the most that one was answered with.
+        self.longest_series, self.proven_series = MAX_TIMESERIES_DAYS, 0
         self.symbols_refused = False
         self.outage = ledger.is_outage()
         self.pace = client.pace(outage=self.outage)
@@ -210,6 +224,13 @@ class _Run:
             and len(self.under_way) < self.most_under_way
         ):
             question = self.waiting.popleft()
+            if question.series and (question.days > self.longest_series or self.longest_series == 1):
+                self.waiting.extendleft(reversed(_divided([question], self.longest_series)))
+                continue
+            if question.series and question.days > self.proven_series and self.under_way:
+                # Whether so long a series is allowed, one call tells as well as many.
+                self.waiting.appendleft(question)
+                return
             try:
                 fetch_id = _open(self.ledger, self.client, question)
             except BeingAsked as other:
@@ -268,21 +289,21 @@ class _Run:
         answered = [told for told in left if not told[2].cancelled()]
         _store(answered, self.store, self.ledger)
 
-    def collect(self) -> Generator[Outcome, None, list[Question]]:
-        """Wait for answers, store them, yield their outcomes. Returns the series that the plan refuses."""
-        refused: list[Question] = []
+    def collect(self) -> Iterator[Outcome]:
+        """Wait for answers, store them, and yield their outcomes."""
         if self.under_way:
             done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
             answered = [(*self.under_way[future], future) for future in done]
             answered.sort(key=lambda told: told[0].end, reverse=True)
-            outcomes, again = _store(answered, self.store, self.ledger)
+            outcomes, again, gaps = _store(answered, self.store, self.ledger)
             if self.outage and any(outcome.stored for outcome in outcomes):
                 self.ledger.end_outage()
                 self.outage = False
             for future in done:
                 del self.under_way[future]
-            refused = [question for question, error in again if isinstance(error, EndpointRestricted)]
-            self.held += [question for question, error in again if not isinstance(error, EndpointRestricted)]
+            good = [question.days for question, _, future in answered if question.series and _is_good(future)]
+            self.proven_series = max([self.proven_series, *good])
+            self.ask_again(again, gaps)
             yield from outcomes
         elif self.elsewhere:
             self.wait()
@@ -290,7 +311,34 @@ class _Run:
             self.leave_out_unknown()
         if not self.waiting:
             self.waiting, self.elsewhere = self.elsewhere, self.waiting
-        return refused
+
+    def ask_again(
+        self, again: Sequence[tuple[Question, FixerError | None]], gaps: Sequence[Question]
+    ) -> None:
+        """Put to the front what is asked in another way: refused series in shorter ones, gaps by date."""
+        first = list(gaps)
+        longest = self.longest_series
+        for question, error in again:
+            if isinstance(error, EndpointRestricted):
+                self.longest_series = 1
+            elif isinstance(error, TimeframeTooLong):
+                self.longest_series = max(1, min(self.longest_series, question.days // 2))
+            else:
+                self.held.append(question)
+                continue
+            first.append(question)
+        self.waiting.extendleft(sorted(first, key=lambda question: question.end))
+        if gaps:
+            self.notice(f"Days that are missing from a series are fetched one by one: {len(gaps)}.")
+        if self.longest_series < longest:
+            self.waiting = deque(_divided(self.waiting, self.longest_series))
+            lacks = any(isinstance(error, EndpointRestricted) for _, error in again)
+            why = "The plan lacks timeseries" if lacks else "Fixer refuses so long a series (505)"
+            how = f"{self.longest_series} days are asked for at a time."
+            by_date = "the days are fetched one by one. Set FIXER_TIMESERIES=0."
+            self.notice(f"{why}: {by_date if self.longest_series == 1 else how}")
+            if (short := how_far(self.waiting, self.ledger.quota())) is not None:
+                self.notice(short)
 
     def leave_out_unknown(self) -> None:
         """Find the symbols that the provider does not know, and ask for the others again.
@@ -330,15 +378,22 @@ def _open(ledger: Ledger, client: FixerClient, question: Question) -> int:
     )
 
 
-def _one_by_one(question: Question) -> list[Question]:
-    return [Question((date,), question.daily) for date in question.dates]
+def _divided(asked: Iterable[Question], longest: int) -> list[Question]:
+    """Plan the series among these questions again, newest first: of `longest` days at most; 1: by date."""
+    others = [question for question in asked if not question.series]
+    series = [question for question in asked if question.series]
+    dates = [date for question in series for date in question.dates]
+    daily = {date for question in series if question.daily for date in question.dates}
+    planned = questions(dates, timeseries=longest > 1, daily=daily, longest=longest)
+    return sorted([*others, *planned], key=lambda question: question.end, reverse=True)
 
 
 def _store(
     answered: Iterable[tuple[Question, int, Future[Answer | None]]], store: RateStore, ledger: Ledger
-) -> tuple[list[Outcome], list[tuple[Question, FixerError | None]]]:
-    """Store a batch of answers and errors together. Returns what became of each date, and the questions to be
-    asked again: series that the plan refuses, those with an unknown symbol, and those that were not asked.
+) -> tuple[list[Outcome], list[tuple[Question, FixerError | None]], list[Question]]:
+    """Store a batch of answers and errors together. Return what became of each date; the questions to ask
+    again: series that are refused, those with an unknown symbol, and those that were not asked; and questions
+    for the days that are missing from a series.
 
     A programming error in a thread is raised here.
     """
@@ -348,7 +403,7 @@ def _store(
     told: list[tuple[Question, int]] = []
     for question, fetch_id, future in answered:
         answer, error = _result(future)
-        restricted = isinstance(error, EndpointRestricted) and question.series
+        restricted = isinstance(error, EndpointRestricted | TimeframeTooLong) and question.series
         if restricted or isinstance(error, InvalidSymbols) or (answer is None and error is None):
             again.append((question, error))
         else:
@@ -362,15 +417,22 @@ def _store(
         else:
             ledger.give_up(fetch_id, "not asked", 0)
     stored = {day.date: day for day in store.record(received, run_id=ledger.run_id)}
-    outcomes = []
+    outcomes, gaps = [], []
     for question, fetch_id in told:
         for date in question.dates:
             if date in stored:
                 outcomes.append(Outcome(date, stored=stored[date]))
+            elif question.series and fetch_id not in errors:
+                gaps.append(Question((date,), question.daily))
             else:
                 missing = NoRates("there are no rates of this day in the answer", f"{date}")
                 outcomes.append(Outcome(date, error=errors.get(fetch_id, missing)))
-    return outcomes, again
+    return outcomes, again, gaps
+
+
+def _is_good(future: Future[Answer | None]) -> bool:
+    answer, error = _result(future)
+    return answer is not None and error is None
 
 
 def _result(future: Future[Answer | None]) -> tuple[Answer | None, FixerError | None]:

@@ -16,7 +16,7 @@ FIRST_DATE = dt.date(1999, 1, 1)
 """Fixer's history begins here (Fixer's documentation)."""
 
 MAX_TIMESERIES_DAYS = 365
-"""How many days after its first a `timeseries` answer may end (Fixer's documentation)."""
+"""The most days of one `timeseries` answer, the first and the last included (Fixer's documentation)."""
 
 SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e100
 """What is beyond is no rate, and a cross rate of it may be no number."""

@@ -38,7 +38,7 @@ def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize(("timeseries", "days"), [("0", 100), ("1", 366)])
+@pytest.mark.parametrize(("timeseries", "days"), [("0", 100), ("1", 365)])
 def test_a_run_of_a_backfill_takes_as_many_days_as_a_call_brings(
     tmp_path: Path, timeseries: str, days: int
 ) -> None:

@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from fx_pipeline.fixer.answers import end_of
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, NoAnswers, QuotaExhausted
-from fx_pipeline.ingestion import Outcome, Question, ingest, questions
+from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, NoAnswers, NoRates, QuotaExhausted
+from fx_pipeline.ingestion import Outcome, Question, how_far, ingest, questions
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.quota import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.fixer.scripted_server import Play, reply, scripted
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 DATES = list(date_range(dt.date(2024, 1, 1), dt.date(2024, 1, 20)))
@@ -36,6 +39,19 @@ def store(tmp_path: Path) -> Iterator[RateStore]:
 def ledger(store: RateStore) -> Iterator[Ledger]:
     with Ledger(store.path, run_id="run") as ledger:
         yield ledger
+
+
+def refused(code: int, type: str) -> bytes:
+    return reply({"success": False, "error": {"code": code, "type": type}})
+
+
+def day_of(path: str) -> bytes:
+    """The answer to `/<date>`."""
+    date = dt.date.fromisoformat(urlsplit(path).path[-10:])
+    rates = {"EUR": 1, "USD": 1.2}
+    return reply(
+        {"success": True, "timestamp": end_of(date), "base": "EUR", "date": f"{date}", "rates": rates}
+    )
 
 
 def client(sandbox: Sandbox, key: str = "a-key") -> FixerClient:
@@ -136,10 +152,11 @@ YEARS = list(date_range(dt.date(2021, 3, 1), dt.date(2024, 2, 28)))
     [
         ([], 0),
         (DATES, 1),
-        (list(date_range(dt.date(2023, 1, 1), dt.date(2024, 1, 1))), 1),
-        (list(date_range(dt.date(2022, 12, 31), dt.date(2024, 1, 1))), 2),
+        (list(date_range(dt.date(2023, 1, 1), dt.date(2023, 12, 31))), 1),
+        (list(date_range(dt.date(2024, 1, 1), dt.date(2024, 12, 31))), 2),  # a leap year has 366 days
+        ([dt.date(2024, 1, 1), dt.date(2024, 12, 31)], 2),
         (YEARS, 3),
-        ([dt.date(2024, 1, 1), dt.date(2023, 1, 1), dt.date(2021, 1, 1)], 2),
+        ([dt.date(2024, 1, 1), dt.date(2023, 1, 2), dt.date(2021, 1, 1)], 2),
         (list(date_range(dt.date(1999, 1, 1), dt.date(2026, 11, 23))), 28),
     ],
 )
@@ -147,7 +164,7 @@ def test_a_series_takes_as_few_calls_as_fixer_allows(dates: list[dt.date], calls
     asked = questions(dates, timeseries=True)
     assert len(asked) == calls
     assert sorted(date for question in asked for date in question.dates) == sorted(dates)
-    assert all((question.end - question.start).days <= 365 for question in asked)
+    assert all(question.days <= 365 for question in asked)
 
 
 def test_the_daily_runs_dates_are_asked_apart() -> None:
@@ -198,6 +215,116 @@ def test_where_the_plan_lacks_series_the_days_are_fetched_one_by_one(
     assert len(outcomes) == 20
     assert notices == ["The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0."]
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}, "timeseries": {"105": 1}}
+
+
+YEAR = list(date_range(dt.date(2023, 1, 1), dt.date(2023, 12, 31)))
+
+
+@pytest.mark.parametrize(
+    ("series_days", "dates", "calls"),
+    [
+        (365, YEAR, {"timeseries": {"ok": 1}}),
+        (364, YEAR, {"timeseries": {"505": 1, "ok": 3}}),  # of 182, 182 and 1 days
+        (182, YEAR, {"timeseries": {"505": 1, "ok": 3}}),
+        (31, YEAR, {"timeseries": {"505": 4, "ok": 17}}),  # 365, 182, 91 and 45 are too many, 22 are not
+        (31, YEARS, {"timeseries": {"505": 4, "ok": 50}}),
+        (3, DATES, {"timeseries": {"505": 3, "ok": 10}}),  # 20, 10 and 5; then 2 each
+        (1, DATES, {"timeseries": {"505": 4}, "historical": {"ok": 20}}),
+    ],
+)
+def test_a_series_that_is_too_long_is_asked_for_in_shorter_ones(
+    sandbox: Sandbox,
+    store: RateStore,
+    ledger: Ledger,
+    series_days: int,
+    dates: list[dt.date],
+    calls: dict[str, dict[str, int]],
+) -> None:
+    sandbox.change(series_days=series_days)
+    with client(sandbox) as fixer:
+        outcomes = list(ingest(questions(dates, timeseries=True), fixer, store, ledger, concurrency=8))
+    assert all(outcome.stored for outcome in outcomes)
+    assert sorted(outcome.date for outcome in outcomes) == dates
+    assert sandbox.stats()["endpoints"] == calls
+
+
+def test_of_shorter_series_is_told_and_of_what_they_cost(sandbox: Sandbox, store: RateStore) -> None:
+    sandbox.change(series_days=31)
+    notices: list[str] = []
+    asked = questions(YEAR, timeseries=True)
+    with client(sandbox) as fixer, Ledger(store.path, limit=12, daily_calls=0) as ledger:
+        assert how_far(asked, ledger.quota()) is None
+        with pytest.raises(QuotaReached):
+            list(ingest(asked, fixer, store, ledger, notice=notices.append))
+    refuses = "Fixer refuses so long a series (505)"
+    assert [notice for notice in notices if notice.startswith(refuses)] == [
+        f"{refuses}: {days} days are asked for at a time." for days in (182, 91, 45, 22)
+    ]
+    assert notices[-1].startswith(
+        "This needs 17 calls and 8 may be made: it will get from 2023-12-31 back to 2023-07-09. "
+    )
+    assert store.stored_dates(YEAR[0], YEAR[-1]) == set(date_range(dt.date(2023, 7, 9), YEAR[-1]))
+
+
+@pytest.mark.parametrize("answer", [refused(505, "time_frame_too_long"), refused(505, "a_new_type")])
+def test_where_every_series_is_too_long_the_days_are_fetched_one_by_one(
+    store: RateStore, ledger: Ledger, answer: bytes
+) -> None:
+    notices: list[str] = []
+    with (
+        scripted(by_path=lambda path: answer if "timeseries" in path else day_of(path)) as server,
+        FixerClient(server.url, "a-key", retries=0) as fixer,
+    ):
+        asked = questions([DATES[0]], timeseries=True)
+        [outcome] = ingest(asked, fixer, store, ledger, notice=notices.append)
+    assert outcome.stored
+    assert notices == [
+        "Fixer refuses so long a series (505): the days are fetched one by one. Set FIXER_TIMESERIES=0."
+    ]
+
+
+def test_a_day_that_is_missing_from_a_series_is_asked_for_by_its_date(
+    sandbox: Sandbox, store: RateStore, ledger: Ledger, tmp_path: Path
+) -> None:
+    sandbox.change(faults={"gap": 1.0})
+    notices: list[str] = []
+    with client(sandbox) as fixer:
+        asked = questions(YEARS, timeseries=True)
+        outcomes = list(ingest(asked, fixer, store, ledger, notice=notices.append))
+    assert all(outcome.stored for outcome in outcomes)
+    assert sorted(outcome.date for outcome in outcomes) == YEARS
+    assert sandbox.stats()["endpoints"] == {"timeseries": {"gap": 3}, "historical": {"ok": 3}}
+    assert sum(int(notice.rpartition(": ")[2][:-1]) for notice in notices) == 3
+
+
+@pytest.mark.parametrize("empty", [..., [], {}, None, {"USD": None}, {"USD": 0}, "", 0])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_day_that_a_series_has_nothing_of(
+    store: RateStore, ledger: Ledger, empty: object, known: bool
+) -> None:
+    rates: dict[str, object] = {f"{date}": {"EUR": 1, "USD": 1.1} for date in DATES}
+    gap = dt.date(2024, 1, 7)
+    rates[f"{gap}"] = empty
+    series = {
+        "success": True,
+        "base": "EUR",
+        "start_date": f"{DATES[0]}",
+        "end_date": f"{DATES[-1]}",
+        "rates": {date: values for date, values in rates.items() if values is not ...},
+    }
+
+    def answer(path: str) -> Play:
+        if "timeseries" in path:
+            return reply(series)
+        return day_of(path) if known else refused(106, "no_rates_available")
+
+    with scripted(by_path=answer) as server, FixerClient(server.url, "a-key", retries=0) as fixer:
+        outcomes = list(ingest(questions(DATES, timeseries=True), fixer, store, ledger))
+        assert [urlsplit(path).path for path in server.paths] == ["/api/timeseries", f"/api/{gap}"]
+    [last] = [outcome for outcome in outcomes if outcome.date == gap]
+    assert sorted(outcome.date for outcome in outcomes) == DATES
+    assert (last.stored is not None, isinstance(last.error, NoRates)) == (known, not known)
+    assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES) - (set() if known else {gap})
 
 
 def test_a_quota_is_spent_to_its_last_call_and_not_beyond(sandbox: Sandbox, store: RateStore) -> None:

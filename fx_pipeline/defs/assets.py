@@ -118,7 +118,7 @@ _RATES_CONFIG = {
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.multi_run(
         # Where one call brings a year, a run of a year takes one.
-        max_partitions_per_run=MAX_TIMESERIES_DAYS + 1 if load_settings().fixer_timeseries else 100
+        max_partitions_per_run=MAX_TIMESERIES_DAYS if load_settings().fixer_timeseries else 100
     ),
     retry_policy=dg.RetryPolicy(
         max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS

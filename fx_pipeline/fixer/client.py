@@ -191,14 +191,14 @@ class FixerClient:
         refund: Spend | None = None,
         pace: Pace | None = None,
     ) -> Answer:
-        """The rates of the days from `start` to `end`, at most 365 days later, all over (UTC), by one call.
+        """The rates of the days from `start` to `end`, at most 365 with both, all over (UTC), by one call.
 
         Days that Fixer left out are not in the answer's `days`. Raises FixerError; EndpointRestricted where
         the plan lacks timeseries.
         """
         query = {"start_date": start.isoformat(), "end_date": end.isoformat()}
         question = _Question("timeseries", "timeseries", start, end, query)
-        if not FIRST_DATE <= start <= end or (end - start).days > MAX_TIMESERIES_DAYS:
+        if not FIRST_DATE <= start <= end or (end - start).days >= MAX_TIMESERIES_DAYS:
             raise InvalidTimeframe("", question.text)
         return self._ask_rates(question, _Terms(spend, refund, pace))
 

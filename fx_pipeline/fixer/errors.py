@@ -153,10 +153,17 @@ class InvalidConversion(FixerError):
 
 
 class InvalidTimeframe(FixerError):
-    """501 to 505: a range that is missing, malformed, reversed or over 365 days."""
+    """501 to 504: a range that is missing, malformed or reversed."""
 
     summary = "the range of days is not accepted"
     advice = "Ask for at most 365 days from a first to a last day, both from 1999-01-01 to yesterday (UTC)."
+
+
+class TimeframeTooLong(InvalidTimeframe):
+    """505: a range of more days than one call brings, whatever Fixer's documentation promises."""
+
+    summary = "the range has too many days for one call"
+    advice = "Ask for fewer days at a time."
 
 
 class RequestRefused(FixerError):
@@ -291,7 +298,7 @@ _MEANINGS: tuple[tuple[int, str, type[FixerError]], ...] = (
     (502, "invalid_start_date", InvalidTimeframe),
     (503, "invalid_end_date", InvalidTimeframe),
     (504, "invalid_time_frame", InvalidTimeframe),
-    (505, "time_frame_too_long", InvalidTimeframe),
+    (505, "time_frame_too_long", TimeframeTooLong),
 )
 """The errors of Fixer's documentation: code, how its type begins, meaning."""
 

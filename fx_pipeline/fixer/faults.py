@@ -32,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "bad-value": "null, 0, a negative number, NaN or a string instead of a rate",
     "off-by-100": "a rate a hundred times too large or too small",
     "missing": "a major currency left out",
+    "gap": "a day of a series left out, or sent as []",
     "revision": "other values from the second reading of a date on",
 }
 """Each kind and what a client sees of it."""
@@ -55,7 +56,7 @@ TRANSPORT = frozenset(
 )
 """Kinds that can befall any answer, also a refusal; the others need rates to spoil."""
 
-SPOILT = frozenset({"bad-value", "off-by-100", "missing"})
+SPOILT = frozenset({"bad-value", "off-by-100", "missing", "gap"})
 """Kinds that change values in an answer that is otherwise right."""
 
 _MAJORS = ("USD", "JPY", "GBP", "CHF", "AUD", "CAD")
@@ -178,12 +179,14 @@ def misread(
 def spoil(fault: Fault, document: dict[str, Any]) -> dict[str, Any] | None:
     """`document` with one value spoilt as `bad-value`, `off-by-100` or `missing` say; None if it has none.
 
-    In a series one day is spoilt.
+    In a series one day is spoilt; `gap` takes one away.
     """
     if "rates" not in document or document.get("fluctuation"):
         return None
     document = deepcopy(document)
     rates = document["rates"]
+    if fault.kind == "gap":
+        return _with_gap(fault, document) if document.get("timeseries") and len(rates) > 1 else None
     if document.get("timeseries"):
         rates = rates[fault.dice.choice(list(rates))]
     codes = [code for code in rates if code != document["base"]]
@@ -198,4 +201,13 @@ def spoil(fault: Fault, document: dict[str, Any]) -> dict[str, Any] | None:
         rates[code] = written(rates[code] * (100 if fault.dice.random() < 0.5 else 0.01))
     else:
         rates[code] = fault.dice.choice([None, 0, -rates[code], float("nan"), str(rates[code])])
+    return document
+
+
+def _with_gap(fault: Fault, document: dict[str, Any]) -> dict[str, Any]:
+    date = fault.dice.choice(list(document["rates"]))
+    if fault.dice.random() < 0.5:
+        del document["rates"][date]
+    else:
+        document["rates"][date] = []
     return document

@@ -63,7 +63,8 @@ class Protocol:
     """Fixer's answers to an account of one `plan` at the instant `now` (UTC).
 
     `rates` gives units of each currency for one euro on a day; `names` names every code. A date in the future
-    or before 1999 is refused with `out_of_range`: sources differ on which it is.
+    or before 1999 is refused with `out_of_range`: sources differ on which it is. A series has at most
+    `series_days` days, the first and the last included.
     """
 
     rates: Callable[[dt.date], Mapping[str, float]]
@@ -71,6 +72,7 @@ class Protocol:
     now: dt.datetime
     plan: Plan = "plus"
     out_of_range: OutOfRange = 302
+    series_days: int = MAX_TIMESERIES_DAYS
 
     def answer(self, endpoint: str, parameters: Mapping[str, str]) -> Document:
         """The document for one question; `historical` has its date among the parameters.
@@ -150,8 +152,10 @@ class Protocol:
         start, end = self._frame(parameters)
         if end < start:
             raise Refusal(504, "invalid_time_frame", "The end date is before the start date.")
-        if (end - start).days > MAX_TIMESERIES_DAYS:
-            raise Refusal(505, "time_frame_too_long", "The Time-Frame is too long: at most 365 days.")
+        if (end - start).days >= self.series_days:
+            raise Refusal(
+                505, "time_frame_too_long", f"The Time-Frame is too long: at most {self.series_days} days."
+            )
         base, symbols = self._base(parameters), self._wanted(parameters)
         days = {date.isoformat(): self._values(date, base, symbols) for date in date_range(start, end)}
         rates = {date: values for date, values in days.items() if values}

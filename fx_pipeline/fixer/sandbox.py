@@ -28,7 +28,7 @@ from fx_pipeline.fixer.broken import broken, json_response
 from fx_pipeline.fixer.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
 from fx_pipeline.fixer.history import EcbHistory
 from fx_pipeline.fixer.protocol import ENDPOINTS, Document, OutOfRange, Plan, Protocol, Refusal
-from fx_pipeline.rates import FIRST_DATE
+from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS
 
 ErrorStyle = Literal["legacy", "strict"]
 
@@ -61,6 +61,8 @@ class SandboxOptions:
     """Whether a call that was not answered with data uses quota. A call without a good key never does."""
     out_of_range_code: OutOfRange = 302
     """What a date in the future or before 1999 is answered."""
+    series_days: int = MAX_TIMESERIES_DAYS
+    """The most days of a series, the first and the last included; with more it is answered 505."""
     currencies: int = 0
     """Fill each day up to this many codes with made-up ones; 0: none."""
     timeout_seconds: float = 60.0
@@ -79,6 +81,8 @@ class SandboxOptions:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
+        if self.series_days < 1:
+            raise ValueError(f"series_days must be at least 1, not {self.series_days}.")
         for name, number in (("quota", self.quota or 0), ("latency", self.latency)):
             if number < 0:
                 raise ValueError(f"{name} must not be negative, but is {number}.")
@@ -268,6 +272,7 @@ def _answer_account(
         now=now,
         plan=options.plan,
         out_of_range=options.out_of_range_code,
+        series_days=options.series_days,
     )
     status, outcome = 200, "ok"
     document: Document

@@ -69,9 +69,9 @@ def client_of(url: str, **options: Any) -> FixerClient:
         ),
         (
             {"symbols": ["GBP"]},
-            lambda client: client.timeseries(dt.date(2012, 5, 1), dt.date(2013, 5, 1)),
+            lambda client: client.timeseries(dt.date(2012, 5, 1), dt.date(2013, 4, 30)),
             "/api/timeseries",
-            {"start_date": "2012-05-01", "end_date": "2013-05-01", "base": "EUR", "symbols": "GBP,EUR"},
+            {"start_date": "2012-05-01", "end_date": "2013-04-30", "base": "EUR", "symbols": "GBP,EUR"},
         ),
         ({"base": "USD", "symbols": ["GBP"]}, lambda client: client.symbols(), "/api/symbols", {}),
     ],
@@ -170,7 +170,7 @@ def test_plain_http_is_warned_of(url: str, warned: bool, caplog: pytest.LogCaptu
         (lambda client: client.historical(dt.datetime.now(dt.timezone.utc).date()), errors.Unfinished),
         (lambda client: client.historical(dt.date(9999, 12, 31)), errors.Unfinished),
         (lambda client: client.timeseries(DATE, dt.date(9999, 12, 31)), errors.InvalidTimeframe),
-        (lambda client: client.timeseries(DATE, dt.date(2001, 1, 3)), errors.InvalidTimeframe),  # 366 days
+        (lambda client: client.timeseries(DATE, dt.date(2001, 1, 2)), errors.InvalidTimeframe),  # 366 days
         (lambda client: client.timeseries(DATE, dt.date(2000, 1, 2)), errors.InvalidTimeframe),
         (lambda client: client.timeseries(dt.date(1998, 12, 31), DATE), errors.InvalidTimeframe),
         (

@@ -39,7 +39,7 @@ DOCUMENTED = [
     (502, "invalid_start_date", errors.InvalidTimeframe, False, "date"),
     (503, "invalid_end_date", errors.InvalidTimeframe, False, "date"),
     (504, "invalid_time_frame", errors.InvalidTimeframe, False, "date"),
-    (505, "time_frame_too_long", errors.InvalidTimeframe, False, "date"),
+    (505, "time_frame_too_long", errors.TimeframeTooLong, False, "date"),
     (500, "internal_error", errors.ServerTrouble, True, "date"),
 ]
 

@@ -218,7 +218,19 @@ def test_one_day_of_a_series_is_spoilt(sandbox: Sandbox, kind: str) -> None:
         assert sorted(len(changed) for changed in days.values()) == [0, 0, 0, 0, 0, 1]
 
 
+def test_a_gap_is_a_day_left_out_of_a_series_or_sent_as_a_list(sandbox: Sandbox) -> None:
+    seen = set()
+    for document, response in answers(sandbox, "gap", "/timeseries?start_date={date}&end_date={end}", 20):
+        rates = response.json()["rates"]
+        [gap] = [date for date in document["rates"] if not rates.get(date)]
+        seen.add(repr(rates.get(gap)))
+        assert {**rates, gap: document["rates"][gap]} == document["rates"]
+    assert seen == {"None", "[]"}
+
+
 NOT_FOR = [
+    ("gap", f"/{DAY}"),
+    ("gap", "/timeseries?start_date=2024-03-06&end_date=2024-03-06"),
     ("bad-value", "/symbols"),
     ("off-by-100", "/convert?from=EUR&to=USD&amount=1"),
     ("missing", "/fluctuation?start_date=2024-03-06&end_date=2024-03-07"),

@@ -200,9 +200,9 @@ def test_convert_without_a_date_uses_today(sandbox: Sandbox) -> None:
     )
 
 
-def test_a_series_of_365_days_apart_has_every_day(sandbox: Sandbox) -> None:
-    rates = ask(sandbox, "/timeseries", start_date="2022-12-01", end_date="2023-12-01")["rates"]
-    days = [dt.date(2022, 12, 1) + dt.timedelta(offset) for offset in range(366)]
+def test_a_series_of_365_days_has_every_day(sandbox: Sandbox) -> None:
+    rates = ask(sandbox, "/timeseries", start_date="2022-12-01", end_date="2023-11-30")["rates"]
+    days = [dt.date(2022, 12, 1) + dt.timedelta(offset) for offset in range(365)]
     assert list(rates) == [day.isoformat() for day in days]
     assert [day for day in rates if "HRK" in rates[day]] == list(rates)[:30], "the kuna ends within it"
 

@@ -79,7 +79,8 @@ def test_what_the_sandbox_refuses_for_good(
         with pytest.raises(kind) as caught:
             client.historical(START)
         assert sandbox.stats()["total"] == caught.value.calls == 1
-    assert (caught.value.scope, caught.value.retryable) == ("run", False)
+    scope = "symbols" if kind is errors.InvalidSymbols else "run"
+    assert (caught.value.scope, caught.value.retryable) == (scope, False)
 
 
 @pytest.mark.parametrize("auth", ["query", "header"])

@@ -28,7 +28,7 @@ DOCUMENTED = [
     (105, "https_access_restricted", errors.HttpsRestricted, False, "run"),
     (106, "no_rates_available", errors.NoRates, False, "date"),
     (201, "invalid_base_currency", errors.InvalidBase, False, "run"),
-    (202, "invalid_currency_codes", errors.InvalidSymbols, False, "run"),
+    (202, "invalid_currency_codes", errors.InvalidSymbols, False, "symbols"),
     (301, "invalid_date", errors.InvalidDate, False, "date"),
     (302, "invalid_date", errors.InvalidDate, False, "date"),
     (402, "invalid_from_currency", errors.InvalidConversion, False, "date"),

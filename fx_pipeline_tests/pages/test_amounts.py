@@ -205,10 +205,13 @@ def test_what_is_refused_shows_no_amount(
 def test_the_form_of_the_api_sends_no_other_amount(visitor: Visitor, typed: str) -> None:
     """A number field of a browser drops marks that it does not know: 12,5 became 125."""
     visitor.open("/rates/docs/")
-    amount = visitor.page.locator("[name=amount]").first
-    amount.fill("")
-    amount.press_sequentially(typed)
-    assert amount.input_value() == typed
-    visitor.page.locator("form", has=amount).get_by_role("button", name="Ask").click()
-    assert visitor.page.url.endswith("/rates/docs/")
-    assert amount.evaluate("(field) => field.validity.patternMismatch")
+    forms = visitor.page.locator("form:has([name=amount])").all()
+    assert len(forms) == 4  # of a day, the newest day, several days, and a conversion
+    for form in forms:
+        amount = form.locator("[name=amount]")
+        amount.fill("")
+        amount.press_sequentially(typed)
+        assert amount.input_value() == typed
+        form.get_by_role("button", name="Ask").click()
+        assert visitor.page.url.endswith("/rates/docs/")
+        assert amount.evaluate("(field) => field.validity.patternMismatch")

@@ -12,7 +12,8 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from fx_pipeline.defs.checks import RATES, check_last_run, check_run, check_table, run_checks, table_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.fixer.errors import FixerError
+from fx_pipeline.defs.tries import metadata as tries_metadata
+from fx_pipeline.fixer.errors import FixerError, NoAnswers, NoRates, Unfinished, WaitAsked
 from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, leave_out, questions
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
@@ -69,16 +70,24 @@ class RatesConfig:
     refetch_from: dt.date | None = None
     """With skip_stored: from this date on all are asked for, because Fixer may have revised them."""
 
+    only: frozenset[dt.date] | None = None
+    """Leave out all other dates."""
+
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "RatesConfig":
         """Return the config of a run. Raises dagster.Failure if it has no date where there must be one."""
         config = context.op_execution_context.op_config
-        refetch_from = config["refetch_from"]
+        refetch_from, only = config["refetch_from"], config["only"]
         try:
-            return cls(bool(config["skip_stored"]), parse_date(refetch_from) if refetch_from else None)
+            return cls(
+                bool(config["skip_stored"]),
+                parse_date(refetch_from) if refetch_from else None,
+                None if only is None else frozenset(map(parse_date, only)),
+            )
         except ValueError:
             raise dg.Failure(
-                "The run config's refetch_from is not a day of the form YYYY-MM-DD: launch the run with one.",
+                "The run config's refetch_from, or a date in its only, is not a day of the form YYYY-MM-DD: "
+                "launch the run with one.",
                 allow_retries=False,
             ) from None
 
@@ -93,6 +102,11 @@ _RATES_CONFIG = {
         dg.Noneable(str),
         default_value=None,
         description="With skip_stored: fetch all dates from this one on (YYYY-MM-DD).",
+    ),
+    "only": dg.Field(
+        dg.Noneable(dg.Array(str)),
+        default_value=None,
+        description="Leave out all dates but these (YYYY-MM-DD).",
     ),
 }
 
@@ -161,7 +175,7 @@ def _events(
         ):
             store.check_source(fixer.base, fixer.known_provider())
             kept = _kept(context, config, store, runs)
-            dates = {parse_date(key) for key in context.partition_keys} - {day.date for day in kept} - told
+            dates = _over(context, config) - {day.date for day in kept} - told
             leave_out(client, store.refused_symbols())
             asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
             if (short := how_far(asked, ledger.quota())) is not None:
@@ -261,6 +275,20 @@ def _kept(
     return list({day.date: day for day in kept if day.date.isoformat() in wanted}.values())
 
 
+def _over(context: dg.AssetExecutionContext, config: RatesConfig) -> set[dt.date]:
+    """The run's dates, without days that are not over: a run can be launched by hand for any date."""
+    wanted = {parse_date(key) for key in context.partition_keys}
+    if config.only is not None:
+        wanted &= config.only
+    today = dt.datetime.now(dt.timezone.utc).date()
+    if early := {date for date in wanted if date >= today}:
+        context.log.warning(
+            f"Not over yet (UTC), so not asked for: {_ranges(early)}. A day can be fetched from 00:00 UTC of "
+            "the next."
+        )
+    return wanted - early
+
+
 def _untold(context: dg.AssetExecutionContext, kept: Collection[StoredDay]) -> Iterator[StoredDay]:
     """Those of the kept days that are not shown as materialised: a process was killed before it told them."""
     shown = context.instance.get_materialized_partitions(RATES) if kept else set()
@@ -325,6 +353,7 @@ def _failure(
         f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}: {reason}: {_ranges(dates)}"
         for reason, dates in by_reason.items()
     ]
+    left: set[dt.date] = set()
     if stopped_by is not None:
         left = set(missing) - {date for date, _ in alone}
         lines.insert(0, f"{stopped_by}")
@@ -332,14 +361,24 @@ def _failure(
             by_reason["stopped before"].extend(left)
             lines.append(f"Not fetched therefore: {_ranges(left)}")
     retryable = isinstance(stopped_by, FixerError) and stopped_by.retryable
-    metadata = {reason: _ranges(dates) for reason, dates in by_reason.items()}
+    # A stop by an outage is not retryable: repeating the step within seconds would only ask more.
+    by_outage = retryable or isinstance(stopped_by, (NoAnswers, WaitAsked))
+    again = {date for date, error in alone if _may_come(date, error)} | (left if by_outage else set())
+    temporary = (stopped_by is None or by_outage) and len(again) == len({date for date, _ in alone} | left)
+    metadata: dict[str, dg.RawMetadataValue] = {reason: _ranges(dates) for reason, dates in by_reason.items()}
     if stopped_by is not None:
         metadata[STOPPED_BY] = type(stopped_by).__name__
     return dg.Failure(
         description="\n".join(lines),
-        metadata=metadata,
+        metadata={**metadata, **tries_metadata(temporary=temporary, dates=again)},
         allow_retries=retryable or (stopped_by is None and any(error.retryable for _, error in alone)),
     )
+
+
+def _may_come(date: dt.date, error: FixerError) -> bool:
+    """Whether the date may be had later the same day: after an outage, or because the provider is late."""
+    yesterday = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+    return error.retryable or (date == yesterday and isinstance(error, (NoRates, Unfinished)))
 
 
 def _ranges(dates: Iterable[dt.date]) -> str:

@@ -14,9 +14,12 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from pydantic import TypeAdapter
 
 from fx_pipeline.alerts import Alert, send
+from fx_pipeline.defs import tries
 from fx_pipeline.defs.checks import NEWS
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.settings import Settings, load_settings
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.history import RateHistory
 
 TOLD_FOR = dt.timedelta(days=7)
 """For so long, what a check has found is no news."""
@@ -30,9 +33,14 @@ TOO_LATE = dt.timedelta(days=1)
 TRIED_AGAIN_WITHIN = dt.timedelta(minutes=10)
 """A killed run that Dagster means to start again, and has not by then, is told as it is."""
 
+NEXT_TRY_WITHIN = dt.timedelta(minutes=10)
+"""If the next try of a morning is later than due by this much, the failure of the last one is alerted."""
+
 RUNS_A_TICK = 50
 SECONDS_A_TICK = 30.0
 """Dagster allows a tick 60 seconds."""
+
+_LAST_TRY = "This was the last try of the morning; the next one is after midnight (UTC)."
 
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
@@ -84,11 +92,15 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     after, ended = _ended(context.instance, before.after)
     sent: list[Ended] = []
     pending: list[Ended] = []
+    waiting: list[Ended] = []
     problems: list[str] = []
     until = time.monotonic() + SECONDS_A_TICK
     for run in (*before.pending, *ended):
         if time.monotonic() > until or _is_to_be_tried_again(context.instance, run):
             pending.append(run)
+            continue
+        if _waits_for_next_try(context.instance, run):
+            waiting.append(run)
             continue
         alert = None if run.too_late else alert_of(context.instance, run, settings)
         if alert is not None:
@@ -100,9 +112,13 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     for problem in problems:
         context.log.error(problem)
     summary = [f"Alerts sent: {len(sent)}; to be tried again: {len(pending)}.", *problems]
+    if waiting:
+        summary.append(
+            f"Failed runs that are repeated this morning, before anything is alerted: {len(waiting)}."
+        )
     return dg.SensorResult(
         skip_reason="\n".join(summary),
-        cursor=_cursor.dump_json(Cursor(after, tuple(pending))).decode(),
+        cursor=_cursor.dump_json(Cursor(after, (*pending, *waiting))).decode(),
     )
 
 
@@ -110,7 +126,7 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     """What is to be told of a run; None if nothing is: it did what it should, or found what is known.
 
     That it was cancelled is no news: somebody did that. What it had found by then is. Nor is it one that it
-    was killed, where it was started again: that run tells how it ended.
+    was killed, or ended by an outage, where it was started again: that run tells how it ended.
     """
     run = instance.get_run_by_id(ended.run_id)
     if run is None:
@@ -118,7 +134,7 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     failed = ended.failed and run.status is not dg.DagsterRunStatus.CANCELED
     if ended.failed and not failed:
         return None  # its cancellation comes next, as an end of its own
-    failed &= AUTO_RETRY_RUN_ID_TAG not in run.tags
+    failed &= AUTO_RETRY_RUN_ID_TAG not in run.tags and not _is_mended(instance, run, settings)
     found = _failed_checks(instance, run.run_id)
     if not failed and not any(_is_news(instance, check, run.run_id) for check in found.values()):
         return None
@@ -127,6 +143,8 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     job = ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
     happened = f"{job} failed" if failed else f"check failed: {', '.join(found)}"
     parts = [_reason(instance, run.run_id)] if failed else []
+    if failed and tries.NEXT_TRY not in run.tags and _temporary(instance, run):
+        parts.append(_LAST_TRY)
     parts += [f"Check {name}: {check.description}" for name, check in found.items()]
     return Alert(
         title=f"fx-pipeline: {happened}",
@@ -164,6 +182,54 @@ def _is_to_be_tried_again(instance: dg.DagsterInstance, ended: Ended) -> bool:
         and AUTO_RETRY_RUN_ID_TAG not in run.tags
         and time.time() - ended.at < TRIED_AGAIN_WITHIN.total_seconds()
     )
+
+
+def _temporary(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tries.Failed | None:
+    """How a run of a morning failed, if only for reasons that another try may mend."""
+    if tries.MORNING not in run.tags:
+        return None
+    failure = tries.failure_of(instance, run.run_id)
+    return failure if failure and failure.temporary else None
+
+
+def _waits_for_next_try(instance: dg.DagsterInstance, ended: Ended) -> bool:
+    """Whether an outage ended a run and its schedule is to try again this morning: nothing is alerted yet.
+
+    A run that also found something wrong with the rates does not wait.
+    """
+    run = instance.get_run_by_id(ended.run_id) if ended.failed else None
+    if run is None or tries.NEXT_TRY not in run.tags or _temporary(instance, run) is None:
+        return False
+    due = dt.timedelta(minutes=int(run.tags[tries.NEXT_TRY])) + NEXT_TRY_WITHIN
+    if time.time() - ended.at > due.total_seconds() or _has_later_try(instance, run):
+        return False
+    found = _failed_checks(instance, run.run_id)
+    return not any(_is_news(instance, check, run.run_id) for check in found.values())
+
+
+def _is_mended(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> bool:
+    """Whether another try has followed the run, or what it was to fetch has come in another way."""
+    failure = _temporary(instance, run) if tries.NEXT_TRY in run.tags else None
+    if failure is None:
+        return False
+    return _has_later_try(instance, run) or _has_come(run, failure, settings)
+
+
+def _has_later_try(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    last = tries.last_run(instance, run.job_name, run.tags[tries.MORNING])
+    return last is not None and last.run_id != run.run_id
+
+
+def _has_come(run: dg.DagsterRun, failure: tries.Failed, settings: Settings) -> bool:
+    days = sorted(map(dt.date.fromisoformat, failure.dates))
+    try:
+        with RateHistory(settings.fx_database) as history:
+            if days:
+                return set(days) <= set(history.last_read(days[0], days[-1]))
+            names_read = history.names_last_read()
+    except StoreError:
+        return False
+    return names_read is not None and names_read.date().isoformat() >= run.tags[tries.MORNING]
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, dg.AssetCheckEvaluation]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.store import instants
-from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.database import StoreError, from_text
 
 _RUNS = "SELECT value FROM json_each(?)"
 
@@ -113,6 +113,25 @@ class RateHistory:
             return []
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
         return contiguous(set(date_range(*span)) - stored)
+
+    def last_read(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
+        """The stored days from `first` to `last`, both included, and when each was last fetched."""
+        rows = self._rows(
+            """
+            SELECT days.date, fetched_at FROM days JOIN fetches ON fetches.id = days.fetch_id
+            WHERE days.date BETWEEN ? AND ?
+            """,
+            first,
+            last,
+        )
+        return {dt.date.fromisoformat(date): from_text(fetched_at) for date, fetched_at in rows}
+
+    def names_last_read(self) -> dt.datetime | None:
+        """When the names of the currencies were last fetched; None if they never were."""
+        ((last,),) = self._rows(
+            "SELECT max(fetched_at) FROM fetches WHERE endpoint = 'symbols' AND status = 'ok'"
+        )
+        return from_text(last) if last else None
 
     def last_run(self) -> str | None:
         """The run that was the last to store a day; None where there is none."""

@@ -418,7 +418,7 @@ def test_a_result_lists_the_gravest_first_and_counts_what_it_does_not_list() -> 
 def test_the_checks_of_the_table_run_by_themselves_each_day_and_ask_nobody() -> None:
     schedule = defs.resolve_schedule_def("daily_checks")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("10 1 * * *", "UTC")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("40 6 * * *", "UTC")
     assert schedule.job_name == "checks_job"
 
 

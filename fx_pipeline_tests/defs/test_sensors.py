@@ -17,6 +17,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from fx_pipeline.alerts import LONGEST_TEXT
 from fx_pipeline.definitions import defs
+from fx_pipeline.defs import tries
 from fx_pipeline.defs.sensors import Cursor, Ended, alerts
 from fx_pipeline.rates import DayRates
 from fx_pipeline.runs import open_instance
@@ -360,3 +361,77 @@ def test_the_sensor_runs_by_itself() -> None:
     sensor = defs.resolve_sensor_def("alerts")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensor.description
+
+
+TRY = {tries.MORNING: "2026-01-02", tries.NEXT_TRY: "60"}
+"""Tags of a try of a morning that another one follows after an hour."""
+
+WAITS = f"{NOTHING}\nFailed runs that are repeated this morning, before anything is alerted: 1."
+
+
+@dg.op
+def outage() -> None:
+    """Fail as a run does that an outage has ended."""
+    dates = [dt.date(2024, 1, 5)]
+    raise dg.Failure("no answer", metadata=tries.metadata(temporary=True, dates=dates), allow_retries=False)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def outage_job() -> None:
+    """Fails."""
+    outage()
+
+
+def ended_by_outage(instance: dg.DagsterInstance, **tags: str) -> str:
+    done = outage_job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
+    return done.run_id
+
+
+def after(cursor: str | None, run_id: str, minutes: int) -> str:
+    """The cursor as it would be if the run had ended so many minutes ago."""
+    assert cursor is not None
+    pending = (Ended(run_id, failed=True, at=time.time() - 60 * minutes),)
+    return json.dumps(Cursor(json.loads(cursor)[0], pending))
+
+
+def test_a_try_that_another_one_follows_is_not_alerted(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    ended_by_outage(instance, **TRY)
+    said, cursor = tick(instance)
+    assert said == WAITS
+    assert tick(instance, cursor) == (WAITS, cursor)
+    last = ended_by_outage(instance, **{tries.MORNING: TRY[tries.MORNING]})
+    said, cursor = tick(instance, cursor)
+    assert said == SENT
+    [message] = inbox.received
+    assert message["message"] == (
+        "no answer\n\nThis was the last try of the morning; the next one is after midnight (UTC).\n\n"
+        f"http://127.0.0.1:3000/runs/{last}"
+    )
+    assert tick(instance, cursor)[0] == NOTHING
+
+
+def test_a_next_try_that_does_not_come_is_not_waited_for(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    run_id = ended_by_outage(instance, **TRY)
+    _, cursor = tick(instance)
+    assert tick(instance, after(cursor, run_id, 69))[0] == WAITS
+    assert tick(instance, after(cursor, run_id, 71))[0] == SENT
+    assert "last try" not in inbox.received[0]["message"]
+
+
+def test_a_day_that_came_otherwise_before_the_next_try_alerts_nobody(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FX_DATABASE", "fx.db")
+    run_id = ended_by_outage(instance, **TRY)
+    _, cursor = tick(instance)
+    run_rates(instance, sandbox, "2024-01-05", "2024-01-05")
+    assert tick(instance, after(cursor, run_id, 71))[0] == NOTHING
+    assert inbox.received == []
+
+
+def test_an_outage_ends_a_run_that_no_schedule_started_and_it_is_alerted(
+    instance: dg.DagsterInstance, inbox: Inbox
+) -> None:
+    ended_by_outage(instance)
+    assert tick(instance)[0] == SENT
+    assert "last try" not in inbox.received[0]["message"]

@@ -22,19 +22,23 @@ class Daemon:
     """What looks at the schedules of workspace.yaml, loaded in another process, and launches their runs."""
 
     def __init__(self, process: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
-        self._process = process
+        self.workspace = process
         self._queue = queue
         self.instance = process.instance
 
     def looks(self, now: dt.datetime) -> list[dg.DagsterRun]:
         """Evaluate what is due at `now`. The runs of the rates that it launched, each in its own process."""
         before = {run.run_id for run in self.instance.get_runs()}
-        for problem in launch_scheduled_runs(self._process, logging.getLogger("daemon"), now, {}):
+        for problem in launch_scheduled_runs(self.workspace, logging.getLogger("daemon"), now, {}):
             assert not isinstance(problem, SerializableErrorInfo), problem
-        for problem in self._queue.run_iteration(self._process):
-            assert not isinstance(problem, SerializableErrorInfo), problem
+        self.launches()
         runs = [run for run in self.instance.get_runs() if run.run_id not in before]
         return [run for run in runs if run.tags.get("dagster/schedule_name") == "daily_rates"]
+
+    def launches(self) -> None:
+        """Launch the runs that are queued."""
+        for problem in self._queue.run_iteration(self.workspace):
+            assert not isinstance(problem, SerializableErrorInfo), problem
 
     def waits(self) -> None:
         """Wait until all runs are over."""

@@ -1,0 +1,211 @@
+"""What each schedule asks for at each try of a morning, by what earlier tries and other runs have stored."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fx_pipeline.definitions import defs
+from fx_pipeline.defs import tries
+from fx_pipeline.defs.schedules import daily_rates, monthly_symbols, range_tags, rates_config
+from fx_pipeline.runs import open_instance
+from fx_pipeline_tests.defs.rates_run import QUIET, resources, run_rates
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+TODAY = dt.datetime.now(dt.timezone.utc).replace(minute=0, second=0, microsecond=0)
+HOURS = (0, 1, 3, 6)
+
+
+def day(ago: int) -> str:
+    return str(TODAY.date() - dt.timedelta(days=ago))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(key="good") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "FIXER_ACCESS_KEY": "good",
+        "FX_DATABASE": "fx.db",
+        "FX_CATCH_UP_DAYS": "5",
+        "FX_REVISION_DAYS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def due(
+    schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: dt.datetime
+) -> dg.RunRequest | None:
+    """The run that a schedule asks for at an instant; None if it skips it."""
+    asked = schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
+    assert isinstance(asked, dg.RunRequest | dg.SkipReason)
+    return asked if isinstance(asked, dg.RunRequest) else None
+
+
+def at(hour: int, *, days_ahead: int = 0) -> dt.datetime:
+    return TODAY.replace(hour=hour, minute=10) + dt.timedelta(days=days_ahead)
+
+
+def dates(request: dg.RunRequest | None) -> list[str] | str | None:
+    """The dates that a later try names, or "all" for the whole window."""
+    if request is None:
+        return None
+    only = request.run_config["ops"]["rates"]["config"].get("only")
+    return "all" if only is None else list(only)
+
+
+def fetch(instance: dg.DagsterInstance, sandbox: Sandbox, request: dg.RunRequest | None) -> bool:
+    """Run what a schedule asks for. Whether it succeeded."""
+    assert request is not None
+    job = str(request.job_name or ("rates_job" if request.run_config else "symbols_job"))
+    return (
+        defs.resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            tags=request.tags,
+            run_config={**request.run_config, **QUIET},
+            raise_on_error=False,
+            resources=resources(sandbox.url),
+        )
+        .success
+    )
+
+
+def is_late(sandbox: Sandbox, *, today: int = 2) -> None:
+    """The provider has no rates of the newest days yet."""
+    date = TODAY.date() - dt.timedelta(days=today)
+    sandbox.change(today=lambda: date, out_of_range_code=106)
+
+
+def test_each_try_is_tagged_with_how_long_the_next_one_takes(instance: dg.DagsterInstance) -> None:
+    waits = []
+    for hour in HOURS:
+        request = due(daily_rates, instance, at(hour))
+        assert request is not None
+        assert request.tags[tries.MORNING] == day(0)
+        waits.append(request.tags.get(tries.NEXT_TRY))
+    assert waits == ["60", "120", "180", None]
+
+
+def test_only_the_day_that_did_not_come_is_asked_for_again(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run_rates(instance, sandbox, day(6), day(2))
+    is_late(sandbox, today=2)
+    first = due(daily_rates, instance, at(0))
+    assert dates(first) == "all"
+    assert not fetch(instance, sandbox, first)
+    second = due(daily_rates, instance, at(1))
+    assert dates(second) == [day(1)]
+    assert second is not None
+    assert {name: second.tags[name] for name in range_tags(day(1), day(1))} == range_tags(day(1), day(1))
+    assert second.run_config["ops"]["rates"]["config"]["refetch_from"] == day(2)  # for the quota's sake
+    sandbox.change(today=None)
+    assert fetch(instance, sandbox, second)
+    assert dates(due(daily_rates, instance, at(3))) is None
+    assert dates(due(daily_rates, instance, at(6))) is None
+
+
+def test_a_day_that_will_never_come_is_not_asked_for_again_the_same_morning(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run_rates(instance, sandbox, day(5), day(4))
+    is_late(sandbox, today=4)
+    assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
+    assert dates(due(daily_rates, instance, at(1))) == [day(1)]
+    assert dates(due(daily_rates, instance, at(0, days_ahead=1))) == "all"
+
+
+def test_where_all_is_stored_nothing_more_is_asked(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    run_rates(instance, sandbox, day(5), day(1))
+    assert [dates(due(daily_rates, instance, at(hour))) for hour in HOURS] == ["all", None, None, None]
+
+
+def test_what_no_try_can_mend_is_left_to_the_next_morning(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(key="another")
+    assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
+    assert [dates(due(daily_rates, instance, at(hour))) for hour in HOURS] == ["all", None, None, None]
+
+
+def test_after_a_night_without_a_run_a_later_try_asks_for_all_that_was_not_read(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run_rates(instance, sandbox, day(5), day(2))
+    assert dates(due(daily_rates, instance, at(6))) == [day(1)]
+
+
+@pytest.mark.parametrize("days_ahead", [0, 1, 40])
+@pytest.mark.parametrize("hour", HOURS)
+def test_a_tick_in_the_future_asks_for_no_day_that_is_not_over(
+    instance: dg.DagsterInstance, hour: int, days_ahead: int
+) -> None:
+    request = due(daily_rates, instance, at(hour, days_ahead=days_ahead))
+    assert request is not None
+    assert request.tags["dagster/asset_partition_range_end"] == day(1)
+
+
+def test_the_names_are_read_once_a_month_and_tried_again_until_they_are(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"fixer-error": 1.0})
+    assert not fetch(instance, sandbox, due(monthly_symbols, instance, at(0)))
+    assert [due(monthly_symbols, instance, at(hour)) is not None for hour in HOURS] == [True] * 4
+    sandbox.change(faults={})
+    assert fetch(instance, sandbox, due(monthly_symbols, instance, at(1)))
+    for ahead in (0, 1, 60):  # an instant in the future is no reason to read them before
+        ticks = [due(monthly_symbols, instance, at(hour, days_ahead=ahead)) for hour in HOURS]
+        assert ticks == [None] * 4
+
+
+def test_the_names_are_not_tried_again_the_same_morning_with_a_wrong_key(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(key="another")
+    assert not fetch(instance, sandbox, due(monthly_symbols, instance, at(0)))
+    assert [due(monthly_symbols, instance, at(hour)) is not None for hour in HOURS] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_the_checks_come_after_the_last_try() -> None:
+    assert defs.resolve_schedule_def("daily_rates").cron_schedule == "10 0,1,3,6 * * *"
+    assert defs.resolve_schedule_def("daily_checks").cron_schedule == "40 6 * * *"
+
+
+@pytest.mark.parametrize("launched", [("today", "today"), ("yesterday", "tomorrow")])
+def test_a_run_launched_for_a_day_that_is_not_over_asks_only_for_those_that_are(
+    instance: dg.DagsterInstance, sandbox: Sandbox, launched: tuple[str, str]
+) -> None:
+    ago = {"yesterday": 1, "today": 0, "tomorrow": -1}
+    first, last = (day(ago[name]) for name in launched)
+    run = run_rates(instance, sandbox, first, last)
+    assert run.success
+    assert set(sandbox.asked_dates()) == ({day(1)} if launched[0] == "yesterday" else set())
+    warnings = [event.user_message for event in instance.all_logs(run.run_id) if event.level == 30]
+    assert any(text.startswith("Not over yet (UTC), so not asked for: ") for text in warnings)
+
+
+def test_a_config_names_what_a_later_try_asks_for() -> None:
+    config = rates_config(skip_stored=True, refetch_from="2024-01-01", only=["2024-01-02"])
+    assert config.to_config_dict()["ops"]["rates"]["config"] == {  # type: ignore[no-untyped-call]
+        "skip_stored": True,
+        "refetch_from": "2024-01-01",
+        "only": ["2024-01-02"],
+    }

@@ -78,18 +78,21 @@ class RatesConfig:
         """Return the config of a run. Raises dagster.Failure if it has no date where there must be one."""
         config = context.op_execution_context.op_config
         refetch_from, only = config["refetch_from"], config["only"]
-        try:
-            return cls(
-                bool(config["skip_stored"]),
-                parse_date(refetch_from) if refetch_from else None,
-                None if only is None else frozenset(map(parse_date, only)),
-            )
-        except ValueError:
-            raise dg.Failure(
-                "The run config's refetch_from, or a date in its only, is not a day of the form YYYY-MM-DD: "
-                "launch the run with one.",
-                allow_retries=False,
-            ) from None
+        return cls(
+            bool(config["skip_stored"]),
+            _configured("refetch_from", refetch_from) if refetch_from else None,
+            None if only is None else frozenset(_configured("only", date) for date in only),
+        )
+
+
+def _configured(name: str, text: str) -> dt.date:
+    try:
+        return parse_date(text)
+    except ValueError:
+        raise dg.Failure(
+            f"The run config's {name} is not a day of the form YYYY-MM-DD: launch the run with one.",
+            allow_retries=False,
+        ) from None
 
 
 # Plain types. Those that dagster.Config makes of a class also take the name of an environment variable, and

@@ -74,7 +74,7 @@ def _left(
         left = unread if missing else set()
     elif failure := tries.failure_of(instance, earlier.run_id):
         left = unread & failure.dates
-    else:  # it succeeded, it still runs, or it was killed
+    else:  # it succeeded, it still runs, or its process was ended
         left = missing if earlier.is_success else unread
     return sorted(left)
 

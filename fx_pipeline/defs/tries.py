@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
 HOURS = (0, 1, 3, 6)
 """When a schedule tries, in hours after midnight (UTC). From the second hour on, only for what is left."""
@@ -66,12 +67,14 @@ def last_run(instance: dg.DagsterInstance, job: str, morning: str) -> dg.Dagster
 
 
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> Failed | None:
-    """How a run's step failed. None if none did: the run is not over, it succeeded, or it was killed."""
+    """How a run's step failed. None if none did: the run is not over, it succeeded, or it was ended."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     if not events or events[-1].dagster_event is None:
         return None
-    failure = events[-1].dagster_event.step_failure_data.user_failure_data
-    found = failure.metadata if failure else {}
+    step = events[-1].dagster_event.step_failure_data
+    if step.error_source is ErrorSource.INTERRUPT:
+        return None
+    found = step.user_failure_data.metadata if step.user_failure_data else {}
     temporary, dates = found.get(TEMPORARY), found.get(TRY_AGAIN)
     listed = dates.value if isinstance(dates, dg.JsonMetadataValue) else []
     return Failed(

@@ -26,7 +26,7 @@ EXECUTION = {
 }
 RESOURCES = {"resources.database.config", "resources.fixer.config", "resources.io_manager.config"}
 """Accepted for the sake of stored runs, and ignored."""
-RATES = {"ops.rates.config.refetch_from", "ops.rates.config.skip_stored"}
+RATES = {"ops.rates.config.only", "ops.rates.config.refetch_from", "ops.rates.config.skip_stored"}
 SYMBOLS = {"ops.symbols.config"}
 
 FIELDS = {
@@ -129,7 +129,7 @@ def test_a_run_that_was_stored_with_all_defaults_can_be_executed_again(sandbox: 
     assert sandbox.asked_dates() == {DAY: 1}
 
 
-@pytest.mark.parametrize("field", ["skip_stored", "refetch_from"])
+@pytest.mark.parametrize("field", ["skip_stored", "refetch_from", "only"])
 def test_a_field_cannot_read_the_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
@@ -141,13 +141,14 @@ def test_a_field_cannot_read_the_environment(
     assert not Path("fx.db").exists()
 
 
-def test_a_refetch_from_that_is_no_day_is_a_failure_that_says_so(sandbox: Sandbox) -> None:
-    config = {"ops": {"rates": {"config": {"skip_stored": True, "refetch_from": "yesterday"}}}}
+@pytest.mark.parametrize(("field", "value"), [("refetch_from", "yesterday"), ("only", ["yesterday"])])
+def test_a_date_that_is_no_day_is_a_failure_that_says_so(sandbox: Sandbox, field: str, value: object) -> None:
+    config = {"ops": {"rates": {"config": {"skip_stored": True, field: value}}}}
     result, _ = run_rates(sandbox, config)
     assert not result.success
     [failure] = [event for event in result.all_events if event.is_step_failure]
     data = failure.step_failure_data.user_failure_data
     assert data is not None
     assert data.description is not None
-    assert data.description.startswith("The run config's refetch_from is not a day of the form YYYY-MM-DD")
+    assert data.description.startswith(f"The run config's {field} is not a day of the form YYYY-MM-DD")
     assert sandbox.stats()["total"] == 0

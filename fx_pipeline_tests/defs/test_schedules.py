@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -139,6 +140,20 @@ def test_what_no_try_can_mend_is_left_to_the_next_morning(
     sandbox.change(key="another")
     assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
     assert [dates(due(daily_rates, instance, at(hour))) for hour in HOURS] == ["all", None, None, None]
+
+
+def test_what_an_ended_run_has_left_is_asked_for_again(
+    instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run_rates(instance, sandbox, day(5), day(2))
+    with monkeypatch.context() as context:
+        context.setattr("fx_pipeline.defs.assets.ingest", interrupted)
+        with suppress(KeyboardInterrupt):
+            assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
+    assert dates(due(daily_rates, instance, at(1))) == [day(1)]
 
 
 def test_after_a_night_without_a_run_a_later_try_asks_for_all_that_was_not_read(

@@ -119,10 +119,10 @@ def test_after_two_reruns_the_content_is_as_if_nothing_had_gone_wrong(
     for name, value in {"FIXER_ACCESS_KEY": KEY, "FX_ALERT_URLS": ALERTS, "FX_DATABASE": "fx.db"}.items():
         monkeypatch.setenv(name, value)
     caplog.set_level(logging.DEBUG)  # all that any library has to say
-    token = run_command(folder, "token", "create", "reader", FX_DATABASE="fx.db").stdout.strip()
     database = folder / "fx.db"
     with running_sandbox(faults=FAULTS, seed=seed, timeout_seconds=2.0) as sandbox:
         result = run(instance, sandbox, database, retries=retries)
+        token = run_command(folder, "token", "create", "reader", FX_DATABASE="fx.db").stdout.strip()
         worth_an_alert = not result.success
         for _ in range(2):
             left = failed(instance)

@@ -225,7 +225,7 @@ def test_an_answer_is_kept_whole() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        reply(gzip.compress(GOOD.partition(b"\r\n\r\n")[2]), Content_Encoding="gzip"),
+        reply(gzip.compress(GOOD.partition(b"\r\n\r\n")[2], mtime=0), Content_Encoding="gzip"),
         then_hang_up(b"HTTP/1.0 200 OK\r\n\r\n" + GOOD.partition(b"\r\n\r\n")[2]),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
         % (len(GOOD.partition(b"\r\n\r\n")[2]), GOOD.partition(b"\r\n\r\n")[2]),
@@ -474,7 +474,7 @@ def test_waits_between_repetitions_grow(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "answer", [reply(b" " * 2000), reply(gzip.compress(b" " * 10**6), Content_Encoding="gzip")]
+    "answer", [reply(b" " * 2000), reply(gzip.compress(b" " * 10**6, mtime=0), Content_Encoding="gzip")]
 )
 def test_an_answer_that_is_too_large_is_left(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fx_pipeline.fixer.client.LARGEST_BODY", 1000)
@@ -682,7 +682,11 @@ def test_one_client_serves_many_threads() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [GOOD, reply(gzip.compress(GOOD.partition(b"\r\n\r\n")[2]), Content_Encoding="gzip"), reply("", 500)],
+    [
+        GOOD,
+        reply(gzip.compress(GOOD.partition(b"\r\n\r\n")[2], mtime=0), Content_Encoding="gzip"),
+        reply("", 500),
+    ],
     ids=["plain", "gzip", "an error"],
 )
 def test_a_connection_is_used_again(answer: bytes) -> None:

@@ -106,7 +106,7 @@ class Supervisor:
     def wait(self) -> int:
         """Wait for the first server to end, or for a signal; stop everything. Return an exit code."""
         code = self._ends.get()
-        # Nothing may keep what follows waiting.
+        # From here on a slow reader of the output must not delay the end.
         self.output.wait = False
         with self._lock:
             self.stopping.set()

@@ -250,7 +250,7 @@ def test_the_next_one_ends_what_a_killed_one_and_its_watchdog_left(running: Runn
     running.wait_until_all_run()
     started = json.loads((running.folder / "up.json").read_text())["started"]
     watchdog = running.pid_of("fx_pipeline.leftovers")
-    # First so that it cannot notice; it is nobody's child of the test.
+    # First, so that it cannot notice the death of the other.
     os.kill(watchdog, signal.SIGKILL)
     running.process.kill()
     running.process.wait()

@@ -31,7 +31,7 @@ from fx_pipeline.api.errors import (
 )
 from fx_pipeline.api.http import JSON, NO_STORE
 from fx_pipeline.api.origins import why_foreign_form
-from fx_pipeline.api.tokens import Holder
+from fx_pipeline.api.token_reader import Holder
 
 LOGIN, LOGOUT = FORMS = ("/-/login", "/-/logout")
 COOKIE = "ds_actor"

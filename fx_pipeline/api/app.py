@@ -34,7 +34,8 @@ from fx_pipeline.api.health import Counts
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.queries import DATABASE
 from fx_pipeline.api.served import ServedFile, ServeError, check_database
-from fx_pipeline.api.tokens import TokenError, TokenFile, Tokens
+from fx_pipeline.api.token_reader import Tokens
+from fx_pipeline.api.tokens import TokenError, TokenFile
 from fx_pipeline.bounds import BoundedProtocol
 from fx_pipeline.hosts import Hosts
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings

@@ -185,7 +185,7 @@ def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Pat
         "fx_pipeline.api.failures",
         "fx_pipeline.api.edge",
         "fx_pipeline.api.health",
-        "fx_pipeline.api.tokens",
+        "fx_pipeline.api.token_reader",
     }
     failure = next(event for event in events if event.get("exception") and event["logger"].endswith("views"))
     (error,) = failure["exception"]["values"][-1:]

@@ -200,7 +200,7 @@ def test_off_ends_it_too(history: History, access: Access, tmp_path: Path) -> No
 def test_a_backup_as_the_readme_makes_it_is_as_closed_as_the_original(
     history: History, access: Access, tmp_path: Path
 ) -> None:
-    """Restored with its tokens it knows them; without them it answers nobody."""
+    """Restored with its tokens it knows them; without them it refuses every request."""
     token = access.create("reports")
     whole, part = tmp_path / "whole", tmp_path / "part"
     for folder in (whole, part):

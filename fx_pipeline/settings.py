@@ -171,11 +171,7 @@ class Settings(BaseSettings):
     @field_validator("fx_symbols", mode="before")
     @classmethod
     def _split_codes(cls, value: object) -> object:
-        return (
-            tuple(part.strip().upper() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("fx_symbols")
     @classmethod
@@ -183,7 +179,11 @@ class Settings(BaseSettings):
         for code in value:
             if not (len(code) == 3 and code.isascii() and code.isalpha()):
                 raise ValueError(f"{code!r} is not a currency code of three letters")
-        return value
+            if code not in (code.upper(), code.lower()):  # GBp is a penny, and not the pound
+                raise ValueError(
+                    f"{code!r} mixes capital and small letters: write {code.upper()!r} if you mean that"
+                )
+        return tuple(map(str.upper, value))
 
     @field_validator("fx_allowed_hosts", mode="before")
     @classmethod

@@ -185,3 +185,27 @@ def test_home_is_expanded_by_every_command(tmp_path: Path) -> None:
     assert (home / "rates" / "fx.db").is_file()
     assert (home / "rates" / "dagster").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("written", "codes"), [("USD,gbp", ("USD", "GBP")), (" usd , ,CHF ", ("USD", "CHF")), ("", ())]
+)
+def test_symbols_are_codes_in_capitals_or_small_letters(
+    monkeypatch: pytest.MonkeyPatch, written: str, codes: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FX_SYMBOLS", written)
+    assert load_settings().fx_symbols == codes
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("USD,GBp", "'GBp' mixes capital and small letters: write 'GBP' if you mean that"),
+        ("USD,EURO", "'EURO' is not a currency code of three letters"),
+    ],
+)
+def test_another_symbol_is_refused(monkeypatch: pytest.MonkeyPatch, written: str, problem: str) -> None:
+    monkeypatch.setenv("FX_SYMBOLS", written)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert problem in str(refused.value)

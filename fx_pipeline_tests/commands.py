@@ -1,6 +1,7 @@
 """The command as a person runs it: a process of its own, in a folder, with no settings but those given."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,3 +31,15 @@ def run_command(
         timeout=300,
         check=False,
     )
+
+
+def messages(stderr: str) -> str:
+    """Return what a command wrote to standard error after the line that names the files it works on."""
+    first, _, rest = stderr.partition("\n")
+    return rest if first.startswith("Database /") else stderr
+
+
+def problems(stderr: str) -> list[str]:
+    """Return the lines of standard error that are neither about files nor about progress."""
+    progress = re.compile(r"Fetching [0-9,]+ days|\d{4}-\d\d-\d\d back to \d{4}-\d\d-\d\d: ")
+    return [line for line in messages(stderr).splitlines() if not progress.match(line)]

@@ -22,7 +22,7 @@ from fx_pipeline.runs import open_instance
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore, StoredDay
-from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.commands import PROGRAM, environment, messages, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -158,7 +158,7 @@ def test_what_a_cancelled_run_had_found_is_told(folder: Path, sandbox: Sandbox) 
             time.sleep(0.1)
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate()
-    assert errors.startswith("failed  The run was cancelled")
+    assert messages(errors).startswith("failed  The run was cancelled")
     alert = end_of(folder / "dagster")
     assert alert is not None
     assert alert.title.startswith("fx-pipeline: check failed: ")

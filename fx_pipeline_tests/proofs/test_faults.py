@@ -77,6 +77,7 @@ def named(result: dg.ExecuteInProcessResult) -> set[str]:
     spans = [
         span.split(" to ")
         for dates in failure.user_failure_data.metadata.values()
+        if isinstance(dates, dg.TextMetadataValue)
         for span in str(dates.value).split(", ")
     ]
     return {

@@ -113,7 +113,10 @@ def settings(sandbox: Sandbox) -> dict[str, str]:
 
 def as_before(before: Path, database: Path) -> None:
     for rest in database.parent.glob(f"{database.name}*"):
-        rest.unlink()
+        if rest.is_dir():
+            shutil.rmtree(rest)  # the locks of killed processes
+        else:
+            rest.unlink()
     shutil.copy(before, database)
 
 

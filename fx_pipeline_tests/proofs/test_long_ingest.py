@@ -17,7 +17,7 @@ import pytest
 
 from fx_pipeline.rates import date_range
 from fx_pipeline.runs import open_instance
-from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.commands import PROGRAM, environment, messages, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -76,7 +76,7 @@ def test_plain_lines_show_each_run_and_the_result_is_one(folder: Path, sandbox: 
     span = ["--from", "2023-12-20", "--to", "2024-03-31"]
     done = run_command(folder, "ingest", *span, **settings(sandbox))
     assert done.returncode == 0
-    assert done.stderr.splitlines() == [
+    assert messages(done.stderr).splitlines() == [
         "Fetching 103 days, newest first: 2024-03-31 back to 2023-12-20.",
         "2024-03-31 back to 2023-12-23: 100 stored; 100 of 103 days.",
         "2023-12-22 back to 2023-12-20: 3 stored; 103 of 103 days.",
@@ -89,7 +89,7 @@ def test_plain_lines_show_each_run_and_the_result_is_one(folder: Path, sandbox: 
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 103}, "symbols": {"ok": 1}}
 
     again = run_command(folder, "ingest", *span, "--json", **settings(sandbox))
-    assert (again.returncode, again.stderr) == (0, "")
+    assert (again.returncode, messages(again.stderr)) == (0, "")
     document = json.loads(again.stdout)
     assert list(document["stored"]) == [
         str(date) for date in date_range(dt.date(2023, 12, 20), dt.date(2024, 3, 31))

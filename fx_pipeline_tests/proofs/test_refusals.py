@@ -15,7 +15,7 @@ import pytest
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.commands import messages, problems, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
@@ -98,7 +98,7 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
         settings["FIXER_TIMESERIES"] = "0" if mounted else "1"
         done = barely(folder, "ingest", *MONTH, file_size=limit, settings=settings)
         print("a full tmpfs" if mounted else "a limit to the size of files")
-        said, missing = done.stderr.splitlines()
+        said, missing = problems(done.stderr)
         reason = (
             "the disk is full."
             if mounted
@@ -134,7 +134,7 @@ def test_where_dagster_finds_no_room_it_is_one_line_and_the_database_is_whole(
     with running_sandbox(currencies=5) as sandbox, small_disk(home, "1800k") as mounted:
         settings |= {"DAGSTER_HOME": str(home), "FIXER_BASE_URL": sandbox.url}
         done = barely(folder, "ingest", *DAYS, file_size=None if mounted else 310_000, settings=settings)
-        [said] = done.stderr.splitlines()
+        [said] = problems(done.stderr)
         assert said.startswith(f"Error: Dagster's home {home} cannot be ")
         # SQLite says the second, too, where it is the file of its index in memory that finds no room.
         assert "(database or disk is full)" in said or "(disk I/O error)" in said
@@ -161,10 +161,10 @@ def test_what_may_not_be_written_is_named(
         done = barely(folder, *arguments, settings=settings)
     finally:
         (folder / locked).chmod(0o755)
-    assert (done.returncode, done.stdout, done.stderr) == (
+    assert (done.returncode, done.stdout, messages(done.stderr)) == (
         1,
         "",
-        "Error: kept/fx.db: the file or its folder cannot be written. Give this user the right to write "
+        f"Error: {database}: the file or its folder cannot be written. Give this user the right to write "
         "both.\n",
     )
     assert sandbox.stats()["total"] == asked
@@ -175,11 +175,11 @@ def test_a_folder_that_cannot_be_made_is_named(folder: Path, settings: dict[str,
     (folder / "locked").mkdir(mode=0o555)
     settings["FX_DATABASE"] = "locked/kept/fx.db"
     done = barely(folder, "ingest", settings=settings)
-    assert (done.returncode, done.stdout, done.stderr) == (
+    assert (done.returncode, done.stdout, messages(done.stderr)) == (
         1,
         "",
-        "Error: locked/kept/fx.db: its folder cannot be made (Permission denied). Give this user the "
-        "right to make it, or set FX_DATABASE to another place.\n",
+        f"Error: {folder}/locked/kept/fx.db: its folder cannot be made (Permission denied). Give this user "
+        "the right to make it, or set FX_DATABASE to another place.\n",
     )
     assert list((folder / "locked").iterdir()) == []
 
@@ -248,6 +248,6 @@ def test_a_file_that_is_for_something_else_is_left_as_it_is_and_nobody_is_asked(
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {says}\n")
+    assert (done.returncode, done.stdout, messages(done.stderr)) == (1, "", f"Error: {folder}/{says}\n")
     assert path.read_bytes() == before
     assert not (folder / "data").exists()

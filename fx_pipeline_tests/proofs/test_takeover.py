@@ -114,6 +114,7 @@ def test_the_command_says_what_it_waits_for(folder: Path, sandbox: Sandbox) -> N
         ) as run,
     ):
         assert run.stderr is not None
+        assert run.stderr.readline().startswith("Database ")
         said = run.stderr.readline()
         other.kill()
         output, errors = run.communicate()

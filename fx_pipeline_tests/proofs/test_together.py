@@ -17,9 +17,10 @@ from fx_pipeline.defs.partitions import days
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, ingest_names, questions
 from fx_pipeline.rates import date_range
+from fx_pipeline.store.database import open_database
 from fx_pipeline.store.quota import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.commands import PROGRAM, environment, problems, run_command
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.proofs.daemon import running_daemon
 from fx_pipeline_tests.sandbox_server import running_sandbox
@@ -70,6 +71,7 @@ def asking(database: Path, query: str) -> int:
 
 
 def kept_for_daily_runs(folder: Path, settings: dict[str, str]) -> int:
+    open_database(folder / "fx.db").close()
     done = run_command(folder, "status", "--json", **{**settings, "FIXER_MONTHLY_QUOTA": "1000000"})
     return int(json.loads(done.stdout)["quota"]["kept"])
 
@@ -113,7 +115,7 @@ def test_two_commands_spend_the_quota_to_its_last_call_and_say_what_they_left(fo
 
 def without_waits(errors: str) -> list[str]:
     """The lines of stderr, except those that say which process is waited for."""
-    return [line for line in errors.splitlines() if not line.startswith("Waiting for ")]
+    return [line for line in problems(errors) if not line.startswith("Waiting for ")]
 
 
 def named(line: str) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.commands import messages, run_command
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, verdicts
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -284,7 +284,7 @@ def test_the_command_and_status_name_it(folder: Path, sandbox: Sandbox) -> None:
         r"Correct or remove it in FX_SYMBOLS\.\n"
         r"symbols XYZ: there is none for 2024-01-10, the newest day; no rate of it is stored\. "
         r"Correct or remove it in FX_SYMBOLS\.\n",
-        done.stderr,
+        messages(done.stderr),
     ), done.stderr
     document = json.loads(run_command(folder, "status", "--json", **settings).stdout)
     assert document["missing_symbols"].keys() == {"GPB", "XYZ"}

@@ -101,13 +101,12 @@ def test_two_commands_spend_the_quota_to_its_last_call_and_say_what_they_left(fo
     assert [run.returncode for run in runs] == [1, 1]
     for (_, errors), own in zip(said, (first, second), strict=True):
         assert "locked" not in errors
-        warned, failed, left, names = without_waits(errors)
+        warned, failed, left = without_waits(errors)
         assert warned.startswith("quota   This needs 60 calls and ")
         assert failed.startswith(f"failed  {calls} of the {50 + kept} calls of this month are used (FIXER_")
         assert left.startswith("Not fetched therefore: ")
         # What the other was still asking may be among them: that it would come was not known.
         assert texts(own) - stored <= named(left) <= texts(own)
-        assert names.startswith(f"failed  the names of the currencies: {calls} of the {50 + kept} calls")
     with closing(sqlite3.connect(folder / "fx.db")) as connection:
         assert connection.execute("SELECT sum(calls) FROM fetches").fetchone() == (calls,)
     assert list(broken(folder / "fx.db")) == []

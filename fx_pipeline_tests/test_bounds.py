@@ -1,12 +1,10 @@
 """What one client can take of a server: tried on a real server, with the bounds of time made short."""
 
 import asyncio
-import resource
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -19,8 +17,6 @@ from websockets.asyncio.client import connect
 
 from fx_pipeline import bounds
 from fx_pipeline.bounds import MOST_HEAD_BYTES, MOST_HEADERS, MOST_PIPELINED, BoundedProtocol
-from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import serving
 
 PATIENCE = 60
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -356,29 +352,3 @@ async def test_the_log_sums_up(caplog: pytest.LogCaptureFixture, monkeypatch: py
         f"Refused connections or requests, the last from 127.0.0.1: 1 × {reason}.",
         f"Refused connections or requests, the last from 127.0.0.1: 20 × {reason}.",
     ]
-
-
-@pytest.mark.slow
-def test_the_api_under_a_small_limit_of_files(history: History, tmp_path: Path) -> None:
-    """More half-open requests than the process may have files: the next request is answered all the same."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-    try:
-        server_context = serving(history.path, tmp_path / "log")
-        server = server_context.__enter__()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    connections = []
-    try:
-        for _ in range(400):
-            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
-            connections[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
-        assert server.get("/-/health")[0] == 200
-        assert server.get("/rates/latest")[0] == 200
-        assert "too many connections (192)" in server.log.read_text()
-        assert server.raw(GET + b"Cookie: " + b"a=b; " * 400_000).startswith(b"HTTP/1.1 431 ")
-    finally:
-        for connection in connections:
-            connection.close()
-        server_context.__exit__(None, None, None)
-    assert "Traceback" not in server.log.read_text()

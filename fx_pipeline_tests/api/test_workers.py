@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -368,3 +369,30 @@ def test_what_keeps_a_server_from_starting_is_one_line(
     assert done.stderr.startswith("Error: ")
     assert said in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_the_api_under_a_small_limit_of_files(history: History, tmp_path: Path) -> None:
+    """More half-open requests than the process may have files: the next request is answered all the same."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        server_context = serving(history.path, tmp_path / "log")
+        server = server_context.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    connections = []
+    try:
+        for _ in range(400):
+            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            connections[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
+        assert server.get("/-/health")[0] == 200
+        assert server.get("/rates/latest")[0] == 200
+        assert "too many connections (192)" in server.log.read_text()
+        assert server.raw(b"GET / HTTP/1.1\r\nHost: x\r\nCookie: " + b"a=b; " * 400_000).startswith(
+            b"HTTP/1.1 431 "
+        )
+    finally:
+        for connection in connections:
+            connection.close()
+        server_context.__exit__(None, None, None)
+    assert "Traceback" not in server.log.read_text()

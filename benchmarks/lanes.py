@@ -31,7 +31,7 @@ BOUNDS = {
     "the page of a currency": "ratio ≤ 2",
     "a date": "",
 }
-"""What is to be reached; bounds in ms are those of a machine that does nothing else."""
+"""The targets; those in ms are for an otherwise idle machine."""
 
 
 def main() -> None:

@@ -124,7 +124,7 @@ def lifespans(queries: Queries, codes: Iterable[str]) -> Lifespans:
 def no_rate_of(
     queries: Queries, codes: Sequence[str], span: str, as_of: AsOf | None, *, what: str = ""
 ) -> ApiError:
-    """Return the error that says of which currencies a span of days has no rate, and which days have one.
+    """Return the error that names the currencies without a rate on these days, and the days that have one.
 
     `what` names them, where their codes do not.
     """

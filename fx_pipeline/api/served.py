@@ -1,6 +1,6 @@
 """The database file that is served, while another may be put in its place, or none.
 
-SQLite goes on reading a file that was renamed or deleted, and never says so. Here the file at the path is
+SQLite keeps reading a file that was renamed or deleted, without an error. Here the file at the path is
 compared with the one that was opened, and what must be opened again is.
 """
 
@@ -55,7 +55,7 @@ class _Seen(NamedTuple):
         return self.written != other.written and self.checkpoints == other.checkpoints != b""
 
     def has_log_of(self, other: "_Seen") -> bool:
-        """Whether the database is another one than before, but the log beside it still is the old one's."""
+        """Return True if the database was replaced, but the log next to it belongs to the old one."""
         is_other = self.database != other.database or self.was_overwritten_since(other)
         return is_other and self.shared is not None and self.shared == other.shared
 

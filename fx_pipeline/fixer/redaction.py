@@ -257,7 +257,7 @@ def _meaning(escape: str) -> str:
     if kind == "\\" and len(rest) == 1:
         return {"n": "\n", "r": "\r"}.get(rest, " " if rest in "abftv0" else rest)
     if rest.isspace():
-        return ""  # a line that goes on
+        return ""  # a continued line
     base = 8 if kind == "\\" and rest[0].isdigit() else 16
     codes = [int(digits, base) for digits in _DIGITS.findall(rest)]
     if rest[0] in "uU":

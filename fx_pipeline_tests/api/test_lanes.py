@@ -336,7 +336,7 @@ async def test_what_proves_longer_than_a_lane_allows(
 ) -> None:
     api = open_api(long_history)
     lanes = lanes_of(api.datasette)
-    # What is estimated as short goes on in the lane for long work.
+    # Work that was estimated as short continues in the lane for long work.
     lanes.short.limit = Limit(0)
     assert (await api.get("/")).status_code == 200
     lanes.long.limit = Limit(0)

@@ -1,4 +1,4 @@
-"""How the requests of one run wait for each other, and when no more are made."""
+"""How the requests of one run wait for each other, and when the run stops making them."""
 
 import threading
 import time

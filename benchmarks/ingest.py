@@ -172,7 +172,7 @@ def _answer(offset: int, reading: int) -> Answer:
     )
     rates = document["rates"]
     if reading and isinstance(rates, dict):
-        for code in list(rates)[offset % REVISED :: REVISED]:
+        for code in sorted(rates.keys() - {"EUR"})[offset % REVISED :: REVISED]:
             rates[code] *= 1.001
     body = json.dumps(document).encode()
     return Answer(

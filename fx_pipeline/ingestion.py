@@ -218,35 +218,42 @@ class _Run:
 
     def put(self) -> Iterator[Outcome]:
         """Put questions to the pool; yield the outcomes of dates that another run has stored meanwhile."""
-        while (
-            self.waiting
-            and not (self.pace.over or self.symbols_refused)
-            and len(self.under_way) < self.most_under_way
-        ):
-            question = self.waiting.popleft()
-            if question.series and (question.days > self.longest_series or self.longest_series == 1):
-                self.waiting.extendleft(reversed(_divided([question], self.longest_series)))
-                continue
-            if question.series and question.days > self.proven_series and self.under_way:
-                # Whether so long a series is allowed, one call tells as well as many.
-                self.waiting.appendleft(question)
-                return
-            try:
-                fetch_id = _open(self.ledger, self.client, question)
-            except BeingAsked as other:
-                self.elsewhere.append(question)
-                self.waits_for.setdefault(other.process, other)
-                continue
-            # Looked for only now: what another run stores from here on, it would have to open first.
-            meanwhile = {day.date: day for day in self.ledger.stored_meanwhile(question.dates)}
-            if meanwhile:
+        opened = self.open_next()
+        # Looked for only now: what another run stores from here on, it would have to open first.
+        dates = {date for question, _ in opened for date in question.dates}
+        meanwhile = {day.date: day for day in self.ledger.stored_meanwhile(dates)} if dates else {}
+        for question, fetch_id in opened:
+            if meanwhile.keys() & set(question.dates):
                 self.ledger.give_up(fetch_id, "not asked", 0)
-                yield from (Outcome(date, stored=day) for date, day in meanwhile.items())
                 left = tuple(date for date in question.dates if date not in meanwhile)
                 if left:
                     self.waiting.appendleft(replace(question, dates=left))
             else:
                 self.under_way[self.pool.submit(self.ask, question, fetch_id)] = (question, fetch_id)
+        yield from (Outcome(date, stored=day) for date, day in meanwhile.items())
+
+    def open_next(self) -> list[tuple[Question, int]]:
+        """Open the questions that are to be asked next, as many as there is room for, in one transaction."""
+        opened: list[tuple[Question, int]] = []
+        room = self.most_under_way - len(self.under_way)
+        if not self.waiting or room <= 0:
+            return opened
+        with self.ledger.together():
+            while self.waiting and not (self.pace.over or self.symbols_refused) and len(opened) < room:
+                question = self.waiting.popleft()
+                if question.series and (question.days > self.longest_series or self.longest_series == 1):
+                    self.waiting.extendleft(reversed(_divided([question], self.longest_series)))
+                    continue
+                if question.series and question.days > self.proven_series and (self.under_way or opened):
+                    # Whether so long a series is allowed, one call tells as well as many.
+                    self.waiting.appendleft(question)
+                    break
+                try:
+                    opened.append((question, _open(self.ledger, self.client, question)))
+                except BeingAsked as other:
+                    self.elsewhere.append(question)
+                    self.waits_for.setdefault(other.process, other)
+        return opened
 
     def ask(self, question: Question, fetch_id: int) -> Answer | None:
         """In a thread of the pool: the answer; None if the run was over or its symbols refused before."""

@@ -323,14 +323,24 @@ class FixerClient:
 
     def _request(self, question: _Question) -> _Outcome:
         sending.started = False
+        # Not `Session.get`, which merges the session's settings into those of each request: slow.
+        request = requests.PreparedRequest()
         try:
-            with self._session.get(
-                f"{self._url}/{question.path}",
+            request.prepare(
+                method="GET",
+                url=f"{self._url}/{question.path}",
+                headers=self._session.headers,
                 params=dict(question.query),
                 auth=self._key,
+            )
+            with self._session.send(
+                request,
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
+                proxies=self._session.proxies,
+                verify=self._session.verify,
+                cert=None,
             ) as response:
                 body = self._key.redact(_read(response.raw))
                 status = response.status_code

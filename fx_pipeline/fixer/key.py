@@ -5,6 +5,7 @@ It leaves its holder only while a request is prepared, and what comes back is se
 
 import logging
 import re
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 from requests import PreparedRequest
@@ -36,7 +37,10 @@ class AccessKey(AuthBase):
         if self._carrier == "header":
             request.headers["apikey"] = self._key.get_secret_value()
         else:
-            request.prepare_url(request.url, {"access_key": self._key.get_secret_value()})
+            # Not `prepare_url`, which would take the whole URL apart once more; there is no fragment in it.
+            url = request.url or ""
+            key = urlencode({"access_key": self._key.get_secret_value()})
+            request.url = f"{url}{'&' if '?' in url else '?'}{key}"
         return request
 
     def __repr__(self) -> str:

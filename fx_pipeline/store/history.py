@@ -56,11 +56,15 @@ class RateHistory:
         row_of = {date: row for row, date in enumerate(days)}
         column_of = {code: column for column, code in enumerate(codes)}
         values = np.full((len(days), len(codes)), np.nan)
-        # Row by row, so that memory holds the frame and nothing beside it.
-        for date, code, rate in self._execute(
+        cursor = self._execute(
             "SELECT date, currency, rate FROM rates WHERE date BETWEEN ? AND ?", start, end
-        ):
-            values[row_of[date], column_of[code]] = rate
+        )
+        # In parts, so that memory holds the frame and little else.
+        while part := cursor.fetchmany(10_000):
+            places, columns, rates = zip(
+                *((row_of[date], column_of[code], rate) for date, code, rate in part), strict=True
+            )
+            values[places, columns] = rates
         frame = pd.DataFrame(values, index=pd.DatetimeIndex(days), columns=codes)
         return frame.dropna(axis="columns", how="all")
 

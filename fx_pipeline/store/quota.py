@@ -99,7 +99,7 @@ class Ledger:
         self.run_id = run_id
         self._now = now
         self._claim = Claim(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with explained(path):
             connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._db = Database(connection, execute_plugins=False)
@@ -146,6 +146,15 @@ class Ledger:
             for date, fetch_id, count in found
             if date in dates
         ]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write everything inside the block in one transaction; other threads wait until its end.
+
+        A question opened in it may be asked only after it.
+        """
+        with self._write():
+            yield
 
     def open(
         self,
@@ -296,5 +305,9 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[None]:
-        with self._lock, explained(self._path), transaction(self._db):
-            yield
+        with self._lock, explained(self._path):
+            if self._db.conn.in_transaction:  # of `together`, by this thread
+                yield
+                return
+            with transaction(self._db):
+                yield

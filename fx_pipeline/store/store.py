@@ -293,7 +293,7 @@ class RateStore:
         for _, answer in fetched:
             self._upsert("symbols", ("code", "name"), list(answer.names.items()))
             symbols.accept(self._db, answer.names.keys())
-        self._widen_symbols({day.date for _, day in days} if new else set())
+        self._widen_symbols(new)
         results = _results(days, new, changed)
         self._count(results, given)
         return results
@@ -368,6 +368,8 @@ class RateStore:
         stored: list[Row] = [
             row for _, day in days for row in self._db.execute(query, [day.date.isoformat()])
         ]
+        if not stored:
+            return came, []
         places = _keys(stored).get_indexer(_keys(came))  # where each is among the stored; -1: nowhere
         beside = [
             (row, stored[place] if place >= 0 else None) for row, place in zip(came, places, strict=True)
@@ -385,19 +387,19 @@ class RateStore:
             for (fetch_id, day), count in zip(days, counts, strict=True)
         ]
 
-    def _widen_symbols(self, dates: set[dt.date]) -> None:
-        """Make the first and the last date of each code span these days too."""
-        self._db.execute(
+    def _widen_symbols(self, new: Sequence[Row]) -> None:
+        """Make the first and the last date of each code span these rows too, which are sorted by date."""
+        first = {code: date for date, code, *_ in reversed(new)}
+        last = {code: date for date, code, *_ in new}
+        self._many(
             """
-            INSERT INTO symbols (code, first_date, last_date)
-            SELECT currency, min(date), max(date) FROM rates
-            WHERE date IN (SELECT value FROM json_each(?)) GROUP BY currency
+            INSERT INTO symbols (code, first_date, last_date) VALUES (?, ?, ?)
             ON CONFLICT (code) DO UPDATE SET
                 first_date = min(coalesce(first_date, excluded.first_date), excluded.first_date),
                 last_date = max(coalesce(last_date, excluded.last_date), excluded.last_date)
             WHERE first_date IS NULL OR excluded.first_date < first_date OR excluded.last_date > last_date
             """,
-            [json.dumps([date.isoformat() for date in dates])],
+            [(code, first[code], last[code]) for code in first],
         )
 
     def _count(self, results: Sequence[StoredDay], given: Sequence[tuple[int, DayRates]]) -> None:

@@ -19,7 +19,7 @@ from benchmarks import databases, servers
 from benchmarks.load import Load, drive, visit
 from benchmarks.results import publish, table
 from benchmarks.servers import Server
-from fx_pipeline.processes import YIELDING
+from fx_pipeline.processes.up import YIELDING
 
 BARE_MS = 0.046
 """What bare uvicorn took where the bounds were set."""

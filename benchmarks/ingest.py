@@ -25,13 +25,13 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from benchmarks.results import publish, table
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags
-from fx_pipeline.fixer.answers import parse_historical
-from fx_pipeline.fixer.history import EcbHistory
-from fx_pipeline.fixer.protocol import Protocol
+from fx_pipeline.fixer.parsing import parse_historical
+from fx_pipeline.fixer.sandbox.ecb import EcbHistory
+from fx_pipeline.fixer.sandbox.protocol import Protocol
 from fx_pipeline.rates import Answer
-from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.ports import reserved_port
 

@@ -1,5 +1,5 @@
 """`python -m fx_pipeline` is the command `fx-pipeline`."""
 
-from fx_pipeline.cli import main
+from fx_pipeline.commands.cli import main
 
 main()

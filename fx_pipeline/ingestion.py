@@ -23,7 +23,7 @@ from fx_pipeline.fixer.errors import (
 )
 from fx_pipeline.fixer.pace import Pace, Stopped
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, Answer
-from fx_pipeline.store.quota import BeingAsked, Ledger, Quota, QuotaReached
+from fx_pipeline.store.ledger import BeingAsked, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore, StoredDay
 
 AHEAD = 16

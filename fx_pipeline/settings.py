@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from fx_pipeline.hosts import is_host_name
+from fx_pipeline.serving.hosts import is_host_name
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: where ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml`` stand."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fx_pipeline.cli import main
+from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import PROJECT, Settings
 
 README = PROJECT / "README.md"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from fx_pipeline.fixer.sandbox import SandboxOptions, SandboxState, bind, create_app, server
+from fx_pipeline.fixer.sandbox.app import SandboxOptions, SandboxState, bind, create_app, server
 
 
 class Sandbox:

@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
-from fx_pipeline.runs import open_instance
 from fx_pipeline_tests.code_locations import loaded_workspace
-from fx_pipeline_tests.commands import environment
+from fx_pipeline_tests.command_line import environment
 
 
 def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:

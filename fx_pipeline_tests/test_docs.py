@@ -17,11 +17,11 @@ import pytest
 from dotenv import dotenv_values
 from mcp import Client
 
-from fx_pipeline.api.routes import ROUTES, Endpoint, find
+from fx_pipeline.api.endpoints.routes import ROUTES, Endpoint, find
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.api.test_clients import CLIENTS, node
-from fx_pipeline_tests.commands import environment, run_command
+from fx_pipeline_tests.command_line import environment, run_command
 from fx_pipeline_tests.documents import ENV_EXAMPLE, README, env_example, with_parts
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served

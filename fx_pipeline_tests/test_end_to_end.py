@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import requests
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.rates import date_range
-from fx_pipeline.runs import open_instance
-from fx_pipeline_tests.commands import messages, run_command
+from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fx_pipeline.fixer.answers import end_of
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, NoAnswers, NoRates, QuotaExhausted
+from fx_pipeline.fixer.parsing import end_of
 from fx_pipeline.ingestion import Outcome, Question, how_far, ingest, questions
 from fx_pipeline.rates import date_range
-from fx_pipeline.store.quota import Ledger, QuotaReached
+from fx_pipeline.store.ledger import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer.scripted_server import Play, reply, scripted
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -346,7 +346,7 @@ from pathlib import Path
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import date_range
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 
 dates = date_range(dt.date(2024, 1, 1), dt.date(2024, 1, 20))

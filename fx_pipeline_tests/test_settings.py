@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fx_pipeline.cli import main
+from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 from fx_pipeline_tests.api.server import serving
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.sandbox_server import running_sandbox
 
 PATHS = ["FX_DATABASE", "DAGSTER_HOME"]

@@ -3,30 +3,34 @@
 from datasette import hookimpl
 from starlette.middleware.gzip import GZipMiddleware
 
-from fx_pipeline.api import access, exports, failures, json_rows, page_views, table_parameters, views
-from fx_pipeline.api.canned import CannedQueries
-from fx_pipeline.api.direct import Direct
-from fx_pipeline.api.edge import Edge
-from fx_pipeline.api.http import GZIP_LEVEL
+from fx_pipeline.api import failures
+from fx_pipeline.api.endpoints import views
+from fx_pipeline.api.middleware import gate
+from fx_pipeline.api.middleware.edge import Edge
+from fx_pipeline.api.middleware.shortcut import Direct
+from fx_pipeline.api.pages import views as pages
+from fx_pipeline.api.replies import GZIP_LEVEL
+from fx_pipeline.api.tables import exports, json_rows, parameters
+from fx_pipeline.api.tables.canned import CannedQueries
 
 
 @hookimpl
 def register_routes():
     return [
-        (r"/rates/docs$", page_views.api_docs),
+        (r"/rates/docs$", pages.api_docs),
         (r"/rates(/(?P<path>.*))?$", views.rates),
         (r"/-/health$", views.is_healthy),
         (r"/-/health/freshness$", views.is_fresh),
-        (r"/-/login$", access.login),
+        (r"/-/login$", gate.login),
         (r"/-/mcp$", views.mcp),
-        (r"/$", page_views.home),
-        (r"/fx/rates_by_date$", page_views.day),
+        (r"/$", pages.home),
+        (r"/fx/rates_by_date$", pages.day),
         (r"/(?P<database>fx)/(?P<table>[^/.]+)\.(?P<format>csv)$", exports.table_csv),
         (r"/(?P<database>fx)/(?P<table>[^/]+?)/(?P<pks>[^/]+?)\.(?P<format>csv)$", exports.row_csv),
-        (r"/currency/(?P<code>[^/]+)$", page_views.currency),
-        (r"/coverage$", page_views.coverage),
-        (r"/public$", page_views.public),
-        (r"/static/(?P<path>.*)$", page_views.static),
+        (r"/currency/(?P<code>[^/]+)$", pages.currency),
+        (r"/coverage$", pages.coverage),
+        (r"/public$", pages.public),
+        (r"/static/(?P<path>.*)$", pages.static),
     ]
 
 
@@ -38,21 +42,21 @@ def register_output_renderer():
 @hookimpl
 def filters_from_request(request, database, table, datasette):
     async def check():
-        return await table_parameters.check(datasette, database, table, request)
+        return await parameters.check(datasette, database, table, request)
 
     return check
 
 
 @hookimpl
 def prepare_jinja2_environment(env):
-    env.filters.update(page_views.FILTERS)
-    env.filters.update(csv_link=exports.link, page_link=table_parameters.without_start)
+    env.filters.update(pages.FILTERS)
+    env.filters.update(csv_link=exports.link, page_link=parameters.without_start)
     env.globals["most_csv_rows"] = exports.MOST_ROWS
 
 
 @hookimpl
 def render_cell(value, column):
-    return page_views.cell(value, column)
+    return pages.cell(value, column)
 
 
 @hookimpl
@@ -75,7 +79,7 @@ def forbidden(datasette, request):
 @hookimpl(trylast=True)
 def asgi_wrapper(datasette):
     def wrap(app):
-        gate = access.Gate(Direct(CannedQueries(app, datasette), datasette), datasette)
-        return Edge(GZipMiddleware(gate, compresslevel=GZIP_LEVEL))
+        gated = gate.Gate(Direct(CannedQueries(app, datasette), datasette), datasette)
+        return Edge(GZipMiddleware(gated, compresslevel=GZIP_LEVEL))
 
     return wrap

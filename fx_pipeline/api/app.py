@@ -1,7 +1,7 @@
 """The API as an ASGI application: Datasette over one fx database, with ``datasette_config/``.
 
 `run` serves it. So does ``uvicorn --factory fx_pipeline.api.app:create_app``, with
-``--http fx_pipeline.bounds:BoundedProtocol`` where no proxy bounds the requests.
+``--http fx_pipeline.serving.bounds:BoundedProtocol`` where no proxy bounds the requests.
 Each worker builds its own: an instance that ran a query before a fork hangs.
 """
 
@@ -28,16 +28,16 @@ from datasette.app import Datasette
 from datasette.database import Database
 from starlette.types import ASGIApp
 
-from fx_pipeline.api.cache import ResponseCache
+from fx_pipeline.api.endpoints.health import Counts
 from fx_pipeline.api.failures import replace_handlers
-from fx_pipeline.api.health import Counts
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
-from fx_pipeline.api.queries import DATABASE
-from fx_pipeline.api.served import ServedFile, ServeError, check_database
-from fx_pipeline.api.token_reader import Tokens
-from fx_pipeline.api.tokens import TokenError, TokenFile
-from fx_pipeline.bounds import BoundedProtocol
-from fx_pipeline.hosts import Hosts
+from fx_pipeline.api.middleware.cache import ResponseCache
+from fx_pipeline.api.reading.queries import DATABASE
+from fx_pipeline.api.reading.served import ServedFile, ServeError, check_database
+from fx_pipeline.api.tokens.file import TokenError, TokenFile
+from fx_pipeline.api.tokens.live import Tokens
+from fx_pipeline.serving.bounds import BoundedProtocol
+from fx_pipeline.serving.hosts import Hosts
 from fx_pipeline.settings import PROJECT, Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from datasette.plugins import pm
 from datasette.utils.asgi import Base400, Request, Response
 from datasette.views.base import DatasetteError
 
-from fx_pipeline.api.bodies import as_json
+from fx_pipeline.api.endpoints.bodies import as_json
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
@@ -23,7 +23,7 @@ from fx_pipeline.api.errors import (
     Kind,
     error_document,
 )
-from fx_pipeline.api.http import JSON, NO_STORE, RETRY_SECONDS
+from fx_pipeline.api.replies import JSON, NO_STORE, RETRY_SECONDS
 
 logger = logging.getLogger(__name__)
 

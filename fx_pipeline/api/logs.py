@@ -9,7 +9,7 @@ which uvicorn writes of the request as it came, and what Sentry would collect by
 import logging
 import re
 
-from fx_pipeline.api.tokens import PREFIX
+from fx_pipeline.api.tokens.file import PREFIX
 from fx_pipeline.settings import SettingsError
 
 # Also where a client has encoded letters of the name, and whatever looks like a token, wherever it stands.

@@ -18,7 +18,7 @@ from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, leave_
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.quota import Quota, QuotaReached
+from fx_pipeline.store.ledger import Quota, QuotaReached
 from fx_pipeline.store.store import Move, RateStore, StoredDay
 
 logger = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from fx_pipeline import moves, quality
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.misdated import misdated
-from fx_pipeline.quality import Finding, Verdict
+from fx_pipeline.quality import moves, verdicts
+from fx_pipeline.quality.misdated import misdated
+from fx_pipeline.quality.unobtainable import unobtainable
+from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.settings import load_settings
-from fx_pipeline.store.history import RateHistory
-from fx_pipeline.unobtainable import unobtainable
+from fx_pipeline.store.frames import RateHistory
 
 RATES = dg.AssetKey("rates")
 
@@ -105,12 +105,12 @@ def _judged(
     frame = history.rates_around(min(dates), max(dates), learn=LEARN, reach=moves.REACH)
     limit = load_settings().fx_revision_alert
     refused = history.refused_symbols()
-    verdicts = {
-        "complete": quality.incomplete(frame, dates, base=fixer.base, symbols=_known(fixer, refused)),
-        "positive_and_finite": quality.rejected(rejects, len(dates)),
-        "identity": quality.unequal_base(frame, dates, base=fixer.base),
-        "jump": quality.jumps(frame, dates, base=fixer.base),
-        "revisions": quality.revised(revisions, len(dates), limit=limit),
+    results = {
+        "complete": verdicts.incomplete(frame, dates, base=fixer.base, symbols=_known(fixer, refused)),
+        "positive_and_finite": verdicts.rejected(rejects, len(dates)),
+        "identity": verdicts.unequal_base(frame, dates, base=fixer.base),
+        "jump": verdicts.jumps(frame, dates, base=fixer.base),
+        "revisions": verdicts.revised(revisions, len(dates), limit=limit),
         "symbols": unobtainable(
             frame,
             dates,
@@ -120,7 +120,7 @@ def _judged(
             recent_from=_today() - dt.timedelta(days=RECENT_DAYS),
         ),
     }
-    for name, verdict in verdicts.items():
+    for name, verdict in results.items():
         yield as_result(name, verdict, judged="dates")
 
 
@@ -146,24 +146,24 @@ def check_table(
         rejects = history.rejects_without_value(start)
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
-        still = {code: history.currency(code) for code in quality.standing(frame, base=fixer.base)}
+        still = {code: history.currency(code) for code in verdicts.standing(frame, base=fixer.base)}
     # The newest day was judged when it came; the others are now judged by what came before and after.
     recent = [day.date() for day in frame.index[:-1] if day.date() >= start]
     newest = span[1] if span else None
     closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)
-    verdicts = {
-        "freshness": (quality.outdated(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
-        "gaps": (quality.gaps(gaps, len(frame), closed_from=closed_from), "days"),
+    results = {
+        "freshness": (verdicts.outdated(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
+        "gaps": (verdicts.gaps(gaps, len(frame), closed_from=closed_from), "days"),
         "clock": (misdated(ahead, clock_error), "fetches"),
-        "stale_run": (quality.stale(still, len(frame.columns)), "currencies"),
+        "stale_run": (verdicts.stale(still, len(frame.columns)), "currencies"),
         "recent_complete": (
-            quality.incomplete(frame, recent, base=fixer.base, symbols=known).without_alarm(),
+            verdicts.incomplete(frame, recent, base=fixer.base, symbols=known).without_alarm(),
             "days",
         ),
-        "recent_jump": (quality.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
-        "recent_rejects": (quality.rejected(rejects, len(recent)).without_alarm(), "days"),
+        "recent_jump": (verdicts.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
+        "recent_rejects": (verdicts.rejected(rejects, len(recent)).without_alarm(), "days"),
     }
-    for name, (verdict, judged) in verdicts.items():
+    for name, (verdict, judged) in results.items():
         result = as_result(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
         if result.asset_check_key in wanted:
             yield result

@@ -14,7 +14,7 @@ import dagster as dg
 
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.settings import load_settings
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 
 Event = TypeVar("Event")

@@ -14,7 +14,7 @@ from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.history import RateHistory
+from fx_pipeline.store.frames import RateHistory
 
 
 @dg.schedule(

@@ -19,7 +19,7 @@ from fx_pipeline.defs.checks import NEWS
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.history import RateHistory
+from fx_pipeline.store.frames import RateHistory
 
 TOLD_FOR = dt.timedelta(days=7)
 """For so long, what a check has found is no news."""

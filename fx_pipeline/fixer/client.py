@@ -23,7 +23,6 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import InvalidHeader
 
-from fx_pipeline.fixer.answers import read_answer, refusal
 from fx_pipeline.fixer.bases import PROVIDER_BASE
 from fx_pipeline.fixer.connection import BoundedAdapter, sending
 from fx_pipeline.fixer.errors import (
@@ -35,8 +34,9 @@ from fx_pipeline.fixer.errors import (
     Unfinished,
 )
 from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.fixer.network import TooLargeError, explain
 from fx_pipeline.fixer.pace import LONGEST_WAIT, Pace, Stopped
-from fx_pipeline.fixer.unanswered import TooLargeError, explain
+from fx_pipeline.fixer.parsing import read_answer, refusal
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
 
 logger = logging.getLogger(__name__)

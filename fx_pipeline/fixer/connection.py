@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection
 
-from fx_pipeline.fixer.unanswered import TooSlowError
+from fx_pipeline.fixer.network import TooSlowError
 
 LONGEST_RESPONSE = 120.0
 """Seconds from a request to the last byte of its response: interim responses, headers and body together."""

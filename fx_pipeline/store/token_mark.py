@@ -1,4 +1,4 @@
-"""The mark in the database that tokens are on, as it is written. `api.token_mark` says what it is for."""
+"""The mark in the database that tokens are on, as it is written. `api.tokens.mark` says what it is for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

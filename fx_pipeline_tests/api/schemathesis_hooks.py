@@ -4,7 +4,7 @@ from typing import Any
 
 import schemathesis
 
-from fx_pipeline.api.parameters import CALLBACK
+from fx_pipeline.api.endpoints.parameters import CALLBACK
 
 RANGES = (("start_date", "end_date"), ("start", "end"))
 SECOND_NAMES = (("base", "from"), ("symbols", "to"))

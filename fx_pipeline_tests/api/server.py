@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fx_pipeline_tests.child_processes import wait_until_gone
-from fx_pipeline_tests.commands import PROGRAM, environment
+from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port
 
 PATIENCE = 60

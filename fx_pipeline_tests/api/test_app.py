@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.api.app import create_app, run
-from fx_pipeline.api.served import ServeError, check_database
+from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
 

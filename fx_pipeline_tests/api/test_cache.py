@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.cache import ResponseCache
+from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline_tests.api.conftest import NOW, Api
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving

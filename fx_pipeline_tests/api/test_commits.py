@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fx_pipeline.api.commits import Commits
+from fx_pipeline.api.reading.commits import Commits
 
 DELETE, WAL = "delete", "wal"
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fx_pipeline.api.docs import SHOWN_LINES
+from fx_pipeline.api.contract.operations import KINDS, OPERATIONS
 from fx_pipeline.api.errors import Kind
-from fx_pipeline.api.operations import KINDS, OPERATIONS
+from fx_pipeline.api.pages.docs import SHOWN_LINES
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fx_pipeline.api.parameters import Parameters
-from fx_pipeline.api.routes import RATES_OF_DAY, RATES_OF_PAGE, find
+from fx_pipeline.api.endpoints.parameters import Parameters
+from fx_pipeline.api.endpoints.routes import RATES_OF_DAY, RATES_OF_PAGE, find
 from fx_pipeline_tests.api.conftest import MARCH, NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fx_pipeline.api import exports
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tables import exports
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from fx_pipeline.api.exposure import EXPOSURES, Who
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.pages.exposure import EXPOSURES, Who
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.test_hardening import CLOSED, PATHS

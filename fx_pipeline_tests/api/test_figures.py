@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fx_pipeline.api import figures
-from fx_pipeline.api.figures import Summary
+from fx_pipeline.api.pages import figures
+from fx_pipeline.api.pages.figures import Summary
 
 RATES = st.floats(1e-9, 1e9)
 DAYS = st.lists(RATES, min_size=1, max_size=400).map(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 

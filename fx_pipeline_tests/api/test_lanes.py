@@ -19,9 +19,9 @@ import uvicorn
 from starlette.types import ASGIApp, Message
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
-from fx_pipeline.api.http import RETRY_SECONDS
-from fx_pipeline.api.lanes import Dropped, Effort, Lane, Limit, TooLong, while_connected
-from fx_pipeline.api.queries import LONG_PLACES, Queries, Size, lanes_of, run_for_anyone
+from fx_pipeline.api.reading.lanes import Dropped, Effort, Lane, Limit, TooLong, while_connected
+from fx_pipeline.api.reading.queries import LONG_PLACES, Queries, Size, lanes_of, run_for_anyone
+from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline.rates import calendar
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from fx_pipeline.api.logs import check_dsn, redact_access_log
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving, wait_for
@@ -181,11 +181,11 @@ def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Pat
 
     events = ingest.events()
     assert {event["logger"] for event in events} <= {
-        "fx_pipeline.api.views",
+        "fx_pipeline.api.endpoints.views",
         "fx_pipeline.api.failures",
-        "fx_pipeline.api.edge",
-        "fx_pipeline.api.health",
-        "fx_pipeline.api.token_reader",
+        "fx_pipeline.api.middleware.edge",
+        "fx_pipeline.api.endpoints.health",
+        "fx_pipeline.api.tokens.live",
     }
     failure = next(event for event in events if event.get("exception") and event["logger"].endswith("views"))
     (error,) = failure["exception"]["values"][-1:]

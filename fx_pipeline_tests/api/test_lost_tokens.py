@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.access import Access, AccessState
-from fx_pipeline.api.token_mark import LOST, OLD, read_mark
+from fx_pipeline.api.tokens.mark import LOST, OLD, read_mark
+from fx_pipeline.commands.tokens import Access, AccessState
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving, wait_for
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.command_line import run_command
 
 LATEST = "/rates/2026-03-09?symbols=USD"
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from fx_pipeline.api.bodies import OneCurrency, rates_csv, series_json
-from fx_pipeline.api.lanes import Effort
-from fx_pipeline.api.queries import LONG, Queries
+from fx_pipeline.api.endpoints.bodies import OneCurrency, rates_csv, series_json
+from fx_pipeline.api.reading.lanes import Effort
+from fx_pipeline.api.reading.queries import LONG, Queries
 from fx_pipeline.rates import LARGEST_RATE, SMALLEST_RATE
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline_tests.api.test_queries import QUERIES

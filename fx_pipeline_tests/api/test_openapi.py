@@ -15,17 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
-from fx_pipeline.api import errors, schemas
+from fx_pipeline.api import errors
+from fx_pipeline.api.contract import schemas
+from fx_pipeline.api.contract.operations import ERRORS, KINDS, OPERATIONS
+from fx_pipeline.api.endpoints.routes import ROUTES
 from fx_pipeline.api.errors import Kind
-from fx_pipeline.api.operations import ERRORS, KINDS, OPERATIONS
-from fx_pipeline.api.routes import ROUTES
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.api.test_endpoints import ALL, CSV
 from fx_pipeline_tests.api.test_errors import ERRORS as WRONG
-from fx_pipeline_tests.commands import environment
+from fx_pipeline_tests.command_line import environment
 
 NINTH = MARCH["2026-03-09"]
 CASES = 3000

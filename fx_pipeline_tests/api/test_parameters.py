@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.api.openapi import parameters
-from fx_pipeline.api.operations import OPERATIONS
-from fx_pipeline.api.parameters import HARMLESS, is_harmless
-from fx_pipeline.api.routes import RENDERING, ROUTES, find
-from fx_pipeline.api.schemas import Stored
+from fx_pipeline.api.contract.openapi import parameters
+from fx_pipeline.api.contract.operations import OPERATIONS
+from fx_pipeline.api.contract.schemas import Stored
+from fx_pipeline.api.endpoints.parameters import HARMLESS, is_harmless
+from fx_pipeline.api.endpoints.routes import RENDERING, ROUTES, find
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.server import Server, serving
 

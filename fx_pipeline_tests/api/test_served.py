@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fx_pipeline.api import served
-from fx_pipeline.api.cache import ResponseCache
-from fx_pipeline.api.http import RETRY_SECONDS
+from fx_pipeline.api.middleware.cache import ResponseCache
+from fx_pipeline.api.reading import served
+from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, serving, wait_for

@@ -15,12 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from fx_pipeline.api import token_reader as module
-from fx_pipeline.api.token_reader import Tokens
-from fx_pipeline.api.tokens import TokenError, TokenFile
-from fx_pipeline.cli import main
+from fx_pipeline.api.tokens import live as module
+from fx_pipeline.api.tokens.file import TokenError, TokenFile
+from fx_pipeline.api.tokens.live import Tokens
+from fx_pipeline.commands.cli import main
 from fx_pipeline.store.database import open_database
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.command_line import run_command
 
 
 @pytest.fixture

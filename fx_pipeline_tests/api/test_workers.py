@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import PATIENCE, Server, ask, serving, wait_for
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.command_line import run_command
 
 pytestmark = pytest.mark.slow
 

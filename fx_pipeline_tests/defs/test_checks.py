@@ -11,11 +11,11 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fx_pipeline import quality
+from fx_pipeline.commands.runs import last_run, open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
-from fx_pipeline.quality import Finding, Verdict
+from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.rates import DayRates
-from fx_pipeline.runs import last_run, open_instance
 from fx_pipeline.store.database import as_text
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
@@ -375,7 +375,7 @@ def test_an_interrupt_while_they_judge_ends_them(
         raise KeyboardInterrupt
 
     run_rates(instance, sandbox, "2024-01-01", "2024-01-02")
-    monkeypatch.setattr(quality, judgement, interrupted)
+    monkeypatch.setattr(quality.verdicts, judgement, interrupted)
     run = execute_checks(instance, check)
     kinds = {event.event_type for event in run.all_events}
     assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds

@@ -11,10 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import daily_rates, range_tags, rates_config
-from fx_pipeline.runs import open_instance
 from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.defs.rates_run import QUIET, resources
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox

@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.schedules import daily_rates, monthly_symbols, range_tags, rates_config
-from fx_pipeline.runs import open_instance
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, run_rates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 

@@ -16,11 +16,11 @@ import pytest
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from fx_pipeline.alerts import LONGEST_TEXT
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.sensors import Cursor, Ended, alerts
 from fx_pipeline.rates import DayRates
-from fx_pipeline.runs import open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import QUIET, materialize_rates, run_rates, run_table_checks

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fx_pipeline.fixer import errors
-from fx_pipeline.fixer.answers import parse_historical, parse_symbols, parse_timeseries, rebase
 from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.fixer.parsing import parse_historical, parse_symbols, parse_timeseries, rebase
 from fx_pipeline.rates import DayRates, date_range
 from fx_pipeline_tests.sandbox_server import running_sandbox
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fx_pipeline.fixer import errors
-from fx_pipeline.fixer.answers import parse_historical, refusal
 from fx_pipeline.fixer.errors import FixerError, meaning
+from fx_pipeline.fixer.parsing import parse_historical, refusal
 from fx_pipeline.rates import Answer
 
 ASKED_AT = dt.datetime(2026, 11, 20, 12, tzinfo=dt.timezone.utc)

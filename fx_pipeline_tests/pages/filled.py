@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from fx_pipeline.fixer.answers import end_of
-from fx_pipeline.fixer.history import EcbHistory
+from fx_pipeline.fixer.parsing import end_of
+from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.rates import DayRates, RejectedRate, date_range
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from playwright.sync_api import expect
 
-from fx_pipeline.api.figures import shown_date
+from fx_pipeline.api.pages.figures import shown_date
 from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import START, Service
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fx_pipeline.api.figures import shown_change, shown_rate
+from fx_pipeline.api.pages.figures import shown_change, shown_rate
 from fx_pipeline.rates import convert, cross_rate, fluctuation
 from fx_pipeline_tests.api.server import Server
 from fx_pipeline_tests.pages.browser import Visitor

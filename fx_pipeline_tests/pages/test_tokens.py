@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import expect
 
-from fx_pipeline.api.tokens import TokenFile
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor

@@ -14,15 +14,15 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.alerts import Alert
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.sensors import ENDS, Ended, alert_of
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import Answer, date_range
-from fx_pipeline.runs import open_instance
 from fx_pipeline.settings import Settings
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore, StoredDay
-from fx_pipeline_tests.commands import PROGRAM, environment, messages, run_command
+from fx_pipeline_tests.command_line import PROGRAM, environment, messages, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 

@@ -18,7 +18,7 @@ from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.defs.sensors import alerts
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.rates import date_range
-from fx_pipeline_tests.commands import run_command
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.defs.rates_run import QUIET
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets

@@ -13,10 +13,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.rates import date_range
-from fx_pipeline.runs import open_instance
-from fx_pipeline_tests.commands import PROGRAM, environment, run_command
+from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.seeds import seeded_random
@@ -33,7 +33,7 @@ from pathlib import Path
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import date_range
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 
 dates = list(date_range(*map(dt.date.fromisoformat, sys.argv[2:4])))

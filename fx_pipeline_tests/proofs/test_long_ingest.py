@@ -15,9 +15,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.rates import date_range
-from fx_pipeline.runs import open_instance
-from fx_pipeline_tests.commands import PROGRAM, environment, messages, run_command
+from fx_pipeline_tests.command_line import PROGRAM, environment, messages, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 

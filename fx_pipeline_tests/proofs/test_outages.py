@@ -17,7 +17,7 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline_tests.defs.rates_run import QUIET
 from fx_pipeline_tests.fixer.scripted_server import (
     Play,

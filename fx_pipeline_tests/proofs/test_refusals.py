@@ -15,7 +15,7 @@ import pytest
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
-from fx_pipeline_tests.commands import messages, problems, run_command
+from fx_pipeline_tests.command_line import messages, problems, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 

@@ -11,7 +11,7 @@ import pytest
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import FIRST_DATE, date_range
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.proofs.content import broken
 from fx_pipeline_tests.sandbox_server import running_sandbox

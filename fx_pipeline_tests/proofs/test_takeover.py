@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fx_pipeline_tests.commands import PROGRAM, environment
+from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.defs.rates_run import run_rates
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -23,7 +23,7 @@ ASKS = """
 import datetime as dt, socket, sys
 from pathlib import Path
 socket.gethostname = lambda: "old-container"
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 RateStore(Path("fx.db")).close()
 ledger = Ledger(Path("fx.db"), run_id="other")

@@ -18,9 +18,9 @@ from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion import ingest, ingest_names, questions
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.database import open_database
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.commands import PROGRAM, environment, problems, run_command
+from fx_pipeline_tests.command_line import PROGRAM, environment, problems, run_command
 from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
 from fx_pipeline_tests.proofs.daemon import running_daemon
 from fx_pipeline_tests.sandbox_server import running_sandbox

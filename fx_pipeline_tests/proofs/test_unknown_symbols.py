@@ -14,7 +14,7 @@ import pytest
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.schedules import range_tags, rates_config
-from fx_pipeline_tests.commands import messages, run_command
+from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, verdicts
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.database import as_text, from_text
 from fx_pipeline.store.instants import TOLERANCE, Ahead, chosen
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 

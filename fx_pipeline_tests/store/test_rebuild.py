@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fx_pipeline.fixer.answers import read_answer, read_stored
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import BadAnswer
+from fx_pipeline.fixer.parsing import read_answer, read_stored
 from fx_pipeline.ingestion import ingest, questions
 from fx_pipeline.rates import date_range
-from fx_pipeline.store.quota import Ledger
+from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.sandbox_server import running_sandbox
 

@@ -1,0 +1,1 @@
+"""The operations under ``/rates/``: paths, parameters, reading, and response bodies."""

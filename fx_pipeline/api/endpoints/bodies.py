@@ -1,0 +1,200 @@
+"""Documents and CSV, made from rates: the keys and their order are Fixer's (its documentation, "Endpoints").
+
+A number is written as the provider wrote it: whole ones without a point, others with the digits of the
+nearest double and no more.
+"""
+
+import csv
+import datetime as dt
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+import orjson
+
+from fx_pipeline.api.endpoints.parameters import AsOf
+from fx_pipeline.rates import as_number, convert, fluctuation
+
+Document = dict[str, object]
+Rates = Mapping[str, float]
+Missing = Mapping[str, tuple[str, str]]
+"""Currencies without a rate on some of the days asked for, and the first and last day that has one."""
+
+
+class OneCurrency(Mapping[str, Rates]):
+    """The days of a series of `code` alone, from its rates by date: ten thousand days are quickly made."""
+
+    def __init__(self, code: str, rates: Rates) -> None:
+        self._code = code
+        self._rates = rates
+
+    def __getitem__(self, date: str) -> Rates:
+        return {self._code: self._rates[date]}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rates)
+
+    def __len__(self) -> int:
+        return len(self._rates)
+
+    def as_json(self) -> bytes:
+        """The days, as they are sent."""
+        if not self:
+            return b"{}"
+        before = b'":{"%b":' % self._code.encode()
+        # Among dates and numbers each colon is before a number, and each comma before a date.
+        return b"%b}" % _numbers(self._rates).replace(b'":', before).replace(b',"', b'},"')
+
+
+def as_json(document: Mapping[str, object]) -> bytes:
+    """A document as it is sent: compact, UTF-8, and never with the NaN that JSON does not know."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def day_json(
+    *,
+    date: str,
+    base: str,
+    timestamp: int,
+    rates: Rates,
+    historical: bool,
+    as_of: AsOf | None,
+    amount: Decimal | None = None,
+    missing: Missing | None = None,
+) -> bytes:
+    """The rates of one day, as they are sent."""
+    document = {
+        "success": True,
+        "timestamp": timestamp,
+        "historical": historical,
+        "base": base,
+        "date": date,
+        **_as_of(as_of),
+        **_amount(amount),
+        **_missing(missing),
+    }
+    return _with_rates(document, rates)
+
+
+def series_json(
+    *,
+    start: str,
+    end: str,
+    base: str,
+    days: Mapping[str, Rates],
+    as_of: AsOf | None,
+    amount: Decimal | None = None,
+    missing: Missing | None = None,
+) -> bytes:
+    """The rates of several days, oldest first, as they are sent. A day without any is not a key."""
+    document = {
+        "success": True,
+        "timeseries": True,
+        "start_date": start,
+        "end_date": end,
+        "base": base,
+        **_as_of(as_of),
+        **_amount(amount),
+        **_missing(missing),
+    }
+    return _with_rates(document, days)
+
+
+def conversion_document(
+    *,
+    source: str,
+    target: str,
+    amount: Decimal,
+    rate: float,
+    date: str,
+    timestamp: int,
+    historical: bool,
+    as_of: AsOf | None,
+) -> Document:
+    """An amount converted, with the rate and the date used; `historical` only where a date was asked for."""
+    return {
+        "success": True,
+        "query": {"from": source, "to": target, "amount": as_number(float(amount))},
+        "info": {"timestamp": timestamp, "rate": as_number(rate)},
+        **({"historical": True} if historical else {}),
+        "date": date,
+        **_as_of(as_of),
+        "result": as_number(convert(amount, rate)),
+    }
+
+
+def fluctuation_document(
+    *,
+    start: dt.date,
+    end: dt.date,
+    base: str,
+    first: Rates,
+    last: Rates,
+    as_of: AsOf | None,
+    missing: Missing | None = None,
+) -> Document:
+    """How much each rate changed; a currency that has no rate at one of the ends is left out."""
+    changes = {}
+    for code in (code for code in first if code in last):
+        change, percentage = fluctuation(first[code], last[code])
+        changes[code] = {
+            "start_rate": as_number(first[code]),
+            "end_rate": as_number(last[code]),
+            "change": as_number(change),
+            "change_pct": as_number(percentage),
+        }
+    return {
+        "success": True,
+        "fluctuation": True,
+        "start_date": start.isoformat(),
+        "end_date": end.isoformat(),
+        "base": base,
+        **_as_of(as_of),
+        **_missing(missing),
+        "rates": changes,
+    }
+
+
+def rates_csv(base: str, days: Iterable[tuple[str, Rates]], amount: Decimal | None = None) -> bytes:
+    """Return rows of `date,base,currency,rate` under a heading (RFC 4180).
+
+    With an amount, which the rates are for, it has a column of its own after the base.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text)
+    units = () if amount is None else (as_number(float(amount)),)
+    rows.writerow(("date", "base", *(("amount",) if units else ()), "currency", "rate"))
+    rows.writerows(
+        (date, base, *units, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
+    )
+    return text.getvalue().encode()
+
+
+def _as_of(as_of: AsOf | None) -> Document:
+    return {"as_of": as_of.shown} if as_of else {}
+
+
+def _amount(amount: Decimal | None) -> Document:
+    return {} if amount is None else {"amount": as_number(float(amount))}
+
+
+def _missing(missing: Missing | None) -> Document:
+    if not missing:
+        return {}
+    return {
+        "missing": {code: {"first_date": first, "last_date": last} for code, (first, last) in missing.items()}
+    }
+
+
+def _with_rates(document: Document, rates: Mapping[str, object]) -> bytes:
+    """The document with its last key, `rates`, which is most of it and written ten times as fast.
+
+    The numbers are finite, and among codes and dates only a whole number has ".0" before a comma or brace.
+    """
+    written = rates.as_json() if isinstance(rates, OneCurrency) else _numbers(rates)
+    return b'%b,"rates":%b}' % (as_json(document)[:-1], written)
+
+
+def _numbers(rates: Mapping[str, object]) -> bytes:
+    return orjson.dumps(rates).replace(b".0,", b",").replace(b".0}", b"}")

@@ -1,0 +1,1 @@
+"""The layers that each request passes before Datasette: cache, edge, gate, shortcut."""

@@ -1,0 +1,1 @@
+"""The HTML pages: home, one day, one currency, coverage, docs, and what is public."""

@@ -1,0 +1,175 @@
+"""Where a request's work runs, so that a long request never delays a short one.
+
+Each lane is one thread with its own connection and its own queue. More threads would not answer sooner: most
+of the work is Python's, and only one thread at a time runs Python. Long work therefore pauses often, which
+lets the event loop and the short lane go first.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from datasette.database import Database
+from starlette.types import Receive
+
+from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.reading.served import HeldConnection
+
+DAYS = 32
+"""Days that a loop handles between two looks at the clock."""
+
+RUN_SECONDS, PAUSE_SECONDS = 0.001, 0.000_05
+"""How long work runs before it pauses, and for how long. A thread that waits for the interpreter needs the
+pause to get it: one that gives it up and takes it back within a microsecond keeps it."""
+
+INSTRUCTIONS = 1000
+"""SQLite's instructions between two looks at the clock: about 0.1 ms."""
+
+T = TypeVar("T")
+
+
+class TooLong(Exception):
+    """The work took longer than its lane allows."""
+
+
+class Dropped(Exception):
+    """The work was stopped, because its result is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long work may run, in seconds of `clock`, and whether it pauses to let others go first."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    pauses: bool = False
+
+
+class Effort:
+    """One piece of work under way. Any thread may call `stop`; the rest is for the thread that works."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self._end = limit.clock() + limit.seconds
+        self._resumed = time.monotonic()
+        self._is_stopped = False
+
+    def begin(self) -> None:
+        """Start the clock, which may be the thread's. Raises Dropped where the work has been stopped."""
+        self._end = self._limit.clock() + self._limit.seconds
+        self.check()
+
+    def stop(self) -> None:
+        """Have the work end early."""
+        self._is_stopped = True
+
+    def is_over(self) -> bool:
+        """Whether the work must end now."""
+        return self._is_stopped or self._limit.clock() >= self._end
+
+    def check(self) -> None:
+        """Pause where that is due. Raises Dropped or TooLong where the work must end."""
+        if self._is_stopped:
+            raise Dropped
+        if self.is_over():
+            raise TooLong
+        if self._limit.pauses and time.monotonic() - self._resumed >= RUN_SECONDS:
+            time.sleep(PAUSE_SECONDS)
+            self._resumed = time.monotonic()
+
+    def paced(self, items: Iterable[T], every: int = DAYS) -> Iterator[T]:
+        """The items, with a `check` before each `every` of them."""
+        for place, item in enumerate(items):
+            if place % every == 0:
+                self.check()
+            yield item
+
+    @contextlib.contextmanager
+    def reading(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A read transaction that ends when the work must. Raises Dropped or TooLong then."""
+        connection.set_progress_handler(self.is_over, INSTRUCTIONS)
+        try:
+            connection.execute("BEGIN")
+            yield
+        except sqlite3.OperationalError:
+            self.check()
+            raise
+        finally:
+            connection.set_progress_handler(None, INSTRUCTIONS)
+            connection.rollback()
+
+
+class Lane:
+    """A thread that does one piece of work after another, in order of arrival. Up to `places` wait."""
+
+    def __init__(self, name: str, places: int, limit: Limit, held: HeldConnection) -> None:
+        self.places = places
+        self.limit = limit
+        self.waiting = 0
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"fx-{name}")
+        self._held = held
+
+    async def run(self, database: Database, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
+        """Do the work in its turn. Where the caller is cancelled, it leaves the queue, or stops.
+
+        Raises ApiError where the queue is full, and what `work` raises.
+        """
+        if self.waiting >= self.places:
+            raise ApiError(
+                SERVER_BUSY, f"{self.places} requests like this are waiting already: try again later."
+            )
+        self.waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            return await self._run(database, work)
+        finally:
+            self._turn.release()
+
+    async def _run(self, database: Database, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
+        effort = Effort(self.limit)
+
+        def in_thread() -> T:
+            effort.begin()
+            with self._held.using(database.connect) as connection:
+                return work(connection, effort)
+
+        running = asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            effort.stop()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()  # has been seen: there is nothing to report
+            raise
+
+
+async def while_connected(receive: Receive | None, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` for as long as the client is connected, then cancel it and raise ApiError."""
+    if receive is None:
+        return await work
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ApiError(SERVER_BUSY, "The client has closed the connection.")  # this reaches no client
+        return working.result()
+    finally:
+        for task in (leaving, working):
+            task.cancel()
+        await asyncio.wait((working, leaving))
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

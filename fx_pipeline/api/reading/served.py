@@ -1,0 +1,251 @@
+"""The database file that is served, while another may be put in its place, or none.
+
+SQLite keeps reading a file that was renamed or deleted, without an error. Here the file at the path is
+compared with the one that was opened, and what must be opened again is.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakSet
+
+from fx_pipeline.api.errors import DATABASE_UNAVAILABLE, ApiError
+from fx_pipeline.api.reading.commits import Commits
+
+logger = logging.getLogger(__name__)
+
+TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
+
+LOOK_SECONDS = 1.0
+"""How often the file at the path is looked at."""
+
+UNAVAILABLE = "The database cannot be read."
+
+Version = tuple[int, bytes | int]
+Identity = tuple[int, int]
+
+
+class ServeError(Exception):
+    """The API cannot be served; the message is one line that says why and what to do."""
+
+
+class _Seen(NamedTuple):
+    """The files as they were at one look: the database, its write-ahead log, the log's index."""
+
+    database: Identity | None
+    log: Identity | None
+    shared: Identity | None
+    written: tuple[int, int]
+    """Time of the last write to the database file, and its size."""
+    checkpoints: bytes
+    """The start of the index, which changes with each commit and checkpoint; empty without a log."""
+
+    def is_as(self, other: "_Seen") -> bool:
+        """Whether these are the same files, and nothing but SQLite has written to the database."""
+        return self[:3] == other[:3] and not self.was_overwritten_since(other)
+
+    def was_overwritten_since(self, other: "_Seen") -> bool:
+        """Whether something else has: SQLite's own writes are checkpoints, which show in the index."""
+        return self.written != other.written and self.checkpoints == other.checkpoints != b""
+
+    def has_log_of(self, other: "_Seen") -> bool:
+        """Return True if the database was replaced, but the log next to it belongs to the old one."""
+        is_other = self.database != other.database or self.was_overwritten_since(other)
+        return is_other and self.shared is not None and self.shared == other.shared
+
+
+class ServedFile:
+    """The database at `path`, as it is now. For the event loop's thread, but for `HeldConnection`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.generation = 0
+        """Another number once connections must be opened again."""
+        self.problem: str | None = None
+        """Why nothing can be served now."""
+        self._commits: Commits | None = None
+        self._seen: _Seen | None = None
+        self._look_at = 0.0
+        self._held: WeakSet[HeldConnection] = WeakSet()
+
+    def look(self) -> None:
+        """See whether the file is still the same, once in LOOK_SECONDS. Raises ApiError while it is none."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._look()
+        if self.problem is not None:
+            raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
+
+    def suspect(self) -> None:
+        """Look again now, because something could not be read. Raises ApiError where nothing can be."""
+        self._look_at = 0.0
+        self.look()
+
+    def version(self) -> Version | None:
+        """Another value after each commit and each replacement; None while that cannot be known."""
+        try:
+            self.look()
+        except ApiError:
+            return None
+        if self._commits is None:
+            return None
+        try:
+            return self.generation, self._commits.version()
+        except sqlite3.OperationalError:
+            return None
+
+    def hold(self) -> "HeldConnection":
+        """A connection to the file, which is opened again when the file is another one."""
+        held = HeldConnection(self)
+        self._held.add(held)
+        return held
+
+    def close(self) -> None:
+        """Stop watching. All connections of this process to the file must be closed already."""
+        if self._commits:
+            self._commits.close()
+            self._commits.release()
+
+    def _look(self) -> None:
+        now = _look_at(self.path, self._commits) if self._commits else None
+        try:
+            if now and self._commits and self._seen and now.has_log_of(self._seen):
+                self._require_no_log(self._commits)
+            if now and self._seen and now.is_as(self._seen) and self.problem is None:
+                self._seen = now
+            else:
+                self._open()
+        except sqlite3.Error as error:
+            # While another process has locked the file, what was known of it holds.
+            if not is_locked(error):
+                self._fail(f"{self.path} cannot be read as a database: {error}.")
+        except (ServeError, OSError) as error:
+            self._fail(str(error))
+
+    def _require_no_log(self, commits: Commits) -> None:
+        if commits.are_pending():
+            log, shared = (f"{self.path.name}-{end}" for end in ("wal", "shm"))
+            raise ServeError(
+                f"{self.path} was replaced, but {log} next to it belongs to the file that was there before. "
+                f"Stop what writes to the database, and remove {log} and {shared}."
+            )
+
+    def _open(self) -> None:
+        _check(self.path, timeout=0)
+        before, self._commits = self._commits, Commits(self.path)
+        if before:
+            before.close()
+        self._seen = _look_at(self.path, self._commits)
+        if self.generation:
+            logger.warning("%s is another file than before: it was opened again.", self.path)
+        self.generation, self.problem = self.generation + 1, None
+        self._close_idle()
+
+    def _fail(self, problem: str) -> None:
+        if self.problem != problem:
+            logger.error("No request can be answered: %s", problem)
+        self.problem = problem
+        # What is still open would keep SQLite's locks on files that others remove or make.
+        self.generation += 1
+        self._close_idle()
+        if self._commits:
+            self._commits.close()
+
+    def _close_idle(self) -> None:
+        for held in self._held:
+            held.close_if_idle()
+
+
+class HeldConnection:
+    """A connection to a `ServedFile` for one user at a time, opened again when the file is another one."""
+
+    def __init__(self, file: ServedFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._generation = 0
+
+    @contextmanager
+    def using(self, connect: Callable[[], sqlite3.Connection]) -> Iterator[sqlite3.Connection]:
+        """The connection to the file as it is now, made by `connect` where there is none yet."""
+        with self._lock:
+            if self._file.problem is not None:
+                raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
+            if self._connection is not None and self._generation != self._file.generation:
+                self._connection.close()
+                self._connection = None
+            if self._connection is None:
+                self._generation = self._file.generation
+                self._connection = connect()
+            yield self._connection
+
+    def close_if_idle(self) -> None:
+        """Close the connection, if it is one to an earlier file and not in use: its user closes it then."""
+        if self._generation != self._file.generation and self._lock.acquire(blocking=False):
+            try:
+                if self._connection is not None:
+                    self._connection.close()
+                    self._connection = None
+            finally:
+                self._lock.release()
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another connection keeps the file to itself, for now."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def check_database(path: Path) -> None:
+    """Raise ServeError unless `path` is a database that this project has made."""
+    try:
+        _check(path, timeout=5)
+    except sqlite3.Error as error:
+        raise ServeError(
+            f"{path} cannot be read as a database: {error}. Set FX_DATABASE to another file."
+        ) from None
+
+
+def _check(path: Path, timeout: float) -> None:
+    if not path.is_file():
+        raise ServeError(
+            f"There is no database at {path}. `fx-pipeline ingest` makes it, or set FX_DATABASE."
+        )
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as connection:
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not found >= TABLES:
+        raise ServeError(
+            f"{path} is a database, but not one of fx-pipeline: it has no table "
+            f"{', '.join(sorted(TABLES - found))}. Set FX_DATABASE to another file."
+        )
+
+
+def _look_at(path: Path, commits: Commits) -> _Seen:
+    checkpoints = commits.checkpoints()
+    for _ in range(5):
+        database, *beside = (_stat(f"{os.path.realpath(path)}{end}") for end in ("", "-wal", "-shm"))
+        before, checkpoints = checkpoints, commits.checkpoints()
+        if before == checkpoints:
+            # Else a checkpoint came in between, and may or may not show in what was seen of the file.
+            break
+    log, shared = (_identity(found) for found in beside)
+    written = (database.st_mtime_ns, database.st_size) if database else (0, 0)
+    return _Seen(_identity(database), log, shared, written, checkpoints)
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)  # noqa: PTH116  # half the time of Path.stat
+    except OSError:
+        return None
+
+
+def _identity(found: os.stat_result | None) -> Identity | None:
+    return (found.st_dev, found.st_ino) if found else None

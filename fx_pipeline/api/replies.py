@@ -1,0 +1,160 @@
+"""Answers in HTTP's terms: ETag and 304, Cache-Control (RFC 9110, RFC 9111).
+
+The ETag is weak, because the same answer travels compressed and plain (RFC 9110, 8.8.3).
+"""
+
+import datetime as dt
+import gzip
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import orjson
+from datasette.utils.asgi import Request, Response
+
+from fx_pipeline.api.endpoints.bodies import as_json
+from fx_pipeline.api.endpoints.parameters import Rendering
+from fx_pipeline.api.errors import Kind, error_document
+
+JSON = "application/json; charset=utf-8"
+CSV = "text/csv; charset=utf-8"
+SCRIPT = "text/javascript; charset=utf-8"
+NO_STORE = "no-store"
+REVALIDATE = "no-cache"
+"""Cache-Control of a page: the browser keeps it and asks each time whether it is still the same (304)."""
+MISSING = "x-missing-rates"
+"""The header that names currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
+
+GZIP_LEVEL = 6
+"""Level 9 takes twice the time, for the same size within one percent."""
+
+LONGEST_URI = 8192
+"""Bytes of path and query that are read: ten times what a request that names every currency needs."""
+
+LARGE_BODY = 65_536
+"""Bytes from which a body is compressed and hashed where it is made, in the thread of its lane."""
+
+RETRY_SECONDS = 5
+"""When a client that finds the server busy should come back."""
+
+SETTLED_SECONDS = 86_400
+"""How long a day that is not expected to change may be kept by anybody."""
+RECENT_SECONDS = 60
+"""How long one that may change is."""
+
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+_ENTITY_TAG = re.compile(r'"([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer before it is told apart from what the client has already."""
+
+    body: bytes
+    cache_control: str
+    content_type: str = JSON
+    status: int = 200
+    retry_after: int | None = None
+    """Seconds after which the client should ask again."""
+    etag: str | None = None
+    gzip: bytes | None = None
+    """The body compressed, for a client that takes it."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def error_reply(kind: Kind, info: str) -> Reply:
+    """An error as the API answers it."""
+    retry_after = RETRY_SECONDS if kind.status == 503 else None
+    return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status, retry_after=retry_after)
+
+
+def packed(reply: Reply, request: Request) -> Reply:
+    """The reply, with its ETag and compressed for `request` where it is large, because that takes time."""
+    if len(reply.body) < LARGE_BODY:
+        return reply
+    etag = _etag(reply)
+    if is_named(etag or "", request.headers.get("if-none-match")):
+        return replace(reply, etag=etag)
+    takes = takes_gzip(request.headers.get("accept-encoding", ""))
+    return replace(reply, etag=etag, gzip=gzip.compress(reply.body, GZIP_LEVEL, mtime=0) if takes else None)
+
+
+def rendered(reply: Reply, rendering: Rendering) -> Reply:
+    """Return a document in the form that was asked for.
+
+    A page that reads it as a script cannot see the status, and gets nothing where that is an error's. So an
+    error is a 200 too, with its status in the document. The comment keeps the first bytes from being chosen.
+    """
+    if reply.content_type != JSON:
+        return reply
+    if rendering.indented:
+        body = orjson.dumps(orjson.loads(reply.body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        reply = replace(reply, body=body)
+    if rendering.callback is None:
+        return reply
+    document = reply.body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return replace(
+        reply,
+        body=b"/**/%b(%b);" % (rendering.callback.encode(), document),
+        content_type=SCRIPT,
+        status=200 if reply.status < 500 else reply.status,
+        headers={**reply.headers, "x-content-type-options": "nosniff"},
+    )
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding (its lines joined by commas) takes gzip, which q=0 refuses (RFC 9110)."""
+    return "gzip" in accepted.lower() and not _NO_GZIP.search(accepted)
+
+
+def respond(request: Request, reply: Reply) -> Response:
+    """The response to `request`: 304 without a body where the client names the ETag of this very answer."""
+    # In lower case: what wraps the application looks for such names.
+    headers = {**reply.headers, "cache-control": reply.cache_control}
+    if reply.retry_after is not None:
+        headers["retry-after"] = str(reply.retry_after)
+    etag = reply.etag or _etag(reply)
+    if etag:
+        headers["etag"] = etag
+        if is_named(etag, request.headers.get("if-none-match")):
+            return Response(b"", status=304, headers=headers, content_type=reply.content_type)
+    body = reply.body
+    if reply.gzip is not None:
+        body = reply.gzip
+        headers["content-encoding"] = "gzip"
+    headers["content-length"] = str(len(body))
+    return Response(body, status=reply.status, headers=headers, content_type=reply.content_type)
+
+
+def _etag(reply: Reply) -> str | None:
+    if reply.status != 200 or reply.cache_control == NO_STORE:
+        return None
+    # OpenSSL's uses the processor's own instructions, and takes a quarter of the time of blake2b.
+    return f'W/"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
+
+
+def settled() -> str:
+    """Cache-Control of what is not expected to change."""
+    return f"public, max-age={SETTLED_SECONDS}"
+
+
+def recent() -> str:
+    """Cache-Control of what may change."""
+    return f"public, max-age={RECENT_SECONDS}"
+
+
+def until_midnight(now: dt.datetime) -> str:
+    """Cache-Control of what the next day (UTC) replaces."""
+    midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time.min, dt.timezone.utc)
+    return f"public, max-age={min(RECENT_SECONDS, int((midnight - now).total_seconds()))}"
+
+
+def is_named(etag: str, if_none_match: str | None) -> bool:
+    """Whether a field `If-None-Match` names the ETag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
+    if if_none_match is None:
+        return False
+    if if_none_match == etag:
+        return True
+    tag = etag.removeprefix("W/").strip('"')
+    return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)

@@ -1,0 +1,1 @@
+"""Datasette's own tables, rows and canned queries: parameters, JSON, and CSV exports."""

@@ -1,0 +1,96 @@
+"""What a canned query is asked with, judged before Datasette runs it.
+
+SQLite reads a date that does not exist as another one (29 February 2023 as 1 March), and Datasette ignores
+parameters that a query does not have. Either would be an answer to another question.
+"""
+
+import re
+from collections.abc import Collection
+from urllib.parse import unquote
+
+from datasette.utils import tilde_decode
+from datasette.utils.asgi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.endpoints.parameters import Parameters, quoted, read_code
+from fx_pipeline.api.errors import INVALID_CURRENCY_CODES, INVALID_DATE, ApiError
+from fx_pipeline.api.failures import refused
+from fx_pipeline.api.reading.queries import DATABASE
+from fx_pipeline.rates import NoSuchDate, parse_date
+
+PAGE_PARAMETERS = {"rates_by_date": ("base",)}
+"""Parameters that the page of a query has besides those of its SQL."""
+
+_PATH = re.compile(rf"/{DATABASE}/([^/.]+)(\.[a-z]+)?/?")
+_DATES = ("date", "start_date", "end_date", "month_start")
+_INSTANTS = ("as_of", "since")
+_TIME = re.compile(
+    r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)? ?(Z|[+ -][0-9]{2}:[0-5][0-9])?",
+    re.IGNORECASE,
+)
+
+
+class CannedQueries:
+    """An ASGI application in front of `app`: it refuses what a canned query would misread."""
+
+    def __init__(self, app: ASGIApp, datasette: FxDatasette) -> None:
+        self.app = app
+        self._datasette = datasette
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match = _PATH.fullmatch(unquote(scope["path"])) if scope["type"] == "http" else None
+        if match is None or not scope["query_string"]:
+            await self.app(scope, receive, send)
+            return
+        name, extension = tilde_decode(match[1]), match[2]
+        await self._datasette.invoke_startup()
+        queries = await self._datasette.get_canned_queries(DATABASE, None)
+        try:
+            if name in queries:
+                known = (*queries[name]["params"], *(() if extension else PAGE_PARAMETERS.get(name, ())))
+                query_string = scope["query_string"].decode("latin-1")
+                _check(Parameters.parse(query_string, self._datasette.clock()), known)
+        except ApiError as error:
+            # The page has no form; Datasette asks for the means to protect one all the same.
+            request = Request({**scope, "csrftoken": str}, receive)
+            response = await refused(self._datasette, request, error)
+            await response.asgi_send(send)
+            return
+        await self.app(scope, receive, send)
+
+
+def _check(parameters: Parameters, known: Collection[str]) -> None:
+    """Raise ApiError where a parameter is not known, or is a date that cannot be read.
+
+    Names that begin with an underscore are Datasette's own.
+    """
+    parameters.require_known(known, besides="_")
+    for names, check in ((_DATES, _check_date), (_INSTANTS, _check_instant)):
+        for name in names:
+            for text in parameters.values.get(name, ()) if name in known else ():
+                check(name, text.strip())
+    if "symbols" in known:
+        parameters.symbols()
+    for text in parameters.values.get("currency", ()) if "currency" in known else ():
+        if text.strip():
+            read_code(text.strip(), quoted(text), INVALID_CURRENCY_CODES)
+
+
+def _check_date(name: str, text: str) -> None:
+    try:
+        if text:
+            parse_date(text)
+    except NoSuchDate as error:
+        raise ApiError(INVALID_DATE, f"{name}: {error}.") from None
+    except ValueError:
+        raise ApiError(
+            INVALID_DATE, f"{name}: {quoted(text)} is not a date of the form YYYY-MM-DD."
+        ) from None
+
+
+def _check_instant(name: str, text: str) -> None:
+    _check_date(name, text[:10])
+    if text[10:] and _TIME.fullmatch(text[10:]) is None:
+        info = f"{name}: {quoted(text)} is neither a date nor a time such as 2026-01-31T12:00 (UTC)."
+        raise ApiError(INVALID_DATE, info)

@@ -1,0 +1,1 @@
+"""The command line: each subcommand, the runs it starts, and its reports."""

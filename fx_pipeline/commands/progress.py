@@ -1,0 +1,77 @@
+"""How far an ingest has got, on standard error: a bar on a terminal, plain lines elsewhere."""
+
+import datetime as dt
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TaskID
+
+from fx_pipeline.store.store import RateStore
+
+if TYPE_CHECKING:
+    from fx_pipeline.commands.runs import RunReport
+
+SHORT = 20
+"""Fewer days than this need neither: they are fetched within seconds."""
+
+INTERVAL = 0.5
+"""Seconds between two counts of the stored days."""
+
+
+@contextmanager
+def shown_progress(
+    console: Console, database: Path, dates: Collection[dt.date], *, lines: bool
+) -> Iterator[Callable[["RunReport"], None]]:
+    """Show how many of these dates have been stored, while the block runs. Call what it yields with the
+    report of each run that has ended.
+
+    Without a terminal nothing is shown unless `lines`.
+    """
+    if len(dates) < SHORT or not (console.is_terminal or lines):
+        yield lambda _: None
+    elif console.is_terminal:
+        with _bar(console, database, len(dates)):
+            yield lambda _: None
+    else:
+        yield _printed_lines(console, dates)
+
+
+@contextmanager
+def _bar(console: Console, database: Path, total: int) -> Iterator[None]:
+    since = dt.datetime.now(dt.timezone.utc)
+    over = Event()
+
+    def follow(bar: Progress, task: TaskID) -> None:
+        with RateStore(database) as store:
+            while not over.wait(INTERVAL):
+                bar.update(task, completed=store.days_fetched_since(since))
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        follower = Thread(target=follow, args=(bar, bar.add_task("Fetching days", total=total)))
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+
+
+def _printed_lines(console: Console, dates: Collection[dt.date]) -> Callable[["RunReport"], None]:
+    """Print what is about to be fetched. Returns what prints a line for each run that has ended."""
+    total, stored = len(dates), 0
+    console.print(f"Fetching {total:,} days, newest first: {max(dates)} back to {min(dates)}.")
+
+    def run_ended(report: "RunReport") -> None:
+        nonlocal stored
+        stored += len(report.stored)
+        newest, oldest = report.dates[0], report.dates[-1]
+        console.print(
+            f"{newest} back to {oldest}: {len(report.stored)} stored; {stored:,} of {total:,} days."
+        )
+
+    return run_ended

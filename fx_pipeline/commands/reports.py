@@ -1,0 +1,193 @@
+"""What the commands say of the state and of runs: one document for machines, and its lines for people."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+
+from fx_pipeline.commands.runs import RunReport
+from fx_pipeline.commands.tokens import AccessState
+from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.settings import Settings
+from fx_pipeline.store.instants import NONE_AHEAD, Ahead
+from fx_pipeline.store.ledger import Quota
+from fx_pipeline.store.store import Coverage
+
+BAR = 24
+"""Characters of a bar: a year has two of them for each month."""
+
+COUNTS = ("inserted", "updated", "unchanged", "rejected")
+
+
+def ingest_document(
+    reports: Sequence[RunReport],
+    quota: Quota | None,
+    names_failure: str | None,
+    untried: Collection[dt.date] = (),
+    missing_symbols: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What `ingest --json` prints: each stored date with its counts, each run, the ranges of dates that no
+    run has tried, the currencies in FX_SYMBOLS that do not come, and the state of the quota."""
+    return {
+        "stored": {
+            str(date): {name: did[name] for name in COUNTS} for date, did in sorted(_stored(reports).items())
+        },
+        "runs": [{"id": report.run_id, "failure": report.failure} for report in reports],
+        "not_tried": [[str(first), str(last)] for first, last in contiguous(untried)],
+        "symbols_failure": names_failure,
+        "missing_symbols": dict(missing_symbols or {}),
+        "quota": quota_document(quota),
+    }
+
+
+def failure_lines(reports: Sequence[RunReport], names_failure: str | None) -> Iterator[str]:
+    """What failed, for people: why and what to do, then the dates."""
+    for report in reports:
+        if report.failure:
+            yield f"[bold red]failed[/]  {escape(report.failure)}"
+    if names_failure:
+        yield f"[bold red]failed[/]  the names of the currencies: {escape(names_failure)}"
+
+
+def untried_lines(untried: Collection[dt.date], rest: Collection[dt.date], *, named: bool) -> Iterator[str]:
+    """Which dates no run has tried, and the command that fetches the rest: those and the ones that failed.
+
+    `named`: the dates were given one by one, and so the command names each.
+    """
+    count = f"{len(untried):,} {'day' if len(untried) == 1 else 'days'}"
+    yield f"[bold yellow]not tried[/]  {count}: {min(untried)} to {max(untried)}"
+    chosen = (
+        [f"--date {date}" for date in sorted(rest)] if named else [f"--from {min(rest)} --to {max(rest)}"]
+    )
+    yield f"[bold yellow]go on with[/] fx-pipeline ingest {' '.join(chosen)} --missing"
+
+
+def symbol_lines(missing: Mapping[str, str]) -> Iterator[str]:
+    """Which currencies in FX_SYMBOLS are not fetched, why, and what to do."""
+    for code, reason in missing.items():
+        yield f"[bold yellow]symbols[/] {code}: {escape(reason)}. Correct or remove it in FX_SYMBOLS."
+
+
+def stored_lines(reports: Sequence[RunReport]) -> Iterator[str]:
+    """What was stored, for people: consecutive days alike on one line."""
+    stored = _stored(reports)
+    for first, last, counts in _spans(stored):
+        yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
+    yield f"{len(stored):,} {'day' if len(stored) == 1 else 'days'} stored."
+
+
+def _stored(reports: Sequence[RunReport]) -> dict[dt.date, dict[str, object]]:
+    """What all runs stored."""
+    return {date: did for report in reports for date, did in report.stored.items()}
+
+
+def status_document(
+    settings: Settings,
+    coverage: Coverage,
+    quota: Quota | None,
+    last_run: Mapping[str, str | None] | None,
+    today: dt.date,
+    access: AccessState,
+    missing_symbols: Mapping[str, str] | None = None,
+    ahead: Ahead | None = None,
+) -> dict[str, Any]:
+    """What `status --json` prints; dates as text.
+
+    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` are pairs of first
+    and last day; `years` has the days of each that are stored, and those over.
+    """
+    age = (today - coverage.last).days if coverage.last else None
+    return {
+        "database": str(settings.fx_database),
+        "tokens": str(settings.tokens_database),
+        "dagster_home": str(settings.dagster_home),
+        "provider": "sandbox" if settings.demo else settings.provider_url,
+        "days": coverage.days,
+        "first": coverage.first and str(coverage.first),
+        "newest": coverage.last and str(coverage.last),
+        "age_in_days": age,
+        "fresh": age is not None and age <= settings.fx_max_age_days,
+        "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
+        "years": {str(year): list(counts) for year, counts in _years(coverage, today).items()},
+        "rates": coverage.rates,
+        "revisions": coverage.revisions,
+        "rejected": coverage.rejected,
+        "missing_symbols": dict(missing_symbols or {}),
+        "calls": coverage.calls,
+        "quota": quota_document(quota),
+        "clock": str(ahead or NONE_AHEAD),
+        "last_run": last_run,
+        "access": asdict(access),
+    }
+
+
+def quota_document(quota: Quota | None) -> dict[str, Any] | None:
+    """The quota of the month: its limit, calls used and kept for the daily runs, and when it starts again."""
+    if quota is None:
+        return None
+    return {
+        "limit": quota.limit,
+        "used": quota.used,
+        "kept": quota.kept,
+        "left": quota.left(),
+        "renewed_on": str(quota.renewed_on),
+    }
+
+
+def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The status document for people."""
+    for name, value in document.items():
+        if name == "years":
+            yield from (_bar(year, *counts) for year, counts in value.items())
+        else:
+            yield f"{name.replace('_', ' '):<14} {escape(_shown(value))}"
+
+
+def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:
+    """For each year that has a stored day: the days that are stored, and those that are over."""
+    if coverage.first is None or coverage.last is None:
+        return {}
+    missing = {day for first, last in coverage.gaps for day in date_range(first, last)}
+    counts = {}
+    for year in range(coverage.first.year, coverage.last.year + 1):
+        start, end = dt.date(year, 1, 1), min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
+        held = date_range(max(start, coverage.first), min(end, coverage.last))
+        counts[year] = (sum(day not in missing for day in held), (end - start).days + 1)
+    return counts
+
+
+def _bar(year: str, stored: int, days: int) -> str:
+    """A line of a year: a bar of the days that are stored, full only where all of them are."""
+    full = stored * BAR // days
+    colour = "green" if stored == days else "yellow"
+    return f"{year:<14} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {stored} of {days} days"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(first if first == last else f"{first} to {last}" for first, last in value) or "none"
+    if isinstance(value, dict):
+        parts = (
+            (key.replace("_", " "), str(part).splitlines()[0])
+            for key, part in value.items()
+            if part is not None
+        )
+        return ", ".join(f"{key} {part}" for key, part in parts) or "none"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)
+
+
+def _spans(stored: Mapping[dt.date, Mapping[str, object]]) -> list[tuple[dt.date, dt.date, str]]:
+    """The first and last of consecutive days that had the same done to them, and what it was."""
+    alike: dict[str, list[dt.date]] = defaultdict(list)
+    for date, did in stored.items():
+        alike[", ".join(f"{did[name]} {name}" for name in COUNTS)].append(date)
+    return sorted(
+        (first, last, counts) for counts, dates in alike.items() for first, last in contiguous(dates)
+    )

@@ -1,0 +1,87 @@
+"""Tokens as commands change them: in their own file, with the mark in the database that they are on.
+
+The file of tokens is changed first: a mark that runs ahead of it would close the API. The database is locked
+meanwhile, so that nothing is changed where the mark cannot be written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fx_pipeline.api.tokens.file import TokenError, TokenFile, TokenRecord
+from fx_pipeline.api.tokens.mark import problem, read_mark
+from fx_pipeline.settings import Settings
+from fx_pipeline.store.database import explained
+from fx_pipeline.store.token_mark import marking
+
+
+@dataclass(frozen=True, slots=True)
+class AccessState:
+    """Whom the API answers, how many tokens are valid, and why it refuses every request, if it does."""
+
+    mode: Literal["open", "tokens", "closed"]
+    valid: int
+    problem: str | None = None
+
+
+class Access:
+    """The tokens of one installation. Methods raise TokenError or StoreError where a file cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.database = settings.fx_database
+        self.file = TokenFile(settings.tokens_database)
+        self._always = settings.fx_require_token
+
+    def state(self) -> AccessState:
+        """Return whom the API answers now. Raises nothing about tokens: that is part of the state."""
+        try:
+            mark = self._mark()
+            records = self.file.records()
+        except TokenError as error:
+            return AccessState("closed", 0, str(error))
+        found = problem(mark, _changes(records))
+        if found:
+            return AccessState("closed", 0, found)
+        valid = sum(record.revoked_at is None for record in records)
+        return AccessState("tokens" if records or self._always else "open", valid)
+
+    def records(self) -> list[TokenRecord]:
+        """Return all tokens, oldest first."""
+        return self.file.records()
+
+    def create(self, name: str) -> str:
+        """Make a token and return it. The file of tokens is trusted from then on, as it is."""
+        with marking(self.database) as mark:
+            token = self.file.create(name)
+            mark.set(_changes(self.file.records()))
+        return token
+
+    def revoke(self, name: str) -> int:
+        """Revoke the valid token of that name; return how many valid ones are left."""
+        with marking(self.database) as mark:
+            left = self.file.revoke(name)
+            # A file that was behind the mark stays behind it.
+            mark.set(max(_changes(self.file.records()), (mark.changes() or 0) + 1))
+        return left
+
+    def off(self) -> int:
+        """Delete every token, and open the API to everybody. Return how many tokens there were."""
+        # In this order the API is open as soon as the tokens are gone, without a moment of alarm.
+        with marking(self.database) as mark:
+            mark.clear()
+        return self.file.forget_all()
+
+    def keep_mark(self) -> None:
+        """Set the mark where there are tokens and it is missing or behind: they were made without it."""
+        changes = _changes(self.file.records())
+        if changes > (self._mark() or 0):
+            with marking(self.database) as mark:
+                mark.set(max(changes, mark.changes() or 0))
+
+    def _mark(self) -> int | None:
+        with explained(self.database):
+            return read_mark(self.database)
+
+
+def _changes(records: Sequence[TokenRecord]) -> int:
+    return len(records) + sum(record.revoked_at is not None for record in records)

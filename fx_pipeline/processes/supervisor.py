@@ -1,0 +1,170 @@
+"""Servers that live and end together: their output as one, their end at a signal or with the first of them.
+
+Nothing here needs its output to be read: a closed terminal or a broken pipe loses lines and stops nothing.
+"""
+
+import datetime as dt
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from types import FrameType
+from typing import TextIO
+
+import click
+
+from fx_pipeline.processes.leftovers import GRACE_SECONDS
+
+COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan")
+WIDTH = 7
+"""Letters of the longest name."""
+
+SMALL = 4096
+"""Bytes that a pipe which can be written to takes without blocking (POSIX, PIPE_BUF)."""
+
+
+class Output:
+    """Lines of all servers on one stream, each with its time and name."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        # Standard output is None where it was closed before the start.
+        self._descriptor = stream.fileno() if stream else None
+        self._is_coloured = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
+        self._colours: dict[str, str] = {}
+        self._lock = Lock()
+        self.wait = True
+        """Whether to wait for a reader that is slow; else what it does not take is lost."""
+
+    def line(self, name: str, text: str) -> None:
+        """Write one line, or several, of the server with that name."""
+        now = dt.datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005  # for the person at the terminal
+        prefix = f"{now} {name:<{WIDTH}} | "
+        with self._lock:
+            if self._is_coloured and name != "system":
+                colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
+                prefix = click.style(prefix, fg=colour)
+            self._write("".join(f"{prefix}{line}\n" for line in text.splitlines()).encode())
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data and self._descriptor is not None:
+                _, is_writable, _ = select.select([], [self._descriptor], [], 0.2)
+                if is_writable:
+                    with suppress(BlockingIOError):
+                        data = data[os.write(self._descriptor, data[:SMALL]) :]
+                elif not self.wait:
+                    return
+        except (OSError, ValueError):
+            # The reader has gone (EPIPE), or the terminal (EIO), or the disk is full: go on without.
+            self._descriptor = None
+
+
+class Supervisor:
+    """Starts servers, each in a process group of its own, and stops all of them when one ends.
+
+    SIGINT, SIGTERM and SIGHUP stop them too, from the moment that this is made: by the main thread.
+    """
+
+    def __init__(self, environment: Mapping[str, str], output: Output) -> None:
+        self.output = output
+        self.stopping = Event()
+        self._environment = dict(environment)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._threads: list[Thread] = []
+        self._lock = Lock()
+        self._ends: SimpleQueue[int] = SimpleQueue()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # `nohup` has SIGHUP ignored: so it stays.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def start(self, name: str, command: Sequence[str], cwd: Path | None = None) -> None:
+        """Start a server: when it ends, all do."""
+        process = self._popen(name, command, cwd)
+        if process is not None:
+            self._say(f"{name} started (pid={process.pid})")
+            waiter = Thread(target=self._wait_for, args=(name, process), daemon=True)
+            self._threads.append(waiter)
+            waiter.start()
+
+    def run(self, name: str, command: Sequence[str]) -> int:
+        """Run a command to its end next to the servers; return its exit code."""
+        process = self._popen(name, command)
+        if process is None:
+            return 1
+        code = process.wait()
+        with self._lock:
+            self._running.pop(name, None)
+        return code
+
+    def wait(self) -> int:
+        """Wait for the first server to end, or for a signal; stop everything. Return an exit code."""
+        code = self._ends.get()
+        # From here on a slow reader of the output must not delay the end.
+        self.output.wait = False
+        with self._lock:
+            self.stopping.set()
+            running = dict(self._running)
+        for name, process in running.items():
+            self._signal(signal.SIGTERM, name, process)
+        deadline = time.monotonic() + GRACE_SECONDS
+        for name, process in running.items():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL, name, process)
+                process.wait()
+        for thread in self._threads:
+            thread.join()
+        return 0 if code == 0 else 1
+
+    def _popen(
+        self, name: str, command: Sequence[str], cwd: Path | None = None
+    ) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self.stopping.is_set():
+                return None
+            process = self._running[name] = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # Not joined: a process that outlives the server, and holds its output, is ended later.
+        Thread(target=self._read, args=(name, process), daemon=True).start()
+        return process
+
+    def _read(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101  # it is a pipe
+        with process.stdout:
+            for line in process.stdout:
+                self.output.line(name, line.decode(errors="replace"))
+
+    def _wait_for(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        code = process.wait()
+        self._say(f"{name} stopped (rc={code})")
+        self._ends.put(code)
+
+    def _signal(self, number: signal.Signals, name: str, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            self._say(f"sending {number.name} to {name} (pid {process.pid})")
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Printed by a thread: this may have interrupted the printing of another line.
+        received = f"{signal.Signals(number).name} received"
+        Thread(target=self._say, args=(received,), daemon=True).start()
+        self._ends.put(0)
+
+    def _say(self, text: str) -> None:
+        self.output.line("system", text)

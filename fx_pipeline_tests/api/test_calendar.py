@@ -1,0 +1,127 @@
+"""Coverage as a calendar: the state of each day, gaps, years as runs, months; against a plain model."""
+
+import datetime as dt
+from calendar import isleap
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fx_pipeline.api.pages.calendar import Coverage, Day, Month, Run
+from fx_pipeline.rates import contiguous, date_range
+
+START, END = dt.date(2023, 12, 28), dt.date(2024, 3, 3)
+ROWS = [
+    ("2023-12-30", 30, 0, 0),
+    ("2023-12-31", 30, 2, 0),
+    # What came could not be stored at all: the day is missing.
+    ("2024-01-01", 0, 0, 3),
+    ("2024-01-03", 29, 1, 1),
+    ("2024-02-28", 30, 0, 0),
+]
+
+
+def test_the_state_of_each_day() -> None:
+    coverage = Coverage(ROWS, START, END)
+    stored = {
+        "2023-12-30": "stored",
+        "2023-12-31": "revised",
+        "2024-01-03": "rejected",
+        "2024-02-28": "stored",
+    }
+    first, last = dt.date(2023, 12, 30), dt.date(2024, 2, 28)
+    expected = {
+        date: stored.get(str(date), "missing" if first < date < last else "unfetched")
+        for date in date_range(START, END)
+    }
+    assert {
+        day.date: day.state for year in (2023, 2024) for month in coverage.months(year) for day in month.days
+    } == expected
+    assert (coverage.days, coverage.stored, coverage.last) == (67, 4, last)
+    assert (coverage.revised, coverage.rejected) == (3, 4)
+    assert coverage.counts == {"stored": 2, "revised": 1, "rejected": 1, "missing": 57, "unfetched": 6}
+    assert coverage.gaps == [
+        (dt.date(2024, 1, 1), dt.date(2024, 1, 2)),
+        (dt.date(2024, 1, 4), dt.date(2024, 2, 27)),
+    ]
+
+
+def test_years_are_runs_on_the_places_of_a_leap_year() -> None:
+    newest, oldest = Coverage(ROWS, START, END).years()
+    assert (newest.number, oldest.number) == (2024, 2023)
+    assert oldest.runs == [Run(362, 2, "unfetched"), Run(364, 1, "stored"), Run(365, 1, "revised")]
+    assert newest.runs == [
+        Run(0, 2, "missing"),
+        Run(2, 1, "rejected"),
+        Run(3, 55, "missing"),
+        Run(58, 1, "stored"),
+        Run(59, 4, "unfetched"),
+    ]
+    assert oldest.told == "2023: 1 stored, 1 stored, with values that were revised, 2 not fetched yet"
+
+
+def test_months_begin_where_the_coverage_does() -> None:
+    december = Coverage(ROWS, START, END).months(2023)
+    assert december == [
+        Month(
+            "December",
+            3,
+            [
+                Day(dt.date(2023, 12, 28), "unfetched"),
+                Day(dt.date(2023, 12, 29), "unfetched"),
+                Day(dt.date(2023, 12, 30), "stored", 30),
+                Day(dt.date(2023, 12, 31), "revised", 30, 2),
+            ],
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [
+        (Day(dt.date(2024, 1, 3), "stored", 30), "3 January 2024: stored, 30 currencies"),
+        (
+            Day(dt.date(2024, 1, 3), "rejected", 29, 1, 2),
+            "3 January 2024: with values that could not be stored, 29 currencies, 1 revised, 2 rejected",
+        ),
+        (Day(dt.date(2024, 1, 3), "missing"), "3 January 2024: missing"),
+    ],
+)
+def test_a_day_in_words(day: Day, told: str) -> None:
+    assert day.told == told
+
+
+def test_nothing_is_stored() -> None:
+    coverage = Coverage([], START, END)
+    assert (coverage.stored, coverage.last, coverage.gaps) == (0, None, [])
+    assert coverage.counts == {"unfetched": coverage.days}
+
+
+@given(
+    start=st.dates(dt.date(1999, 1, 1), dt.date(2030, 1, 1)),
+    length=st.integers(0, 1500),
+    counts=st.dictionaries(
+        st.integers(0, 1500), st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1)), max_size=60
+    ),
+)
+@example(start=dt.date(2000, 10, 1), length=515, counts={})  # ends on 28 February of a common year
+def test_the_calendar_agrees_with_the_days(
+    start: dt.date, length: int, counts: dict[int, tuple[int, int, int]]
+) -> None:
+    end = start + dt.timedelta(length)
+    known = {start + dt.timedelta(place): values for place, values in counts.items() if place <= length}
+    coverage = Coverage([(str(date), *values) for date, values in known.items()], start, end)
+    stored = {date for date, (currencies, *_) in known.items() if currencies}
+    missing = {date for date in date_range(min(stored, default=end), max(stored, default=start)) if stored}
+    assert coverage.gaps == contiguous(missing - stored)
+    assert coverage.stored == len(stored)
+    for year in coverage.years():
+        # Each run covers the places of its days; only 29 February may be covered by the day before it.
+        places = [place for run in year.runs for place in range(run.place, run.place + run.length)]
+        assert places == list(range(places[0], places[-1] + 1))
+        days = [date for date in date_range(start, end) if date.year == year.number]
+        assert sum(year.counts.values()) == len(days)
+        both_sides = days[0] <= dt.date(year.number, 2, 28) < dt.date(year.number, 3, 1) <= days[-1]
+        assert len(places) == len(days) + (both_sides and not isleap(year.number))
+        first = dt.date(2024, days[0].month, days[0].day).timetuple().tm_yday - 1
+        assert places[0] == first

@@ -1,0 +1,662 @@
+"""Who gets what while a token is needed: by every carrier, at every path, and in a browser."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from html import unescape
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fx_pipeline.api.middleware import gate
+from fx_pipeline.api.middleware.cache import ResponseCache
+from fx_pipeline.api.tokens.file import TokenFile
+from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
+from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.api.server import PATIENCE
+from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
+
+MISSING = {
+    "success": False,
+    "status": 401,
+    "message": gate.MISSING,
+    "error": {"code": 101, "type": "missing_access_key", "info": gate.MISSING},
+}
+INVALID = {
+    "success": False,
+    "status": 401,
+    "message": gate.INVALID,
+    "error": {"code": 101, "type": "invalid_access_key", "info": gate.INVALID},
+}
+LOST = {
+    "success": False,
+    "status": 401,
+    "message": gate.CLOSED,
+    "error": {"code": 101, "type": "missing_access_key", "info": gate.CLOSED},
+}
+LATEST = "/rates/latest?symbols=USD"
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+@pytest.fixture
+def file(history: History) -> TokenFile:
+    return TokenFile(history.path.with_name("tokens.db"))
+
+
+@pytest.fixture
+def token(file: TokenFile) -> str:
+    """A valid token: from now on the API asks for one."""
+    return file.create("reports")
+
+
+CARRIERS = [
+    ({"Authorization": "Bearer {}"}, ""),
+    ({"Authorization": "bearer {}"}, ""),
+    ({"Authorization": "BEARER   {}  "}, ""),
+    ({"apikey": "{}"}, ""),
+    ({"APIKey": " {} "}, ""),
+    ({}, "access_key={}"),
+    ({}, "symbols=USD&access_key={}&format=0"),
+    ({}, "%61ccess_key={}"),
+    ({}, "access_key=+{}+"),
+]
+
+
+def carried(
+    carrier: tuple[Mapping[str, str], str], token: str, path: str = LATEST
+) -> tuple[str, dict[str, str]]:
+    """Path and headers of a request that carries the token so."""
+    headers, query = carrier
+    path += ("&" if "?" in path else "?") + query.format(token) if query else ""
+    return path, {name: value.format(token) for name, value in headers.items()}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS, ids=str)
+async def test_carriers(api: Api, file: TokenFile, carrier: tuple[Mapping[str, str], str]) -> None:
+    before = await api.get(LATEST)
+    token, revoked = file.create("reports"), file.create("old")
+    file.revoke("old")
+    path, headers = carried(carrier, token)
+    answer = await api.client.get(path, headers=headers)
+    assert (answer.status_code, answer.content) == (200, before.content)
+    assert answer.headers["cache-control"] == "private, no-store"
+    for other in (revoked, "fxp_" + "x" * 43, "x", token[:-1]):
+        path, headers = carried(carrier, other)
+        assert_refused(await api.client.get(path, headers=headers), INVALID)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({}, ""),
+        ({}, "access_key="),
+        ({"apikey": ""}, "access_key=+"),
+        ({"Authorization": "Bearer"}, ""),
+        ({"Authorization": "Bearer "}, ""),
+        # For a proxy in front, not for the API.
+        ({"Authorization": "Basic {}"}, ""),
+        ({"Authorization": "{}"}, ""),
+        ({"Cookie": "access_key={}; apikey={}"}, ""),
+        ({"X-Api-Key": "{}"}, "apikey={}&Access_Key={}&token={}"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_carrier(api: Api, token: str, headers: dict[str, str], query: str) -> None:
+    sent = {name: value.replace("{}", token) for name, value in headers.items()}
+    answer = await api.client.get(f"{LATEST}&{query.replace('{}', token)}", headers=sent)
+    assert_refused(answer, MISSING)
+
+
+def assert_refused(answer: httpx.Response, document: dict[str, Any]) -> None:
+    """The whole answer to one who has no valid token."""
+    assert (answer.status_code, answer.json()) == (401, document)
+    headers = ("www-authenticate", "cache-control", "access-control-allow-origin", "content-type")
+    assert [answer.headers[name] for name in headers] == [
+        "Bearer",
+        "no-store",
+        "*",
+        "application/json; charset=utf-8",
+    ]
+    assert "etag" not in answer.headers
+    assert "set-cookie" not in answer.headers
+
+
+GOOD, OTHER, REVOKED = "good", "other", "revoked"
+
+
+@pytest.mark.parametrize(
+    ("bearer", "header", "query", "cookie", "whose"),
+    [
+        (GOOD, REVOKED, [REVOKED], None, "good"),
+        (REVOKED, GOOD, [REVOKED], None, "good"),
+        (REVOKED, REVOKED, [REVOKED, GOOD], None, "good"),
+        (REVOKED, REVOKED, [GOOD, REVOKED], None, "good"),
+        (GOOD, OTHER, [OTHER], OTHER, "good"),
+        (None, OTHER, [GOOD], GOOD, "other"),
+        (None, None, [OTHER, GOOD], None, "other"),
+        (REVOKED, None, [], GOOD, "good"),
+        (OTHER, None, [], GOOD, "other"),
+        (REVOKED, REVOKED, [REVOKED, REVOKED], REVOKED, None),
+    ],
+)
+async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
+    api: Api,
+    file: TokenFile,
+    monkeypatch: pytest.MonkeyPatch,
+    bearer: str | None,
+    header: str | None,
+    query: list[str],
+    cookie: str | None,
+    whose: str | None,
+) -> None:
+    """A client of Fixer sends an access_key always, whatever its session adds as a header."""
+    monkeypatch.setattr(gate, "WRITE_SECONDS", 0)
+    tokens = {name: file.create(name) for name in (GOOD, OTHER, REVOKED)}
+    cookies = {name: (await log_in(api, token)).cookies["ds_actor"] for name, token in tokens.items()}
+    api.client.cookies.clear()
+    file.revoke(REVOKED)
+    headers = {}
+    if bearer:
+        headers["Authorization"] = f"Bearer {tokens[bearer]}"
+    if header:
+        headers["apikey"] = tokens[header]
+    if cookie:
+        headers["Cookie"] = f"ds_actor={cookies[cookie]}"
+    path = LATEST + "".join(f"&access_key={tokens[name]}" for name in query)
+    answer = await api.client.get(path, headers=headers)
+    assert answer.status_code == (200 if whose else 401)
+    expected = {name: int(name == whose) for name in tokens}
+    deadline = time.monotonic() + PATIENCE
+    while (counted := {record.name: record.requests for record in file.records()}) != expected:
+        assert time.monotonic() < deadline, counted
+        await asyncio.sleep(0.01)
+
+
+async def log_in(api: Api, token: str, next_: str = "/") -> httpx.Response:
+    """What a browser gets for the form; its client has the cookie from then on."""
+    return await api.client.post("/-/login", data={"token": token, "next": next_})
+
+
+# Whoever asks.
+ALWAYS = {"/-/health", "/-/health/freshness", "/-/login", "/-/mcp", "/favicon.ico"}
+
+
+@pytest.mark.parametrize(("path", "status"), [(path, status) for path, status, _ in PATHS])
+async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str, status: int) -> None:
+    without = (await api.get(path)).status_code
+    assert without == status
+    token = file.create("reports")
+    others = await api.get(path)
+    if path.partition("?")[0] in ALWAYS or path.startswith(("/-/static", "/static/")):
+        assert others.status_code == status
+    elif path.startswith("/-/"):
+        assert (others.status_code, others.json()["error"]["code"]) == (CLOSED, 105)
+    else:
+        assert_refused(others, MISSING)
+    holder = await api.get(path, Authorization=f"Bearer {token}")
+    if path.startswith(("/fx/fetches", "/fx/last_fetches", "/fx/calls_of_month")):
+        status = OPEN
+    elif "_through" in path:
+        # Nobody can ask through that table, whether or not they may see it.
+        status = BAD
+    assert holder.status_code == status
+    if holder.status_code == OPEN and not path.startswith(("/-/", "/static/")) and path != "/favicon.ico":
+        assert holder.headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "POST", "PUT", "DELETE"])
+async def test_methods(api: Api, token: str, method: str) -> None:
+    others = await api.client.request(method, LATEST)
+    holder = await api.client.request(method, LATEST, headers={"apikey": token})
+    statuses = {"OPTIONS": (204, 204), "HEAD": (401, 200)}.get(method, (405, 405))
+    assert (others.status_code, holder.status_code) == statuses
+    assert others.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rates/nothing",
+        "/rates/2026-02-30",
+        "/rates/2026-03-07",
+        "/rates/latest?base=ZZZ",
+        "/fx/nothing.json",
+        "/nothing",
+        "/fx/rates.json?_sort=nothing",
+        "/rates/%00",
+        "/%2e%2e/-/health",
+        "/-/health%2f..%2f..%2frates/latest",
+        "/-/static/../../rates/latest",
+        "//rates/latest",
+        "/rates/latest;/-/health",
+        "/rates/latest?/-/health",
+    ],
+)
+async def test_nothing_is_told_around_the_gate(api: Api, token: str, path: str) -> None:
+    """Not even what is an error, and no spelling of a path that is open leads to one that is not."""
+    answer = await api.client.get(httpx.URL("http://api", raw_path=path.encode()))
+    assert answer.status_code in (401, 403, 404)
+    assert "1.165" not in answer.text
+    if answer.status_code == 401:
+        assert answer.json() == MISSING
+
+
+async def test_an_answer_that_a_holder_has_already(api: Api, token: str) -> None:
+    whole = await api.get(LATEST, apikey=token)
+    again = await api.get(LATEST, apikey=token, If_None_Match=whole.headers["etag"])
+    assert (again.status_code, again.headers["cache-control"]) == (304, "private, no-store")
+    assert (await api.get(LATEST, If_None_Match=whole.headers["etag"])).status_code == 401
+
+
+async def test_revoked_and_open_again(api: Api, file: TokenFile) -> None:
+    token = file.create("reports")
+    assert (await api.get(LATEST, apikey=token)).status_code == 200
+    file.revoke("reports")
+    assert_refused(await api.get(LATEST, apikey=token), INVALID)
+    assert_refused(await api.get(LATEST), MISSING)
+    file.forget_all()
+    answer = await api.get(LATEST, apikey=token)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=60")
+
+
+async def test_a_setting_asks_for_tokens_where_there_is_none(history: History, open_api: OpenApi) -> None:
+    api = open_api(history.path, fx_require_token=True)
+    assert_refused(await api.get(LATEST), MISSING)
+    assert (await api.get("/-/health")).status_code == 200
+    token = TokenFile(history.path.with_name("tokens.db")).create("reports")
+    assert (await api.get(LATEST, apikey=token)).status_code == 200
+
+
+async def test_where_tokens_cannot_be_read_nobody_is_let_in(
+    api: Api, file: TokenFile, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.path.write_bytes(b"x" * 4096)
+    assert_refused(await api.get(LATEST), LOST)
+    answer = await api.get(LATEST, apikey=token)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal_error")
+    assert "tokens.db cannot be read" in caplog.text
+    assert token not in caplog.text
+    assert (await api.get("/-/health")).status_code == 200
+
+
+@pytest.mark.parametrize("carrier", CARRIERS, ids=str)
+async def test_where_no_token_is_needed_none_is_looked_at(
+    api: Api, carrier: tuple[Mapping[str, str], str]
+) -> None:
+    before = await api.get(LATEST)
+    path, headers = carried(carrier, "a key of Fixer's")
+    answer = await api.client.get(path, headers=headers)
+    assert (answer.status_code, answer.content) == (200, before.content)
+    kept = "private, no-store" if "Authorization" in headers else "public, max-age=60"
+    assert answer.headers["cache-control"] == kept
+
+
+@pytest.mark.parametrize("needed", [False, True])
+async def test_datasette_never_sees_a_token(api: Api, file: TokenFile, needed: bool) -> None:
+    """It would filter rows by it, and repeat it in links."""
+    paths = ("/fx/rates.json?_size=3&currency=USD", "/fx/rates.csv", "/fx/rates_by_date.json?date=2026-03-06")
+    before = {path: await api.get(path) for path in paths}
+    token = file.create("reports") if needed else "fxp_marked"
+    for path in paths:
+        answer = await api.get(f"{path}{'&' if '?' in path else '?'}access_key={token}")
+        assert timeless(answer) == timeless(before[path])
+    for path in (
+        "/fx/rates",
+        "/fx/rates_by_date",
+        "/",
+        "/fx",
+        "/fx/nothing",
+        "/nothing",
+        "/fx/rates?_sort=x",
+    ):
+        for carrier in CARRIERS:
+            target, headers = carried(carrier, token, path)
+            answer = await api.client.get(target, headers={**headers, "Accept": BROWSER})
+            assert answer.status_code in (200, 400, 404)
+            assert token not in answer.text
+            assert token not in str(answer.headers)
+
+
+def timeless(answer: httpx.Response) -> str:
+    """The text without how long the query took."""
+    return re.sub(r'"query_ms": [0-9.]+', "", answer.text)
+
+
+@pytest.mark.parametrize("path", ["/", "/fx", "/fx/rates?_sort=date", "/fx/rates_by_date?date=2026-03-06"])
+async def test_a_browser_gives_a_token_once(api: Api, file: TokenFile, token: str, path: str) -> None:
+    page = await api.get(path, Accept=BROWSER)
+    assert (page.status_code, page.headers["www-authenticate"]) == (401, "Bearer")
+    assert page.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in page.headers
+    for private in ("1.165", "2026-03-09", "rates_by_range"):
+        assert private not in page.text
+    assert fields(page)["next"] == path
+
+    wrong = await log_in(api, "fxp_wrong", path)
+    assert (wrong.status_code, "This token is not valid" in wrong.text) == (401, True)
+    assert fields(wrong)["next"] == path
+    assert "fxp_wrong" not in wrong.text
+
+    done = await log_in(api, f" {token} ", path)
+    assert (done.status_code, done.headers["location"], done.text) == (303, path, "")
+    cookie = done.headers["set-cookie"]
+    assert re.fullmatch(r"ds_actor=[A-Za-z0-9_.-]+; HttpOnly; Max-Age=2592000; Path=/; SameSite=lax", cookie)
+    assert token not in cookie
+
+    page = await api.get(path, Accept=BROWSER)
+    assert (page.status_code, page.headers["cache-control"]) == (200, "private, no-store")
+    assert 'action="/-/logout" method="post"' in page.text
+    # What the page asks for by itself goes with the cookie too.
+    assert (await api.get(LATEST)).json()["rates"] == {"USD": 1.165}
+
+    file.revoke("reports")
+    assert (await api.get(path, Accept=BROWSER)).status_code == 401
+    assert_refused(await api.get(LATEST), MISSING)
+    # The same name is not the same token.
+    file.create("reports")
+    assert (await api.get(path, Accept=BROWSER)).status_code == 401
+
+
+def fields(page: httpx.Response) -> dict[str, str]:
+    """The fields of the form that takes a token, and their values as a browser reads them."""
+    assert '<form action="/-/login" method="post">' in page.text
+    inputs = re.findall(r"<input ([^>]*)>", page.text)
+    attributes = [dict(re.findall(r'(\w+)="([^"]*)"', one)) for one in inputs]
+    return {one["name"]: unescape(one.get("value", "")) for one in attributes if "name" in one}
+
+
+async def test_log_out(api: Api, file: TokenFile, token: str) -> None:
+    await log_in(api, token)
+    assert (await api.get("/")).status_code == 200
+    gone = await api.client.post("/-/logout")
+    assert (gone.status_code, gone.headers["location"]) == (303, "/")
+    assert "Max-Age=0" in gone.headers["set-cookie"]
+    assert (await api.get("/")).status_code == 401
+
+
+async def test_a_cookie_is_worth_nothing_where_no_token_is_needed(
+    api: Api, file: TokenFile, token: str
+) -> None:
+    await log_in(api, token)
+    assert (await api.get("/fx/fetches.json")).status_code == 200
+    file.forget_all()
+    assert (await api.get("/fx/fetches.json")).status_code == 403
+    assert (await api.get("/fx/rates.json")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": {"id": "reports"}},
+        {"a": {"id": "reports", "key": "0123456789abcdef"}},
+        {"a": {"id": "reports", "key": None}},
+        {"a": {"id": "root"}},
+        {"a": "reports"},
+        {"id": "reports"},
+        [],
+        "reports",
+    ],
+    ids=str,
+)
+async def test_what_only_the_server_could_have_signed_is_no_token(
+    api: Api, token: str, value: object
+) -> None:
+    signed = api.datasette.sign(value, "actor")
+    assert_refused(await api.get(LATEST, Cookie=f"ds_actor={signed}"), MISSING)
+
+
+async def test_a_cookie_that_was_tampered_with_or_is_too_old(
+    api: Api, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = (await log_in(api, token)).cookies["ds_actor"]
+    api.client.cookies.clear()
+    # Among those of other servers on the host, which may be many and of any form.
+    for sent in (f"ds_actor={cookie}", f'a@b=c; =; ;;ds_actor={cookie};b="\xff; c={"x" * 9000}'):
+        assert (
+            await api.client.get(LATEST, headers=[(b"Cookie", sent.encode("latin-1"))])
+        ).status_code == 200
+    for other in (cookie[:-1], "x" + cookie, cookie.upper(), ""):
+        assert_refused(await api.get(LATEST, Cookie=f"ds_actor={other}"), MISSING)
+    monkeypatch.setattr(gate, "COOKIE_SECONDS", -1)
+    old = (await log_in(api, token)).headers["set-cookie"].split(";")[0]
+    assert_refused(await api.get(LATEST, Cookie=old), MISSING)
+
+
+@pytest.mark.parametrize(
+    ("destination", "location"),
+    [
+        ("/fx/rates?_sort=date&x=%20", "/fx/rates?_sort=date&x=%20"),
+        ("", "/"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("evil", "/"),
+        ("/\t/evil.example", "/"),
+        ("/a\r\nSet-Cookie: a=b", "/"),
+        ("/\u00e9", "/"),
+    ],
+)
+async def test_where_a_browser_is_sent(api: Api, token: str, destination: str, location: str) -> None:
+    done = await log_in(api, token, destination)
+    assert (done.status_code, done.headers["location"]) == (303, location)
+    assert [cookie.split("=")[0] for cookie in done.headers.get_list("set-cookie")] == ["ds_actor"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["/coverage/", "/coverage", "/currency/USD/?range=1m", "/currency/USD?range=1m", "/", "/?base=USD"],
+)
+async def test_a_browser_is_sent_to_the_address_that_was_asked_for(api: Api, token: str, asked: str) -> None:
+    page = await api.get(asked, accept="text/html")
+    assert (page.status_code, fields(page)["next"]) == (401, asked)
+    # Who errs once is asked again, and then sent to the same place.
+    wrong = await api.client.post("/-/login", data={"token": "x", "next": asked})
+    assert fields(wrong)["next"] == asked
+    done = await api.client.post("/-/login", data={"token": token, "next": asked})
+    assert (done.status_code, done.headers["location"]) == (303, asked)
+
+
+async def test_the_page_repeats_nothing_as_html(api: Api, token: str) -> None:
+    evil = '"><script>alert(1)</script>'
+    for page in (
+        await api.get(f"/-/login?next={quote(evil)}", Accept=BROWSER),
+        await api.get(f"/fx/rates?x={evil}", Accept=BROWSER),
+        await log_in(api, evil, "/" + evil),
+    ):
+        assert "<script>alert" not in page.text
+
+
+async def test_over_https_the_cookie_stays_there(api: Api, token: str) -> None:
+    done = await api.client.post("https://api/-/login", data={"token": token})
+    assert "; Secure" in done.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [(None, 303), ("same-origin", 303), ("none", 303), ("cross-site", 403), ("same-site", 403)],
+)
+async def test_forms_of_other_sites(api: Api, token: str, site: str | None, status: int) -> None:
+    headers = {"Sec-Fetch-Site": site} if site else {}
+    for path in ("/-/login", "/-/logout"):
+        answer = await api.client.post(path, data={"token": token}, headers=headers)
+        assert answer.status_code == status
+        assert ("set-cookie" in answer.headers) == (status == 303)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://api"}, 303),
+        ({"Origin": "https://api"}, 303),
+        ({"Origin": "https://rates.example.org"}, 303),
+        ({"Origin": "https://other.example", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "https://other.example"}, 403),
+        ({"Origin": "http://api:81"}, 403),
+        ({"Origin": "http://rates.example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://api", "Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_forms_of_other_sites_from_a_browser_that_only_sends_their_origin(
+    open_api: OpenApi, history: History, token: str, headers: dict[str, str], status: int
+) -> None:
+    api = open_api(history.path, fx_api_url="https://rates.example.org")
+    for path in ("/-/login", "/-/logout"):
+        answer = await api.client.post(path, data={"token": token}, headers=headers)
+        assert answer.status_code == status
+        assert ("set-cookie" in answer.headers) == (status == 303)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 401),
+        (b"token=", 401),
+        (b"token=%FF%00&next=%FF", 401),
+        (b"\xff\xfe\x00", 401),
+        (b'{"token": "x"}', 401),
+        (b"csrftoken=\xc3\xa9", 401),
+        (b"token=" + b"x" * 8186, 401),
+        (b"token=" + b"x" * 8187, 413),
+        (b"&".join([b"a=1"] * 100_000), 413),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x", "x"],
+)
+async def test_hostile_forms(api: Api, token: str, body: bytes, status: int, kind: str) -> None:
+    answer = await api.client.post(
+        "/-/login",
+        content=body,
+        headers=[(b"Content-Type", kind.encode()), (b"Cookie", b"ds_csrftoken=x"), (b"X-CSRFToken", b"\xe9")],
+    )
+    assert answer.status_code == status
+    assert "set-cookie" not in answer.headers
+
+
+async def test_only_pages_are_answered_by_a_form(api: Api, token: str) -> None:
+    data = (
+        "/rates/latest",
+        "/rates/",
+        "/fx.json",
+        "/fx/rates.csv",
+        "/fx/rates_by_date.json",
+        "/rates/2026-03-06.csv",
+    )
+    for path in data:
+        assert_refused(await api.get(path, Accept=BROWSER), MISSING)
+    for accept in ("*/*", "application/json", "text/plain"):
+        assert_refused(await api.get("/fx/rates", Accept=accept), MISSING)
+
+
+async def test_the_login_page_by_itself(api: Api, file: TokenFile) -> None:
+    page = await api.get("/-/login")
+    assert (page.status_code, "No token is needed here" in page.text) == (200, True)
+    file.create("reports")
+    page = await api.get("/-/login?next=/fx")
+    assert (page.status_code, fields(page)["next"], page.headers["cache-control"]) == (200, "/fx", "no-store")
+
+
+async def test_requests_are_counted_when_the_server_stops(api: Api, file: TokenFile, token: str) -> None:
+    application = api.datasette.app()
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        for _ in range(3):
+            await client.get(LATEST, headers={"apikey": token})
+            await client.get(LATEST, headers={"apikey": "wrong"})
+            await client.get("/-/health", headers={"apikey": token})
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        assert message["type"].endswith(".complete")
+
+    await application({"type": "lifespan"}, receive, send)
+    assert [record.requests for record in file.records()] == [3]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("ask"),
+            st.sampled_from([None, "a", "b", "c"]),
+            st.sampled_from(CARRIERS),
+            st.integers(0, 1),
+        ),
+        st.tuples(st.just("create"), st.sampled_from("ab")),
+        st.tuples(st.just("revoke"), st.sampled_from("ab")),
+        st.just(("off",)),
+        st.just(("commit",)),
+    ),
+    min_size=20,
+    max_size=60,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    # Each example begins without a token, and goes on with the rates of the one before.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS)
+async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
+    history: History, open_api: OpenApi, file: TokenFile, steps: list[tuple[Any, ...]]
+) -> None:
+    """Two workers, each with a cache, while tokens and commits come and go between the requests."""
+    workers = [open_api(history.path).datasette for _ in range(2)]
+    caches = [
+        ResponseCache(
+            worker.app(),
+            worker.served,
+            2**20,
+            is_open=worker.is_open,
+            clock=NOW.timestamp,
+        )
+        for worker in workers
+    ]
+    clients = [
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=cache), base_url="http://api") for cache in caches
+    ]
+    file.forget_all()
+    made = {"c": "fxp_of_somebody_else"}
+    valid: set[str] = set()
+    needed, rate = False, 1.0
+    history.fetch(NOW.isoformat(), {"2026-03-09": {"USD": rate}})
+    for step, *what in steps:
+        if step == "create" and what[0] not in valid:
+            made[what[0]], needed = file.create(what[0]), True
+            valid.add(what[0])
+        elif step == "revoke" and what[0] in valid:
+            file.revoke(what[0])
+            valid.remove(what[0])
+        elif step == "off":
+            file.forget_all()
+            valid, needed = set(), False
+        elif step == "commit":
+            rate += 0.5
+            history.fetch(NOW.isoformat(), {"2026-03-09": {"USD": rate}})
+        elif step == "ask":
+            who, carrier, worker = what
+            path, headers = carried(carrier, made[who]) if made.get(who) else (LATEST, {})
+            answer = await clients[worker].get(path, headers=headers)
+            if needed and who not in valid:
+                assert_refused(answer, INVALID if made.get(who) else MISSING)
+            else:
+                assert (answer.status_code, answer.json()["rates"]) == (200, {"USD": rate})
+                private = needed or "Authorization" in headers
+                assert answer.headers["cache-control"] == (
+                    "private, no-store" if private else "public, max-age=60"
+                )
+                assert not (private and "server-timing" in answer.headers)
+    for client in clients:
+        await client.aclose()

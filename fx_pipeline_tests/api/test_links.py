@@ -1,0 +1,82 @@
+"""Addresses: tables of what is linked to, and that Dagster's names the newest gaps and stays short."""
+
+import datetime as dt
+
+import pytest
+
+from fx_pipeline.api.pages.links import MOST_GAPS, api_path, backfill_url, day_path
+from fx_pipeline.api.pages.rates import months_before
+
+DAY = dt.timedelta(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("2026-03-09",), "/fx/rates_by_date?date=2026-03-09"),
+        (("2026-03-09", "USD"), "/fx/rates_by_date?date=2026-03-09&base=USD"),
+        (
+            ("2026-03-09", "", "2026-03-10T12:00:00+01:00"),
+            "/fx/rates_by_date?date=2026-03-09&as_of=2026-03-10T12:00:00%2B01:00",
+        ),
+    ],
+)
+def test_the_page_of_a_day(arguments: tuple[str, ...], path: str) -> None:
+    assert day_path(*arguments) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "call"),
+    [
+        ("latest", {}, "/rates/latest"),
+        ("latest", {"base": "USD"}, "/rates/latest?base=USD"),
+        ("2026-03-09", {"base": "", "as_of": ""}, "/rates/2026-03-09/"),
+        ("2026-03-09.csv", {"base": "USD"}, "/rates/2026-03-09.csv?base=USD"),
+        (
+            "2026-01-01..2026-03-09",
+            {"base": "", "symbols": "USD,GBP"},
+            "/rates/2026-01-01..2026-03-09/?symbols=USD,GBP",
+        ),
+    ],
+)
+def test_a_call_of_the_api(path: str, parameters: dict[str, str], call: str) -> None:
+    assert api_path(path, **parameters) == call
+
+
+@pytest.mark.parametrize(
+    ("gaps", "chosen"),
+    [
+        ([], ""),
+        ([(dt.date(2024, 5, 10), dt.date(2024, 5, 10))], "&default_range=2024-05-10"),
+        (
+            [(dt.date(2024, 5, 10), dt.date(2024, 5, 10)), (dt.date(2025, 5, 12), dt.date(2025, 5, 16))],
+            "&default_range=2024-05-10,[2025-05-12...2025-05-16]",
+        ),
+    ],
+)
+def test_dagster_opens_with_the_gaps_chosen(gaps: list[tuple[dt.date, dt.date]], chosen: str) -> None:
+    assert backfill_url("http://d:3000", gaps) == f"http://d:3000/assets/rates?view=partitions{chosen}"
+
+
+def test_an_address_of_dagster_names_the_newest_gaps_and_stays_short() -> None:
+    gaps = [(first := dt.date(1999, 1, 1) + 4 * n * DAY, first + DAY) for n in range(2500)]
+    url = backfill_url("http://d:3000", gaps)
+    assert url.count("...") == MOST_GAPS
+    assert f"[{gaps[-1][0]}...{gaps[-1][1]}]" in url
+    assert len(url) < 4000
+
+
+@pytest.mark.parametrize(
+    ("date", "months", "before"),
+    [
+        ("2026-11-23", 1, "2026-10-23"),
+        ("2026-03-31", 1, "2026-02-28"),
+        ("2024-03-31", 1, "2024-02-29"),
+        ("2024-02-29", 12, "2023-02-28"),
+        ("2026-01-15", 1, "2025-12-15"),
+        ("2026-01-15", 60, "2021-01-15"),
+        ("2026-12-31", 12, "2025-12-31"),
+    ],
+)
+def test_so_many_months_before(date: str, months: int, before: str) -> None:
+    assert str(months_before(dt.date.fromisoformat(date), months)) == before

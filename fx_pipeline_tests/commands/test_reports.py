@@ -1,0 +1,168 @@
+"""What the commands say: whole documents and their lines."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from fx_pipeline.commands.reports import (
+    failure_lines,
+    ingest_document,
+    status_document,
+    status_lines,
+    stored_lines,
+    symbol_lines,
+    untried_lines,
+)
+from fx_pipeline.commands.runs import RunReport
+from fx_pipeline.commands.tokens import AccessState
+from fx_pipeline.settings import Settings
+from fx_pipeline.store.instants import Ahead
+from fx_pipeline.store.ledger import Quota
+from fx_pipeline.store.store import Coverage
+
+QUOTA = Quota(limit=100, used=82, kept=9, renewed_on=dt.date(2024, 4, 1))
+COVERAGE = Coverage(
+    first=dt.date(2022, 12, 30),
+    last=dt.date(2024, 3, 9),
+    days=434,
+    rates=13_020,
+    revisions=3,
+    rejected=1,
+    fetches=440,
+    calls=441,
+    gaps=((dt.date(2023, 2, 1), dt.date(2023, 2, 1)), (dt.date(2024, 1, 1), dt.date(2024, 1, 2))),
+)
+NOTHING = Coverage(
+    first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
+)
+TOKENS = AccessState("tokens", 2)
+
+
+def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
+    run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
+    missing = {"GPB": "unknown"}
+    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing)
+    assert document == {
+        "database": str(tmp_path / "data" / "fx.db"),
+        "tokens": str(tmp_path / "data" / "tokens.db"),
+        "dagster_home": str(tmp_path / "data" / "dagster"),
+        "provider": "sandbox",
+        "days": 434,
+        "first": "2022-12-30",
+        "newest": "2024-03-09",
+        "age_in_days": 2,
+        "fresh": True,
+        "gaps": [["2023-02-01", "2023-02-01"], ["2024-01-01", "2024-01-02"]],
+        "years": {"2022": [2, 365], "2023": [364, 365], "2024": [67, 70]},
+        "rates": 13_020,
+        "revisions": 3,
+        "rejected": 1,
+        "missing_symbols": {"GPB": "unknown"},
+        "calls": 441,
+        "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
+        "clock": "ok",
+        "last_run": run,
+        "access": {"mode": "tokens", "valid": 2, "problem": None},
+    }
+    assert list(status_lines(document)) == [
+        f"database       {tmp_path}/data/fx.db",
+        f"tokens         {tmp_path}/data/tokens.db",
+        f"dagster home   {tmp_path}/data/dagster",
+        "provider       sandbox",
+        "days           434",
+        "first          2022-12-30",
+        "newest         2024-03-09",
+        "age in days    2",
+        "fresh          yes",
+        "gaps           2023-02-01, 2024-01-01 to 2024-01-02",
+        f"2022           [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
+        f"2023           [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
+        f"2024           [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",
+        "rates          13,020",
+        "revisions      3",
+        "rejected       1",
+        "missing symbols GPB unknown",
+        "calls          441",
+        "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
+        "clock          ok",
+        "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
+        "access         mode tokens, valid 2",
+    ]
+
+
+def test_status_names_what_is_dated_in_the_future() -> None:
+    ahead = Ahead(1, dt.datetime(2027, 4, 14, 9, 30, tzinfo=dt.timezone.utc))
+    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS, ahead=ahead)
+    assert document["clock"] == (
+        "1 fetch is dated in the future, up to 2027-04-14 09:30 UTC, so `as_of` leaves them out: the clock "
+        "was ahead. Set the clock right; the next fetch corrects them, or `fx-pipeline rebuild`."
+    )
+
+
+def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
+    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS)
+    assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
+    assert "newest         none" in list(status_lines(document))
+    assert "missing symbols none" in list(status_lines(document))
+
+
+def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
+    did = {"inserted": 30, "updated": 0, "unchanged": 0, "rejected": 0}
+    days = [dt.date(2024, 3, day) for day in (1, 2, 3, 5)]
+    stored: dict[dt.date, dict[str, object]] = {day: dict(did) for day in days}
+    stored[days[3]]["updated"] = 2
+    reports = [
+        RunReport(run_id="a", dates=days, stored=stored),
+        RunReport(
+            run_id="b", dates=[dt.date(2024, 3, 7)], stored={}, failure="1 date: no answer: 2024-03-07"
+        ),
+    ]
+    assert list(stored_lines(reports)) == [
+        "2024-03-01 to 2024-03-03  30 inserted, 0 updated, 0 unchanged, 0 rejected each day",
+        "2024-03-05  30 inserted, 2 updated, 0 unchanged, 0 rejected",
+        "4 days stored.",
+    ]
+    assert list(failure_lines(reports, "no answer [/]")) == [
+        "[bold red]failed[/]  1 date: no answer: 2024-03-07",
+        "[bold red]failed[/]  the names of the currencies: no answer \\[/]",
+    ]
+    assert ingest_document(reports, None, None) == {
+        "stored": {str(day): {**did, "updated": 2 if day == days[3] else 0} for day in days},
+        "runs": [{"id": "a", "failure": None}, {"id": "b", "failure": "1 date: no answer: 2024-03-07"}],
+        "not_tried": [],
+        "symbols_failure": None,
+        "missing_symbols": {},
+        "quota": None,
+    }
+
+
+def test_each_missing_currency_is_named_with_what_to_do() -> None:
+    assert list(symbol_lines({"GPB": "the provider does not know it"})) == [
+        "[bold yellow]symbols[/] GPB: the provider does not know it. Correct or remove it in FX_SYMBOLS."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("untried", "rest", "named", "lines"),
+    [
+        (
+            [dt.date(2024, 3, 1), dt.date(2024, 3, 2)],
+            [dt.date(2024, 3, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 9)],
+            False,
+            ["not tried  2 days: 2024-03-01 to 2024-03-02", "--from 2024-03-01 --to 2024-03-09"],
+        ),
+        (
+            [dt.date(2024, 3, 1)],
+            [dt.date(2024, 3, 9), dt.date(2024, 3, 1)],
+            True,
+            ["not tried  1 day: 2024-03-01 to 2024-03-01", "--date 2024-03-01 --date 2024-03-09"],
+        ),
+    ],
+)
+def test_what_was_not_tried_and_the_command_that_goes_on(
+    untried: list[dt.date], rest: list[dt.date], named: bool, lines: list[str]
+) -> None:
+    first, second = (Text.from_markup(line).plain for line in untried_lines(untried, rest, named=named))
+    assert [first, second] == [lines[0], f"go on with fx-pipeline ingest {lines[1]} --missing"]

@@ -1,0 +1,505 @@
+"""A body becomes days that were asked for, or an error that says why it must not be believed."""
+
+import datetime as dt
+import json
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fx_pipeline.fixer.errors import (
+    BadAnswer,
+    FixerError,
+    InvalidKey,
+    MislabelledBase,
+    NoRates,
+    Unfinished,
+)
+from fx_pipeline.fixer.parsing import (
+    end_of,
+    parse_historical,
+    parse_symbols,
+    parse_timeseries,
+    rebase,
+    refusal,
+)
+from fx_pipeline.rates import DayRates, RejectedRate
+
+DATE = dt.date(2000, 1, 3)
+NOW = dt.datetime(2026, 11, 20, 0, 0, tzinfo=dt.timezone.utc)
+
+DAY: dict[str, Any] = {
+    "success": True,
+    "timestamp": 946943999,
+    "historical": True,
+    "base": "EUR",
+    "date": "2000-01-03",
+    "rates": {"EUR": 1, "USD": 1.020124, "GBP": 0.627016, "BTC": 3.9823669e-05},
+}
+SERIES: dict[str, Any] = {
+    "success": True,
+    "timeseries": True,
+    "start_date": "2012-05-01",
+    "end_date": "2012-05-03",
+    "base": "EUR",
+    "rates": {
+        "2012-05-02": {"EUR": 1, "USD": 1.315066, "AUD": 1.274202},
+        "2012-05-01": {"EUR": 1, "USD": 1.322891, "AUD": 1.278047},
+    },
+}
+START, END = dt.date(2012, 5, 1), dt.date(2012, 5, 3)
+
+
+def changed(document: dict[str, Any], **changes: Any) -> bytes:
+    """`document` with other values, or without the names whose value is `...`."""
+    document = {name: value for name, value in {**document, **changes}.items() if value is not ...}
+    return json.dumps(document).encode()
+
+
+def historical(body: bytes, base: str = "EUR") -> DayRates:
+    (day,) = parse_historical(body, DATE, base, asked_at=NOW)
+    return day
+
+
+def timeseries(body: bytes, base: str = "EUR") -> tuple[DayRates, ...]:
+    return parse_timeseries(body, START, END, base, asked_at=NOW)
+
+
+def test_a_day() -> None:
+    assert historical(changed(DAY)) == DayRates(
+        date=DATE,
+        base="EUR",
+        timestamp=946943999,
+        rates={"EUR": 1.0, "USD": 1.020124, "GBP": 0.627016, "BTC": 3.9823669e-05},
+    )
+
+
+@pytest.mark.parametrize("written", ["946943999", "946943999.0", "9.46943999e8", "9.46943999E+8"])
+def test_a_timestamp_however_the_number_is_written(written: str) -> None:
+    body = changed(DAY).replace(b"946943999", written.encode())
+    assert historical(body) == historical(changed(DAY))
+    assert isinstance(historical(body).timestamp, int)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(DAY, indent=4).encode(),
+        b"\n\t " + json.dumps(DAY).encode() + b"\r\n",
+        b"\xef\xbb\xbf" + json.dumps(DAY).encode(),
+        json.dumps(DAY).encode("utf-16"),
+        changed(DAY, extra={"anything": ["at", "all"]}),
+    ],
+    ids=["pretty-printed", "with space around", "with a byte order mark", "UTF-16", "with more in it"],
+)
+def test_a_day_however_it_is_written(body: bytes) -> None:
+    assert historical(body) == historical(changed(DAY))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the answer is cut or not JSON"),
+        (changed(DAY)[:-20], "the answer is cut or not JSON"),
+        (changed(DAY) + b"}", "the answer is cut or not JSON"),
+        (b"\xff\xfe\xfd", "the answer is cut or not JSON"),
+        (b" <!DOCTYPE html><html></html>", "the answer is a page of HTML"),
+        (b"[1, 2]", "the answer is not a JSON object"),
+        (b"null", "the answer is not a JSON object"),
+        (b"[" * 100_000, "the answer is nested too deeply"),
+        (b'{"a": ' * 100_000, "the answer is nested too deeply"),
+        (changed(DAY)[:-2] + b', "USD": 7}}', "the answer is cut or not JSON"),
+        (changed(DAY)[:-1] + b', "base": "EUR"}', "the answer is cut or not JSON"),
+        (b'{"success": true, "n": ' + b"9" * 5000 + b"}", "the answer is cut or not JSON"),
+        (b'{"success": true, "rates": {"\\ud800": 1}}', "the answer is cut or not JSON"),
+        (changed(DAY, success=...), "the answer does not say whether it is a success"),
+        (changed(DAY, success=1), "the answer does not say whether it is a success"),
+        (b'{"message": "hello"}', "the answer does not say whether it is a success"),
+        (changed(DAY, date="2000-01-04"), "the answer has another date than asked for"),
+        (changed(DAY, date=20000103), "the answer has another date than asked for"),
+        (changed(DAY, date=...), "the answer has another date than asked for"),
+        (changed(DAY, base="USD"), "the answer has another base than asked for"),
+        (changed(DAY, base=["EUR"]), "the answer has another base than asked for"),
+        (changed(DAY, base=...), "the answer has another base than asked for"),
+        (changed(DAY, timestamp=...), "the answer has no timestamp"),
+        (changed(DAY, timestamp="946943999"), "the answer has no timestamp"),
+        (changed(DAY, timestamp=True), "the answer has no timestamp"),
+        (changed(DAY, timestamp=946943999.5), "the answer has no timestamp"),
+        (changed(DAY, timestamp=float("inf")), "the answer has no timestamp"),
+        (changed(DAY, timestamp=float("nan")), "the answer has no timestamp"),
+        (changed(DAY, timestamp=946943999 - 86400), "the answer's timestamp is of another day"),
+        (changed(DAY, timestamp=946943999 + 2 * 86400), "the answer's timestamp is of another day"),
+        (changed(DAY, timestamp=10**30), "the answer's timestamp is of another day"),
+        (changed(DAY, rates=...), "the answer has no usable rate"),
+        (changed(DAY, rates={}), "the answer has no usable rate"),
+        (changed(DAY, rates=[]), "the answer has no usable rate"),
+        (changed(DAY, rates=None), "the answer has no usable rate"),
+        (changed(DAY, rates={"USD": None, "GBP": 0}), "the answer has no usable rate"),
+    ],
+)
+def test_a_day_that_must_not_be_believed(body: bytes, reason: str) -> None:
+    with pytest.raises(BadAnswer) as caught:
+        historical(body)
+    assert (caught.value.reason, caught.value.asked_for, caught.value.retryable) == (
+        reason,
+        "2000-01-03",
+        True,
+    )
+
+
+def test_bad_values_are_set_apart_and_the_rest_of_the_day_kept() -> None:
+    body = changed(DAY)[:-2] + (
+        b', "AAA": null, "BBB": 0, "CCC": -1.5, "DDD": NaN, "EEE": Infinity, "FFF": 1e999, "GGG": "1.2",'
+        b' "HHH": true, "III": [[1]], "usd": 1.1, "": 1, "JJJ": ' + b"9" * 400 + b"}}"
+    )
+    day = historical(body)
+    assert set(day.rates) == {"EUR", "USD", "GBP", "BTC"}
+    assert [(bad.currency, bad.reason) for bad in day.rejected] == [
+        ("AAA", "not a number"),
+        ("BBB", "not above zero"),
+        ("CCC", "not above zero"),
+        ("DDD", "not finite"),
+        ("EEE", "not finite"),
+        ("FFF", "not finite"),
+        ("GGG", "not a number"),
+        ("HHH", "not a number"),
+        ("III", "not a number"),
+        ("usd", "not a currency code of three capital letters"),
+        ("", "not a currency code of three capital letters"),
+        ("JJJ", "not finite"),
+    ]
+    assert day.rejected[0] == RejectedRate(DATE, "AAA", "null", "not a number")
+
+
+@pytest.mark.parametrize("depth", [*range(1, 1200, 7), 5_000, 50_000])
+def test_a_value_nested_at_any_depth_does_no_harm(depth: int) -> None:
+    body = changed(DAY)[:-2] + b', "ZZZ": ' + b"[" * depth + b"]" * depth + b"}}"
+    try:
+        assert [bad.currency for bad in historical(body).rejected] == ["ZZZ"]
+    except BadAnswer as error:
+        assert error.reason in {"the answer is nested too deeply", "the answer has no usable rate"}
+
+
+@pytest.mark.parametrize(
+    ("now", "over"),
+    [
+        (dt.datetime(2000, 1, 3, 23, 59, 59, tzinfo=dt.timezone.utc), False),
+        (dt.datetime(2000, 1, 4, 0, 0, 0, tzinfo=dt.timezone.utc), True),
+        (dt.datetime(2000, 1, 4, 1, 0, tzinfo=dt.timezone(dt.timedelta(hours=2))), False),
+        (dt.datetime(2000, 1, 3, 23, 0, tzinfo=dt.timezone(-dt.timedelta(hours=2))), True),
+    ],
+)
+def test_a_day_is_whole_from_the_next_midnight_utc(now: dt.datetime, over: bool) -> None:
+    if over:
+        assert parse_historical(changed(DAY), DATE, "EUR", asked_at=now)
+        return
+    with pytest.raises(Unfinished, match="the day is not over") as caught:
+        parse_historical(changed(DAY), DATE, "EUR", asked_at=now)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("early", [1, 3600, 86_399])
+def test_a_provisional_answer_is_refused_and_may_be_asked_for_again(early: int) -> None:
+    with pytest.raises(Unfinished, match="made before the day was over") as caught:
+        historical(changed(DAY, timestamp=946943999 - early))
+    assert caught.value.retryable
+
+
+def test_an_error_of_fixers_is_raised_as_its_meaning() -> None:
+    body = b'{"success": false, "error": {"code": 106, "type": "no_rates_available"}}'
+    for parse in (historical, timeseries, parse_symbols):
+        with pytest.raises(NoRates):
+            parse(body)
+    with pytest.raises(InvalidKey):
+        historical(changed(DAY, error={"code": 101}))  # rates beside an error are not believed
+
+
+def test_a_series_comes_oldest_first_with_each_day_at_its_end() -> None:
+    assert timeseries(changed(SERIES)) == (
+        DayRates(
+            date=START,
+            base="EUR",
+            timestamp=1335916799,
+            rates={"EUR": 1.0, "USD": 1.322891, "AUD": 1.278047},
+        ),
+        DayRates(
+            date=dt.date(2012, 5, 2),
+            base="EUR",
+            timestamp=1336003199,
+            rates={"EUR": 1.0, "USD": 1.315066, "AUD": 1.274202},
+        ),
+    )
+
+
+@pytest.mark.parametrize("empty", [{}, [], None, 3, {"USD": None}, {"USD": 0}])
+def test_a_series_leaves_out_days_without_a_usable_rate(empty: object) -> None:
+    rates = {**SERIES["rates"], "2012-05-02": empty, "2012-05-03": {"USD": 1.3, "AUD": "bad"}}
+    days = timeseries(changed(SERIES, rates=rates))
+    assert [(day.date.day, dict(day.rates), len(day.rejected)) for day in days] == [
+        (1, {"EUR": 1.0, "USD": 1.322891, "AUD": 1.278047}, 0),
+        (3, {"USD": 1.3}, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the answer is cut or not JSON"),
+        (changed(SERIES, start_date="2012-04-30"), "the answer has another start date than asked for"),
+        (changed(SERIES, end_date="2012-05-04"), "the answer has another end date than asked for"),
+        (changed(SERIES, base="GBP"), "the answer has another base than asked for"),
+        (changed(SERIES, rates={}), "the answer has no usable rate"),
+        (changed(SERIES, rates=[1]), "the answer has no usable rate"),
+        (changed(SERIES, rates=...), "the answer has no usable rate"),
+        (
+            changed(SERIES, rates={"2012-05-04": {"USD": 1}}),
+            "the answer has rates of days that were not asked for",
+        ),
+        (
+            changed(SERIES, rates={"2012-5-1": {"USD": 1}}),
+            "the answer has rates under what is no date",
+        ),
+        (changed(SERIES, rates={"USD": 1}), "the answer has rates under what is no date"),
+    ],
+)
+def test_a_series_that_must_not_be_believed(body: bytes, reason: str) -> None:
+    with pytest.raises(BadAnswer) as caught:
+        timeseries(body)
+    assert (caught.value.reason, caught.value.asked_for) == (reason, "2012-05-01 to 2012-05-03")
+
+
+def test_a_series_ends_with_a_day_that_is_over() -> None:
+    with pytest.raises(Unfinished):
+        parse_timeseries(
+            changed(SERIES), START, END, "EUR", asked_at=dt.datetime(2012, 5, 3, 23, tzinfo=dt.timezone.utc)
+        )
+
+
+def test_names() -> None:
+    symbols = {"AED": "United Arab Emirates Dirham", "BTC": "Bitcoin", "usd": "?", "XXX": None, "YYY": " "}
+    assert parse_symbols(changed({"success": True, "symbols": symbols})) == {
+        "AED": "United Arab Emirates Dirham",
+        "BTC": "Bitcoin",
+    }
+
+
+@pytest.mark.parametrize("symbols", [..., {}, [], None, {"usd": "x"}, {"USD": 1}, {"USD": "\ud800"}])
+def test_no_names(symbols: object) -> None:
+    with pytest.raises(BadAnswer, match="the answer has no names"):
+        parse_symbols(changed({"success": True, "symbols": symbols}))
+
+
+def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
+    day = historical(changed(DAY), base="USD")
+    assert (day.base, day.timestamp) == ("USD", 946943999)
+    assert day.rates == {
+        "EUR": 0.9802729864,
+        "USD": 1.0,
+        "GBP": 0.6146468469,  # Fixer itself says 0.614647
+        "BTC": 3.903806694e-05,
+    }
+    assert [day.base for day in timeseries(changed(SERIES), base="AUD")] == ["AUD", "AUD"]
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        {"EUR": 1, "GBP": 0.6},  # nothing to divide by
+        {"EUR": 1, "USD": 0, "GBP": 0.6},
+        {"EUR": 1, "USD": 1e-300, "GBP": 1e300},
+        {"EUR": 1, "USD": 1e300, "GBP": 1e-300},
+    ],
+)
+def test_an_answer_in_eur_that_cannot_be_divided_is_refused(rates: dict[str, float]) -> None:
+    with pytest.raises(BadAnswer, match="the answer is in EUR and has no rate to make it USD"):
+        historical(changed(DAY, rates=rates), base="USD")
+
+
+MISLABELLED = "the answer's rates are not in {}, the base that it names"
+IN_EURO = "the answer's rates are in EUR, not in {}, the base that it names"
+WITHOUT = "the answer has no rate of {}, the base that it names"
+
+
+def series(base: str, *days: dict[str, float]) -> bytes:
+    """Two weeks with these days in turn."""
+    dates = [START + dt.timedelta(offset) for offset in range(14)]
+    rates = {f"{date}": days[number % len(days)] for number, date in enumerate(dates)}
+    return changed(SERIES, base=base, rates=rates, end_date=f"{dates[-1]}")
+
+
+@pytest.mark.parametrize(
+    ("base", "rates", "reason"),
+    [
+        ("USD", {"EUR": 1, "USD": 1.1, "GBP": 0.87}, MISLABELLED),
+        ("USD", {"EUR": 1, "USD": 1.0001}, MISLABELLED),
+        ("USD", {"USD": 0.91, "GBP": 1}, MISLABELLED),
+        ("USD", {"USD": 2}, MISLABELLED),
+        ("EUR", {"USD": 1, "EUR": 0.91, "GBP": 0.79}, MISLABELLED),
+        ("USD", {"EUR": 1, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 0.91, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 0.91, "USD": None}, WITHOUT),
+        ("EUR", {"USD": 1.1, "GBP": 0.87}, WITHOUT),
+        ("USD", {"EUR": 1, "USD": 1, "GBP": 0.87}, IN_EURO),
+        ("USD", {"EUR": 1, "USD": 1, "AED": 4.04, "HKD": 8.6, "BMD": 1.1}, IN_EURO),
+        ("GBP", {"EUR": 1, "GBP": 1, "USD": 1.1, "AED": 3.6725}, IN_EURO),
+    ],
+)
+def test_rates_under_the_name_of_another_base_are_refused(
+    base: str, rates: dict[str, float], reason: str
+) -> None:
+    for read in (
+        lambda: historical(changed(DAY, base=base, rates=rates), base=base),
+        lambda: timeseries(changed(SERIES, base=base, rates={"2012-05-01": rates}), base=base),
+        lambda: parse_timeseries(series(base, rates), START, START + dt.timedelta(13), base, asked_at=NOW),
+    ):
+        with pytest.raises(MislabelledBase) as caught:
+            read()
+        assert caught.value.reason == reason.format(base)
+        assert (caught.value.scope, caught.value.retryable) == ("date", True)
+
+
+@pytest.mark.parametrize(
+    ("base", "rates"),
+    [
+        ("USD", {"USD": 1, "EUR": 0.91, "BMD": 1, "BSD": 1, "PAB": 1, "CUC": 1}),
+        ("USD", {"USD": 1.0, "EUR": 0.91, "CHF": 1}),
+        ("BMD", {"USD": 1, "BMD": 1, "EUR": 0.91}),
+        ("INR", {"INR": 1, "BTN": 1, "EUR": 0.0098}),
+        ("GBP", {"GBP": 1, "GGP": 1, "IMP": 1, "JEP": 1}),
+        ("XOF", {"XOF": 1, "XAF": 1, "EUR": 0.001524}),
+        ("EUR", {"EUR": 1, "USD": 1, "GBP": 0.87}),  # as on 2022-08-31
+        ("USD", {"USD": 1, "EUR": 1, "GBP": 0.87, "HKD": 7.8487}),
+        ("USD", {"USD": 1, "EUR": 1, "AED": 3.6731}),
+    ],
+)
+def test_a_currency_may_cost_exactly_one_unit_of_the_base(base: str, rates: dict[str, float]) -> None:
+    day = historical(changed(DAY, base=base, rates=rates), base=base)
+    assert day.rates == rates
+    end = START + dt.timedelta(13)
+    assert len(parse_timeseries(series(base, rates), START, end, base, asked_at=NOW)) == 14
+
+
+def test_the_days_of_a_series_are_judged_together() -> None:
+    end = START + dt.timedelta(13)
+    parity = {"USD": 1, "EUR": 1, "GBP": 0.87}
+    body = series("USD", parity, {"USD": 1, "EUR": 0.99, "GBP": 0.87}, {"EUR": 1, "GBP": 0.87})
+    assert len(parse_timeseries(body, START, end, "USD", asked_at=NOW)) == 14
+    body = series("USD", parity, {"USD": 1.01, "EUR": 1, "GBP": 0.87})
+    with pytest.raises(MislabelledBase):
+        parse_timeseries(body, START, end, "USD", asked_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("base", "symbols", "rates", "good"),
+    [
+        ("EUR", ("USD", "GBP"), {"USD": 1.1, "GBP": 0.87}, True),  # as earlier versions asked
+        ("USD", ("EUR", "GBP"), {"EUR": 0.91, "GBP": 0.79}, True),
+        ("USD", ("EUR", "GBP"), {"EUR": 1, "GBP": 0.87}, False),
+        ("USD", ("EUR", "GBP"), {"EUR": 1, "GBP": 0.87, "HKD": 7.85}, False),
+        ("EUR", ("USD", "EUR"), {"USD": 1.1}, False),
+        ("USD", ("GBP", "USD"), {"GBP": 0.79}, False),
+    ],
+)
+def test_the_base_is_expected_where_it_was_asked_for(
+    base: str, symbols: tuple[str, ...], rates: dict[str, float], good: bool
+) -> None:
+    body = changed(DAY, base=base, rates=rates)
+    if good:
+        assert parse_historical(body, DATE, base, asked_at=NOW, symbols=symbols)[0].rates == rates
+        return
+    with pytest.raises(MislabelledBase):
+        parse_historical(body, DATE, base, asked_at=NOW, symbols=symbols)
+
+
+def test_an_answer_in_eur_is_not_divided_where_it_is_not_in_eur() -> None:
+    with pytest.raises(MislabelledBase, match="rates are not in EUR"):
+        historical(changed(DAY, rates={"EUR": 0.9, "USD": 1, "GBP": 0.6}), base="USD")
+    with pytest.raises(MislabelledBase, match="no rate of EUR"):
+        historical(changed(DAY, rates={"USD": 1.1, "GBP": 0.6}), base="USD")
+    body = changed(DAY, rates={"USD": 1.25, "GBP": 0.5})
+    (day,) = parse_historical(body, DATE, "USD", asked_at=NOW, symbols=("GBP", "USD"))
+    assert day.rates == {"USD": 1.0, "GBP": 0.4}
+
+
+@given(
+    st.dictionaries(st.sampled_from(["EUR", "GBP", "IDR", "XAU", "BTC"]), st.floats(1e-9, 1e9), min_size=1),
+    st.floats(1e-9, 1e9),
+)
+def test_rebasing_divides_exactly_once(rates: dict[str, float], divisor: float) -> None:
+    day = DayRates(date=DATE, base="EUR", timestamp=end_of(DATE), rates={**rates, "USD": divisor})
+    rebased = rebase(day, "USD")
+    assert rebased.rates.pop("USD") == 1.0  # type: ignore[attr-defined]  # a dict, said to be a Mapping
+    for code, rate in rebased.rates.items():
+        exact = Fraction(rates[code]) / Fraction(divisor)
+        assert abs(Fraction(rate) - exact) <= exact / 10**9
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([*DAY, *SERIES]),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from([*DAY, *SERIES, "error", "code", "type", "info", "symbols", "USD", "2012-05-01"])
+            | st.text(),
+            inner,
+        )
+    ),
+    max_leaves=20,
+)
+NEARLY_RIGHT = st.builds(
+    lambda document, changes: {**document, **changes},
+    st.sampled_from([DAY, SERIES]),
+    st.dictionaries(st.sampled_from([*DAY, *SERIES, "error", "symbols"]), JSON, max_size=2),
+)
+DAMAGED = st.builds(
+    lambda document, at, junk, length: (
+        json.dumps(document).encode()[:at] + junk + json.dumps(document).encode()[at + length :]
+    ),
+    st.sampled_from([DAY, SERIES, {"success": False, "error": {"code": 101, "type": "x", "info": "y"}}]),
+    st.integers(0, 200),
+    st.binary(max_size=4),
+    st.integers(0, 200),
+)
+BODIES = st.binary() | (JSON | NEARLY_RIGHT).map(lambda document: json.dumps(document).encode()) | DAMAGED
+
+
+@given(BODIES)
+def test_any_body_at_all_is_days_or_a_fixer_error(body: bytes) -> None:
+    for parse in (historical, timeseries, parse_symbols):
+        try:
+            understood = parse(body)
+        except FixerError as error:
+            assert str(error)
+        else:
+            assert understood
+
+
+@given(
+    st.integers(100, 599),
+    BODIES,
+    st.none() | st.floats(0, 1e9),
+    st.none() | st.integers(0, 10**6),
+)
+def test_any_answer_at_all_is_read_or_a_fixer_error(
+    status: int, body: bytes, retry_after: float | None, quota_remaining: int | None
+) -> None:
+    error = refusal(status, body, "2000-01-03", retry_after=retry_after, quota_remaining=quota_remaining)
+    assert (error is None) <= (status == 200)
+    assert error is None or str(error)
+
+
+@pytest.mark.parametrize("code", ["106", "106.0", "1.06e2", '"106"'])
+def test_a_code_however_the_number_is_written(code: str) -> None:
+    error = refusal(200, b'{"success": false, "error": {"code": %s}}' % code.encode(), "")
+    assert (type(error), error and error.code) == (NoRates, 106)
+
+
+@pytest.mark.parametrize(
+    "code", ["9" * 5000, "१०१", 10**400, 1e300, -1, 1.5, float("inf"), True, [101], {"code": 101}]
+)
+def test_a_code_that_is_none_is_an_error_without_one(code: object) -> None:
+    error = refusal(200, json.dumps({"error": {"code": code, "type": ["x"], "info": {}}}).encode(), "")
+    assert error is not None and error.retryable
+    assert len(str(error)) < 200

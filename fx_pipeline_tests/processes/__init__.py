@@ -1,0 +1,1 @@
+"""`up` and its supervisor, as real processes."""

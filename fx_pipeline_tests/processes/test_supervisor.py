@@ -1,0 +1,293 @@
+"""Servers end with what started them: by signals, without a reader of the output, killed, watchdog and all.
+
+The servers are small programs. One has a child in a session of its own that ignores every signal it can, as
+the worst of a grandchild.
+"""
+
+import json
+import os
+import pty
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+from fx_pipeline.processes.leftovers import MARK, Killed, end_killed, held
+from fx_pipeline.settings import SettingsError
+
+PATIENCE = 120
+
+STUBBORN = """
+import os, signal, time
+os.setsid()
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    time.sleep(60)
+"""
+
+SERVER = f"""
+import pathlib, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {STUBBORN!r}])
+for number in range(10**9):
+    print("line", number, "x" * 500, flush=True)
+    pathlib.Path("beats").write_text(str(number))
+    time.sleep(0.01)
+"""
+
+PROGRAM = f"""
+import os, sys
+from pathlib import Path
+from fx_pipeline.processes.leftovers import watched
+from fx_pipeline.processes.supervisor import Output, Supervisor
+with watched(Path.cwd(), grace=0.3) as mark:
+    supervisor = Supervisor({{**os.environ, **mark}}, Output(sys.stdout))
+    supervisor.start("api", [sys.executable, "-c", {SERVER!r}])
+    code = supervisor.wait()
+sys.exit(code)
+"""
+
+TEST = "FX_TEST_OF_SUPERVISOR"
+
+
+class Running:
+    """The program and all that descends from it, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = secrets.token_hex(8)
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, stdout: int | IO[bytes], before: str = "") -> None:
+        with (self.folder / "errors").open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", before + PROGRAM],
+                cwd=self.folder,
+                env={**os.environ, TEST: self.id},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def alive(self) -> dict[int, str]:
+        """Every process that descends from the program, and it."""
+        found = {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(TEST) == self.id and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
+        return found
+
+    def beats(self) -> int:
+        """How far the server has come."""
+        with suppress(FileNotFoundError, ValueError):
+            return int((self.folder / "beats").read_text())
+        return -1
+
+    def wait(self, is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < deadline, (self.alive(), (self.folder / "errors").read_text())
+            time.sleep(0.05)
+
+    def wait_until_all_run(self) -> None:
+        """Wait for the program, its watchdog, the server and its stubborn child."""
+        self.wait(lambda: len(self.alive()) == 4 and self.beats() > 3)
+
+    def wait_for_more_beats(self) -> None:
+        seen = self.beats()
+        self.wait(lambda: self.beats() > seen + 3)
+
+    def pid_of(self, part: str) -> int:
+        [pid] = [pid for pid, command in self.alive().items() if part in command and pid != self.process.pid]
+        return pid
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path)
+    yield one
+    for pid in one.alive():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    one.process.wait()
+
+
+def assert_ended(running: Running, code: int = 0) -> None:
+    assert running.process.wait(PATIENCE) == code, (running.folder / "errors").read_text()
+    assert running.alive() == {}
+    assert not (running.folder / "up.json").exists()
+    assert (running.folder / "errors").read_text() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything(running: Running, number: signal.Signals) -> None:
+    with (running.folder / "log").open("wb") as log:
+        running.start(log)
+    running.wait_until_all_run()
+    running.process.send_signal(number)
+    assert_ended(running)
+    lines = (running.folder / "log").read_text().splitlines()
+    assert [line.partition(" system  | ")[2] for line in lines if " system " in line][1:] == [
+        f"{number.name} received",
+        *[line.partition(" system  | ")[2] for line in lines if "sending" in line],
+        "api stopped (rc=-15)",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_broken_pipe_stops_nothing_and_a_signal_still_everything(
+    running: Running, number: signal.Signals
+) -> None:
+    """`up | head`, and `up | tee log` where Ctrl-C ends tee first."""
+    reader, writer = os.pipe()
+    running.start(writer)
+    os.close(writer)
+    running.wait_until_all_run()
+    os.close(reader)
+    running.wait_for_more_beats()
+    running.process.send_signal(number)
+    assert_ended(running)
+
+
+def test_a_reader_that_reads_nothing_does_not_keep_it_from_ending(running: Running) -> None:
+    """`up | less`, or a terminal that was stopped by Ctrl-S."""
+    reader, writer = os.pipe()
+    running.start(writer)
+    running.wait_until_all_run()
+    running.wait(lambda: select.select([], [writer], [], 0)[1] == [])
+    running.process.terminate()
+    assert_ended(running)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_pipe_that_does_not_block_loses_no_line(running: Running) -> None:
+    """Another process with the same pipe or terminal may have made it so."""
+    reader, writer = os.pipe()
+    running.start(writer)
+    os.set_blocking(writer, False)
+    os.close(writer)
+    running.wait_until_all_run()
+    with open(reader, "rb") as lines:  # noqa: PTH123  # it is a descriptor
+        read = [lines.readline() for _ in range(300)]
+        numbers = [int(line.split()[4]) for line in read if b"| line" in line]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) > 200
+        running.process.terminate()
+        assert_ended(running)
+
+
+def test_a_terminal_that_is_closed_ends_everything(running: Running) -> None:
+    terminal, end = pty.openpty()
+    # As the process that the terminal belongs to, and to which the kernel says that it is gone.
+    adopt = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0)\n"
+    running.start(end, adopt)
+    os.close(end)
+    running.wait_until_all_run()
+    os.close(terminal)
+    assert_ended(running)
+
+
+def test_without_any_output_it_runs_and_ends(running: Running) -> None:
+    running.start(subprocess.DEVNULL, "import os, sys; os.close(1); sys.stdout = None\n")
+    running.wait_until_all_run()
+    running.process.terminate()
+    assert_ended(running)
+
+
+def test_a_full_disk_stops_nothing(running: Running) -> None:
+    with Path("/dev/full").open("wb") as full:
+        running.start(full)
+    running.wait_until_all_run()
+    running.wait_for_more_beats()
+    running.process.terminate()
+    assert_ended(running)
+
+
+def test_a_hangup_that_is_ignored_stays_so(running: Running) -> None:
+    """`nohup`."""
+    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    running.start(subprocess.DEVNULL, ignore)
+    running.wait_until_all_run()
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for_more_beats()
+    running.process.terminate()
+    assert_ended(running)
+
+
+def test_a_server_that_ends_ends_everything(running: Running) -> None:
+    running.start(subprocess.DEVNULL)
+    running.wait_until_all_run()
+    os.kill(running.pid_of("range(10**9)"), signal.SIGKILL)
+    assert_ended(running, code=1)
+
+
+def test_what_a_killed_one_started_ends_with_it(running: Running) -> None:
+    running.start(subprocess.DEVNULL)
+    running.wait_until_all_run()
+    running.process.kill()
+    running.process.wait()
+    running.wait(lambda: running.alive() == {})
+    killed = end_killed(running.folder)
+    assert killed is not None
+    assert (killed.pid, killed.ended) == (running.process.pid, [])
+    assert end_killed(running.folder) is None
+
+
+def test_the_next_one_ends_what_a_killed_one_and_its_watchdog_left(running: Running) -> None:
+    running.start(subprocess.DEVNULL)
+    running.wait_until_all_run()
+    started = json.loads((running.folder / "up.json").read_text())["started"]
+    watchdog = running.pid_of("fx_pipeline.processes.leftovers")
+    # First, so that it cannot notice the death of the other.
+    os.kill(watchdog, signal.SIGKILL)
+    running.process.kill()
+    running.process.wait()
+    # The server ends by itself when it writes to the broken pipe; its child stays.
+    running.wait(lambda: len(running.alive()) == 1)
+    left = list(running.alive().values())
+    killed = end_killed(running.folder, grace=0.3)
+    assert killed is not None
+    assert killed == Killed(running.process.pid, started, left)
+    assert running.alive() == {}
+
+
+def test_processes_of_others_are_left_alone(tmp_path: Path) -> None:
+    """What the record says of a process, or what has another mark, is not touched."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, MARK: "another"}
+    ) as other:
+        started = "2026-03-10T00:00:00+00:00"
+        record = {"mark": "mark", "pid": other.pid, "started": started}
+        (tmp_path / "up.json").write_text(json.dumps(record))
+        assert end_killed(tmp_path) == Killed(other.pid, started, [])
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"mark": "x"}', '{"mark": "x", "pid": "y", "started": 1}']
+)
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "up.json").write_text(text)
+    assert end_killed(tmp_path) is None
+    assert not (tmp_path / "up.json").exists()
+
+
+def test_what_belongs_to_a_running_one_is_not_ended(tmp_path: Path) -> None:
+    record = tmp_path / "up.json"
+    record.write_text('{"mark": "mark", "pid": 1, "started": "2026-03-10T00:00:00+00:00"}')
+    with held(tmp_path), pytest.raises(SettingsError, match="Another fx-pipeline up uses Dagster's home"):
+        end_killed(tmp_path)
+    assert record.exists()

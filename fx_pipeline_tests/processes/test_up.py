@@ -1,0 +1,414 @@
+"""`fx-pipeline up` as a stranger runs it: in an empty folder, on free ports, until Ctrl-C."""
+
+import datetime as dt
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+import requests
+from filelock import FileLock
+
+from fx_pipeline.commands.runs import only_servers, open_instance
+from fx_pipeline.definitions import defs
+from fx_pipeline.processes.leftovers import watched
+from fx_pipeline.processes.up import check_ports
+from fx_pipeline.rates import date_range
+from fx_pipeline.settings import SettingsError, load_settings
+from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
+from fx_pipeline_tests.ports import reserved_ports
+from fx_pipeline_tests.sandbox_server import running_sandbox
+
+PATIENCE = 180
+"""Seconds after which a test gives up; what it waits for takes a few on a quiet machine."""
+
+SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
+
+PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
+
+
+@contextmanager
+def reserved() -> Iterator[dict[str, str]]:
+    """Yield settings of ports that no other process is given while the block runs."""
+    with reserved_ports(len(PORTS)) as ports:
+        yield {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
+
+
+@pytest.fixture
+def free_ports() -> Iterator[dict[str, str]]:
+    """Yield settings of free ports."""
+    with reserved() as settings:
+        yield settings
+
+
+def yesterday() -> dt.date:
+    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
+
+
+class Up:
+    """A running `up`: what it printed, and its services."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._output = folder / "up.log"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "up"],
+                cwd=folder,
+                env=environment(**settings),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def url(self, name: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.settings[f'FX_{name}_PORT']}{path}"
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url("API", path), timeout=30)
+
+    def asked(self) -> dict[str, dict[str, int]]:
+        """What the sandbox has been asked since it started."""
+        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
+        endpoints: dict[str, dict[str, int]] = stats["endpoints"]
+        return endpoints
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """Ask Dagster's webserver what the UI would ask."""
+        answer = requests.post(
+            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def wait(self, what: str, is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s:\n{self.output}"
+            assert self.process.poll() is None, f"up ended before {what}:\n{self.output}"
+            time.sleep(0.2)
+
+    def wait_until_ready(self) -> None:
+        self.wait("last line", lambda: "Ctrl-C stops everything." in self.output)
+
+    def interrupt(self) -> int:
+        """Ctrl-C: SIGINT for the foreground process group. Returns the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+    def processes(self) -> set[int]:
+        """Every process that has this folder's Dagster home in its environment, whoever its parent is."""
+        mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
+        found = set()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return found
+
+    def priorities(self) -> dict[str, int]:
+        """How nice each server is, by what its command line names: the nicer, the later is its turn."""
+        found: dict[str, int] = {}
+        for process in self.processes():
+            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
+        return found
+
+
+@contextmanager
+def up(folder: Path, **settings: str) -> Iterator[Up]:
+    with reserved() as ports:
+        running = Up(folder, {**ports, **settings})
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.interrupt()
+            for process in running.processes():
+                os.kill(process, signal.SIGKILL)
+
+
+PARTITIONS = (
+    """{ assetNodes(assetKeys: [{path: ["rates"]}]) { partitionStats { numMaterialized numFailed } } }"""
+)
+
+INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+    name location { name }
+    schedules { name scheduleState { status } }
+    sensors { name sensorState { status } }
+} } } }"""
+
+RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
+    jobName status repositoryOrigin { repositoryLocationName }
+} } } }"""
+
+# As the UI sends it for the dates chosen in the dialog "Materialize".
+LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+    launchPartitionBackfill(backfillParams: $backfillParams) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+    }
+}"""
+
+BACKFILL = """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status }
+} }"""
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_path: Path) -> None:
+    with up(tmp_path) as first:
+        first.wait_until_ready()
+        assert "DEMO: no FIXER_ACCESS_KEY is set" in first.output
+        assert "each day\n" in first.output
+        assert "90 days stored." in first.output
+        answer = first.get(f"/rates/{yesterday()}/")
+        assert answer.status_code == 200
+        assert answer.json()["date"] == str(yesterday())
+        assert first.asked() == {"historical": {"ok": 90}, "symbols": {"ok": 1}}
+
+        [node] = first.graphql(PARTITIONS)["assetNodes"]
+        assert node["partitionStats"] == {"numMaterialized": 90, "numFailed": 0}
+        [repository] = first.graphql(INSTIGATORS)["repositoriesOrError"]["nodes"]
+        assert repository["location"]["name"] == "fx_pipeline"
+        states = {schedule["name"]: schedule["scheduleState"] for schedule in repository["schedules"]}
+        assert {"daily_rates", "monthly_symbols"} <= set(states)
+        states |= {sensor["name"]: sensor["sensorState"] for sensor in repository["sensors"]}
+        assert all(state == {"status": "RUNNING"} for state in states.values()), states
+        runs = first.graphql(RUNS)["runsOrError"]["results"]
+        assert {run["jobName"]: run for run in runs}["rates_job"] == {
+            "jobName": "rates_job",
+            "status": "SUCCESS",
+            "repositoryOrigin": {"repositoryLocationName": "fx_pipeline"},
+        }
+
+        dates = [str(date) for date in date_range(dt.date(2024, 2, 27), dt.date(2024, 3, 2))]
+        launched = first.graphql(
+            LAUNCH,
+            backfillParams={
+                "tags": [{"key": "dagster/from_ui", "value": "true"}],
+                "assetSelection": [{"path": ["rates"]}],
+                "partitionNames": dates,
+            },
+        )["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        backfill = launched["backfillId"]
+        first.wait(
+            "end of the backfill",
+            lambda: (
+                first.graphql(BACKFILL, id=backfill)["partitionBackfillOrError"]["status"]
+                not in ("REQUESTED", "COMPLETING")
+            ),
+        )
+        status = first.graphql(BACKFILL, id=backfill)["partitionBackfillOrError"]["status"]
+        assert status == "COMPLETED_SUCCESS"
+        of_backfill = {"tags": [{"key": "dagster/backfill", "value": backfill}]}
+        runs = first.graphql(RUNS, filter=of_backfill)["runsOrError"]["results"]
+        assert [run["status"] for run in runs] == ["SUCCESS"]
+        assert all(first.get(f"/rates/{date}/").status_code == 200 for date in dates)
+        assert first.asked()["historical"] == {"ok": 95}
+
+        here = os.getpriority(os.PRIO_PROCESS, 0)
+        yielding = {
+            command: min(19, here + 10) if command == "dagster._daemon" else here for command in SERVERS
+        }
+        assert first.priorities() == yielding
+        assert len(first.processes()) > 4
+        assert first.interrupt() == 0
+        assert first.processes() == set()
+
+    with up(tmp_path, **first.settings) as second:
+        second.wait_until_ready()
+        assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two days that may be revised
+        assert "3 days stored." in second.output
+        os.kill(second.process.pid, signal.SIGTERM)
+        assert second.process.wait(PATIENCE) == 0
+        assert second.processes() == set()
+
+
+@pytest.mark.slow
+def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path) -> None:
+    with running_sandbox(key="good") as sandbox:
+        provider = {"FIXER_BASE_URL": sandbox.url}
+        run_command(tmp_path, "ingest", "--date", "2000-01-03", FIXER_ACCESS_KEY="good", **provider)
+        asked = sandbox.stats()["total"]
+        with up(tmp_path, FIXER_ACCESS_KEY="k3y-unknown", **provider) as running:
+            running.wait_until_ready()
+            assert "DEMO" not in running.output
+            assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
+            assert "What is stored is served all the same." in running.output
+            assert sandbox.stats()["total"] - asked <= 4
+            assert running.get("/rates/2000-01-03/").status_code == 200
+            assert running.interrupt() == 0
+    assert "k3y-unknown" not in running.output
+
+
+@pytest.mark.slow
+def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        [pid] = [
+            line.rpartition("pid=")[2].rstrip(")")
+            for line in running.output.splitlines()
+            if "api started" in line
+        ]
+        os.kill(int(pid), signal.SIGKILL)
+        assert running.process.wait(PATIENCE) == 1
+        assert "api stopped (rc=-9)" in running.output
+        assert running.processes() == set()
+
+
+@pytest.mark.slow
+def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
+    tmp_path: Path, free_ports: dict[str, str]
+) -> None:
+    home = tmp_path / "data" / "dagster"
+
+    def start_over(before: Up, left: str) -> None:
+        """Start it again after a kill, and find it working and the killed one named."""
+        with up(tmp_path, **free_ports) as running:
+            running.wait_until_ready()
+            assert f"The last fx-pipeline up (process {before.process.pid}, started " in running.output
+            assert left in running.output
+            assert running.interrupt() == 0
+            assert running.processes() == set()
+        assert not (home / "up.json").exists()
+
+    with up(tmp_path, **free_ports) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        running.process.kill()
+        running.process.wait()
+        wait_until(lambda: running.processes() == set())
+    start_over(running, "was killed. ")
+
+    with up(tmp_path, **free_ports) as running:
+        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        for watchdog in psutil.Process(running.process.pid).children():
+            if "fx_pipeline.processes.leftovers" in watchdog.cmdline():
+                watchdog.kill()
+        running.process.kill()
+        running.process.wait()
+        assert len(running.processes()) >= len(SERVERS)
+        start_over(running, "of its processes were still running and had to be stopped: ")
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_second_up_is_named_and_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:
+    home = tmp_path / "data" / "dagster"
+    with only_servers(home), watched(home), socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = {**free_ports, "FX_API_PORT": str(listener.getsockname()[1])}
+        done = run_command(tmp_path, "up", **taken)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
+        "another folder.\n"
+    )
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_a_busy_port_is_one_line_that_names_its_setting(
+    tmp_path: Path, free_ports: dict[str, str], name: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        done = run_command(tmp_path, "up", **{**free_ports, name: port})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: Port {port} cannot be used (Address already in use): "
+        f"set {name} to a free one, or stop what listens there.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(
+    monkeypatch: pytest.MonkeyPatch, free_ports: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for name, port in {**free_ports, "FX_SANDBOX_PORT": listener.getsockname()[1]}.items():
+            monkeypatch.setenv(name, str(port))
+        with pytest.raises(SettingsError, match="set FX_SANDBOX_PORT"):
+            check_ports(load_settings())
+        monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
+        check_ports(load_settings())
+
+
+def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(
+    tmp_path: Path, free_ports: dict[str, str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Error: Dagster's home {tmp_path}/file/home cannot be used (")
+    assert line.endswith("or set DAGSTER_HOME to another folder.")
+
+
+def begun(instance: dg.DagsterInstance) -> str:
+    """A run that has begun and of which no process says more; as one is left behind by a power cut."""
+    run = instance.create_run_for_job(defs.resolve_job_def("rates_job"))
+    instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, run.job_name), run.run_id
+    )
+    return run.run_id
+
+
+def test_a_run_that_was_left_behind_is_reported_as_failed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with open_instance(home) as instance:
+        left, going_on = begun(instance), begun(instance)
+        with FileLock(home / f"{going_on}.lock"), only_servers(home):
+            status = {run.run_id: run.status for run in instance.get_runs()}
+    assert status == {left: dg.DagsterRunStatus.FAILURE, going_on: dg.DagsterRunStatus.STARTED}
+    assert not (home / f"{left}.lock").exists()
+
+
+def test_one_home_is_for_one_up(tmp_path: Path, free_ports: dict[str, str]) -> None:
+    home = tmp_path / "data" / "dagster"
+    with only_servers(home):
+        done = run_command(tmp_path, "up", **free_ports)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
+        "another folder.\n"
+    )
+    with only_servers(home):
+        pass
+
+
+@pytest.mark.slow
+def test_processes_that_make_dagsters_home_at_once_all_find_it_whole(tmp_path: Path) -> None:
+    """Dagster's own start is not safe against this: it leaves a home that nothing can open again."""
+    code = (
+        "from pathlib import Path; from fx_pipeline.commands.runs import open_instance; "
+        "open_instance(Path('home'))"
+    )
+    command = [sys.executable, "-c", code]
+    together = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], errors

@@ -1,0 +1,1 @@
+"""Bounds and hosts of the servers."""

@@ -17,7 +17,6 @@ from fx_pipeline.fixer.errors import (
     EndpointRestricted,
     FixerError,
     InvalidSymbols,
-    NoAnswers,
     NoRates,
     TimeframeTooLong,
 )
@@ -283,7 +282,9 @@ class _Run:
         """Wait for the calls under way; what has not been asked is not asked any more."""
         self.pace.stop()
         self.pool.shutdown(cancel_futures=True)
-        if isinstance(self.pace.reason, NoAnswers):
+        if self.pace.unanswered:
+            # Also where only one day was fetched, which is fewer requests than stop a run: the step's retry
+            # then makes one request, and not as many again.
             self.ledger.note_outage()
 
     def keep(self) -> None:

@@ -33,6 +33,7 @@ from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.reading.queries import DATABASE
+from fx_pipeline.api.reading.reader import Reader
 from fx_pipeline.api.reading.served import ServedFile, ServeError, check_database
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.live import Tokens
@@ -91,8 +92,8 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         def in_thread() -> T:
             held = getattr(self._of_thread, "held", None)
             if held is None:
-                held = self._of_thread.held = self.served.hold()
-            with held.using(self._prepared) as connection:
+                held = self._of_thread.held = self.served.hold(self._prepared)
+            with held.using() as connection:
                 return fn(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
@@ -130,6 +131,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.remove_database("_memory")
         database = DatabaseFile(self, settings.fx_database)
         self.served = database.served
+        self.reader = Reader(self, database.served, database.connect)
         self.counts = Counts()
         self.add_database(database, name=DATABASE)
 

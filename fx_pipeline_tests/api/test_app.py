@@ -60,7 +60,7 @@ UNUSABLE = [
     (
         nothing_there,
         "fx.db",
-        "There is no database at {}. `fx-pipeline ingest` makes it, or set FX_DATABASE.",
+        "There is no database at {}. `fx-pipeline ingest` creates it, or set FX_DATABASE.",
     ),
     (
         no_database,

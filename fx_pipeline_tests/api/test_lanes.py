@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.reading.lanes import Dropped, Effort, Lane, Limit, TooLong, while_connected
-from fx_pipeline.api.reading.queries import LONG_PLACES, Queries, Size, lanes_of, run_for_anyone
+from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.api.reading.reader import LONG_PLACES, Size
 from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline.rates import calendar
 from fx_pipeline_tests.api.conftest import Api, OpenApi
@@ -167,10 +168,10 @@ class Occupied:
     """A lane in which a query runs that never ends by itself, until `free`."""
 
     def __init__(self, api: Api) -> None:
-        lanes_of(api.datasette).long.limit = LIMIT
+        api.datasette.reader.long.limit = LIMIT
         self.started = threading.Event()
         self._task = asyncio.create_task(
-            run_for_anyone(api.datasette, ("symbols",), self._never_end, size=Size.LARGE)
+            api.datasette.reader.run_unchecked(("symbols",), self._never_end, size=Size.LARGE)
         )
 
     def _never_end(self, queries: Queries) -> None:
@@ -187,7 +188,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
     long_history: Path, open_api: OpenApi
 ) -> None:
     api = open_api(long_history)
-    lane = lanes_of(api.datasette).long
+    lane = api.datasette.reader.long
     async with listening(api.datasette.app()) as port:
         occupied = Occupied(api)
         await until(occupied.started.is_set)
@@ -222,7 +223,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
 
 
 async def test_a_client_that_leaves_stops_what_runs_for_it(api: Api) -> None:
-    lane = lanes_of(api.datasette).long
+    lane = api.datasette.reader.long
     lane.limit = LIMIT
     running, left = threading.Event(), asyncio.Event()
 
@@ -235,7 +236,7 @@ async def test_a_client_that_leaves_stops_what_runs_for_it(api: Api) -> None:
         return {"type": "http.disconnect"}
 
     answer = asyncio.create_task(
-        run_for_anyone(api.datasette, ("symbols",), never_end, size=Size.LARGE, receive=receive)
+        api.datasette.reader.run_unchecked(("symbols",), never_end, size=Size.LARGE, receive=receive)
     )
     await until(running.is_set)
     left.set()
@@ -276,17 +277,15 @@ def reading(statement: str, started: threading.Event | None = None) -> Callable[
 
 
 async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
-    database, lane, done = (
-        api.datasette.get_database("fx"),
-        Lane("test", 3, LIMIT, api.datasette.served.hold()),
-        list[int](),
-    )
+    connect = api.datasette.get_database("fx").connect
+    lane = Lane("test", 3, LIMIT, api.datasette.served.hold(connect))
+    done: list[int] = []
     started = threading.Event()
-    first = asyncio.create_task(lane.run(database, reading(ENDLESS, started)))
+    first = asyncio.create_task(lane.run(reading(ENDLESS, started)))
     await until(started.is_set)
 
     async def wait(number: int) -> None:
-        await lane.run(database, reading(f"SELECT {number}"))
+        await lane.run(reading(f"SELECT {number}"))
         done.append(number)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(3)]
@@ -305,9 +304,10 @@ async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
 
 
 async def test_work_that_takes_too_long_ends(api: Api) -> None:
-    lane = Lane("test", 1, Limit(0.01), api.datasette.served.hold())
+    connect = api.datasette.get_database("fx").connect
+    lane = Lane("test", 1, Limit(0.01), api.datasette.served.hold(connect))
     with pytest.raises(TooLong):
-        await lane.run(api.datasette.get_database("fx"), reading(ENDLESS))
+        await lane.run(reading(ENDLESS))
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
@@ -335,11 +335,11 @@ async def test_what_proves_longer_than_a_lane_allows(
     long_history: Path, open_api: OpenApi, asked: str
 ) -> None:
     api = open_api(long_history)
-    lanes = lanes_of(api.datasette)
+    reader = api.datasette.reader
     # Work that was estimated as short continues in the lane for long work.
-    lanes.short.limit = Limit(0)
+    reader.short.limit = Limit(0)
     assert (await api.get("/")).status_code == 200
-    lanes.long.limit = Limit(0)
+    reader.long.limit = Limit(0)
     response = await api.get(asked)
     assert (response.status_code, response.headers["retry-after"]) == (503, str(RETRY_SECONDS))
     assert response.json()["error"]["type"] == "server_busy"

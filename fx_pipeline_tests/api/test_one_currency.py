@@ -12,7 +12,8 @@ from sqlite_utils import Database
 
 from fx_pipeline.api.endpoints.bodies import OneCurrency, rates_csv, series_json
 from fx_pipeline.api.reading.lanes import Effort
-from fx_pipeline.api.reading.queries import LONG, Queries
+from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.api.reading.reader import LONG
 from fx_pipeline.rates import LARGEST_RATE, SMALLEST_RATE
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline_tests.api.test_queries import QUERIES

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fx_pipeline.api.reading import queries
+from fx_pipeline.api.reading import reader
 from fx_pipeline.api.reading.lanes import Limit
 from fx_pipeline.api.tables.exports import cell
 from fx_pipeline.settings import PROJECT
@@ -304,7 +304,7 @@ def test_no_other_sql_is_in_the_api() -> None:
     assert found == {
         ("served.py", "sqlite_master"),
         ("commits.py", "data_version"),
-        ("queries.py", "busy_timeout"),
+        ("reader.py", "busy_timeout"),
         ("queries.py", "FROM ({self._sql"),
     }
 
@@ -352,6 +352,6 @@ async def test_work_that_takes_longer_than_expected_starts_again_in_a_lane(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await api.get("/rates/2026-03-09/?base=USD")
-    monkeypatch.setattr(queries, "AT_ONCE", Limit(0))
+    monkeypatch.setattr(reader, "IN_EVENT_LOOP", Limit(0))
     answer = await api.get("/rates/2026-03-09/?base=USD")
     assert (answer.status_code, answer.json()) == (200, expected.json())

@@ -156,7 +156,7 @@ async def test_another_database_is_served(
 ) -> None:
     replace(other, history.path)
     assert await cached.rates() == {NEW}
-    assert f"{history.path} is another file than before: it was opened again." in caplog.text
+    assert f"{history.path} was replaced by another file, which is now open." in caplog.text
     # And each commit to it is seen.
     with closing(sqlite3.connect(history.path)) as connection:
         connection.execute("UPDATE rates SET rate = 3.5 WHERE date = '2026-03-09' AND currency = 'USD'")

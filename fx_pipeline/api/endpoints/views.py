@@ -20,7 +20,8 @@ from fx_pipeline.api.endpoints.routes import Endpoint, find
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, ApiError
 from fx_pipeline.api.middleware.origins import why_foreign
 from fx_pipeline.api.reading.lanes import TooLong
-from fx_pipeline.api.reading.queries import Queries, Size, run, run_for_anyone
+from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.api.replies import Reply, error_reply, packed, rendered, respond
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ async def reply(
             return finish(rendered(answer, rendering))
 
         size = _size(endpoint.rates(parameters, **parts), has_instant="as_of" in parameters.values)
-        return await run(datasette, actor, endpoint.queries, work, size=size, receive=receive)
+        return await datasette.reader.run(actor, endpoint.queries, work, size=size, receive=receive)
     except ApiError as error:
         return rendered(error_reply(error.kind, error.info), rendering)
     except Forbidden:
@@ -133,6 +134,8 @@ def _size(rates: int, *, has_instant: bool) -> Size:
 
 async def _readable(request: Request, datasette: FxDatasette, work: Callable[[Queries], Reply]) -> Reply:
     try:
-        return await run_for_anyone(datasette, health.QUERIES, work, size=Size.PROBE, receive=request.receive)
+        return await datasette.reader.run_unchecked(
+            health.QUERIES, work, size=Size.PROBE, receive=request.receive
+        )
     except (sqlite3.Error, TooLong, ApiError) as error:
         return health.unreadable(error)

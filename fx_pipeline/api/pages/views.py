@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from datasette.utils.asgi import Forbidden, NotFound, Request, Response
+from datasette import Forbidden, NotFound, Request, Response
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -20,7 +20,7 @@ from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.pages import docs, exposure, figures, rates
 from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.api.pages.visit import Page, Visit
-from fx_pipeline.api.reading.queries import Queries, run
+from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
 from fx_pipeline.rates import as_number, is_code, is_date
 
@@ -70,7 +70,9 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
         return rates.operations(queries, month_start, settings.fixer_monthly_quota)
 
     try:
-        seen = await run(datasette, request.actor, rates.OPERATIONS, operations, receive=request.receive)
+        seen = await datasette.reader.run(
+            request.actor, rates.OPERATIONS, operations, receive=request.receive
+        )
     except (Forbidden, ApiError):
         seen = None
     work = partial(
@@ -151,8 +153,7 @@ async def _answer(
 ) -> Response:
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
-        page = await run(
-            datasette,
+        page = await datasette.reader.run(
             request.actor,
             names,
             lambda queries: work(Visit(queries, parameters)),

@@ -1,1 +1,1 @@
-"""Read access to the served database: the file, the canned queries, and where their work runs."""
+"""Read access to the served database: the file, the canned queries, and the threads that run them."""

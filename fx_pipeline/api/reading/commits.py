@@ -1,8 +1,8 @@
-"""Whether anything was committed to a database, as it is asked on every request.
+"""Detects commits to a database, cheaply enough for every request.
 
-SQLite keeps a header in memory that all processes with the same write-ahead log share: in the file beside the
-database whose name ends in ``-shm``. Every commit changes it (its documentation, "WAL-mode File Format",
-2.1). ``PRAGMA data_version`` compares these very bytes, but takes ten times as long to say so.
+SQLite keeps a header that all processes with the same write-ahead log share, in the file next to the database
+whose name ends in ``-shm``. Every commit changes it (SQLite's documentation, "WAL-mode File Format", 2.1).
+``PRAGMA data_version`` compares the same bytes, but takes ten times as long.
 """
 
 import os
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 _HEADERS = 96
-"""Bytes: the header stands there twice, so that a reader can tell when one is just being written."""
+"""Bytes of the header: SQLite keeps two copies, so that readers can detect a write in progress."""
 _WITH_CHECKPOINTS = 136
-"""Bytes of the headers and of what stands behind them: how much of the log is in the database already."""
+"""Bytes of the header, and of the checkpoint information after it: how much of the log is in the database."""
 _FORMAT = (3_007_000).to_bytes(4, "little"), (3_007_000).to_bytes(4, "big")
 
 
 class Commits:
-    """The commits to the database at `path`, by any process. For one thread.
+    """Watches the database at `path` for commits by any process. For one thread.
 
-    Raises sqlite3.OperationalError, without waiting, where another process has locked the file.
+    Raises sqlite3.OperationalError immediately if another process has locked the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,21 +31,21 @@ class Commits:
         self._descriptor = self._shared_header(path)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Close the connection."""
         self._connection.close()
 
     def version(self) -> bytes | int:
-        """What is another value after each commit, and the same one until then."""
+        """Return a value that changes with each commit, and only then."""
         if self._descriptor is None:
             return self._data_version()
         return os.pread(self._descriptor, _HEADERS, 0)
 
     def checkpoints(self) -> bytes:
-        """What changes with each commit and checkpoint; empty where there is no log."""
+        """Return bytes that change with each commit and checkpoint; empty if there is no log."""
         return os.pread(self._descriptor, _WITH_CHECKPOINTS, 0) if self._descriptor is not None else b""
 
     def are_pending(self) -> bool:
-        """Whether part of the log is not in the database file yet."""
+        """Return whether part of the log is not in the database file yet."""
         header = self.checkpoints()
         if not header:
             return False
@@ -54,16 +54,16 @@ class Commits:
         return in_log != in_database
 
     def release(self) -> None:
-        """Close the shared header too. Every connection of this process to the file must be closed."""
+        """Close the shared header. All connections of this process to the file must be closed already."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _shared_header(self, path: Path) -> int | None:
-        """The open file with the header; None where there is none, or not in the format that is known.
+        """Open the file with the header; None if it does not exist or has an unknown format.
 
-        It is there for as long as `_connection` is open, and is never closed: with any descriptor of a file
-        a process gives up all its locks on it, SQLite's too (POSIX, "fcntl").
+        The file exists as long as `_connection` is open. Only `release` closes the descriptor: a process that
+        closes any descriptor of a file loses all its locks on it, SQLite's too (POSIX, "fcntl").
         """
         try:
             descriptor = os.open(f"{os.path.realpath(path)}-shm", os.O_RDONLY | os.O_CLOEXEC)

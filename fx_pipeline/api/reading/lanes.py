@@ -1,8 +1,8 @@
-"""Where a request's work runs, so that a long request never delays a short one.
+"""Lanes: threads that run the work of requests, so that long requests do not delay short ones.
 
-Each lane is one thread with its own connection and its own queue. More threads would not answer sooner: most
-of the work is Python's, and only one thread at a time runs Python. Long work therefore pauses often, which
-lets the event loop and the short lane go first.
+Each lane is one thread with its own connection and queue. More threads would not be faster: most of the work
+is Python's, and only one thread at a time runs Python. Long work pauses often, so the event loop and the
+short lane go first.
 """
 
 import asyncio
@@ -14,21 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from datasette.database import Database
 from starlette.types import Receive
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.reading.served import HeldConnection
 
 DAYS = 32
-"""Days that a loop handles between two looks at the clock."""
+"""Days that a loop handles between two checks of the clock."""
 
 RUN_SECONDS, PAUSE_SECONDS = 0.001, 0.000_05
-"""How long work runs before it pauses, and for how long. A thread that waits for the interpreter needs the
-pause to get it: one that gives it up and takes it back within a microsecond keeps it."""
+"""How long work runs before it pauses, and for how long it pauses. A shorter pause has no effect: a thread
+that releases the interpreter lock and takes it back within a microsecond keeps it."""
 
 INSTRUCTIONS = 1000
-"""SQLite's instructions between two looks at the clock: about 0.1 ms."""
+"""SQLite instructions between two checks of the clock: about 0.1 ms."""
 
 T = TypeVar("T")
 
@@ -38,12 +37,12 @@ class TooLong(Exception):
 
 
 class Dropped(Exception):
-    """The work was stopped, because its result is no longer wanted."""
+    """The work was stopped because its client is gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How long work may run, in seconds of `clock`, and whether it pauses to let others go first."""
+    """How long work may run, in seconds of `clock`, and whether it pauses to let other work go first."""
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
@@ -51,7 +50,7 @@ class Limit:
 
 
 class Effort:
-    """One piece of work under way. Any thread may call `stop`; the rest is for the thread that works."""
+    """A piece of work in progress. Any thread may call `stop`; only the working thread may call the rest."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -60,20 +59,20 @@ class Effort:
         self._is_stopped = False
 
     def begin(self) -> None:
-        """Start the clock, which may be the thread's. Raises Dropped where the work has been stopped."""
+        """Start the clock, in the thread that does the work. Raises Dropped if the work has been stopped."""
         self._end = self._limit.clock() + self._limit.seconds
         self.check()
 
     def stop(self) -> None:
-        """Have the work end early."""
+        """End the work early."""
         self._is_stopped = True
 
     def is_over(self) -> bool:
-        """Whether the work must end now."""
+        """Return whether the work must end now."""
         return self._is_stopped or self._limit.clock() >= self._end
 
     def check(self) -> None:
-        """Pause where that is due. Raises Dropped or TooLong where the work must end."""
+        """Pause if a pause is due. Raises Dropped or TooLong if the work must end."""
         if self._is_stopped:
             raise Dropped
         if self.is_over():
@@ -83,7 +82,7 @@ class Effort:
             self._resumed = time.monotonic()
 
     def paced(self, items: Iterable[T], every: int = DAYS) -> Iterator[T]:
-        """The items, with a `check` before each `every` of them."""
+        """Yield the items, with a `check` before every `every` items."""
         for place, item in enumerate(items):
             if place % every == 0:
                 self.check()
@@ -91,7 +90,7 @@ class Effort:
 
     @contextlib.contextmanager
     def reading(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """A read transaction that ends when the work must. Raises Dropped or TooLong then."""
+        """Open a read transaction. Raises Dropped or TooLong when the work must end."""
         connection.set_progress_handler(self.is_over, INSTRUCTIONS)
         try:
             connection.execute("BEGIN")
@@ -105,7 +104,7 @@ class Effort:
 
 
 class Lane:
-    """A thread that does one piece of work after another, in order of arrival. Up to `places` wait."""
+    """A thread that does one piece of work at a time, in order of arrival. Up to `places` can wait."""
 
     def __init__(self, name: str, places: int, limit: Limit, held: HeldConnection) -> None:
         self.places = places
@@ -115,10 +114,10 @@ class Lane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"fx-{name}")
         self._held = held
 
-    async def run(self, database: Database, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
-        """Do the work in its turn. Where the caller is cancelled, it leaves the queue, or stops.
+    async def run(self, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
+        """Queue the work, do it and return its result. If the caller is cancelled, drop the work.
 
-        Raises ApiError where the queue is full, and what `work` raises.
+        Raises ApiError if the queue is full, and whatever `work` raises.
         """
         if self.waiting >= self.places:
             raise ApiError(
@@ -130,16 +129,16 @@ class Lane:
         finally:
             self.waiting -= 1
         try:
-            return await self._run(database, work)
+            return await self._run(work)
         finally:
             self._turn.release()
 
-    async def _run(self, database: Database, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
+    async def _run(self, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
         effort = Effort(self.limit)
 
         def in_thread() -> T:
             effort.begin()
-            with self._held.using(database.connect) as connection:
+            with self._held.using() as connection:
                 return work(connection, effort)
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
@@ -149,12 +148,12 @@ class Lane:
             effort.stop()
             await asyncio.wait([running])
             if not running.cancelled():
-                running.exception()  # has been seen: there is nothing to report
+                running.exception()  # marks it as retrieved, so that asyncio does not log it
             raise
 
 
 async def while_connected(receive: Receive | None, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` for as long as the client is connected, then cancel it and raise ApiError."""
+    """Await `work`. If the client disconnects first, cancel the work and raise ApiError."""
     if receive is None:
         return await work
     working = asyncio.create_task(work)
@@ -162,7 +161,7 @@ async def while_connected(receive: Receive | None, work: Coroutine[Any, Any, T])
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ApiError(SERVER_BUSY, "The client has closed the connection.")  # this reaches no client
+            raise ApiError(SERVER_BUSY, "The client has closed the connection.")  # never sent
         return working.result()
     finally:
         for task in (leaving, working):

@@ -1,7 +1,7 @@
-"""The database file that is served, while another may be put in its place, or none.
+"""The served database file, which may be replaced or removed while it is served.
 
-SQLite keeps reading a file that was renamed or deleted, without an error. Here the file at the path is
-compared with the one that was opened, and what must be opened again is.
+SQLite keeps reading a renamed or deleted file without an error. `ServedFile` therefore compares the file at
+the path with the one that was opened, and reopens connections when they differ.
 """
 
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
 
 LOOK_SECONDS = 1.0
-"""How often the file at the path is looked at."""
+"""How often the file at the path is checked."""
 
 UNAVAILABLE = "The database cannot be read."
 
@@ -32,11 +32,11 @@ Identity = tuple[int, int]
 
 
 class ServeError(Exception):
-    """The API cannot be served; the message is one line that says why and what to do."""
+    """The API cannot be served. The message is one line that says why and what to do."""
 
 
 class _Seen(NamedTuple):
-    """The files as they were at one look: the database, its write-ahead log, the log's index."""
+    """The state of the files at one check: the database, its write-ahead log, the log's index."""
 
     database: Identity | None
     log: Identity | None
@@ -47,35 +47,35 @@ class _Seen(NamedTuple):
     """The start of the index, which changes with each commit and checkpoint; empty without a log."""
 
     def is_as(self, other: "_Seen") -> bool:
-        """Whether these are the same files, and nothing but SQLite has written to the database."""
+        """Return whether these are the same files, and only SQLite has written to the database."""
         return self[:3] == other[:3] and not self.was_overwritten_since(other)
 
     def was_overwritten_since(self, other: "_Seen") -> bool:
-        """Whether something else has: SQLite's own writes are checkpoints, which show in the index."""
+        """Return whether another program has written to the database: SQLite's writes change the index."""
         return self.written != other.written and self.checkpoints == other.checkpoints != b""
 
     def has_log_of(self, other: "_Seen") -> bool:
-        """Return True if the database was replaced, but the log next to it belongs to the old one."""
+        """Return whether the database was replaced, but the log next to it belongs to the old one."""
         is_other = self.database != other.database or self.was_overwritten_since(other)
         return is_other and self.shared is not None and self.shared == other.shared
 
 
 class ServedFile:
-    """The database at `path`, as it is now. For the event loop's thread, but for `HeldConnection`."""
+    """The current database file at `path`. For the event loop's thread, except for `HeldConnection`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.generation = 0
-        """Another number once connections must be opened again."""
+        """Changes when connections must be reopened."""
         self.problem: str | None = None
-        """Why nothing can be served now."""
+        """Why nothing can be served now, for the log; None if all is well."""
         self._commits: Commits | None = None
         self._seen: _Seen | None = None
         self._look_at = 0.0
         self._held: WeakSet[HeldConnection] = WeakSet()
 
     def look(self) -> None:
-        """See whether the file is still the same, once in LOOK_SECONDS. Raises ApiError while it is none."""
+        """Check whether the file was replaced, once per LOOK_SECONDS. Raises ApiError if it is unusable."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
@@ -84,12 +84,12 @@ class ServedFile:
             raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
 
     def suspect(self) -> None:
-        """Look again now, because something could not be read. Raises ApiError where nothing can be."""
+        """Check again now, after an error in reading. Raises ApiError if the file is unusable."""
         self._look_at = 0.0
         self.look()
 
     def version(self) -> Version | None:
-        """Another value after each commit and each replacement; None while that cannot be known."""
+        """Return a value that changes with each commit and replacement; None while it cannot be read."""
         try:
             self.look()
         except ApiError:
@@ -101,14 +101,14 @@ class ServedFile:
         except sqlite3.OperationalError:
             return None
 
-    def hold(self) -> "HeldConnection":
-        """A connection to the file, which is opened again when the file is another one."""
-        held = HeldConnection(self)
+    def hold(self, connect: Callable[[], sqlite3.Connection]) -> "HeldConnection":
+        """Return a connection to the file. `connect` opens it, and reopens it when the file was replaced."""
+        held = HeldConnection(self, connect)
         self._held.add(held)
         return held
 
     def close(self) -> None:
-        """Stop watching. All connections of this process to the file must be closed already."""
+        """Stop watching the file. All other connections of this process to it must be closed already."""
         if self._commits:
             self._commits.close()
             self._commits.release()
@@ -123,7 +123,7 @@ class ServedFile:
             else:
                 self._open()
         except sqlite3.Error as error:
-            # While another process has locked the file, what was known of it holds.
+            # A lock by another process says nothing about the file: keep what was known.
             if not is_locked(error):
                 self._fail(f"{self.path} cannot be read as a database: {error}.")
         except (ServeError, OSError) as error:
@@ -144,15 +144,15 @@ class ServedFile:
             before.close()
         self._seen = _look_at(self.path, self._commits)
         if self.generation:
-            logger.warning("%s is another file than before: it was opened again.", self.path)
+            logger.warning("%s was replaced by another file, which is now open.", self.path)
         self.generation, self.problem = self.generation + 1, None
         self._close_idle()
 
     def _fail(self, problem: str) -> None:
         if self.problem != problem:
-            logger.error("No request can be answered: %s", problem)
+            logger.error("All requests fail: %s", problem)
         self.problem = problem
-        # What is still open would keep SQLite's locks on files that others remove or make.
+        # Open connections would keep SQLite's locks on files that other processes remove or create.
         self.generation += 1
         self._close_idle()
         if self._commits:
@@ -164,17 +164,18 @@ class ServedFile:
 
 
 class HeldConnection:
-    """A connection to a `ServedFile` for one user at a time, opened again when the file is another one."""
+    """A connection to a `ServedFile` for one thread at a time. It is reopened when the file was replaced."""
 
-    def __init__(self, file: ServedFile) -> None:
+    def __init__(self, file: ServedFile, connect: Callable[[], sqlite3.Connection]) -> None:
         self._file = file
+        self._connect = connect
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._generation = 0
 
     @contextmanager
-    def using(self, connect: Callable[[], sqlite3.Connection]) -> Iterator[sqlite3.Connection]:
-        """The connection to the file as it is now, made by `connect` where there is none yet."""
+    def using(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection to the current file. Raises ApiError if the file is unusable."""
         with self._lock:
             if self._file.problem is not None:
                 raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
@@ -183,11 +184,11 @@ class HeldConnection:
                 self._connection = None
             if self._connection is None:
                 self._generation = self._file.generation
-                self._connection = connect()
+                self._connection = self._connect()
             yield self._connection
 
     def close_if_idle(self) -> None:
-        """Close the connection, if it is one to an earlier file and not in use: its user closes it then."""
+        """Close a connection to an earlier file. If it is in use, the next `using` closes it."""
         if self._generation != self._file.generation and self._lock.acquire(blocking=False):
             try:
                 if self._connection is not None:
@@ -198,12 +199,12 @@ class HeldConnection:
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Whether another connection keeps the file to itself, for now."""
+    """Return whether another connection has locked the file."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def check_database(path: Path) -> None:
-    """Raise ServeError unless `path` is a database that this project has made."""
+    """Raise ServeError unless `path` is a database of fx-pipeline."""
     try:
         _check(path, timeout=5)
     except sqlite3.Error as error:
@@ -215,7 +216,7 @@ def check_database(path: Path) -> None:
 def _check(path: Path, timeout: float) -> None:
     if not path.is_file():
         raise ServeError(
-            f"There is no database at {path}. `fx-pipeline ingest` makes it, or set FX_DATABASE."
+            f"There is no database at {path}. `fx-pipeline ingest` creates it, or set FX_DATABASE."
         )
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as connection:
@@ -230,19 +231,19 @@ def _check(path: Path, timeout: float) -> None:
 def _look_at(path: Path, commits: Commits) -> _Seen:
     checkpoints = commits.checkpoints()
     for _ in range(5):
-        database, *beside = (_stat(f"{os.path.realpath(path)}{end}") for end in ("", "-wal", "-shm"))
+        database, *others = (_stat(f"{os.path.realpath(path)}{end}") for end in ("", "-wal", "-shm"))
         before, checkpoints = checkpoints, commits.checkpoints()
         if before == checkpoints:
-            # Else a checkpoint came in between, and may or may not show in what was seen of the file.
+            # Otherwise a checkpoint ran meanwhile, and the file may have been seen before or after it.
             break
-    log, shared = (_identity(found) for found in beside)
+    log, shared = (_identity(found) for found in others)
     written = (database.st_mtime_ns, database.st_size) if database else (0, 0)
     return _Seen(_identity(database), log, shared, written, checkpoints)
 
 
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)  # noqa: PTH116  # half the time of Path.stat
+        return os.stat(path)  # noqa: PTH116  # takes half the time of Path.stat
     except OSError:
         return None
 

@@ -13,16 +13,17 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from datasette.app import Datasette
 from datasette.utils import InvalidSql, path_from_row_pks, tilde_decode
 from datasette.utils.asgi import BadRequest, NotFound, Request, Response
 from datasette.views.base import DatasetteError
 from datasette.views.row import RowView
 from datasette.views.table import TableView
 
+from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.endpoints.days import MOST_RATES as MOST_ROWS
 from fx_pipeline.api.failures import SQL_FAILED
-from fx_pipeline.api.reading.queries import DATABASE, Queries, Size, run
+from fx_pipeline.api.reading.queries import DATABASE, Queries
+from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.api.replies import CSV, REVALIDATE, Reply, respond
 from fx_pipeline.api.tables.json_rows import check_query
 from fx_pipeline.rates import as_number
@@ -53,7 +54,7 @@ def link(url: str) -> str:
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
-async def table_csv(request: Request, datasette: Datasette) -> Response:
+async def table_csv(request: Request, datasette: FxDatasette) -> Response:
     """``/fx/<table or canned query>.csv``."""
     if "_stream" in request.args:
         raise BadRequest(_STREAM)
@@ -67,13 +68,13 @@ async def table_csv(request: Request, datasette: Datasette) -> Response:
     return data if isinstance(data, Response) else _respond(request, data, data["rows"])
 
 
-async def row_csv(request: Request, datasette: Datasette) -> Response:
+async def row_csv(request: Request, datasette: FxDatasette) -> Response:
     """``/fx/<table>/<key>.csv``."""
     data = await _data(RowView(datasette), request)
     return data if isinstance(data, Response) else _respond(request, data, data["rows"])
 
 
-async def _query_csv(request: Request, datasette: Datasette, query: Mapping[str, Any]) -> Response:
+async def _query_csv(request: Request, datasette: FxDatasette, query: Mapping[str, Any]) -> Response:
     check_query(request.args)
     parameters = {name: request.args.get(name, "") for name in query["params"]}
 
@@ -81,12 +82,12 @@ async def _query_csv(request: Request, datasette: Datasette, query: Mapping[str,
         columns, rows = queries.select(query["sql"], parameters)
         return _respond(request, {"columns": columns}, rows, queries.paced)
 
-    return await run(
-        datasette, request.actor, (query["name"],), read, size=Size.LARGE, receive=request.receive
+    return await datasette.reader.run(
+        request.actor, (query["name"],), read, size=Size.LARGE, receive=request.receive
     )
 
 
-async def _whole_table_csv(request: Request, datasette: Datasette) -> Response:
+async def _whole_table_csv(request: Request, datasette: FxDatasette) -> Response:
     """Read the table with the SQL that Datasette makes for its first row, and another limit."""
     kept = [
         pair for pair in parse_qsl(request.query_string, keep_blank_values=True) if pair[0] not in OF_ROWS
@@ -105,7 +106,7 @@ async def _whole_table_csv(request: Request, datasette: Datasette) -> Response:
         return _respond(request, {**data, "next_url": None}, rows, queries.paced)
 
     # Whether the table may be seen has been asked by then.
-    return await run(datasette, request.actor, (), read, size=Size.LARGE, receive=request.receive)
+    return await datasette.reader.run(request.actor, (), read, size=Size.LARGE, receive=request.receive)
 
 
 async def _data(view: TableView | RowView, request: Request) -> dict[str, Any] | Response:

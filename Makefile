@@ -1,58 +1,76 @@
-# Every target stands on .venv, which is made from requirements.lock and remade when that changes.
+# .venv belongs to the interpreter that made it. `make test PYTHON=python3.12` with another version uses .venv-3.12.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+ifneq ($(origin PYTHON),file)
+  VERSION := $(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),$(error $(PYTHON) cannot be run))
+  VENV := $(if $(wildcard .venv/bin/python$(VERSION)),.venv,$(if $(wildcard .venv/bin/python3),.venv-$(VERSION),.venv))
+endif
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 CLIENTS := fx_pipeline_tests/api/clients
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install up clients test test-all check lint format bench docs screenshots lock
+.PHONY: help install install-dev up clients test test-all coverage check lint format bench docs screenshots lock
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: .venv/installed ## .venv, with everything from the lock
+install: $(VENV)/installed ## the virtual environment, with what running needs
 
-.venv/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 15) else "fx-pipeline needs Python 3.10 to 3.14: make PYTHON=python3.12 install")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --require-hashes --requirement requirements.lock
+	$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-up: install ## everything: sandbox (when no key is set), ingestion, Dagster, the API
+install-dev: $(VENV)/installed-dev ## the virtual environment, with development tools too
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
+	$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+up: install ## run everything: the sandbox (if no key is set), ingestion, Dagster, the API
 	$(BIN)/fx-pipeline up
 
-clients: $(CLIENTS)/node_modules ## the published JavaScript clients that the tests run, where npm is
+clients: $(CLIENTS)/node_modules ## install the published JavaScript clients for the tests, if npm is available
 
 $(CLIENTS)/node_modules: $(CLIENTS)/package-lock.json
 	if command -v npm >/dev/null; then npm ci --silent --prefix $(CLIENTS) && touch $@; fi
 
-test: install clients ## all tests but the slow ones
+test: install-dev clients ## run all tests except the slow ones
 	$(BIN)/pytest
 
-test-all: install clients ## all tests, the slow ones too
+test-all: install-dev clients ## run all tests
 	$(BIN)/pytest --slow
 
-check: lint test ## lint and the tests that are not slow
+coverage: install-dev clients ## run all tests except the slow ones, and measure coverage
+	$(BIN)/pytest --cov
 
-lint: install ## ruff, ruff format, mypy
+check: lint test ## run lint and the fast tests
+
+lint: install-dev ## run ruff, mypy and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
-format: install ## rewrite the code as lint wants it
+format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure ingestion and the API; writes benchmarks/RESULTS.md
+bench: install-dev ## measure ingestion and the API, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.lanes
 
-docs: install ## write what README and .env.example say of settings and commands anew
+docs: install-dev ## regenerate the tables in docs/ and .env.example
 	$(BIN)/python -m fx_pipeline_tests.documents
 
-screenshots: install ## take the pictures in README anew, of the running product; needs Chromium
+screenshots: install-dev ## retake the screenshots from a running instance (needs Chromium)
 	$(BIN)/python -m fx_pipeline_tests.pages.screenshots
 
-lock: install ## resolve requirements.lock anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.lock
+lock: install-dev ## resolve both lock files again
+	$(BIN)/$(UV_COMPILE) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/$(UV_COMPILE) --group build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -223,6 +224,5 @@ def test_a_start_marks_an_installation_that_has_tokens_without_a_mark(
 
 
 def vacuum(source: Path, copy: Path) -> None:
-    command = [".venv/bin/sqlite-utils", str(source), f"vacuum into '{copy}'"]
-    program = Path(__file__).parents[2]
-    subprocess.run([str(program / command[0]), *command[1:]], check=True)
+    program = Path(sys.executable).with_name("sqlite-utils")
+    subprocess.run([program, source, f"vacuum into '{copy}'"], check=True)

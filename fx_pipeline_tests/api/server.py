@@ -7,20 +7,14 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from fx_pipeline_tests.child_processes import wait_until_gone
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port
-
-PATIENCE = 60
-"""Seconds until something that is waited for is given up."""
-
-T = TypeVar("T")
+from fx_pipeline_tests.waiting import wait_for
 
 
 class Server:
@@ -116,7 +110,7 @@ def serving(
     """A server that answers, stopped at the end."""
     server = Server(path, log, *options, workers=workers, certificate=certificate, **settings)
     try:
-        wait_for(server.answers, bool)
+        wait_for(server.answers)
         yield server
     finally:
         server.stop()
@@ -129,12 +123,3 @@ def ask(
     connection.request("GET", path, headers=dict(headers or {}))
     response = connection.getresponse()
     return response.status, response.read()
-
-
-def wait_for(look: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """What `look` sees as soon as it is good."""
-    deadline = time.monotonic() + PATIENCE
-    while not good(found := look()):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-    return found

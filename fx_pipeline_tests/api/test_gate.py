@@ -1,8 +1,6 @@
 """Who gets what while a token is needed: by every carrier, at every path, and in a browser."""
 
-import asyncio
 import re
-import time
 from collections.abc import Mapping
 from html import unescape
 from typing import Any
@@ -18,8 +16,8 @@ from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import PATIENCE
 from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
+from fx_pipeline_tests.waiting import wait_for_async
 
 MISSING = {
     "success": False,
@@ -171,10 +169,10 @@ async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
     answer = await api.client.get(path, headers=headers)
     assert answer.status_code == (200 if whose else 401)
     expected = {name: int(name == whose) for name in tokens}
-    deadline = time.monotonic() + PATIENCE
-    while (counted := {record.name: record.requests for record in file.records()}) != expected:
-        assert time.monotonic() < deadline, counted
-        await asyncio.sleep(0.01)
+    await wait_for_async(
+        lambda: {record.name: record.requests for record in file.records()},
+        lambda counted: counted == expected,
+    )
 
 
 async def log_in(api: Api, token: str, next_: str = "/") -> httpx.Response:

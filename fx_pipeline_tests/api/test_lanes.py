@@ -7,7 +7,6 @@ import json
 import select
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager, closing
 from http.client import HTTPConnection
@@ -27,13 +26,13 @@ from fx_pipeline.rates import calendar
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, serving
+from fx_pipeline_tests.waiting import PATIENCE, wait_for_async
 
 ENDLESS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n"
 CODES = [f"{first}{second}X" for first in "AB" for second in "ABCD"]
 DAYS = calendar(dt.date(1999, 1, 4), dt.date(2026, 3, 5))
 SERIES = f"/rates/timeseries?start_date={DAYS[0]}&end_date={DAYS[-1]}&symbols={','.join(CODES)}"
 AS_OF = f"{SERIES}&as_of=2026-03-06"
-PATIENCE = 60
 LIMIT = Limit(3600)
 
 
@@ -156,14 +155,6 @@ class Client:
         await self.writer.wait_closed()
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 class Occupied:
     """A lane in which a query runs that never ends by itself, until `free`."""
 
@@ -191,9 +182,9 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
     lane = api.datasette.reader.long
     async with listening(api.datasette.app()) as port:
         occupied = Occupied(api)
-        await until(occupied.started.is_set)
+        await wait_for_async(occupied.started.is_set)
         waiting = [await Client.asking(port, SERIES) for _ in range(LONG_PLACES)]
-        await until(lambda: lane.waiting == LONG_PLACES)
+        await wait_for_async(lambda: lane.waiting == LONG_PLACES)
 
         status, headers, body = await (await Client.asking(port, AS_OF)).answer()
         assert (status, headers["retry-after"]) == (503, str(RETRY_SECONDS))
@@ -211,7 +202,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
 
         for client in waiting[2:]:
             await client.leave()
-        await until(lambda: lane.waiting == 2)
+        await wait_for_async(lambda: lane.waiting == 2)
         await occupied.free()
         expected = (
             200,
@@ -238,7 +229,7 @@ async def test_a_client_that_leaves_stops_what_runs_for_it(api: Api) -> None:
     answer = asyncio.create_task(
         api.datasette.reader.run_unchecked(("symbols",), never_end, size=Size.LARGE, receive=receive)
     )
-    await until(running.is_set)
+    await wait_for_async(running.is_set)
     left.set()
     with pytest.raises(ApiError):
         await answer
@@ -282,21 +273,21 @@ async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
     done: list[int] = []
     started = threading.Event()
     first = asyncio.create_task(lane.run(reading(ENDLESS, started)))
-    await until(started.is_set)
+    await wait_for_async(started.is_set)
 
     async def wait(number: int) -> None:
         await lane.run(reading(f"SELECT {number}"))
         done.append(number)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(3)]
-    await until(lambda: lane.waiting == 3)
+    await wait_for_async(lambda: lane.waiting == 3)
     with pytest.raises(ApiError) as refused:
         await wait(3)
     assert refused.value.kind is SERVER_BUSY
     waiting[1].cancel()
-    await until(lambda: lane.waiting == 2)
+    await wait_for_async(lambda: lane.waiting == 2)
     waiting.append(asyncio.create_task(wait(4)))
-    await until(lambda: lane.waiting == 3)
+    await wait_for_async(lambda: lane.waiting == 3)
     first.cancel()
     await asyncio.wait([first, *waiting])
     assert done == [0, 2, 4]

@@ -19,7 +19,8 @@ from fx_pipeline.api.logs import check_dsn, redact_access_log
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import Server, serving, wait_for
+from fx_pipeline_tests.api.server import Server, serving
+from fx_pipeline_tests.waiting import wait_for
 
 
 class Ingest(ThreadingHTTPServer):

@@ -16,8 +16,9 @@ from fx_pipeline.commands.tokens import Access, AccessState
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import serving, wait_for
+from fx_pipeline_tests.api.server import serving
 from fx_pipeline_tests.command_line import run_command
+from fx_pipeline_tests.waiting import wait_for
 
 LATEST = "/rates/2026-03-09?symbols=USD"
 

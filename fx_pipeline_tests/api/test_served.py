@@ -16,8 +16,9 @@ from fx_pipeline.api.reading import served
 from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import ask, serving, wait_for
+from fx_pipeline_tests.api.server import ask, serving
 from fx_pipeline_tests.api.test_workers import one_connection_each, rate
+from fx_pipeline_tests.waiting import wait_for
 
 LATEST = "/rates/2026-03-09?symbols=USD"
 AS_OF = f"{LATEST}&as_of=2026-03-10"

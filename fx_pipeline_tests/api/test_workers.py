@@ -17,8 +17,9 @@ import pytest
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import PATIENCE, Server, ask, serving, wait_for
+from fx_pipeline_tests.api.server import Server, ask, serving
 from fx_pipeline_tests.command_line import run_command
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -187,9 +188,9 @@ def test_workers_end_with_a_supervisor_that_is_killed(history: History, tmp_path
         workers = started(server, 2)
         server.process.kill()
         # The next server has the port.
-        wait_for(lambda: is_free(server.port), bool)
+        wait_for(lambda: is_free(server.port))
         ends = [f"Finished server process [{worker}]" for worker in workers]
-        wait_for(lambda: all(end in server.log.read_text() for end in ends), bool)
+        wait_for(lambda: all(end in server.log.read_text() for end in ends))
 
 
 def is_free(port: int) -> bool:
@@ -223,7 +224,7 @@ def test_a_server_that_is_stopped_finishes_what_it_has_begun(
             slow.sendall(b"GET /rates/2010-01-01..2010-12-31 HTTP/1.1\r\nHost: x\r\n\r\n")
             received = slow.recv(100)
             server.process.send_signal(signum)
-            wait_for(lambda: refuses(server.port), bool)
+            wait_for(lambda: refuses(server.port))
             received += b"".join(iter(lambda: slow.recv(65536), b""))
             assert idle.recv(1) == b""
         code = server.process.wait(PATIENCE)

@@ -15,9 +15,9 @@ import requests
 from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.settings import PROJECT
-from fx_pipeline_tests.api.server import wait_for
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -86,8 +86,8 @@ class UI:
         """Stop it and wait until it and the code server that it started are gone."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        wait_for(self._is_gone, bool)
+        self.process.wait(PATIENCE)
+        wait_for(self._is_gone)
 
     def _is_gone(self) -> bool:
         try:
@@ -107,7 +107,7 @@ def serving_ui(folder: Path, *options: str, guarded: bool = True, **settings: st
     with reserved_port() as port:
         ui = UI(folder, port, *options, guarded=guarded, **settings)
         try:
-            wait_for(ui.is_up, bool)
+            wait_for(ui.is_up)
             yield ui
         finally:
             ui.stop()

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Error, Page, Response, WebSocket
 
 from fx_pipeline_tests.dagster_ui.conftest import FOREIGN
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
-from fx_pipeline_tests.processes.test_up import up
+from fx_pipeline_tests.processes.running_up import up
 
 PASSWORD = "swordfish"
 LAUNCH = re.compile("/graphql[?]op=Launch(PipelineExecution|MultipleRuns)")

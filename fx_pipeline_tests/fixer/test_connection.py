@@ -20,13 +20,12 @@ from fx_pipeline_tests.fixer.scripted_server import (
     then_hang_up,
     then_silence,
 )
+from fx_pipeline_tests.waiting import PATIENCE
 
 DATE = dt.date(2000, 1, 3)
 DAY = {"success": True, "timestamp": 946943999, "base": "EUR", "date": "2000-01-03", "rates": {"EUR": 1}}
 GOOD = reply(DAY)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-PATIENCE = 60.0
-"""Seconds for each wait. The deadline in these tests is far shorter, so that it always ends the response."""
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ import pytest
 
 from fx_pipeline.fixer.errors import FixerError, NoAnswers, NoRates, RateLimited, ServerTrouble, WaitAsked
 from fx_pipeline.fixer.pace import LONGEST_WAIT, Pace, Stopped, Turn
-
-PATIENCE = 60
-"""Seconds after which a test gives up."""
+from fx_pipeline_tests.waiting import PATIENCE
 
 
 @pytest.fixture

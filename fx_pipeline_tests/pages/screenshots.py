@@ -7,7 +7,6 @@ five from the sandbox, through Dagster; and looks.
 import datetime as dt
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
 from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
 from fx_pipeline_tests.pages.filled import yesterday
 from fx_pipeline_tests.ports import reserved_ports
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 FOLDER = PROJECT / "docs" / "screenshots"
 SIZE: ViewportSize = {"width": 1200, "height": 760}
@@ -31,8 +31,6 @@ PICTURES = {
     "currency": "/currency/USD/?range=all",
     "coverage": "/coverage/?year=2025",
 }
-PATIENCE = 120
-"""Seconds until something that is waited for is given up."""
 
 
 def main() -> None:
@@ -94,17 +92,15 @@ def _running_product(folder: Path, api: int, dagster: int, sandbox: int) -> Iter
 
 
 def wait_until_answered(url: str) -> None:
-    """Return as soon as something there answers well."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    """Wait until a GET of `url` succeeds."""
+
+    def answer() -> int | str:
         try:
-            if requests.get(url, timeout=10).ok:
-                return
-        except requests.ConnectionError:
-            pass
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} does not answer")
-        time.sleep(0.2)
+            return requests.get(url, timeout=PATIENCE).status_code
+        except requests.ConnectionError as error:
+            return str(error)
+
+    wait_for(answer, lambda found: found == 200, pause=0.2)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -23,8 +22,7 @@ import pytest
 
 from fx_pipeline.processes.leftovers import MARK, Killed, end_killed, held
 from fx_pipeline.settings import SettingsError
-
-PATIENCE = 120
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 STUBBORN = """
 import os, signal, time
@@ -94,19 +92,14 @@ class Running:
             return int((self.folder / "beats").read_text())
         return -1
 
-    def wait(self, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not is_so():
-            assert time.monotonic() < deadline, (self.alive(), (self.folder / "errors").read_text())
-            time.sleep(0.05)
-
     def wait_until_all_run(self) -> None:
         """Wait for the program, its watchdog, the server and its stubborn child."""
-        self.wait(lambda: len(self.alive()) == 4 and self.beats() > 3)
+        wait_for(self.alive, lambda alive: len(alive) == 4)
+        wait_for(self.beats, lambda beats: beats > 3)
 
     def wait_for_more_beats(self) -> None:
         seen = self.beats()
-        self.wait(lambda: self.beats() > seen + 3)
+        wait_for(self.beats, lambda beats: beats > seen + 3)
 
     def pid_of(self, part: str) -> int:
         [pid] = [pid for pid, command in self.alive().items() if part in command and pid != self.process.pid]
@@ -165,7 +158,7 @@ def test_a_reader_that_reads_nothing_does_not_keep_it_from_ending(running: Runni
     reader, writer = os.pipe()
     running.start(writer)
     running.wait_until_all_run()
-    running.wait(lambda: select.select([], [writer], [], 0)[1] == [])
+    wait_for(lambda: select.select([], [writer], [], 0)[1], lambda writable: writable == [])
     running.process.terminate()
     assert_ended(running)
     os.close(reader)
@@ -238,7 +231,7 @@ def test_what_a_killed_one_started_ends_with_it(running: Running) -> None:
     running.wait_until_all_run()
     running.process.kill()
     running.process.wait()
-    running.wait(lambda: running.alive() == {})
+    wait_for(running.alive, lambda alive: alive == {})
     killed = end_killed(running.folder)
     assert killed is not None
     assert (killed.pid, killed.ended) == (running.process.pid, [])
@@ -255,7 +248,7 @@ def test_the_next_one_ends_what_a_killed_one_and_its_watchdog_left(running: Runn
     running.process.kill()
     running.process.wait()
     # The server ends by itself when it writes to the broken pipe; its child stays.
-    running.wait(lambda: len(running.alive()) == 1)
+    wait_for(running.alive, lambda alive: len(alive) == 1)
     left = list(running.alive().values())
     killed = end_killed(running.folder, grace=0.3)
     assert killed is not None

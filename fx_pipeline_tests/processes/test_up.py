@@ -6,16 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psutil
 import pytest
-import requests
 from filelock import FileLock
 
 from fx_pipeline.commands.runs import only_servers, open_instance
@@ -24,23 +20,10 @@ from fx_pipeline.processes.leftovers import watched
 from fx_pipeline.processes.up import check_ports
 from fx_pipeline.rates import date_range
 from fx_pipeline.settings import SettingsError, load_settings
-from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
-from fx_pipeline_tests.ports import reserved_ports
+from fx_pipeline_tests.command_line import environment, run_command
+from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, PORTS, SERVERS, Up, reserved, up
 from fx_pipeline_tests.sandbox_server import running_sandbox
-
-PATIENCE = 180
-"""Seconds after which a test gives up; what it waits for takes a few on a quiet machine."""
-
-SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
-
-PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
-
-
-@contextmanager
-def reserved() -> Iterator[dict[str, str]]:
-    """Yield settings of ports that no other process is given while the block runs."""
-    with reserved_ports(len(PORTS)) as ports:
-        yield {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -52,96 +35,6 @@ def free_ports() -> Iterator[dict[str, str]]:
 
 def yesterday() -> dt.date:
     return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
-
-
-class Up:
-    """A running `up`: what it printed, and its services."""
-
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self.folder = folder
-        self.settings = settings
-        self._output = folder / "up.log"
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*PROGRAM, "up"],
-                cwd=folder,
-                env=environment(**settings),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(encoding="utf-8")
-
-    def url(self, name: str, path: str) -> str:
-        return f"http://127.0.0.1:{self.settings[f'FX_{name}_PORT']}{path}"
-
-    def get(self, path: str) -> requests.Response:
-        return requests.get(self.url("API", path), timeout=30)
-
-    def asked(self) -> dict[str, dict[str, int]]:
-        """What the sandbox has been asked since it started."""
-        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
-        endpoints: dict[str, dict[str, int]] = stats["endpoints"]
-        return endpoints
-
-    def graphql(self, query: str, **variables: Any) -> Any:
-        """Ask Dagster's webserver what the UI would ask."""
-        answer = requests.post(
-            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
-        ).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def wait(self, what: str, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not is_so():
-            assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s:\n{self.output}"
-            assert self.process.poll() is None, f"up ended before {what}:\n{self.output}"
-            time.sleep(0.2)
-
-    def wait_until_ready(self) -> None:
-        self.wait("last line", lambda: "Ctrl-C stops everything." in self.output)
-
-    def interrupt(self) -> int:
-        """Ctrl-C: SIGINT for the foreground process group. Returns the exit code."""
-        os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(PATIENCE)
-
-    def processes(self) -> set[int]:
-        """Every process that has this folder's Dagster home in its environment, whoever its parent is."""
-        mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-            except OSError:  # it has ended meanwhile
-                continue
-        return found
-
-    def priorities(self) -> dict[str, int]:
-        """How nice each server is, by what its command line names: the nicer, the later is its turn."""
-        found: dict[str, int] = {}
-        for process in self.processes():
-            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
-            found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
-        return found
-
-
-@contextmanager
-def up(folder: Path, **settings: str) -> Iterator[Up]:
-    with reserved() as ports:
-        running = Up(folder, {**ports, **settings})
-        try:
-            yield running
-        finally:
-            if running.process.poll() is None:
-                running.interrupt()
-            for process in running.processes():
-                os.kill(process, signal.SIGKILL)
 
 
 PARTITIONS = (
@@ -157,17 +50,6 @@ INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
 RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
     jobName status repositoryOrigin { repositoryLocationName }
 } } } }"""
-
-# As the UI sends it for the dates chosen in the dialog "Materialize".
-LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-    launchPartitionBackfill(backfillParams: $backfillParams) {
-        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
-    }
-}"""
-
-BACKFILL = """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
-    ... on PartitionBackfill { status }
-} }"""
 
 
 @pytest.mark.slow
@@ -293,7 +175,7 @@ def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
         running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
         running.process.kill()
         running.process.wait()
-        wait_until(lambda: running.processes() == set())
+        wait_for(running.processes, lambda processes: processes == set())
     start_over(running, "was killed. ")
 
     with up(tmp_path, **free_ports) as running:
@@ -305,13 +187,6 @@ def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
         running.process.wait()
         assert len(running.processes()) >= len(SERVERS)
         start_over(running, "of its processes were still running and had to be stopped: ")
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_second_up_is_named_and_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +12,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 from dagster_shared.error import SerializableErrorInfo
 
 from fx_pipeline_tests.code_locations import loaded_workspace
-
-PATIENCE = 120
-"""Seconds after which a test gives up; a run takes a few on a quiet machine."""
+from fx_pipeline_tests.waiting import wait_for
 
 
 class Daemon:
@@ -42,10 +39,7 @@ class Daemon:
 
     def waits(self) -> None:
         """Wait until all runs are over."""
-        deadline = time.monotonic() + PATIENCE
-        while not all(run.is_finished for run in self.instance.get_runs()):
-            assert time.monotonic() < deadline, self.instance.get_runs()
-            time.sleep(0.1)
+        wait_for(self.instance.get_runs, lambda runs: all(run.is_finished for run in runs), pause=0.1)
 
 
 @contextmanager

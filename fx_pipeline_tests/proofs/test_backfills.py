@@ -16,7 +16,7 @@ from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.rates import date_range
 from fx_pipeline_tests.command_line import run_command
-from fx_pipeline_tests.processes.test_up import BACKFILL, LAUNCH, Up, up
+from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, Up, up
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -17,8 +16,8 @@ from websockets.asyncio.client import connect
 
 from fx_pipeline.serving import bounds
 from fx_pipeline.serving.bounds import MOST_HEAD_BYTES, MOST_HEADERS, MOST_PIPELINED, BoundedProtocol
+from fx_pipeline_tests.waiting import PATIENCE, wait_for_async
 
-PATIENCE = 60
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 LARGE = 20_000_000
@@ -273,10 +272,9 @@ async def test_an_answer_that_is_not_read_is_given_up(caplog: pytest.LogCaptureF
             client.setblocking(False)
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
             client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            deadline = time.monotonic() + PATIENCE
-            while "read nothing of an answer in 1 seconds" not in caplog.text:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+            await wait_for_async(
+                lambda: caplog.text, lambda text: "read nothing of an answer in 1 seconds" in text
+            )
 
 
 async def test_an_answer_that_is_read_slowly_arrives() -> None:

@@ -3,7 +3,6 @@
 import datetime as dt
 import math
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from fx_pipeline.fixer.sandbox.faults import KINDS, TRANSIENT, Faults, parse_faults, spread
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.waiting import wait_for
 
 DAY = dt.date(2024, 3, 6)
 DATES = [DAY + dt.timedelta(offset) for offset in range(60)]
@@ -88,8 +88,7 @@ def test_a_sandbox_stops_while_it_keeps_a_client_waiting() -> None:
     with ThreadPoolExecutor(1) as pool:
         with running_sandbox(faults={"timeout": 1.0}) as sandbox:
             waiting = pool.submit(get, sandbox, f"/{DAY}", None, 30)
-            while not sandbox.stats()["total"]:
-                time.sleep(0.005)
+            wait_for(lambda: sandbox.stats()["total"])
         assert isinstance(waiting.exception(), requests.ConnectionError)
 
 

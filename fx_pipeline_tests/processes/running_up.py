@@ -1,0 +1,133 @@
+"""`fx-pipeline up` in a folder of its own, on free ports."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from fx_pipeline_tests.command_line import PROGRAM, environment
+from fx_pipeline_tests.ports import reserved_ports
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
+
+SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
+
+PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
+
+
+@contextmanager
+def reserved() -> Iterator[dict[str, str]]:
+    """Yield settings of ports that no other process is given while the block runs."""
+    with reserved_ports(len(PORTS)) as ports:
+        yield {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
+
+
+class Up:
+    """A running `up`: what it printed, and its services."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._output = folder / "up.log"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "up"],
+                cwd=folder,
+                env=environment(**settings),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def url(self, name: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.settings[f'FX_{name}_PORT']}{path}"
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url("API", path), timeout=30)
+
+    def asked(self) -> dict[str, dict[str, int]]:
+        """What the sandbox has been asked since it started."""
+        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
+        endpoints: dict[str, dict[str, int]] = stats["endpoints"]
+        return endpoints
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """Ask Dagster's webserver what the UI would ask."""
+        answer = requests.post(
+            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def wait(self, what: str, is_so: Callable[[], bool]) -> None:
+        """Wait for a condition. Fail if `up` ends before."""
+
+        def look() -> bool:
+            assert self.process.poll() is None, f"up ended before {what}:\n{self.output}"
+            return is_so()
+
+        try:
+            wait_for(look, pause=0.2)
+        except TimeoutError as error:
+            raise AssertionError(f"no {what}:\n{self.output}") from error
+
+    def wait_until_ready(self) -> None:
+        self.wait("last line", lambda: "Ctrl-C stops everything." in self.output)
+
+    def interrupt(self) -> int:
+        """Ctrl-C: SIGINT for the foreground process group. Returns the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+    def processes(self) -> set[int]:
+        """Every process that has this folder's Dagster home in its environment, whoever its parent is."""
+        mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
+        found = set()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return found
+
+    def priorities(self) -> dict[str, int]:
+        """How nice each server is, by what its command line names: the nicer, the later is its turn."""
+        found: dict[str, int] = {}
+        for process in self.processes():
+            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
+        return found
+
+
+@contextmanager
+def up(folder: Path, **settings: str) -> Iterator[Up]:
+    with reserved() as ports:
+        running = Up(folder, {**ports, **settings})
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.interrupt()
+            for process in running.processes():
+                os.kill(process, signal.SIGKILL)
+
+
+# As the UI sends it for the dates chosen in the dialog "Materialize".
+LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+    launchPartitionBackfill(backfillParams: $backfillParams) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+    }
+}"""
+
+BACKFILL = """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status }
+} }"""

@@ -32,6 +32,7 @@ from fx_pipeline.api.endpoints.health import Counts
 from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.logs import check_dsn, redact_access_log, report_errors
 from fx_pipeline.api.middleware.cache import ResponseCache
+from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.reading.queries import DATABASE
 from fx_pipeline.api.reading.reader import Reader
 from fx_pipeline.api.reading.served import ServedFile, ServeError, check_database
@@ -125,7 +126,11 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.tokens = tokens_of(settings)
         secret = settings.datasette_secret
         super().__init__(
-            files=[], config_dir=CONFIG, cors=True, secret=secret.get_secret_value() if secret else None
+            files=[],
+            config_dir=CONFIG,
+            metadata=read_metadata(CONFIG / "metadata.yaml"),
+            cors=True,
+            secret=secret.get_secret_value() if secret else None,
         )
         # Not by `files`, which would name the database after its file: the canned queries would be lost.
         self.remove_database("_memory")

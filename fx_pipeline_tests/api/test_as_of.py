@@ -1,17 +1,23 @@
 """What was known at an instant: chosen cases as whole documents, and random histories against a model."""
 
 import datetime as dt
+import sqlite3
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.rates import Answer, DayRates, as_number, fluctuation, rebase
+from fx_pipeline.settings import PROJECT
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.conftest import MARCH, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -313,3 +319,30 @@ def answered(days: Mapping[str, Mapping[str, float]]) -> Answer:
             for date, rates in days.items()
         ),
     )
+
+
+EPOCH = dt.datetime(1999, 1, 1, tzinfo=dt.timezone.utc)
+instants = st.integers(0, 10**12 * 3).map(
+    lambda milliseconds: EPOCH + dt.timedelta(milliseconds=milliseconds)
+)
+zones = st.sampled_from([dt.timezone(dt.timedelta(minutes=minutes)) for minutes in (0, 330, -300, 60)])
+precisions = st.sampled_from(["milliseconds", "seconds", "minutes"])
+PARTS = yaml.safe_load((PROJECT / "datasette_config" / "metadata.yaml").read_text())["sql_parts"]
+READ_INSTANT = f"WITH {PARTS['known']} SELECT text FROM instant"  # noqa: S608
+
+
+@settings(max_examples=200, deadline=None)
+@given(instant=instants, zone=zones, precision=precisions)
+def test_queries_and_endpoints_read_an_instant_alike(
+    instant: dt.datetime, zone: dt.timezone, precision: str
+) -> None:
+    written = instant.astimezone(zone).isoformat(timespec=precision)
+    parameters = Parameters.parse(
+        urlencode({"as_of": written}), dt.datetime(2100, 1, 1, tzinfo=dt.timezone.utc)
+    )
+    as_of = parameters.as_of()
+    assert as_of
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE fetches (id, fetched_at)")
+        for form in (written, written.replace("+", " "), as_of.stored):
+            assert connection.execute(READ_INSTANT, {"as_of": form}).fetchone() == (as_of.stored,)

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from fx_pipeline.api.reading import reader
 from fx_pipeline.api.reading.lanes import Limit
+from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.tables.exports import cell
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
-METADATA: dict[str, Any] = yaml.safe_load((PROJECT / "datasette_config" / "metadata.yaml").read_text())
-DATABASE: dict[str, Any] = METADATA["databases"]["fx"]
+DATABASE: dict[str, Any] = read_metadata(PROJECT / "datasette_config" / "metadata.yaml")["databases"]["fx"]
 QUERIES: dict[str, dict[str, Any]] = DATABASE["queries"]
 
 FIRST = {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}

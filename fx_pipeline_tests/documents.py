@@ -1,6 +1,6 @@
-"""What README and .env.example say of settings and commands, made from the code: `make docs` writes it anew.
+"""Parts of the documentation that are generated from the code. `make docs` writes them.
 
-In README such a part stands between `<!-- NAME -->` and `<!-- end of NAME -->`; `.env.example` is all made.
+A generated part lies between `<!-- NAME -->` and `<!-- end of NAME -->`. All of `.env.example` is generated.
 """
 
 import textwrap
@@ -10,26 +10,35 @@ from typing import Any
 import click
 
 from fx_pipeline.commands.cli import main
+from fx_pipeline.fixer.sandbox.faults import KINDS, TRANSIENT
 from fx_pipeline.settings import PROJECT, Settings
 
 README = PROJECT / "README.md"
+DOCS = PROJECT / "docs"
+DOCUMENTS = (
+    README,
+    *(PROJECT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(DOCS.rglob("*.md")),
+)
+"""The documents that people read."""
+
 ENV_EXAMPLE = PROJECT / ".env.example"
 
 _OPENING = """\
-# The settings of fx-pipeline. Copy this file to .env and take away the # before what you set; a variable of
-# the environment wins over the file. The values shown are the defaults.
+# The settings of fx-pipeline. Copy this file to .env and remove the # in front of the settings that you
+# change. Environment variables override this file. The values shown are the defaults.
 """
 
 
 def default(value: Any) -> str:
-    """A setting's default as it is written in the environment; empty where there is none."""
+    """Return a setting's default as the environment would hold it; empty if it has none."""
     if value is None or value == ():
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def settings_table() -> str:
-    """One row for each setting: its name, default and meaning."""
+    """Return a table with each setting's name, default and meaning."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         shown = default(field.default)
@@ -38,7 +47,7 @@ def settings_table() -> str:
 
 
 def env_example() -> str:
-    """Each setting, commented out, under its meaning."""
+    """Return the settings, commented out, each under its meaning."""
     parts = [_OPENING]
     for name, field in Settings.model_fields.items():
         meaning = textwrap.fill(
@@ -49,7 +58,7 @@ def env_example() -> str:
 
 
 def commands_table() -> str:
-    """One row for each command: its options, and the first sentence of its help."""
+    """Return a table with each command's options and the first sentence of its help."""
     rows = ["| command | does |", "|---|---|"]
     rows += _command_rows("fx-pipeline", main.commands)
     return "\n".join(rows)
@@ -80,25 +89,35 @@ def _value(type_: click.ParamType[Any]) -> str:
     return "N" if "integer" in type_.name else "X" if "float" in type_.name else type_.name.upper()
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"settings": settings_table, "commands": commands_table}
-"""The parts of README that are made, by name."""
+def faults_table() -> str:
+    """Return a table with each fault of the sandbox and what a client sees of it."""
+    rows = ["| fault | what the client gets | transient |", "|---|---|---|"]
+    rows += [f"| `{kind}` | {seen} | {'yes' if kind in TRANSIENT else ''} |" for kind, seen in KINDS.items()]
+    return "\n".join(rows)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "commands": commands_table,
+    "faults": faults_table,
+}
+"""The generated parts, by name."""
 
 
 def with_parts(text: str) -> str:
-    """`text` with each of its parts made anew. Raises ValueError where a part's place is missing."""
+    """Return `text` with each part that it contains generated again."""
     for name, make in PARTS.items():
         opening, closing = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(opening)
-        _, found, after = rest.partition(closing)
-        if not found:
-            raise ValueError(f"README has no place for {name}.")
-        text = f"{before}{opening}{make()}\n{closing}{after}"
+        before, found, rest = text.partition(opening)
+        if found:
+            text = f"{before}{opening}{make()}\n{closing}{rest.partition(closing)[2]}"
     return text
 
 
 def write() -> None:
-    """Write README's parts and `.env.example`."""
-    README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the generated parts of all documents, and `.env.example`."""
+    for document in DOCUMENTS:
+        document.write_text(with_parts(document.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
 
 

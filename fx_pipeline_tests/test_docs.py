@@ -1,4 +1,4 @@
-"""README and .env.example say what is so: each command, setting, endpoint, and the answer that they show."""
+"""The documents match the product: every command, setting, link and path exists, and every example runs."""
 
 import ast
 import json
@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import click
 import fixer_currency.client
 import httpx
 import pandas as pd
@@ -18,28 +20,52 @@ from dotenv import dotenv_values
 from mcp import Client
 
 from fx_pipeline.api.endpoints.routes import ROUTES, Endpoint, find
-from fx_pipeline.settings import Settings, load_settings
+from fx_pipeline.commands.cli import main
+from fx_pipeline.settings import PROJECT, Settings, load_settings
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.api.test_clients import CLIENTS, node
 from fx_pipeline_tests.command_line import environment, run_command
-from fx_pipeline_tests.documents import ENV_EXAMPLE, README, env_example, with_parts
+from fx_pipeline_tests.documents import DOCS, DOCUMENTS, ENV_EXAMPLE, PARTS, env_example, with_parts
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served
 
-TEXT = README.read_text(encoding="utf-8")
-PATHS = re.findall(r"^\| `(/[^`]*)` \|", TEXT, re.MULTILINE)
+TEXTS = {path.relative_to(PROJECT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
+TEXT = "\n".join(TEXTS.values())
+API = TEXTS["docs/using-the-api.md"]
+PATHS = re.findall(r"^\| `(/[^`]*)` \|", API, re.MULTILINE)
 ADDRESS = "http://127.0.0.1:8001"
 CALLS = re.findall(r"```sh\n(curl .*?)\n```\n```(?:json|csv)\n(.*?)\n```", TEXT, re.DOTALL)
 ENDPOINTS: list[Endpoint] = [endpoint for _, endpoint in ROUTES]
+LINKS = sorted(
+    {
+        (name, link)
+        for name, text in TEXTS.items()
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    }
+)
+NO_SETTINGS = {"FX_TESTS_SEED", "FX_TESTS_NEED_CHROMIUM"}
+"""Variables of the tests."""
 
 
-def snippets(language: str) -> list[str]:
-    """What README shows in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+def snippets(language: str, text: str = TEXT) -> list[str]:
+    """Return the code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_readme_says_of_commands_and_settings_what_the_code_says() -> None:
-    assert with_parts(TEXT) == TEXT, "run `make docs`"
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_generated_parts_are_current(name: str) -> None:
+    assert with_parts(TEXTS[name]) == TEXTS[name], "run `make docs`"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_generated_part_is_in_one_document(part: str) -> None:
+    assert TEXT.count(f"<!-- {part} -->") == 1
 
 
 def test_env_example_has_every_setting() -> None:
@@ -54,24 +80,69 @@ def test_the_values_in_env_example_are_the_defaults() -> None:
     assert load_settings() == Settings(_env_file=None)
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))))
-def test_what_readme_links_to_is_there(link: str) -> None:
-    assert (README.parent / link).is_file()
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
 
 
-def test_the_picture_is_small() -> None:
-    assert (README.parent / "docs" / "backfill.png").stat().st_size < 150_000
+@pytest.mark.parametrize(("name", "link"), LINKS)
+def test_links_lead_to_files_and_headings(name: str, link: str) -> None:
+    path, _, anchor = link.partition("#")
+    target = (PROJECT / name).parent / path if path else PROJECT / name
+    assert target.is_file()
+    assert not anchor or anchor in anchors(target.read_text(encoding="utf-8"))
+
+
+def test_every_document_is_linked() -> None:
+    linked = {((PROJECT / name).parent / link.partition("#")[0]).resolve() for name, link in LINKS}
+    assert set(DOCS.rglob("*.*")) <= linked
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_named_settings_exist(name: str) -> None:
+    named = set(re.findall(r"\b(?:FX|FIXER)_[A-Z_]+\b", TEXTS[name])) - NO_SETTINGS
+    assert named <= {field.upper() for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"CHANGELOG.md"}))
+def test_named_make_targets_exist(name: str) -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", TEXTS[name], re.MULTILINE)
+    assert set(named) <= targets
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_named_commands_and_options_exist(name: str) -> None:
+    # A command ends with its line, its code span, a comment, or the next program.
+    for line in re.findall(r"(?<=fx-pipeline )[a-z][^`#|&\n]*", TEXTS[name]):
+        words = line.split()
+        command: click.Command = main
+        while isinstance(command, click.Group) and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        if command is main:
+            continue
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"--[a-z-]+", " ".join(words))) <= options
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"CHANGELOG.md"}))
+def test_named_files_and_folders_exist(name: str) -> None:
+    folders = "fx_pipeline|fx_pipeline_tests|datasette_config|benchmarks|docs|\\.ci"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*)`", TEXTS[name])
+    assert [path for path in named if not (PROJECT / path).exists()] == []
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What README's command fetches, and the two days after."""
-    folder = tmp_path_factory.mktemp("readme")
-    [command] = re.findall(r"`fx-pipeline (ingest --date [^`]*)`", TEXT)
+    """Run the commands that the README and the page about the API name before their examples."""
+    folder = tmp_path_factory.mktemp("docs")
+    text = TEXTS["README.md"] + API
+    commands = re.findall(r"`fx-pipeline (ingest --(?:date|from) [^`]*)`", text)
+    assert len(commands) == 2
     with running_sandbox() as sandbox:
-        for arguments in (command, "ingest --from 2000-01-04 --to 2000-01-05"):
+        for command in commands:
             done = run_command(
-                folder, *shlex.split(arguments), FIXER_BASE_URL=sandbox.url, FIXER_ACCESS_KEY="k"
+                folder, *shlex.split(command), FIXER_BASE_URL=sandbox.url, FIXER_ACCESS_KEY="k"
             )
             assert done.returncode == 0, done.stdout + done.stderr
     return folder / "data" / "fx.db"
@@ -89,16 +160,23 @@ def server(database: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize(("call", "answer"), CALLS, ids=[call[:70] for call, _ in CALLS])
-def test_calls_in_readme_are_answered_as_it_says(server: Server, call: str, answer: str) -> None:
+@pytest.mark.parametrize(("call", "response"), CALLS, ids=[call[:70] for call, _ in CALLS])
+def test_documented_calls_get_the_documented_response(server: Server, call: str, response: str) -> None:
     call = call.replace("curl ", "curl --silent --show-error ").replace(ADDRESS, server.url)
     done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == answer.splitlines()
+    assert done.stdout.splitlines() == response.splitlines()
 
 
-def test_python_in_readme(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_documented_calls_have_a_response() -> None:
+    assert len(CALLS) == TEXT.count("```sh\ncurl ") == 6
+
+
+def test_python_snippets(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixer_currency.client, "BASE_URL", fixer_currency.client.BASE_URL)
-    day, table = (value_of(snippet.replace(ADDRESS, server.url)) for snippet in snippets("python"))
+    found = snippets("python", TEXTS["README.md"]) + snippets(
+        "python", TEXTS["docs/clients-and-spreadsheets.md"]
+    )
+    day, table = (value_of(snippet.replace(ADDRESS, server.url)) for snippet in found)
     assert day["rates"] == {"USD": 1.009, "GBP": 0.6246}
     assert table.to_dict("index") == {
         pd.Timestamp("2000-01-03"): {"GBP": 0.6246, "USD": 1.009},
@@ -108,16 +186,16 @@ def test_python_in_readme(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def value_of(snippet: str) -> Any:
-    """The value of the last line of some Python, as a notebook shows it."""
+    """Return the value of the last line of a program, as a notebook shows it."""
     program = ast.parse(snippet)
     last = program.body.pop()
     assert isinstance(last, ast.Expr)
     names: dict[str, Any] = {}
-    exec(compile(program, "README.md", "exec"), names)  # noqa: S102  # what README tells people to run
-    return eval(compile(ast.Expression(last.value), "README.md", "eval"), names)  # noqa: S307
+    exec(compile(program, "docs", "exec"), names)  # noqa: S102  # an example from the documents
+    return eval(compile(ast.Expression(last.value), "docs", "eval"), names)  # noqa: S307
 
 
-def test_javascript_in_readme(server: Server) -> None:
+def test_javascript_snippet(server: Server) -> None:
     [snippet] = snippets("js")
     done = subprocess.run(
         [node(), "-e", snippet.replace(ADDRESS, server.url)],
@@ -129,15 +207,16 @@ def test_javascript_in_readme(server: Server) -> None:
     assert "result: 4112.632085" in done.stdout
 
 
-def test_the_formula_in_readme(server: Server) -> None:
-    """TEXTAFTER(text, ",", -1) is what stands after the last comma; CLEAN drops control characters."""
-    [url] = re.findall(r'WEBSERVICE\("http://127\.0\.0\.1:8001([^"]+)"\), ",", -1\)', snippets("text")[0])
+def test_formula_snippet(server: Server) -> None:
+    """TEXTAFTER(text, ",", -1) is the text after the last comma; CLEAN removes control characters."""
+    [formula] = [snippet for snippet in snippets("text") if "WEBSERVICE" in snippet]
+    [url] = re.findall(r'WEBSERVICE\("http://127\.0\.0\.1:8001([^"]+)"\), ",", -1\)', formula)
     status, body = server.get(url)
     cell = "".join(letter for letter in body.decode().rpartition(",")[2] if letter.isprintable())
     assert (status, cell) == (200, "1.009")
 
 
-def test_the_clients_in_readme_are_those_that_are_tested() -> None:
+def test_the_documented_clients_are_the_tested_ones() -> None:
     named = re.findall(r"^\| ([a-z-]+) ([0-9.]+) \((PyPI|npm)\) \|", TEXT, re.MULTILINE)
     locked = json.loads((CLIENTS / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     for name, number, registry in named:
@@ -145,7 +224,7 @@ def test_the_clients_in_readme_are_those_that_are_tested() -> None:
     assert len(named) == 5
 
 
-async def test_the_assistant_in_readme_finds_the_tools_that_it_names(server: Server) -> None:
+async def test_a_configured_assistant_finds_the_documented_tools_by_calls(server: Server) -> None:
     [config] = [json.loads(snippet) for snippet in snippets("json") if "mcpServers" in snippet]
     async with Client(config["mcpServers"]["rates"]["url"].replace(ADDRESS, server.url)) as client:
         tools = {tool.name for tool in (await client.list_tools()).tools}
@@ -154,21 +233,21 @@ async def test_the_assistant_in_readme_finds_the_tools_that_it_names(server: Ser
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/-/health/freshness"])
-async def test_every_endpoint_in_readme_answers(api: httpx.AsyncClient, path: str) -> None:
+async def test_documented_endpoints_answer_requests(api: httpx.AsyncClient, path: str) -> None:
     response = await api.get(path)
     assert response.status_code == 200, response.text
     assert response.json()
 
 
-async def test_freshness_is_red_for_days_of_the_year_2000(api: httpx.AsyncClient) -> None:
+async def test_freshness_is_red_in_requests_for_days_of_the_year_2000(api: httpx.AsyncClient) -> None:
     assert "/-/health/freshness" in PATHS
     assert (await api.get("/-/health/freshness")).status_code == 503
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.answer.__name__)
-def test_every_endpoint_is_in_readme(endpoint: Endpoint) -> None:
+def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
     named = [
-        find(path.partition("?")[0].removeprefix("/rates/").rstrip("/"))[0]
+        find(unquote(path.partition("?")[0]).removeprefix("/rates/").rstrip("/"))[0]
         for path in PATHS
         if path.startswith("/rates/")
     ]

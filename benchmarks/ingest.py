@@ -21,11 +21,10 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
 
 from benchmarks.results import publish, table
 from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags
 from fx_pipeline.fixer.parsing import parse_historical
@@ -92,7 +91,7 @@ def _run_all(folder: Path, days: int, job: dg.JobDefinition, asset: dg.AssetKey)
         for start in range(0, days, at_once or days):
             part = keys[start : start + (at_once or days)]
             run = instance.create_run_for_job(job, run_config=quiet, tags=range_tags(part[0], part[-1]))
-            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+            execute_run(job, run, instance, raise_on_error=True)
         if len(instance.get_materialized_partitions(asset)) != days:
             raise RuntimeError("not every date was materialised")
     return {

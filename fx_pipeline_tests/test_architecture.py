@@ -15,7 +15,8 @@ FLOORS = (
     ("rates", "serving"),
     ("settings",),
     ("fixer", "store", "api"),
-    ("ingestion", "quality", "alerts", "defs"),
+    ("ingestion", "quality", "alerts", "dagster_internals"),
+    ("defs",),
     ("definitions",),
     ("processes", "dagster_ui", "commands"),
 )
@@ -107,6 +108,16 @@ def test_the_source_of_the_api_reaches_no_dagster() -> None:
     named = {name for path in everything.values() for name in imported(path)}
     assert "datasette.app" in named
     assert not {name for name in named if name.split(".")[0].startswith(("dagster", "pandas"))}
+
+
+def test_one_file_imports_the_private_parts_of_dagster() -> None:
+    sources = [
+        path
+        for folder in ("fx_pipeline", "fx_pipeline_tests", "benchmarks")
+        for path in (PROJECT / folder).rglob("*.py")
+    ]
+    private = {path for path in sources for name in imported(path) if name.startswith("dagster._")}
+    assert private == {ROOT / "dagster_internals.py"}
 
 
 def test_the_api_is_loaded_without_dagster() -> None:

@@ -11,18 +11,19 @@ from typing import TextIO
 
 import dagster as dg
 from alembic.util.exc import CommandError
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.api import execute_run
-from dagster._core.execution.plan.objects import ErrorSource
-from dagster._core.remote_origin import RemoteRepositoryOrigin
-from dagster._core.workspace.load import location_origins_from_yaml_paths
-from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from fx_pipeline.dagster_internals import (
+    MAX_RETRIES_TAG,
+    UNSAVED_EVENT,
+    capture_interrupts,
+    check_captured_interrupt,
+    execute_run,
+    is_interrupted_step,
+    job_origin,
+    was_interrupted,
+)
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import STOPPED_BY, Cancelled, rates
 from fx_pipeline.defs.checks import RATES
@@ -31,7 +32,6 @@ from fx_pipeline.processes.leftovers import held
 from fx_pipeline.settings import PROJECT, SettingsError
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-_NOT_KEPT = "Exception while writing logger call to event log"
 IN_VAIN = 10
 """A run that failed and stored none of at least so many dates ends the ingest: the provider is down, or has
 no older days."""
@@ -117,16 +117,14 @@ def _run(
     then kept until a run can be ended by it, and no run is left half created or half ended.
     Raises RunError when Dagster's home cannot be written.
     """
-    [location] = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     job = defs.resolve_job_def(name)
-    origin = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(name)
     try:
         run = instance.create_run_for_job(
-            job, run_config=config, tags={**tags, "dagster/max_retries": "0"}, remote_job_origin=origin
+            job, run_config=config, tags={**tags, MAX_RETRIES_TAG: "0"}, remote_job_origin=job_origin(job)
         )
         with _held(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
-            result = execute_run(InMemoryJob(job), run, instance)
-        if _was_interrupted(result):
+            result = execute_run(job, run, instance)
+        if was_interrupted(result):
             instance.report_run_canceled(run, str(Cancelled()))
         return result
     except (OSError, SQLAlchemyError) as error:
@@ -147,7 +145,7 @@ class _Stderr:
 
     def write(self, text: str) -> int:
         """Write all but that, which comes in one piece."""
-        return len(text) if text.startswith(_NOT_KEPT) else self._stderr.write(text)
+        return len(text) if text.startswith(UNSAVED_EVENT) else self._stderr.write(text)
 
     def flush(self) -> None:
         """Write what is held back."""
@@ -254,7 +252,7 @@ def _report(result: dg.JobExecutionResult, dates: Sequence[dt.date]) -> RunRepor
         dates=dates,
         stored=stored,
         failure=_failure(result),
-        cancelled=_was_interrupted(result),
+        cancelled=was_interrupted(result),
         stops=not result.success and (in_vain or not _failed_by_dates(result)),
     )
 
@@ -284,8 +282,7 @@ def last_run(home: Path) -> dict[str, str | None] | None:
     with open_instance(home) as instance:
         for record in instance.get_run_records(limit=20):
             run, ended = record.dagster_run, record.end_time
-            from_ui = run.job_name == IMPLICIT_ASSET_JOB_NAME and RATES in (run.asset_selection or ())
-            if run.job_name != "rates_job" and not from_ui:
+            if run.job_name != "rates_job" and RATES not in (run.asset_selection or ()):
                 continue
             events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
             failures = [event.dagster_event for event in events if event.dagster_event]
@@ -298,18 +295,10 @@ def last_run(home: Path) -> dict[str, str | None] | None:
     return None
 
 
-def _was_interrupted(result: dg.JobExecutionResult) -> bool:
-    return any(
-        event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
-        for event in result.all_events
-        if event.is_job_failure
-    )
-
-
 def _failure(result: dg.JobExecutionResult) -> str | None:
     if result.success:
         return None
-    if _was_interrupted(result):
+    if was_interrupted(result):
         return str(Cancelled())
     for event in result.all_events:
         if event.is_step_failure:
@@ -324,9 +313,9 @@ def _instant(seconds: float) -> str:
 
 
 def _description(event: dg.DagsterEvent) -> str:
-    failure = event.step_failure_data
-    if failure.error_source is ErrorSource.INTERRUPT:
+    if is_interrupted_step(event):
         return str(Cancelled())
+    failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     return failure.error.message.strip() if failure.error else event.message or "the step failed"

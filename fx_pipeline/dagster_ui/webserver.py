@@ -8,17 +8,14 @@ from ipaddress import ip_address
 
 import click
 import uvicorn
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster_webserver.app import create_app_from_workspace_process_context
-from dagster_webserver.version import __version__
 
 from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.dagster_internals import open_workspace, web_application
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
-from fx_pipeline.settings import PROJECT, Settings, SettingsError
+from fx_pipeline.settings import Settings, SettingsError
 
 GRACE_SECONDS = 5
 """How long requests under way may still take when the server is stopped."""
@@ -38,17 +35,11 @@ def run(settings: Settings, host: str, port: int) -> None:
     os.environ.update(server_environment(settings))
     # Otherwise SIGTERM ends this process before it has ended the code server that it starts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Dagster has no public way to build its web application: this is what its own command does.
     with open_instance(settings.dagster_home.absolute()) as instance:
         os.chdir(instance.root_directory)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-        with WorkspaceProcessContext(
-            instance,
-            version=__version__,
-            workspace_load_target=WorkspaceFileTarget([str(PROJECT / "workspace.yaml")]),
-            code_server_log_level="warning",
-        ) as context:
-            app = create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
+        with open_workspace(instance) as workspace:
+            app = web_application(workspace)
             server = uvicorn.Server(
                 uvicorn.Config(
                     Guard(app, hosts, settings.fx_dagster_password),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
+from fx_pipeline.dagster_internals import RESUME_TAGS, SCHEDULE_TAG
 from fx_pipeline.defs.checks import RATES, check_last_run, check_run, check_table, run_checks, table_checks
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
@@ -48,11 +48,8 @@ failed" asks for them again, and only for them.
 STOPPED_BY = "stopped by"
 """Metadata of a failed run that was ended before all its dates had been tried: the kind of error."""
 
-_GOES_ON = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
-"""Tags of a run that does what a failed or killed one has left, by itself or by "re-execute from failure"."""
 
-
-class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):
+class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
     """The run is to end now. Being an error of Dagster's own, this comes through: where there is a retry
     policy, a mere interrupt is taken for a failure to be tried again."""
 
@@ -156,7 +153,7 @@ def rates(
         yield from check_last_run(wanted, fixer, database)
     except StoreError as unreadable:
         raise _failure([], stopped_by=unreadable) from None
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Cancelled from None
 
 
@@ -257,7 +254,7 @@ def _notice(context: dg.AssetExecutionContext) -> Callable[[str], None]:
 def _runs(context: dg.AssetExecutionContext) -> list[str]:
     """This run, and those that it goes on with."""
     runs = [context.run.run_id]
-    if any(context.run.tags.get(tag) == "true" for tag in _GOES_ON):
+    if any(context.run.tags.get(tag) == "true" for tag in RESUME_TAGS):
         group = context.instance.get_run_group(context.run.run_id)
         runs += [run.run_id for run in group[1]] if group else []
     return runs
@@ -300,7 +297,7 @@ def _untold(context: dg.AssetExecutionContext, kept: Collection[StoredDay]) -> I
 
 def _daily(context: dg.AssetExecutionContext, config: RatesConfig, dates: set[dt.date]) -> set[dt.date]:
     """The dates for which the calls kept for the daily runs may be used: a scheduled run's newest."""
-    if "dagster/schedule_name" not in context.run.tags or config.refetch_from is None:
+    if SCHEDULE_TAG not in context.run.tags or config.refetch_from is None:
         return set()
     return {date for date in dates if date >= config.refetch_from}
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from fx_pipeline.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
@@ -82,8 +83,8 @@ def _left(
 def range_tags(first: str, last: str) -> dict[str, str]:
     """The tags that make one run of the partitions from `first` to `last`, both included."""
     return {
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
+        RANGE_START_TAG: first,
+        RANGE_END_TAG: last,
     }
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from pydantic import TypeAdapter
 
 from fx_pipeline.alerts import Alert, send
+from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, check_results
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.checks import NEWS
 from fx_pipeline.fixer.key import AccessKey
@@ -41,8 +40,6 @@ SECONDS_A_TICK = 30.0
 """Dagster allows a tick 60 seconds."""
 
 _LAST_TRY = "This was the last try of the morning; the next one is after midnight (UTC)."
-
-_EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 ENDS = (
     dg.DagsterEventType.RUN_FAILURE,
@@ -250,14 +247,10 @@ def _is_grave(check: dg.AssetCheckEvaluation) -> bool:
 def _is_news(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
     """Whether a check found something that its results of other runs, up to TOLD_FOR ago, did not have."""
     known: set[str] = set()
-    # Of a run over many dates that was planned with its checks, there is a planned one for each date as well.
-    for record in instance.event_log_storage.get_asset_check_execution_history(
-        check.asset_check_key, limit=EARLIER_RESULTS, status=_EVALUATED
-    ):
-        event = record.event.dagster_event if record.event else None
-        recent = time.time() - record.create_timestamp < TOLD_FOR.total_seconds()
-        if event is not None and recent and record.run_id != run_id:
-            known.update(_news(event.asset_check_evaluation_data))
+    for result in check_results(instance, check.asset_check_key, limit=EARLIER_RESULTS):
+        recent = time.time() - result.recorded_at < TOLD_FOR.total_seconds()
+        if recent and result.run_id != run_id:
+            known.update(_news(result.evaluation))
     return not set(_news(check)) <= known
 
 

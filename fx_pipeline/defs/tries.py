@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.execution.plan.objects import ErrorSource
+
+from fx_pipeline.dagster_internals import is_interrupted_step
 
 HOURS = (0, 1, 3, 6)
 """When a schedule tries, in hours after midnight (UTC). From the second hour on, only for what is left."""
@@ -71,9 +72,9 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> Failed | None:
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     if not events or events[-1].dagster_event is None:
         return None
-    step = events[-1].dagster_event.step_failure_data
-    if step.error_source is ErrorSource.INTERRUPT:
+    if is_interrupted_step(events[-1].dagster_event):
         return None
+    step = events[-1].dagster_event.step_failure_data
     found = step.user_failure_data.metadata if step.user_failure_data else {}
     temporary, dates = found.get(TEMPORARY), found.get(TRY_AGAIN)
     listed = dates.value if isinstance(dates, dg.JsonMetadataValue) else []

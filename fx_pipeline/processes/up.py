@@ -7,7 +7,9 @@ import datetime as dt
 import os
 import socket
 import sys
+import sysconfig
 import time
+from pathlib import Path
 from threading import Event, Thread
 
 from dotenv import dotenv_values
@@ -73,6 +75,7 @@ def run_all(settings: Settings) -> int:
     """Start everything, ingest what is missing, and stop everything on Ctrl-C. Returns an exit code."""
     home = settings.dagster_home
     program = [sys.executable, "-m", "fx_pipeline"]
+    daemon = str(Path(sysconfig.get_path("scripts")) / "dagster-daemon")
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
     output = Output(sys.stdout)
@@ -81,9 +84,7 @@ def run_all(settings: Settings) -> int:
         supervisor = Supervisor({**server_environment(settings), **mark}, output)
         # Dagster lets a .env in its working directory override the environment: the home has none.
         supervisor.start("dagster", [*program, "webserver"], home)
-        supervisor.start(
-            "daemon", [*YIELDING, sys.executable, "-m", "dagster._daemon", "run", *workspace, *quiet], home
-        )
+        supervisor.start("daemon", [*YIELDING, daemon, "run", *workspace, *quiet], home)
         supervisor.start("api", [*program, "serve"])
         if settings.demo:
             supervisor.start("sandbox", [*program, "sandbox"])

@@ -1,9 +1,8 @@
 """Runs of the jobs on a real Dagster instance against a running sandbox, and what its checks then say."""
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
 
+from fx_pipeline.dagster_internals import RESUME_TAGS, execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job
@@ -59,14 +58,14 @@ def retry_rates(
         run_config=QUIET,
         tags={
             **range_tags(first, last),
-            "dagster/is_resume_retry": "true",
+            RESUME_TAGS[0]: "true",
             "dagster/root_run_id": killed,
             "dagster/parent_run_id": killed,
         },
         root_run_id=killed,
         parent_run_id=killed,
     )
-    return execute_run(InMemoryJob(job), run, instance)
+    return execute_run(job, run, instance)
 
 
 def materialize_rates(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fx_pipeline import quality
 from fx_pipeline.commands.runs import last_run, open_instance
@@ -164,9 +163,7 @@ def test_a_run_over_many_dates_leaves_one_result_of_each_check(
         history = instance.event_log_storage.get_asset_check_execution_history(
             dg.AssetCheckKey(RATES, name), limit=100
         )
-        assert [(record.run_id, record.status) for record in history] == [
-            (run.run_id, AssetCheckExecutionRecordStatus.SUCCEEDED)
-        ]
+        assert [(record.run_id, record.status.value) for record in history] == [(run.run_id, "SUCCEEDED")]
 
 
 def test_a_run_from_the_ui_has_the_results_of_all_checks(

@@ -13,10 +13,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from fx_pipeline.alerts import LONGEST_TEXT
 from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.sensors import Cursor, Ended, alerts

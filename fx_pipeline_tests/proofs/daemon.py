@@ -1,41 +1,38 @@
 """Dagster's daemon, by its own functions, at an instant that a test names: schedules, then queued runs."""
 
 import datetime as dt
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
-from dagster._scheduler.scheduler import launch_scheduled_runs
-from dagster_shared.error import SerializableErrorInfo
 
+from fx_pipeline.dagster_internals import launch_queued_runs, launch_scheduled_runs
 from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from fx_pipeline.dagster_internals import WorkspaceProcessContext
 
 
 class Daemon:
     """What looks at the schedules of workspace.yaml, loaded in another process, and launches their runs."""
 
-    def __init__(self, process: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
+    def __init__(self, process: "WorkspaceProcessContext") -> None:
         self.workspace = process
-        self._queue = queue
         self.instance = process.instance
 
     def looks(self, now: dt.datetime) -> list[dg.DagsterRun]:
         """Evaluate what is due at `now`. The runs of the rates that it launched, each in its own process."""
         before = {run.run_id for run in self.instance.get_runs()}
-        for problem in launch_scheduled_runs(self.workspace, logging.getLogger("daemon"), now, {}):
-            assert not isinstance(problem, SerializableErrorInfo), problem
+        launch_scheduled_runs(self.workspace, now)
         self.launches()
         runs = [run for run in self.instance.get_runs() if run.run_id not in before]
         return [run for run in runs if run.tags.get("dagster/schedule_name") == "daily_rates"]
 
     def launches(self) -> None:
         """Launch the runs that are queued."""
-        for problem in self._queue.run_iteration(self.workspace):
-            assert not isinstance(problem, SerializableErrorInfo), problem
+        launch_queued_runs(self.workspace)
 
     def waits(self) -> None:
         """Wait until all runs are over."""
@@ -44,8 +41,5 @@ class Daemon:
 
 @contextmanager
 def running_daemon(instance: dg.DagsterInstance) -> Iterator[Daemon]:
-    with (
-        loaded_workspace(instance) as workspace,
-        QueuedRunCoordinatorDaemon(interval_seconds=1) as queue,
-    ):
-        yield Daemon(workspace, queue)
+    with loaded_workspace(instance) as workspace:
+        yield Daemon(workspace)

@@ -9,8 +9,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import requests
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.partitions import days
@@ -93,7 +91,7 @@ class Home:
     def said_by_alerts(self) -> str:
         """What the ticks of the sensor that sends alerts came to."""
         with open_instance(self.folder) as instance:
-            [state] = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+            [state] = [one for one in instance.all_instigator_state() if one.instigator_name == "alerts"]
             ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
         return "\n".join(tick.skip_reason or "" for tick in ticks)
 
@@ -106,14 +104,14 @@ class Home:
 
 EACH_SECOND = """
 import sys
-if "dagster._daemon" in sys.orig_argv:
+if any(argument.endswith("dagster-daemon") for argument in sys.orig_argv):
     import dagster._daemon.controller
     dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
 """
 """Makes Dagster's daemon look for backfills, and at what has become of them, each second, not each 30."""
 
 RANGE_START = "dagster/asset_partition_range_start"
-MATERIALIZED, FAILED = AssetPartitionStatus.MATERIALIZED.value, AssetPartitionStatus.FAILED.value
+MATERIALIZED, FAILED = dg.AssetPartitionStatus.MATERIALIZED.value, dg.AssetPartitionStatus.FAILED.value
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.rates import date_range
@@ -20,7 +18,7 @@ TODAY = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=15, second=0, mi
 
 def ticks(instance: dg.DagsterInstance) -> int:
     """How often the schedule of the rates has been evaluated."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    states = instance.all_instigator_state()
     [state] = [state for state in states if state.name == "daily_rates"]
     return len(instance.get_ticks(state.instigator_origin_id, state.selector_id))
 
@@ -56,4 +54,4 @@ def test_after_two_weeks_one_tick_makes_the_days_whole(
     assert stored_dates(database) == window | days_before(then, 31)
     assert list(broken(database)) == []
     shown = instance.get_status_by_partition(dg.AssetKey("rates"), sorted(window), days)
-    assert shown == dict.fromkeys(window, AssetPartitionStatus.MATERIALIZED)
+    assert shown == dict.fromkeys(window, dg.AssetPartitionStatus.MATERIALIZED)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.partitions import days
@@ -66,8 +65,8 @@ def failed(instance: dg.DagsterInstance) -> set[str]:
     """The dates that the UI shows as failed; all others are shown as materialised."""
     shown = instance.get_status_by_partition(RATES, DATES, days)
     assert shown is not None
-    assert set(shown.values()) <= {AssetPartitionStatus.MATERIALIZED, AssetPartitionStatus.FAILED}
-    return {date for date, status in shown.items() if status is AssetPartitionStatus.FAILED}
+    assert set(shown.values()) <= {dg.AssetPartitionStatus.MATERIALIZED, dg.AssetPartitionStatus.FAILED}
+    return {date for date, status in shown.items() if status is dg.AssetPartitionStatus.FAILED}
 
 
 def named(result: dg.ExecuteInProcessResult) -> set[str]:

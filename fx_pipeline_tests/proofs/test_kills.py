@@ -11,7 +11,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.partitions import days
@@ -206,7 +205,7 @@ def test_what_a_killed_command_stored_is_not_asked_again_and_is_shown(folder: Pa
     with open_instance(folder / "dagster") as instance:
         shown = instance.get_status_by_partition(dg.AssetKey("rates"), keys(), days)
         statuses = [run.status for run in instance.get_runs() if run.job_name == "rates_job"]
-    assert shown == dict.fromkeys(keys(), AssetPartitionStatus.MATERIALIZED)
+    assert shown == dict.fromkeys(keys(), dg.AssetPartitionStatus.MATERIALIZED)
     assert statuses[-1] is dg.DagsterRunStatus.FAILURE
     assert set(statuses[:-1]) == {dg.DagsterRunStatus.SUCCESS}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_webserver.app import create_app_from_workspace_process_context
 from starlette.testclient import TestClient
 
+from fx_pipeline.dagster_internals import web_application
 from fx_pipeline.rates import date_range
 from fx_pipeline_tests.defs.test_sensors import Inbox, open_inbox, tick
 from fx_pipeline_tests.proofs.content import broken, stored_dates
@@ -229,7 +229,7 @@ def test_what_the_ui_launches_asks_for_no_day_that_is_not_over_and_alerts_nobody
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch) as morning:
-        app = create_app_from_workspace_process_context(morning.daemon.workspace)
+        app = web_application(morning.daemon.workspace)
         with TestClient(app) as client:
             webserver = Webserver(client)
             tomorrow = TODAY.replace(minute=10) + dt.timedelta(days=1)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.fixer.client import FixerClient
@@ -167,4 +166,4 @@ def test_a_command_beside_a_run_of_dagsters_asks_for_no_date_twice(
     assert list(broken(database)) == []
     assert dump(database) == dump(folder / "undisturbed.db")
     shown = instance.get_status_by_partition(dg.AssetKey("rates"), sorted(texts(wanted)), days)
-    assert shown == dict.fromkeys(texts(wanted), AssetPartitionStatus.MATERIALIZED)
+    assert shown == dict.fromkeys(texts(wanted), dg.AssetPartitionStatus.MATERIALIZED)

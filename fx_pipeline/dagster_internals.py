@@ -1,0 +1,165 @@
+"""The private parts of Dagster that this project uses, and why. No other file imports `dagster._*`.
+
+Checked against dagster 1.13.27. Read this file before an upgrade of Dagster. Imports inside functions are
+slow ones that a run does not need: the workspace takes 0.15 s.
+"""
+
+import datetime as dt
+import logging
+import subprocess
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.api import execute_run as _execute_run
+from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+# Dagster checks for interrupts between the events of a run with this pair. Nothing public does.
+from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
+from starlette.types import ASGIApp
+
+from fx_pipeline.settings import PROJECT
+
+if TYPE_CHECKING:
+    from dagster._core.workspace.context import WorkspaceProcessContext
+
+__all__ = ["WorkspaceProcessContext", "capture_interrupts", "check_captured_interrupt"]
+
+# Tags of runs. Dagster documents some of them and exports none.
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+SCHEDULE_TAG = "dagster/schedule_name"
+MAX_RETRIES_TAG = "dagster/max_retries"
+RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""On a run that continues a failed or killed one: an automatic retry, or "re-execute from failure"."""
+WILL_RETRY_TAG = "dagster/will_retry"
+"""`true` on a killed run that Dagster is going to start again."""
+AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
+"""On a killed run that Dagster has started again: the id of the new run."""
+
+UNSAVED_EVENT = "Exception while writing logger call to event log"
+"""How the text starts that Dagster writes to stderr if it cannot save an event."""
+
+_WORKSPACE = str(PROJECT / "workspace.yaml")
+
+
+def execute_run(
+    job: dg.JobDefinition, run: dg.DagsterRun, instance: dg.DagsterInstance, *, raise_on_error: bool = False
+) -> dg.JobExecutionResult:
+    """Execute a run that exists, in this process.
+
+    `JobDefinition.execute_in_process` creates its own run, without a code location: the UI could not
+    re-execute it. `dg.execute_job` needs a job that another process can load.
+    """
+    return _execute_run(InMemoryJob(job), run, instance, raise_on_error=raise_on_error)
+
+
+def job_origin(job: dg.JobDefinition) -> RemoteJobOrigin:
+    """Return the origin that ties a run of `job` to the code location in workspace.yaml.
+
+    The UI re-executes only runs that have one, and nothing public makes one.
+    """
+    [location] = location_origins_from_yaml_paths([_WORKSPACE])
+    # Definitions without a name of their own are in the repository of this name.
+    return RemoteRepositoryOrigin(location, dg.Definitions().get_repository_def().name).get_job_origin(
+        job.name
+    )
+
+
+def is_interrupted_step(event: dg.DagsterEvent) -> bool:
+    """Return whether an interrupt ended the step of this STEP_FAILURE event. Its type is not public."""
+    return event.step_failure_data.error_source is ErrorSource.INTERRUPT
+
+
+def was_interrupted(result: dg.JobExecutionResult) -> bool:
+    """Return whether an interrupt ended the run. Dagster reports it as failed; the reason is not public."""
+    return any(
+        event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
+        for event in result.all_events
+        if event.is_job_failure
+    )
+
+
+class CheckResult(NamedTuple):
+    """One result of an asset check, as the instance stores it."""
+
+    run_id: str
+    recorded_at: float
+    """Unix seconds."""
+    evaluation: dg.AssetCheckEvaluation
+
+
+def check_results(instance: dg.DagsterInstance, check: dg.AssetCheckKey, *, limit: int) -> list[CheckResult]:
+    """Return the newest results of a check, without executions that were only planned.
+
+    A run over many dates that was planned with its checks leaves a planned execution for each date.
+
+    The public methods of the instance return only the last result.
+    """
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        check,
+        limit=limit,
+        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+    )
+    return [
+        CheckResult(record.run_id, record.create_timestamp, event.asset_check_evaluation_data)
+        for record in records
+        if record.event and (event := record.event.dagster_event)
+    ]
+
+
+def open_workspace(instance: dg.DagsterInstance) -> "WorkspaceProcessContext":
+    """Return the workspace of workspace.yaml, as `dagster-webserver` opens it: a context manager."""
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_webserver.version import __version__
+
+    return WorkspaceProcessContext(
+        instance, WorkspaceFileTarget([_WORKSPACE]), version=__version__, code_server_log_level="warning"
+    )
+
+
+def web_application(workspace: "WorkspaceProcessContext") -> ASGIApp:
+    """Return Dagster's web application. Only its own command, which serves it without a guard, is public."""
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
+    app: ASGIApp = create_app_from_workspace_process_context(workspace, live_data_poll_rate=2000)
+    return app
+
+
+# Only tests need the rest.
+
+
+def code_servers(workspace: "WorkspaceProcessContext") -> "list[subprocess.Popen[bytes]]":
+    """Return the processes of a workspace's code servers. Nothing public waits for their end."""
+    return [server.server_process for server in workspace._grpc_server_registry._all_processes]
+
+
+def launch_scheduled_runs(workspace: "WorkspaceProcessContext", now: dt.datetime) -> None:
+    """Evaluate the schedules that are due at `now`, as the daemon does. It has no public clock."""
+    from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon  # noqa: F401  # must be first
+    from dagster._scheduler.scheduler import launch_scheduled_runs as launch
+
+    _require_success(launch(workspace, logging.getLogger("daemon"), now, {}))
+
+
+def launch_queued_runs(workspace: "WorkspaceProcessContext") -> None:
+    """Launch the runs in the queue, as the daemon does. Only the whole daemon is public, as a command."""
+    from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+
+    with QueuedRunCoordinatorDaemon(interval_seconds=1) as daemon:
+        _require_success(daemon.run_iteration(workspace))
+
+
+def _require_success(problems: Iterable[object]) -> None:
+    """Raise RuntimeError for the first error that the daemon yields; it also yields other objects."""
+    from dagster_shared.error import SerializableErrorInfo
+
+    for problem in problems:
+        if isinstance(problem, SerializableErrorInfo):
+            raise RuntimeError(str(problem))

@@ -18,6 +18,10 @@ FIRST_DATE = dt.date(1999, 1, 1)
 MAX_TIMESERIES_DAYS = 365
 """The most days of one `timeseries` answer, the first and the last included (Fixer's documentation)."""
 
+MAJORS = ("USD", "EUR", "JPY", "GBP", "CNY", "AUD", "CAD", "CHF")
+MOST_TRADED = (*MAJORS, "HKD", "SGD", "SEK", "KRW", "NOK", "NZD")
+"""The most traded currencies, in this order (BIS, Triennial Central Bank Survey 2022)."""
+
 SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e100
 """What is beyond is no rate, and a cross rate of it may be no number."""
 

@@ -8,7 +8,9 @@ from fx_pipeline.api.endpoints import views
 from fx_pipeline.api.middleware import gate
 from fx_pipeline.api.middleware.edge import Edge
 from fx_pipeline.api.middleware.shortcut import Direct
+from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
+from fx_pipeline.api.pages.static import static
 from fx_pipeline.api.replies import GZIP_LEVEL
 from fx_pipeline.api.tables import exports, json_rows, parameters
 from fx_pipeline.api.tables.canned import CannedQueries
@@ -30,7 +32,7 @@ def register_routes():
         (r"/currency/(?P<code>[^/]+)$", pages.currency),
         (r"/coverage$", pages.coverage),
         (r"/public$", pages.public),
-        (r"/static/(?P<path>.*)$", pages.static),
+        (r"/static/(?P<path>.*)$", static),
     ]
 
 
@@ -49,14 +51,14 @@ def filters_from_request(request, database, table, datasette):
 
 @hookimpl
 def prepare_jinja2_environment(env):
-    env.filters.update(pages.FILTERS)
+    env.filters.update(cells.FILTERS)
     env.filters.update(csv_link=exports.link, page_link=parameters.without_start)
     env.globals["most_csv_rows"] = exports.MOST_ROWS
 
 
 @hookimpl
 def render_cell(value, column):
-    return pages.cell(value, column)
+    return cells.cell(value, column)
 
 
 @hookimpl

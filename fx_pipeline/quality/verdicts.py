@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.quality.moves import MIN_MOVES, REACH, Matrix, Moves, ordinals
+from fx_pipeline.rates import MAJORS
 
 LONGEST_REST = 7
 """Days that any currency may stand still: the longest holidays and a weekend."""
 
 PEG = 31
 """Days of standing still after which a currency is taken for pegged, now or later."""
-
-MAJORS = frozenset({"USD", "EUR", "JPY", "GBP", "CNY", "AUD", "CAD", "CHF"})
-"""The eight most traded (Triennial Central Bank Survey 2022, Bank for International Settlements)."""
 
 
 @dataclass(frozen=True, slots=True)

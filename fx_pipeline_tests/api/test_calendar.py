@@ -1,4 +1,4 @@
-"""Coverage as a calendar: the state of each day, gaps, years as runs, months; against a plain model."""
+"""The calendar of the Coverage page: states, gaps, years and months, compared with a simple model."""
 
 import datetime as dt
 from calendar import isleap
@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fx_pipeline.api.pages.calendar import Coverage, Day, Month, Run
+from fx_pipeline.api.pages.calendar import Calendar, Day, Month, Run
 from fx_pipeline.rates import contiguous, date_range
 
 START, END = dt.date(2023, 12, 28), dt.date(2024, 3, 3)
 ROWS = [
     ("2023-12-30", 30, 0, 0),
     ("2023-12-31", 30, 2, 0),
-    # What came could not be stored at all: the day is missing.
+    # No value of this day could be stored, so it is missing.
     ("2024-01-01", 0, 0, 3),
     ("2024-01-03", 29, 1, 1),
     ("2024-02-28", 30, 0, 0),
@@ -22,7 +22,7 @@ ROWS = [
 
 
 def test_the_state_of_each_day() -> None:
-    coverage = Coverage(ROWS, START, END)
+    calendar = Calendar(ROWS, START, END)
     stored = {
         "2023-12-30": "stored",
         "2023-12-31": "revised",
@@ -35,19 +35,19 @@ def test_the_state_of_each_day() -> None:
         for date in date_range(START, END)
     }
     assert {
-        day.date: day.state for year in (2023, 2024) for month in coverage.months(year) for day in month.days
+        day.date: day.state for year in (2023, 2024) for month in calendar.months(year) for day in month.days
     } == expected
-    assert (coverage.days, coverage.stored, coverage.last) == (67, 4, last)
-    assert (coverage.revised, coverage.rejected) == (3, 4)
-    assert coverage.counts == {"stored": 2, "revised": 1, "rejected": 1, "missing": 57, "unfetched": 6}
-    assert coverage.gaps == [
+    assert (calendar.days, calendar.stored, calendar.last) == (67, 4, last)
+    assert (calendar.revised, calendar.rejected) == (3, 4)
+    assert calendar.counts == {"stored": 2, "revised": 1, "rejected": 1, "missing": 57, "unfetched": 6}
+    assert calendar.gaps == [
         (dt.date(2024, 1, 1), dt.date(2024, 1, 2)),
         (dt.date(2024, 1, 4), dt.date(2024, 2, 27)),
     ]
 
 
-def test_years_are_runs_on_the_places_of_a_leap_year() -> None:
-    newest, oldest = Coverage(ROWS, START, END).years()
+def test_years_are_runs_of_days_in_one_state() -> None:
+    newest, oldest = Calendar(ROWS, START, END).years()
     assert (newest.number, oldest.number) == (2024, 2023)
     assert oldest.runs == [Run(362, 2, "unfetched"), Run(364, 1, "stored"), Run(365, 1, "revised")]
     assert newest.runs == [
@@ -57,11 +57,11 @@ def test_years_are_runs_on_the_places_of_a_leap_year() -> None:
         Run(58, 1, "stored"),
         Run(59, 4, "unfetched"),
     ]
-    assert oldest.told == "2023: 1 stored, 1 stored, with values that were revised, 2 not fetched yet"
+    assert oldest.label == "2023: 1 stored, 1 stored with revised values, 2 not fetched yet"
 
 
-def test_months_begin_where_the_coverage_does() -> None:
-    december = Coverage(ROWS, START, END).months(2023)
+def test_the_first_month_begins_at_the_start() -> None:
+    december = Calendar(ROWS, START, END).months(2023)
     assert december == [
         Month(
             "December",
@@ -77,24 +77,24 @@ def test_months_begin_where_the_coverage_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("day", "told"),
+    ("day", "label"),
     [
         (Day(dt.date(2024, 1, 3), "stored", 30), "3 January 2024: stored, 30 currencies"),
         (
             Day(dt.date(2024, 1, 3), "rejected", 29, 1, 2),
-            "3 January 2024: with values that could not be stored, 29 currencies, 1 revised, 2 rejected",
+            "3 January 2024: stored with rejected values, 29 currencies, 1 revised, 2 rejected",
         ),
         (Day(dt.date(2024, 1, 3), "missing"), "3 January 2024: missing"),
     ],
 )
-def test_a_day_in_words(day: Day, told: str) -> None:
-    assert day.told == told
+def test_a_day_has_a_label(day: Day, label: str) -> None:
+    assert day.label == label
 
 
-def test_nothing_is_stored() -> None:
-    coverage = Coverage([], START, END)
-    assert (coverage.stored, coverage.last, coverage.gaps) == (0, None, [])
-    assert coverage.counts == {"unfetched": coverage.days}
+def test_an_empty_database_has_no_gaps() -> None:
+    calendar = Calendar([], START, END)
+    assert (calendar.stored, calendar.last, calendar.gaps) == (0, None, [])
+    assert calendar.counts == {"unfetched": calendar.days}
 
 
 @given(
@@ -105,17 +105,17 @@ def test_nothing_is_stored() -> None:
     ),
 )
 @example(start=dt.date(2000, 10, 1), length=515, counts={})  # ends on 28 February of a common year
-def test_the_calendar_agrees_with_the_days(
+def test_the_calendar_matches_the_model(
     start: dt.date, length: int, counts: dict[int, tuple[int, int, int]]
 ) -> None:
     end = start + dt.timedelta(length)
     known = {start + dt.timedelta(place): values for place, values in counts.items() if place <= length}
-    coverage = Coverage([(str(date), *values) for date, values in known.items()], start, end)
+    calendar = Calendar([(str(date), *values) for date, values in known.items()], start, end)
     stored = {date for date, (currencies, *_) in known.items() if currencies}
     missing = {date for date in date_range(min(stored, default=end), max(stored, default=start)) if stored}
-    assert coverage.gaps == contiguous(missing - stored)
-    assert coverage.stored == len(stored)
-    for year in coverage.years():
+    assert calendar.gaps == contiguous(missing - stored)
+    assert calendar.stored == len(stored)
+    for year in calendar.years():
         # Each run covers the places of its days; only 29 February may be covered by the day before it.
         places = [place for run in year.runs for place in range(run.place, run.place + run.length)]
         assert places == list(range(places[0], places[-1] + 1))

@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
+from fx_pipeline.api.pages.currency import months_before
 from fx_pipeline.api.pages.links import MOST_GAPS, api_path, backfill_url, day_path
-from fx_pipeline.api.pages.rates import months_before
 
 DAY = dt.timedelta(1)
 

@@ -7,8 +7,8 @@ import math
 import pytest
 from playwright.sync_api import expect
 
+from fx_pipeline.api.pages.currency import RANGES, months_before
 from fx_pipeline.api.pages.figures import shown_change, shown_date, shown_rate
-from fx_pipeline.api.pages.rates import RANGES, months_before
 from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import START, OpenVisitor, Service
 from fx_pipeline_tests.waiting import wait_for

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
+from fx_pipeline.api.pages.currency import months_before
 from fx_pipeline.api.pages.figures import shown_date
-from fx_pipeline.api.pages.rates import months_before
 from fx_pipeline_tests.pages.browser import DESKTOP, PHONE, Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
 

@@ -1,7 +1,7 @@
-"""Which days are stored, as a calendar shows it: each day since the start in one of five states.
+"""The calendar of the Coverage page: each day since the start in one of five states.
 
-A gap is a day that is missing between the first and the last stored one. What lies before the first or after
-the last has not been fetched yet, and is no gap.
+A day between the first and the last stored day is missing if it is not stored. Missing days in a row form a
+gap. Days before the first and after the last stored day count as not fetched yet.
 """
 
 import datetime as dt
@@ -16,16 +16,19 @@ from fx_pipeline.rates import contiguous
 
 STATES = {
     "stored": "stored",
-    "revised": "stored, with values that were revised",
-    "rejected": "with values that could not be stored",
+    "revised": "stored with revised values",
+    "rejected": "stored with rejected values",
     "missing": "missing",
     "unfetched": "not fetched yet",
 }
-"""The states of a day, and how each is said of it."""
+"""The states of a day, and the words for them."""
+
+LEAP_DAY = 59
+"""The place of 29 February among the 366 days of a leap year, counted from 0."""
 
 
 class Day(NamedTuple):
-    """One day: its state, and how many currencies, revised values and rejected values it has."""
+    """A day: its state, and how many currencies, revised values and rejected values it has."""
 
     date: dt.date
     state: str
@@ -34,8 +37,8 @@ class Day(NamedTuple):
     rejected: int = 0
 
     @property
-    def told(self) -> str:
-        """The day in words."""
+    def label(self) -> str:
+        """The day and its state in words."""
         parts = [STATES[self.state]]
         if self.currencies:
             parts.append(f"{self.currencies} currencies")
@@ -47,10 +50,7 @@ class Day(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Days of a year, one after another, in one state: the place of the first, and how many places they take.
-
-    The places are those of a leap year, from 0.
-    """
+    """Consecutive days of a year in one state. The places are those of a leap year, counted from 0."""
 
     place: int
     length: int
@@ -58,15 +58,15 @@ class Run(NamedTuple):
 
 
 class Year(NamedTuple):
-    """A year: how many of its days are in each state, and its days as runs."""
+    """A year: the number of days in each state, and its days as runs."""
 
     number: int
     counts: Counter[str]
     runs: list[Run]
 
     @property
-    def told(self) -> str:
-        """The year in words."""
+    def label(self) -> str:
+        """The year and its counts in words."""
         counted = ", ".join(
             f"{self.counts[state]} {words}" for state, words in STATES.items() if self.counts[state]
         )
@@ -74,21 +74,21 @@ class Year(NamedTuple):
 
 
 class Month(NamedTuple):
-    """A month: its name, how many places of its first week stand empty (weeks begin on Monday), its days."""
+    """A month: its name, the empty places before its first day (weeks begin on Monday), its days."""
 
     name: str
     empty: int
     days: list[Day]
 
 
-class Coverage:
+class Calendar:
     """Every day from `start` to `end`.
 
-    `rows` are those of the canned query `coverage`: date, currencies, values revised, values rejected.
+    `rows` come from the canned query `coverage`: date, currencies, revised values, rejected values.
     """
 
     def __init__(self, rows: Iterable[tuple[str, int, int, int]], start: dt.date, end: dt.date) -> None:
-        # By their ordinals: dates of 27 years are many to make.
+        # Ordinals, because creating the dates of 27 years is slow.
         self._known = {dt.date.fromisoformat(date).toordinal(): counts for date, *counts in rows}
         stored = [day for day, (currencies, *_) in self._known.items() if currencies]
         self._first, self._last = (min(stored), max(stored)) if stored else (0, 0)
@@ -102,7 +102,7 @@ class Coverage:
 
     @property
     def days(self) -> int:
-        """How many days there are."""
+        """The number of days."""
         return len(self._days)
 
     @cached_property
@@ -112,12 +112,12 @@ class Coverage:
         return contiguous(dt.date.fromordinal(day) for day in missing)
 
     def years(self) -> list[Year]:
-        """The years, newest first."""
+        """Return the years, newest first."""
         first, last = dt.date.fromordinal(self._days[0]).year, dt.date.fromordinal(self._days[-1]).year
         return [self._year(number) for number in range(last, first - 1, -1)]
 
     def months(self, year: int) -> list[Month]:
-        """The months of a year, as far as they lie within the coverage."""
+        """Return the months of a year, without days before the start and after the end."""
         days = (dt.date.fromordinal(day) for day in self._days_of(year))
         months = []
         for _, listed in groupby(days, key=lambda date: date.month):
@@ -133,18 +133,17 @@ class Coverage:
     def _year(self, number: int) -> Year:
         days = self._days_of(number)
         states = self._states[days.start - self._days.start : days.stop - self._days.start]
-        first = days.start - dt.date(number, 1, 1).toordinal()
-        leap_day = 366 if isleap(number) else 59
-        # Where each day lies, and where the last of them ends; a run reaches as far as the next one, so that
-        # the place of a 29 February that is none is left to the day before it, where another day follows.
-        places = [day + (day >= leap_day) for day in range(first, first + len(states))]
-        places.append(places[-1] + 1)
+        first = dt.date.fromordinal(days.start)
+        place = dt.date(2024, first.month, first.day).timetuple().tm_yday - 1
+        cells = list(states)
+        if not isleap(number) and place < LEAP_DAY < place + len(states):
+            # In a common year, 28 February takes the place of 29 February too.
+            cells.insert(LEAP_DAY - place, cells[LEAP_DAY - place - 1])
         runs = []
-        at = 0
-        for state, alike in groupby(states):
-            end = at + sum(1 for _ in alike)
-            runs.append(Run(places[at], places[end] - places[at], state))
-            at = end
+        for state, equal in groupby(cells):
+            length = sum(1 for _ in equal)
+            runs.append(Run(place, length, state))
+            place += length
         return Year(number, Counter(states), runs)
 
     def _day(self, date: dt.date) -> Day:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fx_pipeline.fixer.sandbox.protocol import written
-from fx_pipeline.rates import FIRST_DATE, parse_date
+from fx_pipeline.rates import FIRST_DATE, MAJORS, parse_date
 
 KINDS: Mapping[str, str] = {
     "rate-limit": "HTTP 429, half of them with Retry-After",
@@ -59,7 +59,8 @@ TRANSPORT = frozenset(
 SPOILT = frozenset({"bad-value", "off-by-100", "missing", "gap"})
 """Kinds that change values in an answer that is otherwise right."""
 
-_MAJORS = ("USD", "JPY", "GBP", "CHF", "AUD", "CAD")
+_MAJORS = {*MAJORS} - {"EUR", "CNY"}
+"""The majors that the sandbox has had on every day since 1999, besides its base."""
 _REVISED_SHARE = 0.5
 _REVISED_BY = 0.03
 

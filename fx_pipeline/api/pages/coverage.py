@@ -1,0 +1,63 @@
+"""The Coverage page: which days are stored, and for token holders the latest fetches and the quota."""
+
+import datetime as dt
+from typing import Any
+
+from fx_pipeline.api.pages.calendar import Calendar
+from fx_pipeline.api.pages.links import backfill_url, day_path
+from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.reading.queries import Queries
+
+QUERIES = ("coverage", "day_fetches")
+"""The canned queries that the page needs."""
+PRIVATE_QUERIES = ("last_fetches", "calls_of_month")
+"""The canned queries of the part for token holders."""
+
+GAPS_SHOWN = 12
+
+
+def page(
+    visit: Visit,
+    *,
+    start: dt.date,
+    max_age_days: int,
+    dagster_url: str,
+    operations: dict[str, Any] | None,
+) -> Page:
+    """Return the page for the days from `start` to yesterday. `operations` is for token holders."""
+    end = visit.today - dt.timedelta(days=1)
+    calendar = Calendar(visit.queries.rows("coverage", start_date="", end_date=""), start, end)
+    years = calendar.years()
+    requested = visit.text("year")
+    year = int(requested) if requested in {str(one.number) for one in years} else end.year
+    age = (visit.today - calendar.last).days if calendar.last else None
+    return Page(
+        "coverage.html",
+        {
+            "section": "coverage",
+            "coverage": calendar,
+            "start": start.isoformat(),
+            "end": end.isoformat(),
+            "age": age,
+            "stale": age is not None and age > max_age_days,
+            "years": years,
+            "year": year,
+            "months": calendar.months(year),
+            "gaps": calendar.gaps[::-1][:GAPS_SHOWN],
+            "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
+            "backfill": backfill_url(dagster_url, calendar.gaps),
+            "operations": operations,
+            "made_up": visit.is_made_up(),
+            "path": lambda date: day_path(date.isoformat()),
+        },
+    )
+
+
+def operations(queries: Queries, month_start: dt.date, quota: int | None) -> dict[str, Any]:
+    """Return the latest fetches and the calls of a month. `quota` overrides the limit that Fixer sends."""
+    ((used, limit),) = queries.rows("calls_of_month", month_start=month_start.isoformat())
+    return {
+        "fetches": queries.rows("last_fetches", since=""),
+        "calls": used,
+        "limit": quota or limit,
+    }

@@ -1,0 +1,76 @@
+"""The page of one day: its rates, their sources and revisions, as stored now or as known at an instant."""
+
+import datetime as dt
+from collections.abc import Mapping
+from functools import partial
+
+from fx_pipeline.api.endpoints.days import rates_of, read_day, stored_days
+from fx_pipeline.api.endpoints.parameters import AsOf, Wanted
+from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.pages.links import api_path, day_path
+from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows, revision_rows
+from fx_pipeline.api.pages.visit import Page, Span, Visit
+from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.rates import parse_date
+
+QUERIES = ("rates_by_date", "stored_days", "latest_date", "symbols", "day_fetches", "day_revisions")
+"""The canned queries that the page needs."""
+
+
+def page(visit: Visit) -> Page:
+    """Return the page of the requested day, by default the latest."""
+    span = visit.span()
+    if span is None:
+        return Page("empty.html", {"section": "day"})
+    wanted = Wanted(base=visit.parameters.base(), as_of=visit.parameters.as_of())
+    as_of = visit.text("as_of")
+    base = wanted.base or span.base
+    date = visit.parameters.date(visit.text("date") or _latest_date(visit, span, wanted.as_of))
+    stored = stored_days(visit.queries, date, date, wanted.as_of)
+    names = visit.names()
+    context = {
+        **page_context(visit, span, base),
+        "section": "day",
+        "date": date.isoformat(),
+        "bases": names,
+        "before": stored.before,
+        "after": stored.after,
+        "as_of": as_of,
+        "path": partial(day_path, base=span.asked(base), as_of=as_of),
+        "rows": [],
+    }
+    if not stored.days:
+        return Page("day.html", context, 404)
+    read = read_day(visit.queries, date, wanted)
+    rates: list[Mapping[str, float]] = [rates_of(visit.queries, read, wanted)]
+    if stored.before:
+        rates.insert(0, _previous_rates(visit.queries, parse_date(stored.before), wanted))
+    return Page(
+        "day.html",
+        {
+            **context,
+            "rows": rate_rows(names, base, rates),
+            "bases": currency_names(names, read.rates),
+            "timestamp": read.timestamp,
+            "fetches": visit.queries.rows("day_fetches", date=read.date),
+            "revisions": revision_rows(visit.queries.rows("day_revisions", date=read.date)),
+            "stored_base": read.base,
+            "made_up": visit.is_made_up(read.date),
+            "api_call": api_path(read.date, base=span.asked(base), as_of=as_of),
+            "csv": api_path(f"{read.date}.csv", base=span.asked(base), as_of=as_of),
+        },
+    )
+
+
+def _latest_date(visit: Visit, span: Span, as_of: AsOf | None) -> str:
+    """Return the latest day that was known at `as_of`; the latest of all if there is none."""
+    known = stored_days(visit.queries, parse_date(span.oldest), None, as_of).last if as_of else None
+    return known or span.newest
+
+
+def _previous_rates(queries: Queries, date: dt.date, wanted: Wanted) -> Mapping[str, float]:
+    """Return the rates of the previous day; none if it has no rate of the base."""
+    try:
+        return rates_of(queries, read_day(queries, date, wanted), wanted)
+    except ApiError:
+        return {}

@@ -1,0 +1,54 @@
+"""The home page: the latest rates, a converter and the trend of the last 30 days."""
+
+import datetime as dt
+
+from fx_pipeline.api.endpoints.days import no_rate_of, read_series, span_of
+from fx_pipeline.api.endpoints.parameters import Wanted
+from fx_pipeline.api.pages import figures
+from fx_pipeline.api.pages.links import api_path, day_path
+from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
+from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.rates import MOST_TRADED, parse_date
+
+QUERIES = ("rates_by_range", "stored_days", "latest_date", "symbols", "day_fetches")
+"""The canned queries that the page needs."""
+
+MAJORS_SHOWN = 8
+TREND = dt.timedelta(days=30)
+
+
+def page(visit: Visit, *, max_age_days: int) -> Page:
+    """Return the page of the latest day, or a redirect to the page of the requested day."""
+    span = visit.span()
+    if span is None:
+        return Page("empty.html", {"section": "home"})
+    base = visit.parameters.base() or span.base
+    if visit.text("date") not in ("", span.newest):
+        return Page("", elsewhere=day_path(visit.text("date"), span.asked(base)))
+    newest = parse_date(span.newest)
+    series = read_series(visit.queries, newest - TREND, None, Wanted(base=base))
+    dates, rates_by_day = list(series.days), list(series.days.values())
+    if dates[-1] != span.newest:
+        raise no_rate_of(visit.queries, (base,), span_of(newest, None), None, what=f"the base {base}")
+    names = visit.names()
+    rows = rate_rows(names, base, rates_by_day)
+    by_code = {row.code: row for row in rows}
+    age = (visit.today - newest).days
+    return Page(
+        "home.html",
+        {
+            **page_context(visit, span, base),
+            "section": "home",
+            "date": span.newest,
+            "bases": currency_names(names, rates_by_day[-1]),
+            "age": figures.shown_age(age),
+            "stale": age > max_age_days,
+            "rows": rows,
+            "majors": [by_code[code] for code in MOST_TRADED if code in by_code][:MAJORS_SHOWN],
+            "before": dates[-2] if len(dates) > 1 else None,
+            "api_call": api_path(f"{newest - TREND}..{newest}", base=span.asked(base)),
+            "api_day": api_path("latest", base=span.asked(base)),
+            "csv": api_path(f"{newest}.csv", base=span.asked(base)),
+            "made_up": visit.is_made_up(),
+        },
+    )

@@ -1,0 +1,58 @@
+"""The parts that several pages share: the table of rates, the table of revisions, the common context."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fx_pipeline.api.pages import figures
+from fx_pipeline.api.pages.visit import Span, Visit
+
+
+class RateRow(NamedTuple):
+    """A currency in a table of rates. The change is in percent."""
+
+    code: str
+    name: str
+    rate: float
+    change: float | None
+    trend: Sequence[float]
+
+
+def page_context(visit: Visit, span: Span, base: str) -> dict[str, Any]:
+    """Return the part of the context that all pages about rates have."""
+    return {
+        "newest": span.newest,
+        "oldest": span.oldest,
+        "today": visit.today.isoformat(),
+        "base": base,
+        "base_query": f"?base={base}" if span.asked(base) else "",
+    }
+
+
+def rate_rows(names: Mapping[str, str], base: str, days: Sequence[Mapping[str, float]]) -> list[RateRow]:
+    """Return the rates of the last of `days`, with the change since the day before and the trend."""
+    before = days[-2] if len(days) > 1 else {}
+    return [
+        RateRow(
+            code,
+            names.get(code, code),
+            rate,
+            figures.change_percent(before[code], rate) if code in before else None,
+            [rates[code] for rates in days if code in rates],
+        )
+        for code, rate in days[-1].items()
+        if code != base
+    ]
+
+
+def revision_rows(rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Return the rows of a query for revisions as dictionaries, with the change in percent."""
+    names = ("date", "currency", "was", "became", "known_from", "replaced_at")
+    return [
+        {**dict(zip(names, row, strict=True)), "change": figures.change_percent(row[2], row[3])}
+        for row in rows
+    ]
+
+
+def currency_names(names: Mapping[str, str], codes: Iterable[str]) -> dict[str, str]:
+    """Return the names of `codes`, in alphabetical order of the codes."""
+    return {code: names.get(code, code) for code in sorted(codes)}

@@ -27,10 +27,10 @@ from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import range_tags
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.parsing import parse_historical
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.protocol import Protocol
-from fx_pipeline.rates import Answer
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.ports import reserved_port
 
@@ -135,8 +135,8 @@ PARTS: Mapping[str, Callable[[Path, int], Figures]] = {
 
 def _rows_a_second(
     days: int,
-    write: Callable[[list[Answer]], object] | Callable[[list[tuple[object, ...]]], object],
-    prepared: Callable[[list[Answer]], list[object]] = list,
+    write: Callable[[list[Fetch]], object] | Callable[[list[tuple[object, ...]]], object],
+    prepared: Callable[[list[Fetch]], list[object]] = list,
 ) -> Figures:
     figures: Figures = {}
     for reading, name in enumerate(("new", "again")):
@@ -152,7 +152,7 @@ def _rows_a_second(
     return figures
 
 
-def _as_rows(answers: list[Answer]) -> list[object]:
+def _as_rows(answers: list[Fetch]) -> list[object]:
     return [
         (str(day.date), code, rate, 1)
         for answer in answers
@@ -161,7 +161,7 @@ def _as_rows(answers: list[Answer]) -> list[object]:
     ]
 
 
-def _answer(offset: int, reading: int) -> Answer:
+def _answer(offset: int, reading: int) -> Fetch:
     """What the client makes of the sandbox's answer about one day."""
     date = FIRST + dt.timedelta(days=offset)
     asked_at = dt.datetime.now(dt.timezone.utc)
@@ -174,7 +174,7 @@ def _answer(offset: int, reading: int) -> Answer:
         for code in sorted(rates.keys() - {"EUR"})[offset % REVISED :: REVISED]:
             rates[code] *= 1.001
     body = json.dumps(document).encode()
-    return Answer(
+    return Fetch(
         endpoint="historical",
         base="EUR",
         symbols=(),

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks.databases import CODES, LAST
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 
 BATCH = 16
@@ -32,8 +33,8 @@ def main() -> None:
             time.sleep(max(0, started + 1 / BATCHES_PER_SECOND - time.monotonic()))
 
 
-def _answer(day: DayRates) -> Answer:
-    return Answer(
+def _answer(day: DayRates) -> Fetch:
+    return Fetch(
         endpoint="historical",
         base="EUR",
         symbols=(),

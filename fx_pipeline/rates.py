@@ -8,7 +8,7 @@ import math
 import re
 from calendar import month_name, monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
@@ -51,38 +51,6 @@ class DayRates:
     timestamp: int
     rates: Mapping[str, float]
     rejected: tuple[RejectedRate, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One answered question to the provider: what was asked, what came, and what was understood of it.
-
-    `body` is as received. `days` is empty, and `names` too, where the answer was an error. `calls` counts
-    the HTTP requests it took, retries included: each may have cost quota.
-    """
-
-    endpoint: str
-    base: str
-    symbols: tuple[str, ...]
-    start_date: dt.date | None = None
-    end_date: dt.date | None = None
-    asked_at: dt.datetime
-    status: str
-    """`ok`, or what was wrong, in a few words."""
-    body: bytes
-    calls: int = 1
-    provider: str = "fixer"
-    """Who answered: `fixer`, or `sandbox`, whose newest values are made up."""
-    fetch_id: int | None = None
-    """The row in `fetches` that was opened for the question; None: it is made with the answer."""
-    quota_limit: int | None = None
-    """Calls a month that the plan allows, where a header said so."""
-    quota_remaining: int | None = None
-    """Calls left of the month after this one, where a header said so."""
-    provider_at: dt.datetime | None = None
-    """When it was answered, by the provider's clock, where a header said so."""
-    days: tuple[DayRates, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1024)  # the same codes come for each day

@@ -3,7 +3,8 @@
 import datetime as dt
 from collections.abc import Mapping
 
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import DayRates
 
 
 def answer_with(
@@ -13,9 +14,9 @@ def answer_with(
     provider: str = "fixer",
     body: bytes = b"{}",
     names: Mapping[str, str] | None = None,
-) -> Answer:
+) -> Fetch:
     """What the provider has just answered, or at `asked_at`, about these days, oldest first."""
-    return Answer(
+    return Fetch(
         endpoint=endpoint,
         base=days[0].base if days else "EUR",
         symbols=(),

@@ -12,7 +12,7 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 FLOORS = (
-    ("rates", "serving"),
+    ("rates", "clock", "fetch", "serving"),
     ("settings",),
     ("fixer", "store", "api"),
     ("ingestion", "quality", "alerts", "dagster_internals"),

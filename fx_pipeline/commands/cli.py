@@ -16,7 +16,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from fx_pipeline.rates import Answer, date_range, parse_date
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import date_range, parse_date
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -162,12 +163,12 @@ def ingest(
             open_instance,
             planned,
         )
-        from fx_pipeline.ingestion import how_far, questions
+        from fx_pipeline.ingestion.plan import plan_calls, quota_warning
 
         runs = planned(left, across_gaps=missing and not dates)
         # A series does not reach from one run into another.
-        asked = [one for run in runs for one in questions(run, timeseries=settings.fixer_timeseries)]
-        if (short := how_far(asked, _quota(settings))) is not None:
+        asked = [one for run in runs for one in plan_calls(run, timeseries=settings.fixer_timeseries)]
+        if (short := quota_warning(asked, _quota(settings))) is not None:
             errors.print(f"[bold yellow]quota[/]   {short}")
         try:
             with open_instance(settings.dagster_home) as instance:
@@ -348,12 +349,12 @@ def rebuild() -> None:
     Nothing is lost if it is interrupted: the tables are replaced all at once.
     """
     from fx_pipeline.fixer.errors import FixerError
-    from fx_pipeline.fixer.parsing import read_stored
+    from fx_pipeline.fixer.parsing import parse_stored
 
-    refused: list[Answer] = []
+    refused: list[Fetch] = []
 
-    def read(answer: Answer) -> Answer:
-        answer = read_stored(answer)
+    def read(answer: Fetch) -> Fetch:
+        answer = parse_stored(answer)
         if answer.status != "ok":
             refused.append(answer)
         return answer

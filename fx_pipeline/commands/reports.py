@@ -131,7 +131,7 @@ def quota_document(quota: Quota | None) -> dict[str, Any] | None:
     return {
         "limit": quota.limit,
         "used": quota.used,
-        "kept": quota.kept,
+        "kept": quota.reserved,
         "left": quota.left(),
         "renewed_on": str(quota.renewed_on),
     }

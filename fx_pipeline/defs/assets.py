@@ -13,8 +13,11 @@ from fx_pipeline.defs.checks import RATES, check_last_run, check_run, check_tabl
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.tries import metadata as tries_metadata
-from fx_pipeline.fixer.errors import FixerError, NoAnswers, NoRates, Unfinished, WaitAsked
-from fx_pipeline.ingestion import Outcome, how_far, ingest, ingest_names, leave_out, questions
+from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, NoRates, ProviderDown, Unfinished
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls, quota_warning
+from fx_pipeline.ingestion.results import Outcome
+from fx_pipeline.ingestion.symbols import exclude_symbols, ingest_names
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
@@ -176,9 +179,9 @@ def _events(
             store.check_source(fixer.base, fixer.known_provider())
             kept = _kept(context, config, store, runs)
             dates = _over(context, config) - {day.date for day in kept} - told
-            leave_out(client, store.refused_symbols())
-            asked = questions(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
-            if (short := how_far(asked, ledger.quota())) is not None:
+            exclude_symbols(client, store.refused_symbols())
+            asked = plan_calls(dates, timeseries=fixer.timeseries, daily=_daily(context, config, dates))
+            if (short := quota_warning(asked, ledger.quota())) is not None:
                 context.log.warning(short)
             for day in _untold(context, kept):
                 stored.add(day.date)
@@ -189,7 +192,7 @@ def _events(
                 store,
                 ledger,
                 concurrency=fixer.concurrency,
-                notice=_notice(context),
+                warn=_notice(context),
             ):
                 if outcome.stored is None:
                     failed.append(outcome)
@@ -198,7 +201,7 @@ def _events(
                     stored.add(outcome.date)
                     moves = store.largest_moves(outcome.date)
                     page = f"{api_url}/rates/{outcome.date}/"
-                    left_out = set(fixer.symbols) - set(client.asked_symbols)
+                    left_out = set(fixer.symbols) - set(client.requested_symbols)
                     yield _materialisation(outcome.stored, page, moves, ledger.quota(), left_out)
             for code, reason in store.missing_symbols(fixer.symbols).items():
                 context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
@@ -362,7 +365,7 @@ def _failure(
             lines.append(f"Not fetched therefore: {_ranges(left)}")
     retryable = isinstance(stopped_by, FixerError) and stopped_by.retryable
     # A stop by an outage is not retryable: repeating the step within seconds would only ask more.
-    by_outage = retryable or isinstance(stopped_by, (NoAnswers, WaitAsked))
+    by_outage = retryable or isinstance(stopped_by, (ProviderDown, LongWaitRequested))
     again = {date for date, error in alone if _may_come(date, error)} | (left if by_outage else set())
     temporary = (stopped_by is None or by_outage) and len(again) == len({date for date, _ in alone} | left)
     metadata: dict[str, dg.RawMetadataValue] = {reason: _ranges(dates) for reason, dates in by_reason.items()}

@@ -64,7 +64,7 @@ def _left(
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with RateHistory(settings.fx_database) as history:
-            read = history.last_read(dt.date.fromisoformat(keys[0]), dt.date.fromisoformat(keys[-1]))
+            read = history.last_fetched(dt.date.fromisoformat(keys[0]), dt.date.fromisoformat(keys[-1]))
     except StoreError:
         read = {}  # there is no file yet; whatever else it is, the run will say so
     read_at = {date.isoformat(): instant for date, instant in read.items()}
@@ -112,7 +112,7 @@ def monthly_symbols(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg
     now = min(at, dt.datetime.now(dt.timezone.utc))
     try:
         with RateHistory(load_settings().fx_database) as history:
-            read_at = history.names_last_read()
+            read_at = history.names_last_fetched()
     except StoreError:
         read_at = None
     if read_at is not None and (read_at.year, read_at.month) >= (now.year, now.month):

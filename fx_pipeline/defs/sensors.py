@@ -222,8 +222,8 @@ def _has_come(run: dg.DagsterRun, failure: tries.Failed, settings: Settings) -> 
     try:
         with RateHistory(settings.fx_database) as history:
             if days:
-                return set(days) <= set(history.last_read(days[0], days[-1]))
-            names_read = history.names_last_read()
+                return set(days) <= set(history.last_fetched(days[0], days[-1]))
+            names_read = history.names_last_fetched()
     except StoreError:
         return False
     return names_read is not None and names_read.date().isoformat() >= run.tags[tries.MORNING]

@@ -23,6 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import InvalidHeader
 
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.bases import PROVIDER_BASE
 from fx_pipeline.fixer.connection import BoundedAdapter, sending
 from fx_pipeline.fixer.errors import (
@@ -36,8 +37,8 @@ from fx_pipeline.fixer.errors import (
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.fixer.network import TooLargeError, explain
 from fx_pipeline.fixer.pace import LONGEST_WAIT, Pace, Stopped
-from fx_pipeline.fixer.parsing import read_answer, refusal
-from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, Answer
+from fx_pipeline.fixer.parsing import parse_body, refusal
+from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class FixerClient:
         carrier = ("header" if host == GATEWAY else "query") if auth == "auto" else auth
         self._key = AccessKey(access_key, carrier)
         self.base = base
-        self.asked_symbols = tuple(dict.fromkeys([*symbols, base])) if symbols else ()
+        self.requested_symbols = tuple(dict.fromkeys([*symbols, base])) if symbols else ()
         self._timeout = timeout
         self._spend = spend
         self._backoff = backoff
@@ -158,10 +159,10 @@ class FixerClient:
                 scheme, BoundedAdapter(pool_maxsize=64)
             )  # as many as FIXER_CONCURRENCY may be
 
-    def leave_out(self, codes: Collection[str]) -> None:
+    def exclude_symbols(self, codes: Collection[str]) -> None:
         """Ask for these codes no longer; the base is still asked for. Not while questions are being asked."""
-        self.asked_symbols = tuple(
-            code for code in self.asked_symbols if code == self.base or code not in codes
+        self.requested_symbols = tuple(
+            code for code in self.requested_symbols if code == self.base or code not in codes
         )
 
     def pace(self, *, outage: bool = False) -> Pace:
@@ -175,7 +176,7 @@ class FixerClient:
         spend: Spend | None = None,
         refund: Spend | None = None,
         pace: Pace | None = None,
-    ) -> Answer:
+    ) -> Fetch:
         """The rates of one day that is over (UTC). Raises FixerError."""
         question = _Question("historical", date.isoformat(), date, date)
         if date < FIRST_DATE:
@@ -190,7 +191,7 @@ class FixerClient:
         spend: Spend | None = None,
         refund: Spend | None = None,
         pace: Pace | None = None,
-    ) -> Answer:
+    ) -> Fetch:
         """The rates of the days from `start` to `end`, at most 365 with both, all over (UTC), by one call.
 
         Days that Fixer left out are not in the answer's `days`. Raises FixerError; EndpointRestricted where
@@ -204,7 +205,7 @@ class FixerClient:
 
     def symbols(
         self, *, spend: Spend | None = None, refund: Spend | None = None, pace: Pace | None = None
-    ) -> Answer:
+    ) -> Fetch:
         """The currencies that Fixer has, as the answer's `names`. Raises FixerError."""
         return self._ask(_Question("symbols", "symbols"), _Terms(spend, refund, pace))
 
@@ -223,7 +224,7 @@ class FixerClient:
     def __repr__(self) -> str:
         return f"FixerClient({self._url!r}, {self._key!r}, base={self.base!r})"
 
-    def _ask_rates(self, question: _Question, terms: _Terms) -> Answer:
+    def _ask_rates(self, question: _Question, terms: _Terms) -> Fetch:
         """Ask in the wanted base or, where the plan refuses it, in EUR, which reading then divides."""
         if question.end is not None and question.end >= _now().date():
             raise Unfinished("", question.text)
@@ -241,19 +242,19 @@ class FixerClient:
 
     def _in_base(self, question: _Question, base: str) -> _Question:
         query = {**question.query, "base": base}
-        if self.asked_symbols:
-            query["symbols"] = ",".join(self.asked_symbols)
+        if self.requested_symbols:
+            query["symbols"] = ",".join(self.requested_symbols)
         return replace(question, query=query)
 
-    def _ask(self, question: _Question, terms: _Terms, spent: int = 0) -> Answer:
+    def _ask(self, question: _Question, terms: _Terms, spent: int = 0) -> Fetch:
         """Ask and understand; `spent` requests were made for this question before."""
         asked_at = _now()
         outcome, calls = self._exchange(question, terms)
         calls += spent
-        answer = Answer(
+        answer = Fetch(
             endpoint=question.endpoint,
             base=self.base,
-            symbols=self.asked_symbols,
+            symbols=self.requested_symbols,
             start_date=question.start,
             end_date=question.end,
             asked_at=asked_at,
@@ -268,13 +269,13 @@ class FixerClient:
         error = outcome.error
         if error is None:
             try:
-                return read_answer(answer)
+                return parse_body(answer)
             except FixerError as wrong:
                 error = wrong
         if isinstance(error, EndpointRestricted) and question.endpoint == "historical":
             error.scope = "run"  # there is nothing to fall back to
         error.calls = calls
-        error.answer = None if outcome.body is None else replace(answer, status=error.reason)
+        error.fetch = None if outcome.body is None else replace(answer, status=error.reason)
         raise error
 
     def _exchange(self, question: _Question, terms: _Terms) -> tuple[_Outcome, int]:

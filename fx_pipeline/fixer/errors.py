@@ -7,7 +7,7 @@ own words, which vary and are missing for some. No text here holds a URL, becaus
 import datetime as dt
 from typing import Literal
 
-from fx_pipeline.rates import Answer
+from fx_pipeline.fetch import Fetch
 
 Scope = Literal["run", "endpoint", "base", "symbols", "date"]
 
@@ -48,7 +48,7 @@ class FixerError(Exception):
         self.type = type
         self.info = info
         self.retry_after = retry_after
-        self.answer: Answer | None = None
+        self.fetch: Fetch | None = None
         self.calls = 0
 
     def __str__(self) -> str:
@@ -216,7 +216,7 @@ class UntrustedServer(FixerError):
     )
 
 
-class BadAnswer(FixerError):
+class BadResponse(FixerError):
     """An answer that must not be believed: cut, not JSON, or not about what was asked."""
 
     summary = "the answer cannot be used"
@@ -224,7 +224,7 @@ class BadAnswer(FixerError):
     advice = "Nothing of it is stored. Ask again later."
 
 
-class MislabelledBase(BadAnswer):
+class MislabelledBase(BadResponse):
     """An answer that names a base over rates of another: each of them would be wrong by the same factor."""
 
     summary = "the answer's rates are not in the base that it names"
@@ -241,7 +241,7 @@ class Unfinished(FixerError):
     advice = "A day can be fetched from 00:00 UTC of the next."
 
 
-class NoAnswers(FixerError):
+class ProviderDown(FixerError):
     """So many requests in a row were not answered that a run stopped asking."""
 
     summary = "the provider does not answer"
@@ -249,7 +249,7 @@ class NoAnswers(FixerError):
     advice = "The run has stopped, to save calls. Run the days again when Fixer answers."
 
     @classmethod
-    def after(cls, requests: int, last: FixerError) -> "NoAnswers":
+    def after(cls, requests: int, last: FixerError) -> "ProviderDown":
         """Make the error that says how many there were, and why the last of them was not answered."""
         reason = f"{requests} requests in a row were not answered, the last with: {last.reason}"
         if requests == 1:
@@ -260,7 +260,7 @@ class NoAnswers(FixerError):
         return stopped
 
 
-class WaitAsked(FixerError):
+class LongWaitRequested(FixerError):
     """The provider asks for a wait (Retry-After) that is longer than a run waits."""
 
     summary = "the provider asks for a long wait"
@@ -268,7 +268,7 @@ class WaitAsked(FixerError):
     advice = "The run has stopped. Run the days again after that time."
 
     @classmethod
-    def until(cls, instant: dt.datetime, last: FixerError) -> "WaitAsked":
+    def until(cls, instant: dt.datetime, last: FixerError) -> "LongWaitRequested":
         """Make the error that says until when, and what the answer said."""
         reason = f"{last.reason}; it asks for no request before {instant:%Y-%m-%d %H:%M:%S} UTC"
         return cls(reason, info=last.info)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from urllib3 import exceptions as wire
 
-from fx_pipeline.fixer.errors import BadAnswer, FixerError, Unreachable, UntrustedServer
+from fx_pipeline.fixer.errors import BadResponse, FixerError, Unreachable, UntrustedServer
 
 
 class TooLargeError(Exception):
@@ -23,15 +23,15 @@ class TooSlowError(Exception):
 
 # The first that is found counts: one failure is wrapped in others, of which the outer say less.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], ...] = (
-    ((TooLargeError,), BadAnswer, "the answer is too large"),
+    ((TooLargeError,), BadResponse, "the answer is too large"),
     ((TooSlowError,), Unreachable, "the answer came too slowly"),
     ((ssl.SSLCertVerificationError,), UntrustedServer, UntrustedServer.summary),
     ((ssl.SSLError, wire.SSLError), Unreachable, "no secure connection could be made"),
     ((wire.ProxyError,), Unreachable, "the proxy does not connect"),
     ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host's name is unknown"),
     ((ConnectionRefusedError,), Unreachable, "the connection was refused"),
-    ((wire.IncompleteRead, http.client.IncompleteRead), BadAnswer, "the answer was cut"),
-    ((wire.DecodeError,), BadAnswer, "the answer cannot be unpacked"),
+    ((wire.IncompleteRead, http.client.IncompleteRead), BadResponse, "the answer was cut"),
+    ((wire.DecodeError,), BadResponse, "the answer cannot be unpacked"),
     ((wire.ReadTimeoutError,), Unreachable, "no answer came in time"),
     ((wire.NewConnectionError,), Unreachable, "no connection could be made"),
     ((wire.ConnectTimeoutError,), Unreachable, "no connection was made in time"),

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from fx_pipeline.fixer.errors import FixerError, NoAnswers, WaitAsked
+from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, ProviderDown
 
 UNANSWERED = 8
 """Unanswered requests, one after the other, that stop a run. With the waits between them that is a minute."""
@@ -120,9 +120,9 @@ class Pace:
             self._asked_until = max(self._asked_until, now + min(error.retry_after, LONGEST_WAIT))
             if error.retry_after > LONGEST_WAIT:
                 at = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=error.retry_after)
-                self._stop(WaitAsked.until(at, error))
+                self._stop(LongWaitRequested.until(at, error))
         if self._in_a_row >= self._patience:
-            self._stop(NoAnswers.after(self._requests, error))
+            self._stop(ProviderDown.after(self._requests, error))
 
     def _backoff_time(self) -> float:
         """As urllib3 has it: the first repetition follows immediately."""

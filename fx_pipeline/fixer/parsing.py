@@ -9,9 +9,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from fx_pipeline.clock import end_of_day
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.bases import PROVIDER_BASE, check_base
 from fx_pipeline.fixer.errors import (
-    BadAnswer,
+    BadResponse,
     FixerError,
     InactiveAccount,
     InvalidKey,
@@ -28,7 +30,6 @@ from fx_pipeline.fixer.errors import (
 from fx_pipeline.rates import (
     LARGEST_RATE,
     SMALLEST_RATE,
-    Answer,
     DayRates,
     cross_rate,
     is_code,
@@ -48,7 +49,7 @@ def parse_historical(
     be from the end of that day, 23:59:59 UTC; anything earlier is provisional. An answer in EUR to a question
     in another base is divided into it (`rebase`). `symbols` are the currencies asked for; empty: all.
 
-    Raises the FixerError that the body names; BadAnswer if it is not JSON, about another day or base, or
+    Raises the FixerError that the body names; BadResponse if it is not JSON, about another day or base, or
     without one usable rate; MislabelledBase if its rates are not in the base that it names (`check_base`);
     Unfinished for a provisional day.
     """
@@ -59,17 +60,17 @@ def parse_historical(
     _expect(document, "date", date.isoformat(), what)
     timestamp = _whole(document.get("timestamp"))
     if timestamp is None:
-        raise BadAnswer("the answer has no timestamp", what)
-    end = end_of(date)
+        raise BadResponse("the answer has no timestamp", what)
+    end = end_of_day(date)
     if end - 86_399 <= timestamp < end:
         provisional = Unfinished("the answer was made before the day was over", what)
         provisional.retryable = True
         raise provisional
     if not end <= timestamp <= end + 86_400:
-        raise BadAnswer("the answer's timestamp is of another day", what)
+        raise BadResponse("the answer's timestamp is of another day", what)
     day = _day(date, _base(document, base, what), timestamp, document.get("rates"))
     if day is None:
-        raise BadAnswer("the answer has no usable rate", what)
+        raise BadResponse("the answer has no usable rate", what)
     check_base([day], symbols, what)
     return (_in_base(day, base, what),)
 
@@ -101,14 +102,14 @@ def parse_timeseries(
         try:
             date = parse_date(text)
         except ValueError:
-            raise BadAnswer("the answer has rates under what is no date", what) from None
+            raise BadResponse("the answer has rates under what is no date", what) from None
         if not start <= date <= end:
-            raise BadAnswer("the answer has rates of days that were not asked for", what)
-        day = _day(date, found, end_of(date), rates)
+            raise BadResponse("the answer has rates of days that were not asked for", what)
+        day = _day(date, found, end_of_day(date), rates)
         if day is not None:
             days.append(day)
     if not days:
-        raise BadAnswer("the answer has no usable rate", what)
+        raise BadResponse("the answer has no usable rate", what)
     check_base(days, symbols, what)
     return tuple(_in_base(day, base, what) for day in days)
 
@@ -116,7 +117,7 @@ def parse_timeseries(
 def parse_symbols(body: bytes) -> Mapping[str, str]:
     """The names of the currencies in an answer of `/symbols`; what is no code or no name is left out.
 
-    Raises the FixerError that the body names, BadAnswer if it is not JSON or holds no name.
+    Raises the FixerError that the body names, BadResponse if it is not JSON or holds no name.
     """
     symbols = _document(body, "symbols").get("symbols")
     names = {
@@ -125,11 +126,11 @@ def parse_symbols(body: bytes) -> Mapping[str, str]:
         if is_code(code) and isinstance(name, str) and name.strip() and name.isprintable()
     }
     if not names:
-        raise BadAnswer("the answer has no names", "symbols")
+        raise BadResponse("the answer has no names", "symbols")
     return names
 
 
-def read_answer(answer: Answer) -> Answer:
+def parse_body(answer: Fetch) -> Fetch:
     """The answer with the days and names that its body holds, as when it arrived.
 
     Raises the FixerError of the parsers above, ValueError for an endpoint that none of them reads.
@@ -150,14 +151,14 @@ def read_answer(answer: Answer) -> Answer:
     return replace(answer, days=days)
 
 
-def read_stored(answer: Answer) -> Answer:
-    """Read an answer that was stored in the past, as `read_answer` does.
+def parse_stored(answer: Fetch) -> Fetch:
+    """Read an answer that was stored in the past, as `parse_body` does.
 
     One with a mislabelled base, stored by an earlier version, comes back without days, and with a status that
     says why.
     """
     try:
-        return read_answer(answer)
+        return parse_body(answer)
     except MislabelledBase as wrong:
         return replace(answer, status=wrong.reason)
 
@@ -177,7 +178,7 @@ def refusal(
     """
     try:
         said = _error_in(_load(body, asked_for), asked_for)
-    except BadAnswer as unreadable:
+    except BadResponse as unreadable:
         # Fixer answers 400 with a page, and a guard before it 403, to questions that are good the next time.
         said = unreadable if status == 200 or (status in (400, 403) and _is_page(body)) else None
     if said is None and status != 200:
@@ -200,13 +201,8 @@ def rebase(day: DayRates, base: str) -> DayRates:
     return DayRates(date=day.date, base=base, timestamp=day.timestamp, rates=rates, rejected=day.rejected)
 
 
-def end_of(date: dt.date) -> int:
-    """The last second of a day (UTC), in Unix time: Fixer's timestamp of a day that is over."""
-    return int(dt.datetime.combine(date, dt.time(23, 59, 59), dt.timezone.utc).timestamp())
-
-
 def _load(body: bytes, asked_for: str) -> dict[str, object]:
-    """The JSON object in `body`, whatever its content type said. Raises BadAnswer for anything else."""
+    """The JSON object in `body`, whatever its content type said. Raises BadResponse for anything else."""
     try:
         document = json.loads(body, object_pairs_hook=_unambiguous)
     except RecursionError:
@@ -217,7 +213,7 @@ def _load(body: bytes, asked_for: str) -> dict[str, object]:
         if isinstance(document, dict):
             return document
         reason = "the answer is not a JSON object"
-    raise BadAnswer(reason, asked_for)
+    raise BadResponse(reason, asked_for)
 
 
 def _is_page(body: bytes) -> bool:
@@ -278,7 +274,7 @@ def _by_status(status: int) -> type[FixerError]:
         429: RateLimited,
     }
     by_class: dict[int, type[FixerError]] = {3: Redirected, 4: RequestRefused, 5: ServerTrouble}
-    return named.get(status) or by_class.get(status // 100, BadAnswer)
+    return named.get(status) or by_class.get(status // 100, BadResponse)
 
 
 def _quote(text: object) -> str | None:
@@ -295,7 +291,7 @@ def _document(body: bytes, asked_for: str) -> dict[str, object]:
     if error is not None:
         raise error
     if document.get("success") is not True:
-        raise BadAnswer("the answer does not say whether it is a success", asked_for)
+        raise BadResponse("the answer does not say whether it is a success", asked_for)
     return document
 
 
@@ -308,14 +304,14 @@ def _whole(value: object) -> int | None:
 
 def _expect(document: Mapping[str, object], name: str, value: str, asked_for: str) -> None:
     if document.get(name) != value:
-        raise BadAnswer(f"the answer has another {name.replace('_', ' ')} than asked for", asked_for)
+        raise BadResponse(f"the answer has another {name.replace('_', ' ')} than asked for", asked_for)
 
 
 def _base(document: Mapping[str, object], asked: str, asked_for: str) -> str:
     found = document.get("base")
     if isinstance(found, str) and found in {asked, PROVIDER_BASE}:
         return found
-    raise BadAnswer("the answer has another base than asked for", asked_for)
+    raise BadResponse("the answer has another base than asked for", asked_for)
 
 
 def _day(date: dt.date, base: str, timestamp: int, raw: object) -> DayRates | None:
@@ -332,8 +328,8 @@ def _in_base(day: DayRates, base: str, asked_for: str) -> DayRates:
     if day.base == base:
         return day
     if base not in day.rates:
-        raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
+        raise BadResponse(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
     rebased = rebase(day, base)
     if not all(SMALLEST_RATE <= rate <= LARGEST_RATE for rate in rebased.rates.values()):
-        raise BadAnswer(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
+        raise BadResponse(f"the answer is in {day.base} and has no rate to make it {base}", asked_for)
     return rebased

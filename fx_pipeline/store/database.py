@@ -3,7 +3,6 @@
 To import it loads sqlite-utils, and with that pandas: what serves the file has it opened by another process.
 """
 
-import datetime as dt
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,16 +64,6 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path}: {_reason(error)}") from error
-
-
-def as_text(instant: dt.datetime) -> str:
-    """An instant as it is stored: UTC with six decimals, so that the order of the texts is that of time."""
-    return instant.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def from_text(text: str) -> dt.datetime:
-    """The instant that `as_text` wrote."""
-    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
 
 
 def _reason(error: Exception) -> str:

@@ -13,9 +13,10 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
+from fx_pipeline.clock import parse_instant, utc_now
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.store import instants
-from fx_pipeline.store.database import StoreError, from_text
+from fx_pipeline.store.database import StoreError
 
 _RUNS = "SELECT value FROM json_each(?)"
 
@@ -118,7 +119,7 @@ class RateHistory:
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
         return contiguous(set(date_range(*span)) - stored)
 
-    def last_read(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
+    def last_fetched(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
         """The stored days from `first` to `last`, both included, and when each was last fetched."""
         rows = self._rows(
             """
@@ -128,14 +129,14 @@ class RateHistory:
             first,
             last,
         )
-        return {dt.date.fromisoformat(date): from_text(fetched_at) for date, fetched_at in rows}
+        return {dt.date.fromisoformat(date): parse_instant(fetched_at) for date, fetched_at in rows}
 
-    def names_last_read(self) -> dt.datetime | None:
+    def names_last_fetched(self) -> dt.datetime | None:
         """When the names of the currencies were last fetched; None if they never were."""
         ((last,),) = self._rows(
             "SELECT max(fetched_at) FROM fetches WHERE endpoint = 'symbols' AND status = 'ok'"
         )
-        return from_text(last) if last else None
+        return parse_instant(last) if last else None
 
     def last_run(self) -> str | None:
         """The run that was the last to store a day; None where there is none."""
@@ -198,7 +199,7 @@ class RateHistory:
 
     def ahead(self) -> instants.Ahead:
         """Which fetches are dated in the future."""
-        return instants.ahead(self._connection, instants.utc_now())
+        return instants.ahead(self._connection, utc_now())
 
     def clock_error(self) -> dt.timedelta | None:
         """By how much the clock was ahead of the provider's at the newest fetch; None if they agreed."""

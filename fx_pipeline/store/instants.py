@@ -7,15 +7,12 @@ is claimed to have been known earlier than it was.
 """
 
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import dataclass
 from sqlite3 import Connection
 
 from sqlite_utils import Database
 
-from fx_pipeline.store.database import as_text, from_text
-
-Clock = Callable[[], dt.datetime]
+from fx_pipeline.clock import instant_text, parse_instant
 
 TOLERANCE = dt.timedelta(minutes=1)
 """A clock that is set back by less moves no stored instant: the next ones follow the newest directly."""
@@ -44,11 +41,6 @@ class Ahead:
 
 
 NONE_AHEAD = Ahead(0, None)
-
-
-def utc_now() -> dt.datetime:
-    """Return the present instant as the clock of this machine has it."""
-    return dt.datetime.now(dt.timezone.utc)
 
 
 def chosen(clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime | None) -> dt.datetime:
@@ -84,10 +76,10 @@ def move_back(db: Database, now: dt.datetime) -> int:
     moved, limit = [], now
     rows = db.execute("SELECT id, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC")
     for fetch_id, fetched_at in rows:
-        if from_text(fetched_at) < limit:
+        if parse_instant(fetched_at) < limit:
             break
         limit -= _STEP
-        moved.append((as_text(limit), fetch_id))
+        moved.append((instant_text(limit), fetch_id))
     db.conn.executemany("UPDATE fetches SET fetched_at = ? WHERE id = ?", moved)
     return len(moved)
 
@@ -95,9 +87,9 @@ def move_back(db: Database, now: dt.datetime) -> int:
 def ahead(connection: Connection, now: dt.datetime) -> Ahead:
     """Return which stored instants lie in the future of `now`, by more than clocks may differ."""
     count, newest = connection.execute(
-        "SELECT count(*), max(fetched_at) FROM fetches WHERE fetched_at > ?", [as_text(now + TOLERANCE)]
+        "SELECT count(*), max(fetched_at) FROM fetches WHERE fetched_at > ?", [instant_text(now + TOLERANCE)]
     ).fetchone()
-    return Ahead(count, from_text(newest) if newest else None)
+    return Ahead(count, parse_instant(newest) if newest else None)
 
 
 def clock_error(connection: Connection) -> dt.timedelta | None:
@@ -108,10 +100,10 @@ def clock_error(connection: Connection) -> dt.timedelta | None:
     row = connection.execute(
         "SELECT asked_at, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    error = from_text(row[0]) - from_text(row[1]) if row else dt.timedelta()
+    error = parse_instant(row[0]) - parse_instant(row[1]) if row else dt.timedelta()
     return error if abs(error) > DISAGREEMENT else None
 
 
 def _newest(connection: Connection) -> dt.datetime | None:
     (newest,) = connection.execute("SELECT max(fetched_at) FROM fetches").fetchone()
-    return from_text(newest) if newest else None
+    return parse_instant(newest) if newest else None

@@ -16,14 +16,15 @@ from types import TracebackType
 
 from sqlite_utils import Database
 
+from fx_pipeline.clock import instant_text, parse_instant
 from fx_pipeline.store.claim import Claim, is_held, shown
-from fx_pipeline.store.database import as_text, explained, from_text, transaction
+from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.store import StoredDay
 
-LONGEST_QUESTION = dt.timedelta(minutes=15)
+MAX_IN_FLIGHT = dt.timedelta(minutes=15)
 """After this a question is taken over even from a process that is still running."""
 
-OUTAGE_LASTS = dt.timedelta(minutes=10)
+OUTAGE_MEMORY = dt.timedelta(minutes=10)
 """For so long after an outage, the provider is assumed to be still down."""
 
 WARN_AT = 0.8
@@ -36,7 +37,7 @@ class QuotaReached(Exception):
     """One more call would exceed the quota, or take what is kept for the daily runs. It was not made."""
 
 
-class BeingAsked(Exception):
+class AlreadyInFlight(Exception):
     """Another running process has a question open that shares a day with this one."""
 
     def __init__(self, process: str, since: dt.datetime, start: str, end: str) -> None:
@@ -55,12 +56,12 @@ class Quota:
 
     limit: int
     used: int
-    kept: int
+    reserved: int
     renewed_on: dt.date
 
     def left(self, *, daily: bool = False) -> int:
         """Calls that may still be made: by the daily run if `daily`, else by any other."""
-        return max(0, self.limit - self.used - (0 if daily else self.kept))
+        return max(0, self.limit - self.used - (0 if daily else self.reserved))
 
     @property
     def nearly_used(self) -> bool:
@@ -70,7 +71,7 @@ class Quota:
     def __str__(self) -> str:
         return (
             f"{self.used} of the {self.limit} calls of this month are used (FIXER_MONTHLY_QUOTA), "
-            f"{self.kept} are kept for its daily runs; the count starts again on {self.renewed_on}"
+            f"{self.reserved} are kept for its daily runs; the count starts again on {self.renewed_on}"
         )
 
 
@@ -130,25 +131,23 @@ class Ledger:
         with self._lock, explained(self._path):
             return self._quota()
 
-    def stored_meanwhile(self, dates: Collection[dt.date]) -> list[StoredDay]:
-        """Those of `dates` that another run has fetched since this ledger was opened: not to be asked for."""
+    def stored_by_others(self, dates: Collection[dt.date]) -> list[StoredDay]:
+        """Return which of `dates` another run has stored since this ledger was opened."""
+        if not dates:
+            return []
         query = """
             SELECT days.date, days.fetch_id, days.currencies
             FROM days JOIN fetches ON fetches.id = days.fetch_id
             WHERE days.date BETWEEN ? AND ? AND days.fetch_id > ? AND fetches.run_id IS NOT ?
         """
-        span = [min(dates).isoformat(), max(dates).isoformat()] if dates else ["", ""]
+        span = [min(dates).isoformat(), max(dates).isoformat()]
         with self._lock, explained(self._path):
             rows = self._db.execute(query, [*span, self._opened_after, self.run_id]).fetchall()
-        found = [(dt.date.fromisoformat(date), fetch_id, count) for date, fetch_id, count in rows]
-        return [
-            StoredDay(date=date, fetch_id=fetch_id, inserted=0, updated=0, unchanged=count, rejected=0)
-            for date, fetch_id, count in found
-            if date in dates
-        ]
+        days = [StoredDay.unchanged_since(*row) for row in rows]
+        return [day for day in days if day.date in dates]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def batch(self) -> Iterator[None]:
         """Write everything inside the block in one transaction; other threads wait until its end.
 
         A question opened in it may be asked only after it.
@@ -167,7 +166,7 @@ class Ledger:
     ) -> int:
         """Open a question, about the days from `start` to `end` if it is about days. Returns its row's id.
 
-        Raises BeingAsked while another running process has one open that shares a day with it; those of
+        Raises AlreadyInFlight while another running process has one open that shares a day with it; those of
         processes that have ended are closed.
         """
         now = self._now()
@@ -181,7 +180,7 @@ class Ledger:
                     (endpoint, start_date, end_date, base, symbols, asked_at, run_id, process, status)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'asked')
                 """,
-                [endpoint, *span, base, ",".join(symbols), as_text(now), self.run_id, self._claim.name],
+                [endpoint, *span, base, ",".join(symbols), instant_text(now), self.run_id, self._claim.name],
             )
             return int(opened.lastrowid)  # type: ignore[arg-type]  # an INSERT always has one
 
@@ -206,12 +205,12 @@ class Ledger:
         with self._write():
             self._db.execute("UPDATE fetches SET calls = calls - 1 WHERE id = ? AND calls > 0", [fetch_id])
 
-    def note_outage(self) -> None:
-        """Let the runs of the next OUTAGE_LASTS know that the provider did not answer this one."""
+    def record_outage(self) -> None:
+        """Let the runs of the next OUTAGE_MEMORY know that the provider did not answer this one."""
         with self._write():
-            self._db.execute("INSERT OR REPLACE INTO outage VALUES (1, ?)", [as_text(self._now())])
+            self._db.execute("INSERT OR REPLACE INTO outage VALUES (1, ?)", [instant_text(self._now())])
 
-    def end_outage(self) -> None:
+    def clear_outage(self) -> None:
         """Note that the provider has answered."""
         with self._write():
             self._db.execute("DELETE FROM outage")
@@ -220,9 +219,9 @@ class Ledger:
         """Return whether the provider did not answer an earlier run, and has answered none since."""
         with self._lock, explained(self._path):
             row = self._db.execute("SELECT seen_at FROM outage").fetchone()
-        return row is not None and abs(self._now() - from_text(row[0])) < OUTAGE_LASTS
+        return row is not None and abs(self._now() - parse_instant(row[0])) < OUTAGE_MEMORY
 
-    def give_up(self, fetch_id: int, status: str, calls: int) -> None:
+    def close_unanswered(self, fetch_id: int, status: str, calls: int) -> None:
         """Close a question that was not answered: why, and how many calls were made. None leaves no trace."""
         with self._write():
             self._db.execute(
@@ -230,14 +229,14 @@ class Ledger:
             )
             self._db.execute("DELETE FROM fetches WHERE id = ? AND calls = 0", [fetch_id])
 
-    def still_open(self) -> set[int]:
+    def open_fetches(self) -> set[int]:
         """The questions of this run that are opened, and neither stored nor given up."""
         with self._lock, explained(self._path):
             query = f"SELECT id FROM fetches WHERE {_STILL_OPEN}"  # noqa: S608
             return {fetch_id for (fetch_id,) in self._db.execute(query, [self._claim.name])}
 
     def _take_over(self, span: Sequence[object], now: dt.datetime) -> None:
-        """Close what ended processes have left open about these days. Raises BeingAsked if one is running."""
+        """Close what ended processes left open for these days. Raises AlreadyInFlight if one is running."""
         others = self._db.execute(
             """
             SELECT process, asked_at, start_date, end_date FROM fetches
@@ -248,10 +247,10 @@ class Ledger:
         ).fetchall()
         held = {process: is_held(self._path, process) for process in {process for process, *_ in others}}
         for process, asked_at, start, end in others:
-            since = from_text(asked_at)
+            since = parse_instant(asked_at)
             # An instant far in the future was written while the clock was wrong.
-            if held[process] and abs(now - since) < LONGEST_QUESTION:
-                raise BeingAsked(process, since, start, end)
+            if held[process] and abs(now - since) < MAX_IN_FLIGHT:
+                raise AlreadyInFlight(process, since, start, end)
         self._abandon([process for process, running in held.items() if not running])
 
     def _abandon(self, processes: Collection[str]) -> None:
@@ -276,7 +275,7 @@ class Ledger:
         return Quota(
             limit=self._limit,
             used=self._used(start),
-            kept=min(self._limit, days_to_come * self._daily_calls),
+            reserved=min(self._limit, days_to_come * self._daily_calls),
             renewed_on=renewed_on,
         )
 
@@ -306,7 +305,7 @@ class Ledger:
     @contextmanager
     def _write(self) -> Iterator[None]:
         with self._lock, explained(self._path):
-            if self._db.conn.in_transaction:  # of `together`, by this thread
+            if self._db.conn.in_transaction:  # of `batch`, by this thread
                 yield
                 return
             with transaction(self._db):

@@ -17,9 +17,11 @@ from typing import Any
 import pandas as pd
 from sqlite_utils.db import Table
 
-from fx_pipeline.rates import Answer, DayRates, contiguous, date_range
+from fx_pipeline.clock import Clock, instant_text, parse_instant, utc_now
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import DayRates, contiguous, date_range
 from fx_pipeline.store import instants, symbols
-from fx_pipeline.store.database import StoreError, as_text, explained, from_text, open_database, transaction
+from fx_pipeline.store.database import StoreError, explained, open_database, transaction
 
 REBUILD_BATCH = 100
 """Answers that are read together when the tables are made again."""
@@ -70,6 +72,18 @@ class StoredDay:
     rejected: int
     revisions: tuple[Revision, ...] = ()
 
+    @classmethod
+    def unchanged_since(cls, date: str, fetch_id: int, currencies: int) -> "StoredDay":
+        """Return the result of storing this day again without a change."""
+        return cls(
+            date=dt.date.fromisoformat(date),
+            fetch_id=fetch_id,
+            inserted=0,
+            updated=0,
+            unchanged=currencies,
+            rejected=0,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
@@ -93,7 +107,7 @@ class RateStore:
     `now` is the clock.
     """
 
-    def __init__(self, path: Path, *, now: instants.Clock = instants.utc_now) -> None:
+    def __init__(self, path: Path, *, now: Clock = utc_now) -> None:
         self.path = path
         self._now = now
         self._db = open_database(path)
@@ -110,7 +124,7 @@ class RateStore:
         """Close the file."""
         self._db.close()
 
-    def record(self, answers: Sequence[Answer], *, run_id: str | None = None) -> list[StoredDay]:
+    def record(self, answers: Sequence[Fetch], *, run_id: str | None = None) -> list[StoredDay]:
         """Store what was answered, in one transaction, and return a result for each day, in the order given.
 
         A new value is inserted; a changed one replaces the old, which moves to `revisions`; an equal one is
@@ -123,7 +137,7 @@ class RateStore:
         with explained(self.path), transaction(self._db):
             return self._write(self._insert_fetches(answers, run_id))
 
-    def rebuild(self, read: Callable[[Answer], Answer], told: Callable[[int], None] = lambda _: None) -> int:
+    def rebuild(self, read: Callable[[Fetch], Fetch], told: Callable[[int], None] = lambda _: None) -> int:
         """Make the tables of rates again from the stored bodies alone, in one transaction, and pack the file.
 
         Instants that lie in the future, because the clock was ahead, are moved to just before the present.
@@ -183,17 +197,7 @@ class RateStore:
         span = [start.isoformat(), end.isoformat()]
         with explained(self.path):
             rows = self._db.execute(query, [*span, fetched_by is None, json.dumps(fetched_by or [])])
-            return [
-                StoredDay(
-                    date=dt.date.fromisoformat(date),
-                    fetch_id=fetch_id,
-                    inserted=0,
-                    updated=0,
-                    unchanged=currencies,
-                    rejected=0,
-                )
-                for date, fetch_id, currencies in rows
-            ]
+            return [StoredDay.unchanged_since(*row) for row in rows]
 
     def largest_moves(self, date: dt.date, most: int = 5) -> list[Move]:
         """What changed most since the day before, the largest move first; none if that day is not stored."""
@@ -242,7 +246,7 @@ class RateStore:
         """How many days an answer has been stored for since then."""
         query = "SELECT count(*) FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE fetched_at >= ?"
         with explained(self.path):
-            return int(self._db.execute(query, [as_text(instant)]).fetchone()[0])
+            return int(self._db.execute(query, [instant_text(instant)]).fetchone()[0])
 
     def coverage(self) -> Coverage:
         """Count what is stored and find the gaps."""
@@ -265,11 +269,11 @@ class RateStore:
                 gaps=tuple(contiguous(missing)),
             )
 
-    def _write(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
+    def _write(self, fetched: Sequence[tuple[int, Fetch]]) -> list[StoredDay]:
         """Write the days of answers whose fetches are there."""
         return [result for batch in _without_repeats(fetched) for result in self._write_batch(batch)]
 
-    def _write_batch(self, fetched: Sequence[tuple[int, Answer]]) -> list[StoredDay]:
+    def _write_batch(self, fetched: Sequence[tuple[int, Fetch]]) -> list[StoredDay]:
         given = [(fetch_id, day) for fetch_id, answer in fetched for day in answer.days]
         days = [(fetch_id, day) for fetch_id, day in given if day.rates]
         self._refuse_other_base(day.base for _, day in days)
@@ -324,7 +328,7 @@ class RateStore:
         held, *others = [*dict.fromkeys([*stored, *coming]), None]
         return str(held), others[0] if others else None
 
-    def _insert_fetches(self, answers: Sequence[Answer], run_id: str | None) -> list[tuple[int, Answer]]:
+    def _insert_fetches(self, answers: Sequence[Fetch], run_id: str | None) -> list[tuple[int, Fetch]]:
         told = [answer.provider_at for answer in answers if answer.provider_at]
         now = instants.next_instant(self._db, self._now(), max(told, default=None))
         # Their numbers are new, also where a question was opened before: the order of the numbers of stored
@@ -340,8 +344,8 @@ class RateStore:
                 "end_date": answer.end_date and answer.end_date.isoformat(),
                 "base": answer.base,
                 "symbols": ",".join(answer.symbols),
-                "asked_at": as_text(answer.asked_at),
-                "fetched_at": as_text(now + dt.timedelta(microseconds=fetch_id - first)),
+                "asked_at": instant_text(answer.asked_at),
+                "fetched_at": instant_text(now + dt.timedelta(microseconds=fetch_id - first)),
                 "run_id": run_id,
                 "provider": answer.provider,
                 "calls": answer.calls,
@@ -436,15 +440,15 @@ class RateStore:
         return self._db.table(name)
 
 
-def _as_received(row: Mapping[str, Any]) -> Answer:
+def _as_received(row: Mapping[str, Any]) -> Fetch:
     start, end = (row[name] and dt.date.fromisoformat(row[name]) for name in ("start_date", "end_date"))
-    return Answer(
+    return Fetch(
         endpoint=row["endpoint"],
         base=row["base"],
         symbols=tuple(row["symbols"].split(",")) if row["symbols"] else (),
         start_date=start,
         end_date=end,
-        asked_at=from_text(row["asked_at"]),
+        asked_at=parse_instant(row["asked_at"]),
         status=row["status"],
         body=zlib.decompress(row["body"]),
         calls=row["calls"],
@@ -453,9 +457,9 @@ def _as_received(row: Mapping[str, Any]) -> Answer:
     )
 
 
-def _without_repeats(fetched: Sequence[tuple[int, Answer]]) -> list[list[tuple[int, Answer]]]:
+def _without_repeats(fetched: Sequence[tuple[int, Fetch]]) -> list[list[tuple[int, Fetch]]]:
     """The answers in their order, cut so that no part holds a day twice."""
-    batches: list[list[tuple[int, Answer]]] = [[]]
+    batches: list[list[tuple[int, Fetch]]] = [[]]
     seen: set[dt.date] = set()
     for fetch_id, answer in fetched:
         dates = {day.date for day in answer.days}

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlite_utils import Database
 
-from fx_pipeline.store.database import as_text, from_text
+from fx_pipeline.clock import instant_text, parse_instant
 
 
 def refuse(db: Database, codes: Iterable[str], at: dt.datetime) -> None:
     """Note that the provider does not know these codes, unless that is known already."""
     db.conn.executemany(
         "INSERT OR IGNORE INTO refused_symbols (code, refused_at) VALUES (?, ?)",
-        [(code, as_text(at)) for code in codes],
+        [(code, instant_text(at)) for code in codes],
     )
 
 
@@ -27,7 +27,7 @@ def accept(db: Database, codes: Collection[str]) -> None:
 def refused(db: Database) -> dict[str, dt.date]:
     """Return the codes that the provider does not know, each with the day (UTC) since when that is known."""
     rows = db.execute("SELECT code, refused_at FROM refused_symbols ORDER BY code")
-    return {code: from_text(at).date() for code, at in rows}
+    return {code: parse_instant(at).date() for code, at in rows}
 
 
 def missing(db: Database, codes: Sequence[str]) -> dict[str, str]:

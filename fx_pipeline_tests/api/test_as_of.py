@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.endpoints.parameters import Parameters
-from fx_pipeline.rates import Answer, DayRates, as_number, fluctuation, rebase
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import DayRates, as_number, fluctuation, rebase
 from fx_pipeline.settings import PROJECT
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.conftest import MARCH, Api, OpenApi
@@ -158,7 +159,7 @@ gaps = st.sampled_from([dt.timedelta(microseconds=1), dt.timedelta(hours=7), dt.
 
 
 @dataclass(frozen=True)
-class Fetch:
+class StoredAt:
     """What one fetch brought, and when it was stored."""
 
     at: dt.datetime
@@ -166,16 +167,16 @@ class Fetch:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Fetch]:
+def histories(draw: st.DrawFn) -> list[StoredAt]:
     """Fetches whose values change, appear, vanish and come again."""
     fetches, at = [], FIRST
     for days in draw(st.lists(some_days, min_size=1, max_size=6)):
-        fetches.append(Fetch(at, days))
+        fetches.append(StoredAt(at, days))
         at += draw(gaps)
     return fetches
 
 
-def known(fetches: list[Fetch], as_of: dt.datetime) -> dict[str, dict[str, float]]:
+def known(fetches: list[StoredAt], as_of: dt.datetime) -> dict[str, dict[str, float]]:
     """The model: later fetches overwrite what they bring, and nothing else."""
     days: dict[str, dict[str, float]] = {}
     for fetch in fetches:
@@ -205,7 +206,7 @@ async def rates_at(api: Api, path: str) -> Any:
     return response.json()["rates"]
 
 
-async def compare(api: Api, fetches: list[Fetch], as_of: dt.datetime, base: str | None) -> None:
+async def compare(api: Api, fetches: list[StoredAt], as_of: dt.datetime, base: str | None) -> None:
     """Every endpoint at that instant against the model."""
     days = known(fetches, as_of)
     ever = {code for fetch in fetches for rates in fetch.days.values() for code in rates} | {"EUR"}
@@ -244,7 +245,7 @@ async def compare(api: Api, fetches: list[Fetch], as_of: dt.datetime, base: str 
 
 @settings(max_examples=60, deadline=None)
 @given(fetches=histories(), data=st.data())
-async def test_random_histories(fetches: list[Fetch], data: st.DataObject) -> None:
+async def test_random_histories(fetches: list[StoredAt], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         history = History(Path(folder) / "fx.db")
         for fetch in fetches:
@@ -273,7 +274,7 @@ async def test_what_the_store_writes_is_read_so(tmp_path: Path, open_api: OpenAp
     history = History(tmp_path / "fx.db")
     at = [dt.datetime.fromisoformat(row["fetched_at"][:-1] + "+00:00") for row in history.db["fetches"].rows]
     history.close()
-    fetches = [Fetch(instant, days) for instant, days in zip(at, given_days, strict=True)]
+    fetches = [StoredAt(instant, days) for instant, days in zip(at, given_days, strict=True)]
     api = open_api(tmp_path / "fx.db")
     api.now = at[-1] + dt.timedelta(minutes=1)
     for instant in at:
@@ -298,14 +299,14 @@ async def test_one_response_stored_while_the_clock_was_ahead(tmp_path: Path, ope
     api.now = at[3] + dt.timedelta(minutes=1)
     # What was wrongly dated counts as known from just before the next.
     known_from = [at[0], at[2] - dt.timedelta(microseconds=1), at[2], at[3]]
-    fetches = [Fetch(instant, days) for instant, days in zip(known_from, given_days, strict=True)]
+    fetches = [StoredAt(instant, days) for instant, days in zip(known_from, given_days, strict=True)]
     for as_of in (*at, *known_from, at[1] + dt.timedelta(hours=12), api.now):
         await compare(api, fetches, as_of, None)
 
 
-def answered(days: Mapping[str, Mapping[str, float]]) -> Answer:
+def answered(days: Mapping[str, Mapping[str, float]]) -> Fetch:
     """What the provider answered, as the client understands it."""
-    return Answer(
+    return Fetch(
         endpoint="historical",
         base="EUR",
         symbols=(),

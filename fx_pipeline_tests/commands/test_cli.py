@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fx_pipeline.commands.cli import main
-from fx_pipeline.rates import Answer
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.store.database import open_database
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import run_command
@@ -113,7 +113,7 @@ def test_rebuild_names_the_days_whose_base_was_mislabelled(tmp_path: Path) -> No
     with RateStore(tmp_path / "data" / "fx.db") as store:
         store.record(
             [
-                Answer(
+                Fetch(
                     endpoint="historical",
                     base="USD",
                     symbols=(),

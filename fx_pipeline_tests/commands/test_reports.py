@@ -22,7 +22,7 @@ from fx_pipeline.store.instants import Ahead
 from fx_pipeline.store.ledger import Quota
 from fx_pipeline.store.store import Coverage
 
-QUOTA = Quota(limit=100, used=82, kept=9, renewed_on=dt.date(2024, 4, 1))
+QUOTA = Quota(limit=100, used=82, reserved=9, renewed_on=dt.date(2024, 4, 1))
 COVERAGE = Coverage(
     first=dt.date(2022, 12, 30),
     last=dt.date(2024, 3, 9),

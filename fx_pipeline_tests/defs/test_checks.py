@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from fx_pipeline import quality
+from fx_pipeline.clock import instant_text
 from fx_pipeline.commands.runs import last_run, open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
 from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.rates import DayRates
-from fx_pipeline.store.database import as_text
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import (
@@ -301,7 +301,7 @@ def test_a_clock_that_was_ahead_turns_a_check_red(
         newest = "(SELECT max(id) FROM fetches)"
         connection.execute(
             f"UPDATE fetches SET {column} = ? WHERE id = {newest}",  # noqa: S608
-            [as_text(later)],
+            [instant_text(later)],
         )
     result = execute_checks(instance, "clock")
     assert verdicts(result) == {"clock": "ERROR"}

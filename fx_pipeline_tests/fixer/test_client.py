@@ -16,9 +16,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer import errors
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.rates import Answer, DayRates
+from fx_pipeline.rates import DayRates
 from fx_pipeline_tests.fixer.scripted_server import (
     Play,
     hang_up,
@@ -78,7 +79,7 @@ def client_of(url: str, **options: Any) -> FixerClient:
 )
 @pytest.mark.parametrize("auth", ["query", "header"])
 def test_a_question(
-    auth: str, options: dict[str, Any], ask: Callable[[FixerClient], Answer], path: str, query: dict[str, str]
+    auth: str, options: dict[str, Any], ask: Callable[[FixerClient], Fetch], path: str, query: dict[str, str]
 ) -> None:
     with scripted(refused(106, "no_rates_available")) as server:
         with client_of(server.url + "/", auth=auth, **options) as client, pytest.raises(errors.NoRates):
@@ -183,12 +184,12 @@ def test_plain_http_is_warned_of(url: str, warned: bool, caplog: pytest.LogCaptu
     ],
 )
 def test_what_fixer_could_only_refuse_is_not_asked(
-    ask: Callable[[FixerClient], Answer], kind: type[errors.FixerError]
+    ask: Callable[[FixerClient], Fetch], kind: type[errors.FixerError]
 ) -> None:
     with scripted(GOOD) as server:
         with client_of(server.url) as client, pytest.raises(kind) as caught:
             ask(client)
-        assert (server.requests, caught.value.answer, caught.value.calls) == ([], None, 0)
+        assert (server.requests, caught.value.fetch, caught.value.calls) == ([], None, 0)
 
 
 # --- what comes back ----------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def test_an_answer_is_kept_whole() -> None:
     ):
         answer = client.historical(DATE)
     assert before <= answer.asked_at <= dt.datetime.now(dt.timezone.utc)
-    assert answer == Answer(
+    assert answer == Fetch(
         endpoint="historical",
         base="EUR",
         symbols=(),
@@ -306,9 +307,9 @@ def test_only_a_credible_quota_is_read_from_the_headers(
          "the month's calls are used up (HTTP 429)"),
         (reply(PAGE, 404), errors.UnknownEndpoint, "run",
          "there is no such endpoint at this address (HTTP 404)"),
-        (reply({**DAY, "date": "2000-01-04"}), errors.BadAnswer, "date",
+        (reply({**DAY, "date": "2000-01-04"}), errors.BadResponse, "date",
          "the answer has another date than asked for"),
-        (reply({**DAY, "rates": {}}), errors.BadAnswer, "date", "the answer has no usable rate"),
+        (reply({**DAY, "rates": {}}), errors.BadResponse, "date", "the answer has no usable rate"),
     ],
 )  # fmt: skip
 def test_an_answer_against_the_question_is_asked_once_and_kept(
@@ -319,9 +320,9 @@ def test_an_answer_against_the_question_is_asked_once_and_kept(
             client.historical(DATE)
         assert len(server.requests) == caught.value.calls == 1
     error = caught.value
-    assert error.answer is not None
-    assert (error.scope, error.reason, error.answer.status) == (scope, status, status)
-    assert (error.answer.body, error.answer.days) == (answer.partition(b"\r\n\r\n")[2], ())
+    assert error.fetch is not None
+    assert (error.scope, error.reason, error.fetch.status) == (scope, status, status)
+    assert (error.fetch.body, error.fetch.days) == (answer.partition(b"\r\n\r\n")[2], ())
     assert str(error).startswith(f"Fixer, asked for 2000-01-03: {status}.")
 
 
@@ -346,16 +347,16 @@ NO_ANSWER: dict[str, tuple[Play, type[errors.FixerError], str]] = {
     "closed": (hang_up, errors.Unreachable, "the connection was broken off"),
     "reset": (reset, errors.Unreachable, "the connection was broken off"),
     "silent": (silence, errors.Unreachable, "no answer came in time"),
-    "cut in the head": (then_hang_up(GOOD[:30]), errors.BadAnswer, "the answer is cut or not JSON"),
-    "cut in the body": (then_hang_up(GOOD[:-10]), errors.BadAnswer, "the answer was cut"),
+    "cut in the head": (then_hang_up(GOOD[:30]), errors.BadResponse, "the answer is cut or not JSON"),
+    "cut in the body": (then_hang_up(GOOD[:-10]), errors.BadResponse, "the answer was cut"),
     "cut in a chunk": (
         then_hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{"),
-        errors.BadAnswer,
+        errors.BadResponse,
         "the answer was cut",
     ),
     "cut without a length": (
         then_hang_up(b'HTTP/1.0 200 OK\r\n\r\n{"success": tr'),
-        errors.BadAnswer,
+        errors.BadResponse,
         "the answer is cut or not JSON",
     ),
     "silent in the body": (
@@ -366,12 +367,12 @@ NO_ANSWER: dict[str, tuple[Play, type[errors.FixerError], str]] = {
     "no HTTP": (then_hang_up(b"SSH-2.0-OpenSSH\r\n"), errors.Unreachable, "the answer is not HTTP"),
     "bad gzip": (
         reply(b"not gzip", Content_Encoding="gzip"),
-        errors.BadAnswer,
+        errors.BadResponse,
         "the answer cannot be unpacked",
     ),
-    "empty": (reply(""), errors.BadAnswer, "the answer is cut or not JSON"),
-    "a page": (reply(PAGE), errors.BadAnswer, "the answer is a page of HTML"),
-    "a page with 400": (reply(PAGE, 400), errors.BadAnswer, "the answer is a page of HTML"),
+    "empty": (reply(""), errors.BadResponse, "the answer is cut or not JSON"),
+    "a page": (reply(PAGE), errors.BadResponse, "the answer is a page of HTML"),
+    "a page with 400": (reply(PAGE, 400), errors.BadResponse, "the answer is a page of HTML"),
     "429": (reply({"message": "limit"}, 429), errors.RateLimited, "too many requests at once (HTTP 429)"),
     "500": (reply("Internal error", 500), errors.ServerTrouble, "trouble on the provider's side (HTTP 500)"),
     "502": (reply(PAGE, 502), errors.ServerTrouble, "trouble on the provider's side (HTTP 502)"),
@@ -411,8 +412,8 @@ def test_the_last_body_is_kept() -> None:
         pytest.raises(errors.ServerTrouble) as caught,
     ):
         client.historical(DATE)
-    assert caught.value.answer is not None
-    assert (caught.value.answer.body, caught.value.answer.calls) == (b'{"message": "the third"}', 3)
+    assert caught.value.fetch is not None
+    assert (caught.value.fetch.body, caught.value.fetch.calls) == (b'{"message": "the third"}', 3)
 
 
 def test_nothing_is_kept_where_nothing_came() -> None:
@@ -422,7 +423,7 @@ def test_nothing_is_kept_where_nothing_came() -> None:
         pytest.raises(errors.Unreachable) as caught,
     ):
         client.historical(DATE)
-    assert (caught.value.answer, caught.value.calls) == (None, 1)
+    assert (caught.value.fetch, caught.value.calls) == (None, 1)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +480,7 @@ def test_waits_between_repetitions_grow(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_answer_that_is_too_large_is_left(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fx_pipeline.fixer.client.LARGEST_BODY", 1000)
     with scripted(answer, GOOD) as server, client_of(server.url, retries=0) as client:
-        with pytest.raises(errors.BadAnswer, match="the answer is too large"):
+        with pytest.raises(errors.BadResponse, match="the answer is too large"):
             client.historical(DATE)
         assert client.historical(DATE).calls == 1
 

@@ -217,8 +217,8 @@ def test_an_error_that_is_no_text_is_not_kept_as_it_came() -> None:
         pytest.raises(FixerError) as caught,
     ):
         client.historical(DATE)
-    assert caught.value.answer is not None
-    assert caught.value.answer.body.decode() not in ("", packed.decode("latin-1"))
+    assert caught.value.fetch is not None
+    assert caught.value.fetch.body.decode() not in ("", packed.decode("latin-1"))
 
 
 def test_another_user_of_urllib3_is_covered_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -150,8 +150,8 @@ def test_no_fault_changes_what_arrives_in_the_end(fault: str, undisturbed: dict[
         assert len(counted) == sandbox.stats()["total"] >= len(DATES) + (fault != "plain")
     assert {error.scope for error in failures} <= {"date"}
     if fault in {"wrong-date", "wrong-base", "mislabelled-base"}:
-        assert all(isinstance(error, errors.BadAnswer) for error in failures)
-        assert all(error.answer is not None and error.answer.body for error in failures)
+        assert all(isinstance(error, errors.BadResponse) for error in failures)
+        assert all(error.fetch is not None and error.fetch.body for error in failures)
 
 
 def test_a_bad_value_costs_its_currency_and_not_the_day() -> None:

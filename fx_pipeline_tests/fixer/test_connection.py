@@ -138,7 +138,7 @@ def test_an_interim_response_alone_is_no_answer() -> None:
 def test_another_protocol_is_no_answer() -> None:
     play = then_hang_up(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + GOOD)
     with scripted(play, GOOD) as server, client_of(server.url, retries=0) as client:
-        with pytest.raises(errors.BadAnswer, match="HTTP 101"):
+        with pytest.raises(errors.BadResponse, match="HTTP 101"):
             client.historical(DATE)
         assert client.historical(DATE).body == GOOD.partition(b"\r\n\r\n")[2]
         assert server.connections == 2

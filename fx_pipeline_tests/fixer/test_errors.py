@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer import errors
 from fx_pipeline.fixer.errors import FixerError, meaning
 from fx_pipeline.fixer.parsing import parse_historical, refusal
-from fx_pipeline.rates import Answer
 
 ASKED_AT = dt.datetime(2026, 11, 20, 12, tzinfo=dt.timezone.utc)
 
@@ -94,8 +94,8 @@ PAGE = "<!DOCTYPE html><html><body>Bad Request</body></html>"
         (403, '{"message": "You cannot consume this service"}', {}, errors.InactiveAccount, None),
         (404, '{"message": "no Route matched with those values"}', {}, errors.UnknownEndpoint, None),
         (404, PAGE, {}, errors.UnknownEndpoint, None),
-        (400, PAGE, {}, errors.BadAnswer, None),
-        (403, PAGE, {}, errors.BadAnswer, None),
+        (400, PAGE, {}, errors.BadResponse, None),
+        (403, PAGE, {}, errors.BadResponse, None),
         (400, '{"message": "no"}', {}, errors.RequestRefused, None),
         (407, PAGE, {}, errors.RequestRefused, None),
         (408, "", {}, errors.ServerTrouble, None),
@@ -114,11 +114,11 @@ PAGE = "<!DOCTYPE html><html><body>Bad Request</body></html>"
         (500, "Internal error", {}, errors.ServerTrouble, None),
         (503, PAGE, {"retry_after": 30.0}, errors.ServerTrouble, 30.0),
         (500, '{"success": true, "rates": {}}', {}, errors.ServerTrouble, None),
-        (200, PAGE, {}, errors.BadAnswer, None),
-        (200, "", {}, errors.BadAnswer, None),
-        (200, '{"success": true, "ra', {}, errors.BadAnswer, None),
-        (200, "[]", {}, errors.BadAnswer, None),
-        (204, "", {}, errors.BadAnswer, None),
+        (200, PAGE, {}, errors.BadResponse, None),
+        (200, "", {}, errors.BadResponse, None),
+        (200, '{"success": true, "ra', {}, errors.BadResponse, None),
+        (200, "[]", {}, errors.BadResponse, None),
+        (204, "", {}, errors.BadResponse, None),
         (301, PAGE, {}, errors.Redirected, None),
         (302, "", {}, errors.Redirected, None),
     ],
@@ -162,7 +162,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 def test_an_error_survives_pickling_with_all_it_knows(kind: type[FixerError]) -> None:
     error = kind("why", "2000-01-03", code=105, type="some_type", info="words", retry_after=3.0)
     error.calls, error.scope, error.retryable = 2, "run", True
-    error.answer = Answer(
+    error.fetch = Fetch(
         endpoint="historical", base="EUR", symbols=(), asked_at=ASKED_AT, status="why", body=b"{}"
     )
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - made one line above

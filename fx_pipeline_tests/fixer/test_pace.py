@@ -7,7 +7,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from fx_pipeline.fixer.errors import FixerError, NoAnswers, NoRates, RateLimited, ServerTrouble, WaitAsked
+from fx_pipeline.fixer.errors import (
+    FixerError,
+    LongWaitRequested,
+    NoRates,
+    ProviderDown,
+    RateLimited,
+    ServerTrouble,
+)
 from fx_pipeline.fixer.pace import LONGEST_WAIT, Pace, Stopped, Turn
 from fx_pipeline_tests.waiting import PATIENCE
 
@@ -94,7 +101,7 @@ def test_what_was_under_way_together_counts_once() -> None:
     fail(pace)
     assert not pace.over
     fail(pace, ServerTrouble("HTTP 503"))
-    assert isinstance(pace.reason, NoAnswers)
+    assert isinstance(pace.reason, ProviderDown)
     assert str(pace.reason) == (
         "Fixer: 22 requests in a row were not answered, the last with: HTTP 503. The run has stopped, to "
         "save calls. Run the days again when Fixer answers."
@@ -154,7 +161,7 @@ def test_a_longer_wait_than_a_run_makes_stops_it(pool: ThreadPoolExecutor) -> No
     for other in others:
         with pytest.raises(Stopped):
             other.result(PATIENCE)
-    assert isinstance(pace.reason, WaitAsked)
+    assert isinstance(pace.reason, LongWaitRequested)
     assert (pace.reason.scope, pace.reason.retryable) == ("run", False)
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fx_pipeline.clock import end_of_day
 from fx_pipeline.fixer.errors import (
-    BadAnswer,
+    BadResponse,
     FixerError,
     InvalidKey,
     MislabelledBase,
@@ -18,7 +19,6 @@ from fx_pipeline.fixer.errors import (
     Unfinished,
 )
 from fx_pipeline.fixer.parsing import (
-    end_of,
     parse_historical,
     parse_symbols,
     parse_timeseries,
@@ -140,7 +140,7 @@ def test_a_day_however_it_is_written(body: bytes) -> None:
     ],
 )
 def test_a_day_that_must_not_be_believed(body: bytes, reason: str) -> None:
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         historical(body)
     assert (caught.value.reason, caught.value.asked_for, caught.value.retryable) == (
         reason,
@@ -178,7 +178,7 @@ def test_a_value_nested_at_any_depth_does_no_harm(depth: int) -> None:
     body = changed(DAY)[:-2] + b', "ZZZ": ' + b"[" * depth + b"]" * depth + b"}}"
     try:
         assert [bad.currency for bad in historical(body).rejected] == ["ZZZ"]
-    except BadAnswer as error:
+    except BadResponse as error:
         assert error.reason in {"the answer is nested too deeply", "the answer has no usable rate"}
 
 
@@ -265,7 +265,7 @@ def test_a_series_leaves_out_days_without_a_usable_rate(empty: object) -> None:
     ],
 )
 def test_a_series_that_must_not_be_believed(body: bytes, reason: str) -> None:
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         timeseries(body)
     assert (caught.value.reason, caught.value.asked_for) == (reason, "2012-05-01 to 2012-05-03")
 
@@ -287,7 +287,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("symbols", [..., {}, [], None, {"usd": "x"}, {"USD": 1}, {"USD": "\ud800"}])
 def test_no_names(symbols: object) -> None:
-    with pytest.raises(BadAnswer, match="the answer has no names"):
+    with pytest.raises(BadResponse, match="the answer has no names"):
         parse_symbols(changed({"success": True, "symbols": symbols}))
 
 
@@ -313,7 +313,7 @@ def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
     ],
 )
 def test_an_answer_in_eur_that_cannot_be_divided_is_refused(rates: dict[str, float]) -> None:
-    with pytest.raises(BadAnswer, match="the answer is in EUR and has no rate to make it USD"):
+    with pytest.raises(BadResponse, match="the answer is in EUR and has no rate to make it USD"):
         historical(changed(DAY, rates=rates), base="USD")
 
 
@@ -428,7 +428,7 @@ def test_an_answer_in_eur_is_not_divided_where_it_is_not_in_eur() -> None:
     st.floats(1e-9, 1e9),
 )
 def test_rebasing_divides_exactly_once(rates: dict[str, float], divisor: float) -> None:
-    day = DayRates(date=DATE, base="EUR", timestamp=end_of(DATE), rates={**rates, "USD": divisor})
+    day = DayRates(date=DATE, base="EUR", timestamp=end_of_day(DATE), rates={**rates, "USD": divisor})
     rebased = rebase(day, "USD")
     assert rebased.rates.pop("USD") == 1.0  # type: ignore[attr-defined]  # a dict, said to be a Mapping
     for code, rate in rebased.rates.items():

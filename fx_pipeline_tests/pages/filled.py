@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from fx_pipeline.fixer.parsing import end_of
+from fx_pipeline.clock import end_of_day
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.rates import DayRates, RejectedRate, date_range
 from fx_pipeline.store.store import RateStore
@@ -36,7 +36,7 @@ def fill(
     """
     history = EcbHistory(currencies)
     days = [
-        DayRates(date=date, base="EUR", timestamp=end_of(date), rates=history.rates(date))
+        DayRates(date=date, base="EUR", timestamp=end_of_day(date), rates=history.rates(date))
         for date in date_range(start, end)
         if date not in without
     ]
@@ -48,12 +48,12 @@ def fill(
         bad.setdefault(date, []).append(RejectedRate(date, code, value, "not above zero"))
     early = {day.date: day for day in days}
     for date, rates in wrong.items():
-        early[date] = DayRates(date=date, base="EUR", timestamp=end_of(date), rates=rates)
+        early[date] = DayRates(date=date, base="EUR", timestamp=end_of_day(date), rates=rates)
     late = [
         DayRates(
             date=date,
             base="EUR",
-            timestamp=end_of(date),
+            timestamp=end_of_day(date),
             rates=history.rates(date),
             rejected=tuple(bad.get(date, ())),
         )

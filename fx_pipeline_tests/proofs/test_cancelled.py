@@ -16,9 +16,11 @@ import pytest
 from fx_pipeline.alerts import Alert
 from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.sensors import ENDS, Ended, alert_of
+from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.ingestion import ingest, questions
-from fx_pipeline.rates import Answer, date_range
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
+from fx_pipeline.rates import date_range
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore, StoredDay
@@ -53,7 +55,7 @@ def test_what_was_answered_is_stored_though_nobody_waits_for_it(folder: Path, sa
         Ledger(database) as ledger,
         FixerClient(sandbox.url, "a-key") as client,
     ):
-        outcomes = ingest(questions(DATES), client, store, ledger, concurrency=4)
+        outcomes = ingest(plan_calls(DATES), client, store, ledger, concurrency=4)
         assert isinstance(outcomes, Iterator)
         assert next(outcomes).stored
         outcomes.close()  # type: ignore[attr-defined]  # as Python does with a generator that is left
@@ -70,7 +72,7 @@ class InterruptedOnce(RateStore):
 
     pressed = False
 
-    def record(self, answers: Sequence[Answer], *, run_id: str | None = None) -> list[StoredDay]:
+    def record(self, answers: Sequence[Fetch], *, run_id: str | None = None) -> list[StoredDay]:
         stored = super().record(answers, run_id=run_id)
         if not self.pressed:
             self.pressed = True
@@ -86,7 +88,7 @@ def test_what_was_just_being_stored_is_not_stored_and_counted_twice(folder: Path
         FixerClient(sandbox.url, "a-key") as client,
         pytest.raises(KeyboardInterrupt),
     ):
-        list(ingest(questions(DATES), client, store, ledger, concurrency=4))
+        list(ingest(plan_calls(DATES), client, store, ledger, concurrency=4))
     calls = sandbox.stats()["total"]
     assert 4 <= calls < len(DATES)
     assert fetches(database) == {"ok": calls}
@@ -114,7 +116,7 @@ def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:
         FixerClient(sandbox.url, "a-key", backoff=50) as client,
         pytest.raises(KeyboardInterrupt),
     ):
-        list(ingest(questions(DATES), client, store, ledger, concurrency=4))
+        list(ingest(plan_calls(DATES), client, store, ledger, concurrency=4))
     assert fetching_threads() == []
     assert [sandbox.stats()["total"]] == calls
     assert fetches(database).keys() == {"too many requests at once (HTTP 429)"}

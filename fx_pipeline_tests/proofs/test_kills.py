@@ -30,7 +30,8 @@ FORKS = """
 import datetime as dt, os, signal, sys, time
 from pathlib import Path
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
@@ -43,7 +44,7 @@ def run():
         Ledger(Path("fx.db"), limit=100_000, run_id=str(os.getpid())) as ledger,
         FixerClient(sys.argv[1], "a-key") as client,
     ):
-        for outcome in ingest(questions(dates), client, store, ledger):
+        for outcome in ingest(plan_calls(dates), client, store, ledger):
             assert outcome.stored
 
 for line in sys.stdin:

@@ -164,7 +164,7 @@ def test_the_next_runs_of_a_backfill_find_out_with_one_request_each(
 
 
 def together(number: int, play: bytes) -> Callable[[], Play]:
-    """Answer the first so many requests only when all of them have come; any others immediately."""
+    """Fetch the first so many requests only when all of them have come; any others immediately."""
     barrier = threading.Barrier(number)
     begun = 0
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import FIRST_DATE, date_range
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
@@ -40,7 +41,7 @@ def test_all_days_since_1999_take_as_few_calls_as_there_are_years_and_are_those_
     calls = -(-len(wanted) // 365)
     chosen = sorted({FIRST_DATE, yesterday, *random.Random(1999).sample(wanted, 150)})
     with running_sandbox() as sandbox, FixerClient(sandbox.url, "a-key") as client:
-        for name, asked in (("series", questions(wanted, timeseries=True)), ("days", questions(chosen))):
+        for name, asked in (("series", plan_calls(wanted, timeseries=True)), ("days", plan_calls(chosen))):
             with RateStore(folder / name) as store, Ledger(store.path) as ledger:
                 assert all(outcome.stored for outcome in ingest(asked, client, store, ledger))
         endpoints = sandbox.stats()["endpoints"]

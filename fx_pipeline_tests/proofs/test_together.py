@@ -14,7 +14,9 @@ import pytest
 
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.ingestion import ingest, ingest_names, questions
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
+from fx_pipeline.ingestion.symbols import ingest_names
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.database import open_database
 from fx_pipeline.store.ledger import Ledger
@@ -156,7 +158,7 @@ def test_a_command_beside_a_run_of_dagsters_asks_for_no_date_twice(
             FixerClient(sandbox.url, "a-key") as client,
         ):
             ingest_names(client, store, ledger)
-            assert all(outcome.stored for outcome in ingest(questions(wanted), client, store, ledger))
+            assert all(outcome.stored for outcome in ingest(plan_calls(wanted), client, store, ledger))
     run = instance.get_run_by_id(launched.run_id)
     assert run is not None
     assert run.is_success

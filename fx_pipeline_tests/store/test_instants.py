@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fx_pipeline.clock import instant_text, parse_instant
 from fx_pipeline.rates import DayRates
-from fx_pipeline.store.database import as_text, from_text
 from fx_pipeline.store.instants import TOLERANCE, Ahead, chosen
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
@@ -24,6 +24,7 @@ from fx_pipeline_tests.answers import answer_with
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.timezone.utc)
 DAY = dt.date(2026, 2, 27)
 STEP = dt.timedelta(microseconds=1)
+SECOND = dt.timedelta(seconds=1)
 NONE = dt.timedelta()
 
 
@@ -32,7 +33,7 @@ def hours(count: float) -> dt.timedelta:
 
 
 @dataclass(frozen=True)
-class Fetch:
+class Attempt:
     """A fetch: so long after the one before, with a clock that is so far ahead (negative: behind)."""
 
     after: dt.timedelta
@@ -40,7 +41,7 @@ class Fetch:
     provider_tells: bool = False
 
 
-def store(path: Path, fetches: Sequence[Fetch]) -> list[dt.datetime]:
+def store(path: Path, fetches: Sequence[Attempt]) -> list[dt.datetime]:
     """Store a new rate with each; return when that truly was."""
     truth, true_instants = START, []
     with closing(Machine(path)) as machine:
@@ -58,7 +59,7 @@ class Machine:
         self.clock = START
         self.store = RateStore(path, now=lambda: self.clock)
 
-    def fetch(self, rate: float, truth: dt.datetime, fetch: Fetch) -> None:
+    def fetch(self, rate: float, truth: dt.datetime, fetch: Attempt) -> None:
         self.clock = truth + fetch.error
         day = DayRates(date=DAY, base="EUR", timestamp=0, rates={"EUR": 1, "USD": rate})
         answer = answer_with(day, asked_at=self.clock)
@@ -72,19 +73,20 @@ def instants(path: Path) -> list[dt.datetime]:
     """The stored instants, in the order of their fetches."""
     with closing(sqlite3.connect(path)) as connection:
         return [
-            from_text(text) for (text,) in connection.execute("SELECT fetched_at FROM fetches ORDER BY id")
+            parse_instant(text)
+            for (text,) in connection.execute("SELECT fetched_at FROM fetches ORDER BY id")
         ]
 
 
-def stored(fetches: Sequence[Fetch]) -> tuple[list[dt.datetime], list[dt.datetime]]:
+def stored(fetches: Sequence[Attempt]) -> tuple[list[dt.datetime], list[dt.datetime]]:
     """When each was stored in truth, and as the file says."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "fx.db"
         return store(path, fetches), instants(path)
 
 
-AHEAD = Fetch(hours(24), error=hours(24 * 400))
-RIGHT = Fetch(hours(24))
+AHEAD = Attempt(hours(24), error=hours(24 * 400))
+RIGHT = Attempt(hours(24))
 
 
 def test_one_wrong_instant_is_corrected_by_the_next_fetch() -> None:
@@ -98,23 +100,23 @@ def test_a_run_of_wrong_instants_keeps_its_order() -> None:
 
 
 def test_a_right_instant_just_before_makes_room() -> None:
-    soon = Fetch(STEP)
-    truth, said = stored([RIGHT, Fetch(STEP, AHEAD.error), Fetch(STEP, AHEAD.error), soon])
+    soon = Attempt(STEP)
+    truth, said = stored([RIGHT, Attempt(STEP, AHEAD.error), Attempt(STEP, AHEAD.error), soon])
     assert truth[3] == truth[0] + 3 * STEP
     assert said == truth
-    truth, said = stored([RIGHT, Fetch(NONE, AHEAD.error), Fetch(NONE, AHEAD.error), soon])
+    truth, said = stored([RIGHT, Attempt(NONE, AHEAD.error), Attempt(NONE, AHEAD.error), soon])
     assert said == [truth[3] - 3 * STEP, truth[3] - 2 * STEP, truth[3] - STEP, truth[3]]
 
 
 @pytest.mark.parametrize("error", [hours(24 * 400), hours(-24 * 400), hours(5), hours(-5)])
 def test_a_clock_that_the_provider_contradicts_is_not_believed(error: dt.timedelta) -> None:
-    wrong = Fetch(hours(24), error, provider_tells=True)
+    wrong = Attempt(hours(24), error, provider_tells=True)
     truth, said = stored([replace(RIGHT, provider_tells=True), wrong, wrong, RIGHT])
     assert said == truth
 
 
 def test_a_small_step_back_moves_nothing() -> None:
-    truth, said = stored([RIGHT, Fetch(hours(1), dt.timedelta(seconds=40)), Fetch(dt.timedelta(seconds=1))])
+    truth, said = stored([RIGHT, Attempt(hours(1), 40 * SECOND), Attempt(SECOND)])
     assert said == [truth[0], truth[1] + dt.timedelta(seconds=40), said[1] + STEP]
 
 
@@ -148,22 +150,22 @@ def test_whom_to_believe(
 gaps = st.sampled_from([STEP, dt.timedelta(seconds=20), hours(1), hours(30), hours(24 * 30)])
 small = st.sampled_from([NONE, NONE, dt.timedelta(seconds=20), dt.timedelta(seconds=-20)])
 ahead = st.sampled_from([hours(2), hours(30), hours(24 * 400)])
-any_fetch = st.builds(Fetch, gaps, small | ahead | ahead.map(lambda error: -error), st.booleans())
-only_ahead = st.builds(Fetch, gaps, st.just(NONE) | ahead)
-told = st.builds(Fetch, gaps, small | ahead | ahead.map(lambda error: -error), provider_tells=st.just(True))
+any_fetch = st.builds(Attempt, gaps, small | ahead | ahead.map(lambda error: -error), st.booleans())
+only_ahead = st.builds(Attempt, gaps, st.just(NONE) | ahead)
+told = st.builds(Attempt, gaps, small | ahead | ahead.map(lambda error: -error), provider_tells=st.just(True))
 SOON = dt.timedelta(seconds=45)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(any_fetch, min_size=1, max_size=8))
-def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Fetch]) -> None:
+def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]) -> None:
     _, said = stored(fetches)
     assert all(earlier < later for earlier, later in pairwise(said))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(told, min_size=1, max_size=8))
-def test_where_the_provider_tells_the_time_each_instant_is_right(fetches: list[Fetch]) -> None:
+def test_where_the_provider_tells_the_time_each_instant_is_right(fetches: list[Attempt]) -> None:
     truth, said = stored(fetches)
     assert [fetch for fetch, is_off in zip(said, map(off, truth, said), strict=True) if is_off] == []
 
@@ -176,7 +178,7 @@ def off(truth: dt.datetime, said: dt.datetime) -> bool:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(only_ahead, max_size=8))
 @example([RIGHT, AHEAD])
-def test_after_a_right_fetch_all_is_known_and_nothing_earlier_than_it_was(fetches: list[Fetch]) -> None:
+def test_after_a_right_fetch_all_is_known_and_nothing_earlier_than_it_was(fetches: list[Attempt]) -> None:
     """For each instant: at least what right fetches had brought, and at most what all had."""
     truth, said = stored([*fetches, RIGHT])
     right = [place for place, fetch in enumerate([*fetches, RIGHT]) if fetch.error == NONE]
@@ -192,9 +194,9 @@ def test_after_a_right_fetch_all_is_known_and_nothing_earlier_than_it_was(fetche
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(any_fetch, max_size=6))
-def test_no_jump_has_an_effect_on_what_right_clocks_say_later(fetches: list[Fetch]) -> None:
+def test_no_jump_has_an_effect_on_what_right_clocks_say_later(fetches: list[Attempt]) -> None:
     """Whatever was before: from a right fetch on, instants are right."""
-    much_later = Fetch(hours(24 * 500))
+    much_later = Attempt(hours(24 * 500))
     truth, said = stored([*fetches, much_later, RIGHT, RIGHT])
     assert said[-3:] == truth[-3:]
     assert said[-4] < truth[-3] if fetches else len(said) == 3
@@ -222,7 +224,7 @@ def test_a_run_asks_again_for_days_that_are_dated_in_the_future(tmp_path: Path) 
     path = tmp_path / "fx.db"
     store(path, [AHEAD])
     with Ledger(path, run_id="later") as ledger:
-        assert ledger.stored_meanwhile([DAY]) == []
+        assert ledger.stored_by_others([DAY]) == []
 
 
 def test_instants_are_texts_whose_order_is_that_of_time(tmp_path: Path) -> None:
@@ -230,4 +232,4 @@ def test_instants_are_texts_whose_order_is_that_of_time(tmp_path: Path) -> None:
     store(path, [RIGHT, AHEAD, RIGHT])
     with closing(sqlite3.connect(path)) as connection:
         texts = [text for (text,) in connection.execute("SELECT fetched_at FROM fetches ORDER BY fetched_at")]
-    assert texts == [as_text(instant) for instant in instants(path)]
+    assert texts == [instant_text(instant) for instant in instants(path)]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.rates import Answer, DayRates
-from fx_pipeline.store.ledger import BeingAsked, Ledger, Quota, QuotaReached
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import DayRates
+from fx_pipeline.store.ledger import AlreadyInFlight, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore
 
 DAY = dt.date(2024, 5, 17)
@@ -56,9 +57,9 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def answered(fetch_id: int, date: dt.date = DAY, **more: int) -> Answer:
+def answered(fetch_id: int, date: dt.date = DAY, **more: int) -> Fetch:
     day = DayRates(date=date, base="EUR", timestamp=0, rates={"USD": 1.08})
-    return Answer(
+    return Fetch(
         endpoint="historical",
         base="EUR",
         symbols=(),
@@ -88,13 +89,13 @@ def test_a_call_over_the_limit_is_refused_and_not_counted(opened: Opened, path: 
             ledger.spend(fetch_id)
         with pytest.raises(QuotaReached, match=r"^3 of the 3 calls .* starts again on 2024-06-01\.$"):
             ledger.spend(fetch_id)
-        assert ledger.quota() == Quota(limit=3, used=3, kept=0, renewed_on=dt.date(2024, 6, 1))
+        assert ledger.quota() == Quota(limit=3, used=3, reserved=0, renewed_on=dt.date(2024, 6, 1))
     assert rows(path, "SELECT calls FROM fetches") == [(3,)]
 
 
 def test_the_last_calls_are_kept_for_the_daily_runs_of_the_month(opened: Opened) -> None:
     with opened(limit=40, daily_calls=3, now="2024-05-20T12:00:00") as ledger:
-        assert ledger.quota() == Quota(limit=40, used=0, kept=33, renewed_on=dt.date(2024, 6, 1))
+        assert ledger.quota() == Quota(limit=40, used=0, reserved=33, renewed_on=dt.date(2024, 6, 1))
         fetch_id = ask(ledger)
         for _ in range(7):
             ledger.spend(fetch_id)
@@ -119,7 +120,7 @@ def test_what_is_kept_shrinks_with_the_month(
     opened: Opened, now: str, kept: int, renewed_on: dt.date
 ) -> None:
     with opened(limit=100, daily_calls=3, now=now) as ledger:
-        assert ledger.quota() == Quota(limit=100, used=0, kept=kept, renewed_on=renewed_on)
+        assert ledger.quota() == Quota(limit=100, used=0, reserved=kept, renewed_on=renewed_on)
 
 
 def test_a_new_month_starts_from_nothing(opened: Opened) -> None:
@@ -164,7 +165,7 @@ def test_a_count_of_the_providers_that_cannot_be_does_not_undo_the_ledgers(
 
 @pytest.mark.parametrize(("used", "nearly"), [(79, False), (80, True), (100, True)])
 def test_four_fifths_used_is_worth_a_warning(used: int, nearly: bool) -> None:
-    assert Quota(limit=100, used=used, kept=0, renewed_on=DAY).nearly_used is nearly
+    assert Quota(limit=100, used=used, reserved=0, renewed_on=DAY).nearly_used is nearly
 
 
 def test_many_threads_never_spend_more_than_there_is(opened: Opened, path: Path) -> None:
@@ -217,7 +218,7 @@ def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(
 ) -> None:
     with asking(path, *YEAR, host) as other, Ledger(path, run_id="run") as ledger:
         with pytest.raises(
-            BeingAsked,
+            AlreadyInFlight,
             match=r"^Waiting for 2024-01-01 to 2024-12-31: "
             rf"process {host or os.uname().nodename}:{other.pid} has "
             r"been fetching this since ....-..-.. ..:..:.. UTC\. ",
@@ -278,7 +279,7 @@ def test_a_running_process_is_waited_for_a_quarter_of_an_hour_whatever_the_clock
     clock = dt.datetime.now(dt.timezone.utc) + now
     with asking(path, *YEAR), Ledger(path, run_id="run", now=lambda: clock) as ledger:
         if waits:
-            with pytest.raises(BeingAsked):
+            with pytest.raises(AlreadyInFlight):
                 ask(ledger)
         else:
             ask(ledger)
@@ -298,18 +299,18 @@ def test_an_outage_is_remembered_for_ten_minutes_whatever_the_clock_says(
 ) -> None:
     with opened() as ledger:
         assert not ledger.is_outage()
-        ledger.note_outage()
-        ledger.note_outage()
+        ledger.record_outage()
+        ledger.record_outage()
     with opened(now=now) as ledger:
         assert ledger.is_outage() is lasts
-        ledger.end_outage()
+        ledger.clear_outage()
         assert not ledger.is_outage()
 
 
 def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path) -> None:
     with opened() as ledger:
-        ledger.give_up(ask(ledger), "not asked", 0)
-        ledger.give_up(ask(ledger), "no answer came in time", 6)
+        ledger.close_unanswered(ask(ledger), "not asked", 0)
+        ledger.close_unanswered(ask(ledger), "no answer came in time", 6)
     assert rows(path, "SELECT calls, status FROM fetches") == [(6, "no answer came in time")]
 
 
@@ -328,11 +329,11 @@ def test_what_another_run_stored_meanwhile_is_known(opened: Opened, path: Path) 
         with opened(run_id="other") as ledger:
             store.record([answered(ask(ledger), DAY)], run_id="before")
         with Ledger(path, run_id="run") as ledger:
-            assert ledger.stored_meanwhile([DAY, other]) == []
+            assert ledger.stored_by_others([DAY, other]) == []
             store.record([answered(ask(ledger, other), other)], run_id="other")
-            [day] = ledger.stored_meanwhile([DAY, other])
+            [day] = ledger.stored_by_others([DAY, other])
             assert (day.date, day.inserted, day.updated, day.unchanged) == (other, 0, 0, 1)
-            assert ledger.stored_meanwhile([DAY]) == []
+            assert ledger.stored_by_others([DAY]) == []
 
 
 def test_answers_are_numbered_in_the_order_they_were_stored_not_asked(opened: Opened, path: Path) -> None:

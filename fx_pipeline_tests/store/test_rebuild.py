@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import BadAnswer
-from fx_pipeline.fixer.parsing import read_answer, read_stored
-from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.fixer.errors import BadResponse
+from fx_pipeline.fixer.parsing import parse_body, parse_stored
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
@@ -41,7 +42,7 @@ def path(tmp_path: Path) -> Path:
                 Ledger(path) as ledger,
                 FixerClient(sandbox.url, "a-key", retries=0) as fixer,
             ):
-                list(ingest(questions(DATES, timeseries=timeseries), fixer, store, ledger))
+                list(ingest(plan_calls(DATES, timeseries=timeseries), fixer, store, ledger))
                 store.record([fixer.symbols()])
     return path
 
@@ -51,7 +52,7 @@ def test_the_tables_are_the_same_as_before(path: Path) -> None:
     assert min(len(rows) for rows in before.values()) > 0
     assert sum(1 for row in before["fetches"] if "ok" not in row) > 0
     with RateStore(path) as store:
-        assert store.rebuild(read_answer) == sum(1 for row in before["fetches"] if "ok" in row)
+        assert store.rebuild(parse_body) == sum(1 for row in before["fetches"] if "ok" in row)
     assert everything(path) == before
 
 
@@ -63,7 +64,7 @@ def test_lost_tables_come_back(path: Path) -> None:
             connection.execute(f"DELETE FROM {name}")  # noqa: S608
     connection.close()
     with RateStore(path) as store:
-        store.rebuild(read_answer)
+        store.rebuild(parse_body)
     assert everything(path) == before
 
 
@@ -73,8 +74,8 @@ def test_an_answer_that_can_no_longer_be_read_changes_nothing(path: Path) -> Non
         connection.execute("UPDATE fetches SET body = (SELECT body FROM fetches WHERE endpoint = 'symbols')")
     connection.close()
     before = everything(path)
-    with RateStore(path) as store, pytest.raises(BadAnswer):
-        store.rebuild(read_answer)
+    with RateStore(path) as store, pytest.raises(BadResponse):
+        store.rebuild(parse_body)
     assert everything(path) == before
 
 
@@ -101,7 +102,7 @@ def test_what_was_stored_under_a_wrong_base_is_left_out_and_all_else_is_kept(pat
     before = rows(path, other_days, date)
     for _ in range(2):  # the second time it is an error like any other
         with RateStore(path) as store:
-            store.rebuild(read_stored)
+            store.rebuild(parse_stored)
         assert rows(path, other_days, date) == before
     assert rows(path, "SELECT status, inserted + updated + unchanged FROM fetches WHERE id = ?", newest) == [
         ("the answer's rates are not in EUR, the base that it names", 0)
@@ -126,5 +127,5 @@ def test_the_file_is_packed(path: Path) -> None:
     connection.close()
     assert unused() > 20
     with RateStore(path) as store:
-        store.rebuild(read_answer)
+        store.rebuild(parse_body)
     assert unused() == 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fx_pipeline.clock import end_of_day
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, as_number, date_range, parse_date
 
 Plan = Literal["free", "basic", "professional", "plus"]
@@ -51,11 +52,6 @@ def written(rate: float) -> int | float:
     if abs(rate) < 1e-4:
         return as_number(float(f"{rate:.8g}"))
     return as_number(round(rate, 6) if abs(rate) < 1e9 else float(f"{rate:.15g}"))
-
-
-def end_of_day(date: dt.date) -> int:
-    """23:59:59 UTC of `date` in Unix seconds: the timestamp of a finished day."""
-    return int(dt.datetime(date.year, date.month, date.day, 23, 59, 59, tzinfo=dt.timezone.utc).timestamp())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fx_pipeline.clock import end_of_day
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, NoAnswers, NoRates, QuotaExhausted
-from fx_pipeline.fixer.parsing import end_of
-from fx_pipeline.ingestion import Outcome, Question, how_far, ingest, questions
+from fx_pipeline.fixer.errors import InvalidKey, MislabelledBase, NoRates, ProviderDown, QuotaExhausted
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import Call, plan_calls, quota_warning
+from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.ledger import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
@@ -50,7 +52,7 @@ def day_of(path: str) -> bytes:
     date = dt.date.fromisoformat(urlsplit(path).path[-10:])
     rates = {"EUR": 1, "USD": 1.2}
     return reply(
-        {"success": True, "timestamp": end_of(date), "base": "EUR", "date": f"{date}", "rates": rates}
+        {"success": True, "timestamp": end_of_day(date), "base": "EUR", "date": f"{date}", "rates": rates}
     )
 
 
@@ -60,7 +62,7 @@ def client(sandbox: Sandbox, key: str = "a-key") -> FixerClient:
 
 def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
-        outcomes = list(ingest(questions(DATES), fixer, store, ledger))
+        outcomes = list(ingest(plan_calls(DATES), fixer, store, ledger))
     assert sorted(outcome.date for outcome in outcomes) == DATES
     assert all(outcome.stored and outcome.stored.inserted == 31 for outcome in outcomes)
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES)
@@ -70,7 +72,7 @@ def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStor
 def test_the_newest_dates_come_first(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
         assert [
-            outcome.date for outcome in ingest(questions(DATES), fixer, store, ledger, concurrency=1)
+            outcome.date for outcome in ingest(plan_calls(DATES), fixer, store, ledger, concurrency=1)
         ] == DATES[::-1]
 
 
@@ -78,7 +80,7 @@ def test_what_was_told_is_committed(
     sandbox: Sandbox, store: RateStore, ledger: Ledger, tmp_path: Path
 ) -> None:
     with client(sandbox) as fixer, RateStore(tmp_path / "fx.db") as other:
-        for outcome in ingest(questions(DATES), fixer, store, ledger):
+        for outcome in ingest(plan_calls(DATES), fixer, store, ledger):
             assert other.stored_dates(outcome.date, outcome.date) == {outcome.date}
 
 
@@ -87,12 +89,12 @@ def test_a_date_that_fails_holds_up_no_other_and_can_be_asked_again(
 ) -> None:
     sandbox.change(faults={"wrong-date": 0.3}, seed=3)
     with client(sandbox) as fixer:
-        first = list(ingest(questions(DATES), fixer, store, ledger))
+        first = list(ingest(plan_calls(DATES), fixer, store, ledger))
         failed = [outcome.date for outcome in first if outcome.error]
         assert 0 < len(failed) < 20
         assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES) - set(failed)
         sandbox.change(faults={})
-        assert all(outcome.stored for outcome in ingest(questions(failed), fixer, store, ledger))
+        assert all(outcome.stored for outcome in ingest(plan_calls(failed), fixer, store, ledger))
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES)
     assert sandbox.stats()["total"] == 20 + len(failed)
 
@@ -103,7 +105,7 @@ def test_nothing_is_stored_of_rates_under_the_name_of_another_base(
     sandbox: Sandbox, store: RateStore, ledger: Ledger, symbols: tuple[str, ...], timeseries: bool
 ) -> None:
     sandbox.change(faults={"mislabelled-base": 1.0})
-    asked = questions(DATES, timeseries=timeseries)
+    asked = plan_calls(DATES, timeseries=timeseries)
     with FixerClient(sandbox.url, "a-key", base="USD", symbols=symbols, retries=0) as fixer:
         outcomes = list(ingest(asked, fixer, store, ledger))
         assert all(isinstance(outcome.error, MislabelledBase) for outcome in outcomes)
@@ -117,7 +119,7 @@ def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore, ledger: L
     sandbox.change(key="the-good-one")
     outcomes: list[Outcome] = []
     with client(sandbox, "another") as fixer, pytest.raises(InvalidKey, match="Set FIXER_ACCESS_KEY"):
-        outcomes.extend(ingest(questions(DATES), fixer, store, ledger, concurrency=2))
+        outcomes.extend(ingest(plan_calls(DATES), fixer, store, ledger, concurrency=2))
     assert sandbox.stats()["total"] <= 4
     assert store.coverage().days == 0
 
@@ -126,7 +128,7 @@ def test_a_used_up_quota_keeps_what_had_arrived(sandbox: Sandbox, store: RateSto
     sandbox.change(quota=5)
     stored = []
     with client(sandbox) as fixer, pytest.raises(QuotaExhausted):
-        for outcome in ingest(questions(DATES), fixer, store, ledger, concurrency=1):
+        for outcome in ingest(plan_calls(DATES), fixer, store, ledger, concurrency=1):
             stored += [outcome.date] if outcome.stored else []
     assert stored == DATES[:-6:-1]
     assert store.stored_dates(DATES[0], DATES[-1]) == set(stored)
@@ -137,7 +139,7 @@ def test_an_answer_that_was_an_error_is_kept_with_its_body(
 ) -> None:
     sandbox.change(out_of_range_code=106, today=lambda: dt.date(2024, 1, 6))
     with client(sandbox) as fixer:
-        [outcome] = ingest(questions([dt.date(2024, 1, 9)]), fixer, store, ledger)
+        [outcome] = ingest(plan_calls([dt.date(2024, 1, 9)]), fixer, store, ledger)
     assert outcome.error is not None
     assert outcome.error.code == 106
     assert not outcome.error.retryable
@@ -161,7 +163,7 @@ YEARS = list(date_range(dt.date(2021, 3, 1), dt.date(2024, 2, 28)))
     ],
 )
 def test_a_series_takes_as_few_calls_as_fixer_allows(dates: list[dt.date], calls: int) -> None:
-    asked = questions(dates, timeseries=True)
+    asked = plan_calls(dates, timeseries=True)
     assert len(asked) == calls
     assert sorted(date for question in asked for date in question.dates) == sorted(dates)
     assert all(question.days <= 365 for question in asked)
@@ -169,7 +171,7 @@ def test_a_series_takes_as_few_calls_as_fixer_allows(dates: list[dt.date], calls
 
 def test_the_daily_runs_dates_are_asked_apart() -> None:
     daily = set(DATES[-3:])
-    asked = questions(DATES, timeseries=True, daily=daily)
+    asked = plan_calls(DATES, timeseries=True, daily=daily)
     assert [(question.start, question.end, question.daily) for question in asked] == [
         (DATES[-3], DATES[-1], True),
         (DATES[0], DATES[-4], False),
@@ -188,15 +190,15 @@ def canonical(path: Path) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def ingested(path: Path, sandbox: Sandbox, asked: list[Question]) -> list[Outcome]:
+def ingested(path: Path, sandbox: Sandbox, asked: list[Call]) -> list[Outcome]:
     with RateStore(path) as store, Ledger(path) as ledger, client(sandbox) as fixer:
         return list(ingest(asked, fixer, store, ledger))
 
 
 def test_a_series_brings_the_same_rows_as_day_by_day(sandbox: Sandbox, tmp_path: Path) -> None:
     days, series = tmp_path / "days.db", tmp_path / "series.db"
-    ingested(days, sandbox, questions(DATES))
-    outcomes = ingested(series, sandbox, questions(DATES, timeseries=True))
+    ingested(days, sandbox, plan_calls(DATES))
+    outcomes = ingested(series, sandbox, plan_calls(DATES, timeseries=True))
     assert [outcome.date for outcome in outcomes] == DATES[::-1]
     assert canonical(days) == canonical(series)
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}, "timeseries": {"ok": 1}}
@@ -208,9 +210,7 @@ def test_where_the_plan_lacks_series_the_days_are_fetched_one_by_one(
     sandbox.change(plan="basic")
     notices: list[str] = []
     with client(sandbox) as fixer, Ledger(store.path) as ledger:
-        outcomes = list(
-            ingest(questions(DATES, timeseries=True), fixer, store, ledger, notice=notices.append)
-        )
+        outcomes = list(ingest(plan_calls(DATES, timeseries=True), fixer, store, ledger, warn=notices.append))
     assert all(outcome.stored for outcome in outcomes)
     assert len(outcomes) == 20
     assert notices == ["The plan lacks timeseries: the days are fetched one by one. Set FIXER_TIMESERIES=0."]
@@ -242,7 +242,7 @@ def test_a_series_that_is_too_long_is_asked_for_in_shorter_ones(
 ) -> None:
     sandbox.change(series_days=series_days)
     with client(sandbox) as fixer:
-        outcomes = list(ingest(questions(dates, timeseries=True), fixer, store, ledger, concurrency=8))
+        outcomes = list(ingest(plan_calls(dates, timeseries=True), fixer, store, ledger, concurrency=8))
     assert all(outcome.stored for outcome in outcomes)
     assert sorted(outcome.date for outcome in outcomes) == dates
     assert sandbox.stats()["endpoints"] == calls
@@ -251,14 +251,15 @@ def test_a_series_that_is_too_long_is_asked_for_in_shorter_ones(
 def test_of_shorter_series_is_told_and_of_what_they_cost(sandbox: Sandbox, store: RateStore) -> None:
     sandbox.change(series_days=31)
     notices: list[str] = []
-    asked = questions(YEAR, timeseries=True)
+    asked = plan_calls(YEAR, timeseries=True)
     with client(sandbox) as fixer, Ledger(store.path, limit=12, daily_calls=0) as ledger:
-        assert how_far(asked, ledger.quota()) is None
+        assert quota_warning(asked, ledger.quota()) is None
         with pytest.raises(QuotaReached):
-            list(ingest(asked, fixer, store, ledger, notice=notices.append))
-    refuses = "Fixer refuses so long a series (505)"
+            # By one thread: several may spend the last calls on days that are not the newest.
+            list(ingest(asked, fixer, store, ledger, concurrency=1, warn=notices.append))
+    refuses = "Fixer refuses a series of this length (505)"
     assert [notice for notice in notices if notice.startswith(refuses)] == [
-        f"{refuses}: {days} days are asked for at a time." for days in (182, 91, 45, 22)
+        f"{refuses}: requesting {days} days at a time." for days in (182, 91, 45, 22)
     ]
     assert notices[-1].startswith(
         "This needs 17 calls and 8 may be made: it will get from 2023-12-31 back to 2023-07-09. "
@@ -275,11 +276,12 @@ def test_where_every_series_is_too_long_the_days_are_fetched_one_by_one(
         scripted(by_path=lambda path: answer if "timeseries" in path else day_of(path)) as server,
         FixerClient(server.url, "a-key", retries=0) as fixer,
     ):
-        asked = questions([DATES[0]], timeseries=True)
-        [outcome] = ingest(asked, fixer, store, ledger, notice=notices.append)
+        asked = plan_calls([DATES[0]], timeseries=True)
+        [outcome] = ingest(asked, fixer, store, ledger, warn=notices.append)
     assert outcome.stored
     assert notices == [
-        "Fixer refuses so long a series (505): the days are fetched one by one. Set FIXER_TIMESERIES=0."
+        "Fixer refuses a series of this length (505): "
+        "the days are fetched one by one. Set FIXER_TIMESERIES=0."
     ]
 
 
@@ -289,8 +291,8 @@ def test_a_day_that_is_missing_from_a_series_is_asked_for_by_its_date(
     sandbox.change(faults={"gap": 1.0})
     notices: list[str] = []
     with client(sandbox) as fixer:
-        asked = questions(YEARS, timeseries=True)
-        outcomes = list(ingest(asked, fixer, store, ledger, notice=notices.append))
+        asked = plan_calls(YEARS, timeseries=True)
+        outcomes = list(ingest(asked, fixer, store, ledger, warn=notices.append))
     assert all(outcome.stored for outcome in outcomes)
     assert sorted(outcome.date for outcome in outcomes) == YEARS
     assert sandbox.stats()["endpoints"] == {"timeseries": {"gap": 3}, "historical": {"ok": 3}}
@@ -319,7 +321,7 @@ def test_a_day_that_a_series_has_nothing_of(
         return day_of(path) if known else refused(106, "no_rates_available")
 
     with scripted(by_path=answer) as server, FixerClient(server.url, "a-key", retries=0) as fixer:
-        outcomes = list(ingest(questions(DATES, timeseries=True), fixer, store, ledger))
+        outcomes = list(ingest(plan_calls(DATES, timeseries=True), fixer, store, ledger))
         assert [urlsplit(path).path for path in server.paths] == ["/api/timeseries", f"/api/{gap}"]
     [last] = [outcome for outcome in outcomes if outcome.date == gap]
     assert sorted(outcome.date for outcome in outcomes) == DATES
@@ -334,7 +336,7 @@ def test_a_quota_is_spent_to_its_last_call_and_not_beyond(sandbox: Sandbox, stor
         Ledger(store.path, limit=15, daily_calls=0) as ledger,
         pytest.raises(QuotaReached),
     ):
-        list(ingest(questions(DATES), fixer, store, ledger))
+        list(ingest(plan_calls(DATES), fixer, store, ledger))
     assert sandbox.stats()["total"] == 15
 
 
@@ -344,7 +346,8 @@ def test_runs_over_the_same_dates_at_once_ask_for_each_only_once(sandbox: Sandbo
 import datetime as dt, os, sys
 from pathlib import Path
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.ingestion import ingest, questions
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import date_range
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
@@ -357,7 +360,7 @@ with (
 ):
     print("ready", flush=True)
     sys.stdin.readline()
-    print(sum(outcome.stored is not None for outcome in ingest(questions(dates), fixer, store, ledger)))
+    print(sum(outcome.stored is not None for outcome in ingest(plan_calls(dates), fixer, store, ledger)))
 """
     runs = [
         subprocess.Popen(
@@ -384,10 +387,10 @@ def test_a_network_that_is_down_is_not_asked_for_every_date(store: RateStore) ->
         FixerClient("http://127.0.0.1:9", "a-key", retries=0, backoff=0.01) as fixer,
         Ledger(store.path, limit=100, daily_calls=0) as ledger,
         pytest.raises(
-            NoAnswers, match=r"in a row were not answered, the last with: the connection was refused"
+            ProviderDown, match=r"in a row were not answered, the last with: the connection was refused"
         ),
     ):
-        outcomes.extend(ingest(questions(YEARS), fixer, store, ledger, concurrency=2))
+        outcomes.extend(ingest(plan_calls(YEARS), fixer, store, ledger, concurrency=2))
     assert 8 <= len(outcomes) <= 9
     with Ledger(store.path, limit=100, daily_calls=0) as ledger:
         quota = ledger.quota()

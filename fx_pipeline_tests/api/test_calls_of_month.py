@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fx_pipeline.store.database import as_text
+from fx_pipeline.clock import instant_text
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.test_queries import QUERIES
@@ -87,4 +87,4 @@ def test_the_page_and_the_ledger_count_the_same_calls(fetches: Sequence[Fetch]) 
 
 
 def instant(minute: int) -> str:
-    return as_text(MONTH + dt.timedelta(minutes=minute))
+    return instant_text(MONTH + dt.timedelta(minutes=minute))

@@ -1,1 +1,1 @@
-"""Speed, as ratios against a named baseline in the same run. `make bench` writes RESULTS.md."""
+"""Benchmarks: speed as ratios against a baseline in the same run. `make bench` writes RESULTS.md."""

@@ -1,7 +1,7 @@
-"""How near to bare uvicorn the API comes, and how far from a Flask app that does the same job.
+"""The API's speed, compared with bare uvicorn and with a Flask application that does the same job.
 
-`python -m benchmarks.api [--rounds N] [--seconds S]`. All servers have one worker and run side by side; each
-round asks them in turn, so that what else the machine does falls on all. Figures are medians of the rounds.
+`python -m benchmarks.api [--rounds N] [--seconds S]`. All servers have one worker and run side by side. Each
+round measures them one after another, so other load on the machine affects all of them. Figures are medians.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.servers import Server
 from fx_pipeline.processes.up import YIELDING
 
 BARE_MS = 0.046
-"""What bare uvicorn took where the bounds were set."""
+"""Milliseconds per request of bare uvicorn on the machine for which the bounds were set."""
 
 DATE = "/rates/2026-01-02/"
 YEAR = "/rates/timeseries?start_date=2025-01-01&end_date=2025-12-31&symbols=USD,GBP,JPY"
@@ -31,7 +31,7 @@ HISTORY = "/rates/timeseries?start_date=1999-11-01&end_date=2026-10-30&symbols=U
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One thing asked of one server, and what the rounds came to."""
+    """One request to one server, and the results of the rounds."""
 
     name: str
     server: Server
@@ -41,7 +41,7 @@ class Measured:
     cpu: list[float] = field(default_factory=list)
 
     def measure(self, seconds: float) -> None:
-        """One round."""
+        """Run one round."""
         before = self.server.cpu_seconds()
         load = drive(self.server.url + self.path, seconds, self.headers)
         self.loads.append(load)
@@ -49,16 +49,16 @@ class Measured:
 
     @property
     def per_second(self) -> float:
-        """Requests per second."""
+        """The median of requests per second."""
         return statistics.median(load.per_second for load in self.loads)
 
     @property
     def cpu_ms(self) -> float:
-        """Processor time of the server for one request, in ms."""
+        """The median CPU time of the server per request, in ms."""
         return statistics.median(self.cpu)
 
     def row(self, bare: "Measured | None", reach: str, reached: str) -> list[str]:
-        """Its line in the table."""
+        """Return the row for the table."""
         share = f"{self.per_second / bare.per_second:.2f}" if bare else ""
         return [
             self.name,
@@ -74,7 +74,7 @@ class Measured:
 
 
 def fetch(url: str) -> bytes:
-    """The body at an address of this run."""
+    """Return the body at a URL of this run."""
     with urllib.request.urlopen(url) as response:  # noqa: S310  # a server of this run
         body: bytes = response.read()
         return body
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def requests(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Namespace) -> None:
-    """Warm and cold answers of 27 years of 170 currencies, beside bare uvicorn and the peer."""
+    """Compare warm and cold responses, from 27 years of 170 currencies, with bare uvicorn and the peer."""
     warm = stack.enter_context(servers.api(files[27], 32))
     cold = stack.enter_context(servers.api(files[27], 0))
     flask = stack.enter_context(servers.peer(files[27]))
@@ -150,35 +150,35 @@ def requests(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Na
         "what",
         "requests/s",
         "CPU ms",
-        "× bare's",
+        "× bare",
         "p50 ms",
         "p99 ms",
         "share of bare",
-        "to reach",
+        "target",
         "reached",
     ]
     fill(warm, files[27])
     memory = warm.memory() / 2**20
     pace = (
-        f"The bounds in ms are those of a machine on which bare uvicorn takes {BARE_MS} ms for a request; "
-        f"here it takes {base.cpu_ms:.3f}."
+        f"The bounds in ms are for a machine on which bare uvicorn takes {BARE_MS} ms per request; "
+        f"here it takes {base.cpu_ms:.3f} ms."
     )
-    text = f"A worker with a full cache of 32 MB takes {memory:.0f} MB (to reach: 110; {yes(memory <= 110)})."
+    text = f"A worker with a full cache of 32 MB uses {memory:.0f} MB (target: 110; {yes(memory <= 110)})."
     publish("API: requests", f"{table(columns, rows)}\n\n{pace}\n\n{text}")
 
 
 def growth(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Namespace) -> None:
-    """The same questions at 1 and at 100 years of data: nothing may grow with what is stored."""
+    """Make the same requests at 1 and 100 years of data: cost must not grow with the data."""
     small, large = (stack.enter_context(servers.api(files[years], 0)) for years in (1, 100))
-    questions = {
+    paths = {
         "a date, cold": DATE,
         "a date in USD, cold": DATE + "?base=USD",
         "latest, cold": "/rates/latest",
         "90 days of 3 currencies, cold": "/rates/2026-01-01..2026-03-31/?symbols=USD,GBP,JPY",
-        "a date as of its own evening, cold": DATE + "?as_of=2026-11-01",
+        "a date as of an earlier evening, cold": DATE + "?as_of=2026-11-01",
         "no such day (404)": "/rates/2026-11-20/",
     }
-    pairs = [(Measured(name, small, path), Measured(name, large, path)) for name, path in questions.items()]
+    pairs = [(Measured(name, small, path), Measured(name, large, path)) for name, path in paths.items()]
     rounds([one for pair in pairs for one in pair], arguments)
     rows = [
         [
@@ -190,35 +190,48 @@ def growth(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Name
         ]
         for one, other in pairs
     ]
-    columns = ["what", "CPU ms, 1 year", "CPU ms, 100 years", "ratio (to reach: 1.1)", "reached"]
+    columns = ["what", "CPU ms, 1 year", "CPU ms, 100 years", "ratio (target: 1.1)", "reached"]
     publish("API: growth", table(columns, rows))
 
 
 def readers(stack: ExitStack, arguments: argparse.Namespace) -> None:
-    """Readers beside a backfill that writes, and without it: as many as there can be, and one that rests."""
+    """Measure readers with and without a backfill that writes: saturating ones, and one that pauses."""
     path = databases.build(arguments.folder / f"readers-{id(arguments)}.db", 1)
     server = stack.enter_context(servers.api(path, 32))
     seconds = 60 if arguments.rounds >= 5 else 5
     rows = []
-    for name, load in (("both processors busy", drive), ("one visitor, resting 2 ms", visit)):
+    for name, load in (("both processors busy", drive), ("one visitor, pausing 2 ms", visit)):
         quiet = load(server.url + DATE, seconds)
-        # As `up` starts what writes.
+        # At the low priority that `up` gives a backfill.
         command = [*YIELDING, sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]
         with subprocess.Popen(command) as writer:
             busy = load(server.url + DATE, seconds)
             writer.wait()
-        for when, told in ((name, quiet), ("the same, while a backfill writes", busy)):
-            ratio = told.p99 / quiet.p99
-            reached = yes(ratio <= 3 and not told.errors) if told is busy else ""
-            figures = [f"{told.per_second:,.0f}", str(told.errors), f"{told.p50:.2f}", f"{told.p99:.2f}"]
-            rows.append([when, *figures, f"{ratio:.1f}" if told is busy else "", reached])
+        for when, measured in ((name, quiet), ("the same, while a backfill writes", busy)):
+            ratio = measured.p99 / quiet.p99
+            reached = yes(ratio <= 3 and not measured.errors) if measured is busy else ""
+            figures = [
+                f"{measured.per_second:,.0f}",
+                str(measured.errors),
+                f"{measured.p50:.2f}",
+                f"{measured.p99:.2f}",
+            ]
+            rows.append([when, *figures, f"{ratio:.1f}" if measured is busy else "", reached])
     path.unlink()
-    columns = ["", "requests/s", "errors", "p50 ms", "p99 ms", "of the quiet p99 (to reach: 3)", "reached"]
+    columns = [
+        "",
+        "requests/s",
+        "errors",
+        "p50 ms",
+        "p99 ms",
+        "ratio to the quiet p99 (target: 3)",
+        "reached",
+    ]
     publish("API: readers", table(columns, rows))
 
 
 def rounds(measured: list[Measured], arguments: argparse.Namespace) -> None:
-    """Measure each in turn, round after round."""
+    """Measure each of them once per round."""
     for one in measured:
         drive(one.server.url + one.path, 1, one.headers)
     for _ in range(arguments.rounds):
@@ -227,7 +240,7 @@ def rounds(measured: list[Measured], arguments: argparse.Namespace) -> None:
 
 
 def fill(server: Server, path: Path) -> None:
-    """Ask for more than the cache holds."""
+    """Request more than the cache holds."""
     for day in range(1, 29):
         for month in range(1, 13):
             for year in range(2000, 2026, 2):
@@ -235,7 +248,7 @@ def fill(server: Server, path: Path) -> None:
 
 
 def yes(reached: bool) -> str:
-    """The word for it."""
+    """Return the word for the table."""
     return "yes" if reached else "**no**"
 
 

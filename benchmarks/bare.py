@@ -1,4 +1,4 @@
-"""The baseline: uvicorn with an application that does nothing but send one body, the file BARE_BODY."""
+"""The baseline: an application that sends the file BARE_BODY and does nothing else."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ HEADERS = [
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer everything with the body."""
+    """Send the body in response to every request."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": BODY})

@@ -1,4 +1,4 @@
-"""Databases to measure on: so many years of 170 currencies, made up, in the project's own schema."""
+"""Databases for the benchmarks: years of made-up rates of 170 currencies, in the project's own schema."""
 
 import datetime as dt
 import math
@@ -17,7 +17,7 @@ CODES = sorted(
 
 
 def build(path: Path, years: int) -> Path:
-    """Make a database of `years` years up to LAST, unless it is there already."""
+    """Create a database of `years` years up to LAST, unless it exists."""
     if path.exists():
         return path
     unfinished = path.with_suffix(".unfinished")

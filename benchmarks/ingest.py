@@ -1,7 +1,7 @@
-"""How fast days are ingested: `python -m benchmarks.ingest [--days N] [--rounds N]`.
+"""The speed of ingestion: `python -m benchmarks.ingest [--days N] [--rounds N]`.
 
-Each figure is made by a process of its own; what is compared runs in turns, round by round, and the table has
-the medians of the rounds. The provider is a sandbox of 170 currencies, in another process.
+Each figure comes from a process of its own. Each round runs everything that is compared. The table shows the
+medians of the rounds. The provider is a sandbox with 170 currencies, in another process.
 """
 
 import argparse
@@ -38,16 +38,16 @@ CURRENCIES = 170
 FIRST = dt.date(2014, 1, 1)
 
 BATCH = 16
-"""Days stored in one transaction: what usually has arrived while those before were being stored."""
+"""Days stored in one transaction: about as many arrive while the batch before is stored."""
 
 REVISED = 20
-"""At the second reading one value in so many is another."""
+"""One value in this many differs when the days are fetched again."""
 
 Figures = dict[str, float]
 
 
 def backfill(folder: Path, days: int) -> Figures:
-    """Fetch and store days through Dagster, in runs of as many dates as a backfill gives them."""
+    """Fetch and store days through Dagster, in runs as long as those of a backfill."""
     figures = _run_all(folder, days, defs.resolve_job_def("rates_job"), dg.AssetKey("rates"))
     with closing(sqlite3.connect(folder / "fx.db")) as connection:
         as_left = _bytes_of_a_rate(connection)
@@ -56,14 +56,14 @@ def backfill(folder: Path, days: int) -> Figures:
 
 
 def _bytes_of_a_rate(connection: sqlite3.Connection) -> float:
-    """With its indexes."""
+    """Return the bytes of one rate, including its indexes."""
     [rates] = connection.execute("SELECT count(*) FROM rates").fetchone()
     sizes = connection.execute("SELECT pgsize FROM dbstat WHERE name IN ('rates', 'rates_by_currency')")
     return float(sum(size for (size,) in sizes) / rates)
 
 
 def empty(folder: Path, days: int) -> Figures:
-    """As many dates of an asset that does nothing, under the same policies, on the same instance."""
+    """Materialize as many dates of an asset that does nothing, under the same policies."""
     rates = defs.get_assets_def("rates")
 
     @dg.asset(
@@ -83,17 +83,17 @@ def empty(folder: Path, days: int) -> Figures:
 
 def _run_all(folder: Path, days: int, job: dg.JobDefinition, asset: dg.AssetKey) -> Figures:
     policy = defs.get_assets_def("rates").backfill_policy
-    at_once = policy.max_partitions_per_run if policy else None
+    per_run = policy.max_partitions_per_run if policy else None
     keys = [(FIRST + dt.timedelta(days=offset)).isoformat() for offset in range(days)]
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     seconds, cpu = time.perf_counter(), time.process_time()
     with open_instance(folder / "dagster") as instance:
-        for start in range(0, days, at_once or days):
-            part = keys[start : start + (at_once or days)]
+        for start in range(0, days, per_run or days):
+            part = keys[start : start + (per_run or days)]
             run = instance.create_run_for_job(job, run_config=quiet, tags=range_tags(part[0], part[-1]))
             execute_run(job, run, instance, raise_on_error=True)
         if len(instance.get_materialized_partitions(asset)) != days:
-            raise RuntimeError("not every date was materialised")
+            raise RuntimeError("not every date was materialized")
     return {
         "seconds": time.perf_counter() - seconds,
         "CPU": time.process_time() - cpu,
@@ -102,7 +102,7 @@ def _run_all(folder: Path, days: int, job: dg.JobDefinition, asset: dg.AssetKey)
 
 
 def store(folder: Path, days: int) -> Figures:
-    """Store days with RateStore, then the same days again with some values revised: rows a second."""
+    """Store days with RateStore, then the same days with some values revised; return rows per second."""
     with RateStore(folder / "fx.db") as rates:
         return _rows_a_second(days, rates.record)
 
@@ -142,9 +142,9 @@ def _rows_a_second(
     for reading, name in enumerate(("new", "again")):
         seconds = cpu = rows = 0.0
         for start in range(0, days, BATCH):
-            answers = [_answer(offset, reading) for offset in range(start, min(start + BATCH, days))]
-            rows += sum(len(answer.days[0].rates) for answer in answers)
-            what = prepared(answers)
+            fetches = [_fetched(offset, reading) for offset in range(start, min(start + BATCH, days))]
+            rows += sum(len(fetch.days[0].rates) for fetch in fetches)
+            what = prepared(fetches)
             seconds, cpu = seconds - time.perf_counter(), cpu - time.process_time()
             write(what)  # type: ignore[arg-type]  # it is what `prepared` makes for it
             seconds, cpu = seconds + time.perf_counter(), cpu + time.process_time()
@@ -152,17 +152,17 @@ def _rows_a_second(
     return figures
 
 
-def _as_rows(answers: list[Fetch]) -> list[object]:
+def _as_rows(fetches: list[Fetch]) -> list[object]:
     return [
         (str(day.date), code, rate, 1)
-        for answer in answers
-        for day in answer.days
+        for fetch in fetches
+        for day in fetch.days
         for code, rate in day.rates.items()
     ]
 
 
-def _answer(offset: int, reading: int) -> Fetch:
-    """What the client makes of the sandbox's answer about one day."""
+def _fetched(offset: int, reading: int) -> Fetch:
+    """Return what the client makes of the sandbox's response for one day."""
     date = FIRST + dt.timedelta(days=offset)
     asked_at = dt.datetime.now(dt.timezone.utc)
     history = _history()
@@ -208,7 +208,7 @@ def _sandbox() -> Iterator[str]:
 
 
 def _measure(part: str, days: int, provider: str) -> Figures:
-    """Run one part in a process of its own, in a folder of its own."""
+    """Run one part in a new process and a new folder."""
     with TemporaryDirectory() as folder:
         environment = {
             **os.environ,
@@ -232,17 +232,17 @@ def _report(rounds: list[dict[str, Figures]], days: int) -> None:
 
     def compared(what: str, part: str, other: str, figure: str, unit: str) -> list[str]:
         ratio = median(one[part][figure] / one[other][figure] for one in rounds)
-        here, beside = f"{middle(part, figure):,.0f} {unit}", f"{middle(other, figure):,.0f} {unit}"
+        here, baseline = f"{middle(part, figure):,.0f} {unit}", f"{middle(other, figure):,.0f} {unit}"
         bound, reached = ("≥ 0.5", ratio >= 0.5) if part == "store" else ("≤ 1.3", ratio <= 1.3)
-        return [what, here, beside, f"{ratio:.2f}", bound, _yes(reached)]
+        return [what, here, baseline, f"{ratio:.2f}", bound, _yes(reached)]
 
-    def alone(what: str, figure: str, unit: str, most: float) -> list[str]:
+    def measured(what: str, figure: str, unit: str, most: float) -> list[str]:
         value = middle("backfill", figure)
         return [what, f"{value:,.0f} {unit}", "", "", f"≤ {most:.0f} {unit}", _yes(value <= most)]
 
-    backfills = f"a backfill of {days:,} dates; beside it, as many empty materialisations"
-    new = "storing new rows; beside it, their bare upsert"
-    again = "storing rows read again, a twentieth revised; beside it, their bare upsert"
+    backfills = f"a backfill of {days:,} dates; baseline: as many empty materializations"
+    new = "storing new rows; baseline: a bare upsert"
+    again = "storing refetched rows, a twentieth revised; baseline: a bare upsert"
     rows = [
         compared(backfills, "backfill", "empty", "seconds", "s"),
         compared("the same, CPU", "backfill", "empty", "CPU", "s"),
@@ -250,16 +250,16 @@ def _report(rounds: list[dict[str, Figures]], days: int) -> None:
         compared("the same, CPU", "store", "bare", "new, CPU", "rows/s"),
         compared(again, "store", "bare", "again", "rows/s"),
         compared("the same, CPU", "store", "bare", "again, CPU", "rows/s"),
-        alone("memory of the backfill, peak", "MB", "MB", 400),
-        alone("a rate with its indexes, as a backfill leaves it", "bytes", "bytes", 60),
-        alone("the same, packed by `fx-pipeline rebuild`", "packed", "bytes", 60),
+        measured("peak memory of the backfill", "MB", "MB", 400),
+        measured("a rate with its indexes, after a backfill", "bytes", "bytes", 60),
+        measured("the same, after `fx-pipeline rebuild`", "packed", "bytes", 60),
     ]
     text = (
-        f"{days:,} dates × {CURRENCIES} currencies, from a sandbox in another process, in runs of as many "
-        f"dates as a backfill gives them; rows are stored {BATCH} days at a time. Medians of {len(rounds)} "
-        "rounds; a ratio is of two figures of the same round."
+        f"{days:,} dates × {CURRENCIES} currencies, from a sandbox in another process, in runs as long as "
+        f"those of a backfill. Rows are stored {BATCH} days at a time. Medians of {len(rounds)} rounds; each "
+        "ratio compares two figures of the same round."
     )
-    columns = ["what", "here", "beside it", "ratio", "to reach", "reached"]
+    columns = ["what", "here", "baseline", "ratio", "target", "reached"]
     publish("Ingestion", f"{text}\n\n{table(columns, rows)}")
 
 
@@ -268,7 +268,7 @@ def _yes(reached: bool) -> str:
 
 
 def main() -> None:
-    """Measure all parts in turns and publish the table; with --part, one of them, here."""
+    """Measure all parts and publish the table; with --part, measure one part in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=3650)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""What long requests cost everyone else: health checks and pages, while four clients ask for 27 years.
+"""The effect of long requests on others: health checks and pages, while four clients request 27 years.
 
 `python -m benchmarks.lanes [--rounds N] [--seconds S]`. One worker without a cache. Each round measures every
 path without the four clients and then with them, so that other load on the machine falls on both.
@@ -67,39 +67,39 @@ def main() -> None:
                 reached,
             ]
         )
-    columns = ["what", "p50 ms", "with the four", "p99 ms", "with the four", "ratio", "to reach", "reached"]
-    publish("API: four clients that ask for 27 years at a time", table(columns, rows))
+    columns = ["what", "p50 ms", "with the four", "p99 ms", "with the four", "ratio", "target", "reached"]
+    publish("API: four clients that request 27 years at a time", table(columns, rows))
 
 
 def p50(loads: list[Load]) -> float:
-    """The median of the rounds."""
+    """Return the median of the rounds."""
     return statistics.median(load.p50 for load in loads)
 
 
 def p99(loads: list[Load]) -> float:
-    """The median of the rounds' 99th percentiles."""
+    """Return the median of the rounds' 99th percentiles."""
     return statistics.median(load.p99 for load in loads)
 
 
 @contextmanager
 def four_clients(url: str) -> Iterator[None]:
-    """The four clients, in a process of their own."""
-    command = [sys.executable, "-m", "benchmarks.lanes", "--ask", url]
+    """Run the four clients in a process of their own."""
+    command = [sys.executable, "-m", "benchmarks.lanes", "--request", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             for _ in process.stdout or ():
-                break  # all four have had an answer
+                break  # all four have had a response
             yield
         finally:
             process.terminate()
 
 
-def ask_for_ever(url: str) -> None:
-    """Be the four clients: one currency after another, plain, in another base, and as it was known."""
+def request_forever(url: str) -> None:
+    """Be the four clients: one currency after another, plain, in another base, and as of an instant."""
     begun = threading.Barrier(CLIENTS + 1)
     address = urlsplit(url)
 
-    def ask(number: int) -> None:
+    def request(number: int) -> None:
         connection = http.client.HTTPConnection(address.hostname or "", address.port)
         variants = ("", "&base=GBP", "&as_of=2026-11-01")
         for place, code in enumerate(itertools.cycle(databases.CODES[number::CLIENTS])):
@@ -113,14 +113,14 @@ def ask_for_ever(url: str) -> None:
                 begun.wait()
 
     for number in range(CLIENTS):
-        threading.Thread(target=ask, args=(number,), daemon=True).start()
+        threading.Thread(target=request, args=(number,), daemon=True).start()
     begun.wait()
-    print("asking", flush=True)
+    print("requesting", flush=True)
     threading.Event().wait()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--ask"]:
-        ask_for_ever(sys.argv[2])
+    if sys.argv[1:2] == ["--request"]:
+        request_forever(sys.argv[2])
     else:
         main()

@@ -1,4 +1,4 @@
-"""The load: keep-alive connections that ask one thing again and again, from another process."""
+"""The load: keep-alive connections that repeat one request, from another process."""
 
 import http.client
 import json
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 CONNECTIONS = 8
-REST_SECONDS = 0.002
-"""How long a visitor rests between two requests."""
+PAUSE_SECONDS = 0.002
+"""How long a visitor pauses between two requests."""
 WRK = shutil.which("wrk")
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a round came to: requests in all and per second, errors, latencies in ms."""
+    """The result of a round: requests in total and per second, errors, latencies in ms."""
 
     requests: int
     per_second: float
@@ -30,13 +30,13 @@ class Load:
 
 
 def drive(url: str, seconds: float, headers: Mapping[str, str] | None = None) -> Load:
-    """Ask `url` for so long, by `wrk` where it is installed, else by a slower client of the same manners."""
-    asked = headers or {}
-    return _wrk(url, seconds, asked) if WRK else _own(url, seconds, asked)
+    """Request `url` for some seconds with `wrk`, or with a slower client of our own if it is missing."""
+    fields = headers or {}
+    return _wrk(url, seconds, fields) if WRK else _own(url, seconds, fields)
 
 
 def visit(url: str, seconds: float) -> Load:
-    """Ask `url` for so long, one request after another, and rest in between: what a visitor waits for."""
+    """Request `url` for some seconds, one request at a time with pauses, as a visitor does."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port)
     latencies: list[float] = []
@@ -48,12 +48,12 @@ def visit(url: str, seconds: float) -> Load:
         response.read()
         latencies.append((time.perf_counter() - start) * 1e3)
         errors += response.status >= 400
-        time.sleep(REST_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     connection.close()
-    return _told(latencies, errors, seconds)
+    return _load(latencies, errors, seconds)
 
 
-def _told(latencies: list[float], errors: int, seconds: float) -> Load:
+def _load(latencies: list[float], errors: int, seconds: float) -> Load:
     latencies.sort()
     count = len(latencies)
     return Load(count, count / seconds, errors, latencies[count // 2], latencies[count * 99 // 100])
@@ -63,39 +63,39 @@ def _wrk(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
     fields = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     duration = f"{max(1, round(seconds))}s"
     command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{duration}", "--latency", *fields, url]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     errors = sum(
-        map(int, re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", told))
+        map(int, re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", output))
     )
     return Load(
-        requests=int(_find(r"(\d+) requests in", told)),
-        per_second=float(_find(r"Requests/sec:\s+([0-9.]+)", told)),
+        requests=int(_find(r"(\d+) requests in", output)),
+        per_second=float(_find(r"Requests/sec:\s+([0-9.]+)", output)),
         errors=errors,
-        p50=_milliseconds(_find(r"\n\s+50%\s+(\S+)", told)),
-        p99=_milliseconds(_find(r"\n\s+99%\s+(\S+)", told)),
+        p50=_milliseconds(_find(r"\n\s+50%\s+(\S+)", output)),
+        p99=_milliseconds(_find(r"\n\s+99%\s+(\S+)", output)),
     )
 
 
 def _find(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     if match is None:
-        raise RuntimeError(f"wrk said nothing of {pattern}:\n{text}")
+        raise RuntimeError(f"wrk printed nothing that matches {pattern}:\n{text}")
     return match[1]
 
 
 def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([0-9.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]  # wrk's own form
+    number, unit = re.fullmatch(r"([0-9.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]  # wrk's own format
     return float(number) * _UNITS[unit]
 
 
 def _own(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
     command = [sys.executable, "-m", "benchmarks.load", url, str(seconds), json.dumps(dict(headers))]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return Load(**json.loads(told))
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Load(**json.loads(output))
 
 
 async def _client(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
-    import asyncio  # noqa: PLC0415  # only where wrk is missing
+    import asyncio  # noqa: PLC0415  # only if wrk is missing
 
     import httpx  # noqa: PLC0415
 
@@ -103,7 +103,7 @@ async def _client(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
     errors = 0
     end = time.perf_counter() + seconds
 
-    async def ask(client: httpx.AsyncClient) -> None:
+    async def request(client: httpx.AsyncClient) -> None:
         nonlocal errors
         while (start := time.perf_counter()) < end:
             response = await client.get(url, headers=headers)
@@ -111,15 +111,13 @@ async def _client(url: str, seconds: float, headers: Mapping[str, str]) -> Load:
             latencies.append((time.perf_counter() - start) * 1e3)
 
     async with httpx.AsyncClient() as client:
-        await asyncio.gather(*(ask(client) for _ in range(CONNECTIONS)))
-    return _told(latencies, errors, seconds)
+        await asyncio.gather(*(request(client) for _ in range(CONNECTIONS)))
+    return _load(latencies, errors, seconds)
 
 
 if __name__ == "__main__":
     import asyncio
     from dataclasses import asdict
 
-    _, asked_url, asked_seconds, asked_headers = sys.argv
-    print(
-        json.dumps(asdict(asyncio.run(_client(asked_url, float(asked_seconds), json.loads(asked_headers)))))
-    )
+    _, target, duration, header_json = sys.argv
+    print(json.dumps(asdict(asyncio.run(_client(target, float(duration), json.loads(header_json))))))

@@ -1,4 +1,4 @@
-"""The peer: the same job as it is usually done, with Flask, SQLAlchemy and gunicorn."""
+"""The peer: the same job done the usual way, with Flask, SQLAlchemy and gunicorn."""
 
 import os
 
@@ -12,7 +12,7 @@ engine = create_engine(f"sqlite:///{os.environ['FX_DATABASE']}")
 
 
 class Base(DeclarativeBase):
-    """The tables that are read."""
+    """The base of the tables."""
 
 
 class Day(Base):
@@ -35,7 +35,7 @@ class Rate(Base):
 
 @app.get("/rates/<date>/")
 def rates(date: str) -> ResponseReturnValue:
-    """The rates of one day, as the API answers them."""
+    """Return the rates of one day, as the API does."""
     with Session(engine) as session:
         day = session.get(Day, date)
         if day is None:

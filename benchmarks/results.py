@@ -1,4 +1,4 @@
-"""The tables of a run: printed, and kept in RESULTS.md, each benchmark under its own heading."""
+"""The results of a run: printed, and written to RESULTS.md, each benchmark under its own heading."""
 
 import datetime as dt
 import os
@@ -13,13 +13,13 @@ PACKAGES = ("datasette", "dagster", "sqlite-utils", "pandas", "uvicorn")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def machine() -> str:
-    """Where and with what it was measured, on one line."""
+    """Return the date, the machine and the versions, on one line."""
     processor = next(
         (
             line.partition(":")[2].strip()
@@ -36,11 +36,11 @@ def machine() -> str:
 
 
 def publish(heading: str, text: str) -> None:
-    """Print a section and put it into RESULTS.md in place of the one with the same heading."""
+    """Print a section, and write it to RESULTS.md in place of the section with the same heading."""
     section = f"## {heading}\n\n{machine()}\n\n{text.strip()}\n"
     print(section, flush=True)
-    old = RESULTS.read_text() if RESULTS.exists() else "# Results\n\nMade by `make bench`.\n"
+    old = RESULTS.read_text() if RESULTS.exists() else "# Results\n\nWritten by `make bench`.\n"
     head, *sections = old.split("\n## ")
-    kept = [part for part in sections if part.partition("\n")[0] != heading]
-    parts = sorted([*(f"## {part.strip()}\n" for part in kept), section])
+    others = [part for part in sections if part.partition("\n")[0] != heading]
+    parts = sorted([*(f"## {part.strip()}\n" for part in others), section])
     RESULTS.write_text("\n".join([head.strip() + "\n", *parts]))

@@ -1,4 +1,4 @@
-"""The servers that are measured, each a process of its own, and what they cost."""
+"""The servers that are measured, each in a process of its own, and what they use."""
 
 import os
 import subprocess
@@ -17,17 +17,17 @@ from fx_pipeline_tests.ports import reserved_port
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: its address, and its process with those below it."""
+    """A running server: its URL, and its process with all child processes."""
 
     url: str
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """Processor time used so far, of user and system, by all its processes."""
+        """Return the CPU time used so far by all its processes, user and system."""
         return sum(sum(one.cpu_times()[:2]) for one in self._processes())
 
     def memory(self) -> int:
-        """Bytes resident now, of the largest of its processes."""
+        """Return the resident bytes of the largest of its processes."""
         return max(one.memory_info().rss for one in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
@@ -36,7 +36,7 @@ class Server:
 
 @contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str], ready: str) -> Iterator[Server]:
-    """Run a server for a block; `{port}` in the command is a free port, `ready` a path that it has."""
+    """Run a server during a block. `{port}` in the command is a free port, `ready` a path it serves."""
     with (
         reserved_port() as port,
         subprocess.Popen(
@@ -56,7 +56,7 @@ def running(command: Sequence[str], environment: Mapping[str, str], ready: str) 
 
 @contextmanager
 def api(database: Path, cache_mb: int) -> Iterator[Server]:
-    """The project's API, one worker."""
+    """Run the project's API with one worker."""
     command = [sys.executable, "-m", "fx_pipeline", "serve", "--port", "{port}"]
     environment = {"FX_DATABASE": str(database), "FX_CACHE_MB": str(cache_mb)}
     with running(command, environment, "/-/health") as server:
@@ -65,7 +65,7 @@ def api(database: Path, cache_mb: int) -> Iterator[Server]:
 
 @contextmanager
 def bare(body: Path) -> Iterator[Server]:
-    """uvicorn, one worker, answering the bytes of a file."""
+    """Run uvicorn with one worker that sends the bytes of a file."""
     command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", "{port}", "--no-access-log"]
     with running(command, {"BARE_BODY": str(body)}, "/") as server:
         yield server
@@ -73,7 +73,7 @@ def bare(body: Path) -> Iterator[Server]:
 
 @contextmanager
 def peer(database: Path) -> Iterator[Server]:
-    """Flask under gunicorn, one worker of four threads."""
+    """Run Flask under gunicorn, with one worker of four threads."""
     command = [
         sys.executable,
         "-m",

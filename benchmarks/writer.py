@@ -1,4 +1,4 @@
-"""A backfill that writes: stores day after day of 170 currencies, for so many seconds, through RateStore.
+"""A backfill that only writes: it stores days of 170 currencies through RateStore for some seconds.
 
 It writes at twice the pace of a backfill in `benchmarks.ingest`: 16 days in a transaction, 48 days a second.
 """
@@ -18,7 +18,7 @@ BATCHES_PER_SECOND = 3
 
 
 def main() -> None:
-    """Write older and older days into the database that the command line names."""
+    """Store days, newest first, in the database named on the command line."""
     path, seconds = Path(sys.argv[1]), float(sys.argv[2])
     end = time.monotonic() + seconds
     date = LAST - dt.timedelta(days=400)

@@ -1,10 +1,10 @@
-// Coverage: in the strips, the day under the pointer is read out, and a click opens it.
+// The strips of the Coverage page: show the day under the pointer, and open it on a click.
 import { shownDate } from "./figures.js";
 
 const DAY = 86_400_000;
 const reading = document.querySelector(".strips").previousElementSibling;
 
-// The strips have the 366 places of a leap year; in other years the 29th of February leads to the 1st of March.
+// A strip has the 366 places of a leap year. In other years, the place of 29 February leads to 1 March.
 function dayAt(strip, x) {
   const box = strip.getBoundingClientRect();
   const place = Math.min(365, Math.max(0, Math.floor(((x - box.left) / box.width) * 366)));

@@ -1,4 +1,4 @@
-// The chart of a currency's history: asks the API for the days of the chosen range and draws them (uPlot).
+// The chart of a currency's history: requests the days of the selected range from the API and draws them with uPlot.
 import { direction, shownChange, shownDate, shownRate } from "./figures.js";
 
 const history = document.querySelector(".history");
@@ -10,8 +10,8 @@ const DAY = 86_400;
 
 let chart;
 let days = []; // [date, rate], oldest first
-let longest; // the longest answer so far, from which shorter ranges are cut
-let asked = 0;
+let longest; // the longest response so far, which shorter ranges reuse
+let requests = 0;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const seconds = (date) => Date.parse(`${date}T00:00:00Z`) / 1000;
@@ -34,7 +34,7 @@ async function read(start) {
   return all;
 }
 
-// Days that are missing break the line: nothing is invented between their neighbours.
+// Missing days break the line.
 function columns() {
   const x = [], y = [];
   for (const [date, rate] of days) {
@@ -49,7 +49,7 @@ function columns() {
   return [x, y];
 }
 
-// How many decimals tell the ticks of an axis apart: 2 for steps of 0.02, 3 for 0.025.
+// The decimals that an axis needs to show different ticks: 2 for steps of 0.02, 3 for 0.025.
 function decimalsOf(step) {
   const [digits, exponent] = step.toExponential(2).split("e");
   return Math.max(0, digits.replace(/0+$/, "").length - 2 - Number(exponent));
@@ -84,11 +84,11 @@ function draw() {
         return ticks.map((tick) => tick.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }));
       } },
     ],
-    hooks: { setCursor: [({ cursor }) => tell(cursor.idx)] },
+    hooks: { setCursor: [({ cursor }) => showReading(cursor.idx)] },
   }, columns(), frame);
 }
 
-function tell(place) {
+function showReading(place) {
   const rate = place === null || place === undefined ? null : chart?.data[1][place];
   if (rate === null || rate === undefined) {
     reading.textContent = days.length ? `${shownDate(days[0][0])} to ${shownDate(days[days.length - 1][0])}` : "";
@@ -117,27 +117,27 @@ function sumUp() {
   put("change", shownChange(change));
   history.querySelector('[data-figure="change"] strong').className = direction(change);
   const span = `${shownDate(days[0][0])} to ${shownDate(days[days.length - 1][0])}`;
-  frame.setAttribute("aria-label", `Chart of ${code} for one ${base}, ${span}. Arrow keys read out its days.`);
+  frame.setAttribute("aria-label", `Chart of ${code} for 1 ${base}, ${span}. Use the arrow keys to read the rates of its days.`);
 }
 
 async function show(button) {
-  const turn = ++asked;
+  const request = ++requests;
   for (const other of form.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
   const { start } = button.dataset;
   try {
     const read_ = await read(start);
-    if (turn !== asked) return;
+    if (request !== requests) return;
     days = read_;
     frame.classList.remove("failed");
     draw();
-    tell(null);
+    showReading(null);
     sumUp();
   } catch (error) {
-    if (turn !== asked) return;
+    if (request !== requests) return;
     chart?.destroy();
     chart = undefined;
     frame.classList.add("failed");
-    frame.textContent = `The chart cannot be drawn: ${error.message}`;
+    frame.textContent = `Cannot draw the chart: ${error.message}`;
     return;
   }
   const [json, csv] = [callFor(start, "/"), callFor(start, ".csv")];

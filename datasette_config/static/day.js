@@ -1,4 +1,4 @@
-// One day: its table can be searched and sorted.
+// The page of one day: its table can be searched and sorted.
 import { searchable } from "./table.js";
 
 const table = document.querySelector("table.rates");

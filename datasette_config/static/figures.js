@@ -1,4 +1,4 @@
-// How rates are written on pages: the same as fx_pipeline/api/pages/figures.py does it.
+// Formats rates, changes and dates in the same way as fx_pipeline/api/pages/figures.py.
 
 const DIGITS = 6;
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];

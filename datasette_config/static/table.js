@@ -1,4 +1,4 @@
-// The table of rates: finding a currency as one types, and sorting by any column.
+// The table of rates: search as you type, and sort by any column.
 
 export function searchable(table) {
   const rows = [...table.tBodies[0].rows];
@@ -21,7 +21,7 @@ export function searchable(table) {
       for (const other of table.tHead.querySelectorAll("[data-sort]")) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", descends ? "descending" : "ascending");
       const sign = descends ? -1 : 1;
-      // What has no change stands last either way.
+      // Rows without a change come last in both directions.
       const value = (row) => row.dataset[key] === undefined ? -Infinity * sign : Number(row.dataset[key]);
       const order = key === "code" ? (a, b) => a.dataset.code.localeCompare(b.dataset.code) : (a, b) => value(a) - value(b) || 0;
       table.tBodies[0].append(...rows.sort((a, b) => sign * order(a, b)));

@@ -136,12 +136,12 @@ async def test_it_shows_what_is_there_now(history: History, api: Api) -> None:
     assert "2026-03-09" in await read(api)
     history.fetch("2026-03-11T00:05:00.000000Z", {"2026-03-10": {"USD": 1.17}})
     page = await read(api)
-    assert "the newest stored day is 2026-03-10" in page
+    assert "The latest stored day is 2026-03-10" in page
     assert "/rates/2026-03-10/?base=USD" in html.unescape(page)
 
 
 async def test_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
     History(tmp_path / "empty.db").close()
     page = await read(open_api(tmp_path / "empty.db"))
-    assert "Nothing is stored yet." in page
+    assert "No rates are stored yet." in page
     assert '"message": "No rates are stored."' in html.unescape(page)

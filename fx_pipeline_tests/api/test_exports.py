@@ -200,6 +200,7 @@ async def test_pages_link_to_all_rows(api: Api) -> None:
     page = await api.get("/fx/rates?_size=2&currency=USD")
     assert 'all rows as <a href="/fx/rates.csv?currency=USD">CSV</a>.' in page.text
     assert (
-        'This page as <a href="/fx/rates.json?_size=2&amp;currency=USD&amp;_labels=on">JSON</a>' in page.text
+        'Export this page as <a href="/fx/rates.json?_size=2&amp;currency=USD&amp;_labels=on">JSON</a>'
+        in page.text
     )
-    assert "CSV holds at most" not in page.text
+    assert "CSV file holds at most" not in page.text

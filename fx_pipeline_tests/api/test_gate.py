@@ -556,7 +556,7 @@ async def test_only_pages_are_answered_by_a_form(api: Api, token: str) -> None:
 
 async def test_the_login_page_by_itself(api: Api, file: TokenFile) -> None:
     page = await api.get("/-/login")
-    assert (page.status_code, "No token is needed here" in page.text) == (200, True)
+    assert (page.status_code, "No token is required" in page.text) == (200, True)
     file.create("reports")
     page = await api.get("/-/login?next=/fx")
     assert (page.status_code, fields(page)["next"], page.headers["cache-control"]) == (200, "/fx", "no-store")

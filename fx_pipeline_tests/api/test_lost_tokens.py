@@ -1,4 +1,4 @@
-"""Where tokens were on, nothing opens the API but `token off`: a lost, old or foreign tokens.db does not."""
+"""Tokens stay on until `token off`: a lost, old or foreign tokens.db does not make the API public."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ LATEST = "/rates/2026-03-09?symbols=USD"
 
 @pytest.fixture
 def access(history: History) -> Access:
-    """The tokens of an installation; the history is written by now."""
+    """The tokens of an installation with a written history."""
     return Access(Settings(fx_database=history.path))
 
 
@@ -57,7 +57,7 @@ def test_the_mark_follows_the_tokens(access: Access) -> None:
     ]
 
 
-def test_a_refused_change_leaves_the_mark_as_it_was(access: Access) -> None:
+def test_a_refused_change_keeps_the_mark(access: Access) -> None:
     access.create("a")
     for change in (lambda: access.create("a"), lambda: access.create("/"), lambda: access.revoke("b")):
         with pytest.raises(Exception, match="token"):
@@ -65,7 +65,7 @@ def test_a_refused_change_leaves_the_mark_as_it_was(access: Access) -> None:
     assert mark(access) == 1
 
 
-def test_tokens_of_an_installation_without_the_mark_set_it(access: Access) -> None:
+def test_tokens_without_a_mark_set_it(access: Access) -> None:
     access.file.create("a")
     access.file.revoke("a")
     access.file.create("b")
@@ -76,7 +76,7 @@ def test_tokens_of_an_installation_without_the_mark_set_it(access: Access) -> No
     assert mark(access) == 3
 
 
-def test_the_mark_is_never_lowered_by_looking(access: Access) -> None:
+def test_reading_never_lowers_the_mark(access: Access) -> None:
     access.create("a")
     access.file.path.unlink()
     access.keep_mark()
@@ -84,7 +84,7 @@ def test_the_mark_is_never_lowered_by_looking(access: Access) -> None:
     assert access.state() == AccessState("closed", 0, LOST)
 
 
-def test_a_token_is_revoked_even_where_the_mark_cannot_be_written(access: Access) -> None:
+def test_a_token_is_revoked_even_if_the_mark_cannot_be_written(access: Access) -> None:
     access.create("a")
     with closing(sqlite3.connect(access.database)) as connection:
         connection.execute(
@@ -104,39 +104,39 @@ def emptied(access: Access) -> None:
     access.file.path.write_bytes(b"")
 
 
-def made_again(access: Access) -> None:
+def recreated(access: Access) -> None:
     access.file.path.unlink()
     access.file.make()
 
 
-def forgotten_behind_the_mark(access: Access) -> None:
+def deleted_without_the_mark(access: Access) -> None:
     access.file.forget_all()
 
 
-def of_before(access: Access) -> None:
-    """The file as a backup has it: a token that has been revoked since is valid in it."""
+def overwritten_by_a_backup(access: Access) -> None:
+    """Restore a backup in which a revoked token is still valid."""
     shutil.copy(access.file.path.with_name("tokens.backup"), access.file.path)
 
 
-def a_file_of_before(access: Access) -> None:
-    """The same, as another file in its place."""
+def replaced_by_a_backup(access: Access) -> None:
+    """Restore the same backup as another file."""
     access.file.path.with_name("tokens.backup").replace(access.file.path)
 
 
 LOSSES = [
     (missing, LOST),
     (emptied, LOST),
-    (made_again, LOST),
-    (forgotten_behind_the_mark, LOST),
-    (of_before, OLD),
-    (a_file_of_before, OLD),
+    (recreated, LOST),
+    (deleted_without_the_mark, LOST),
+    (overwritten_by_a_backup, OLD),
+    (replaced_by_a_backup, OLD),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_running", [True, False], ids=["while it serves", "before it starts"])
+@pytest.mark.parametrize("is_running", [True, False], ids=["while serving", "before the start"])
 @pytest.mark.parametrize(("lose", "why"), LOSSES, ids=[lose.__name__ for lose, _ in LOSSES])
-def test_lost_tokens_open_nothing(
+def test_lost_tokens_do_not_make_the_api_public(
     history: History,
     access: Access,
     tmp_path: Path,
@@ -154,7 +154,7 @@ def test_lost_tokens_open_nothing(
         if is_running:
             assert server.get(LATEST, {"apikey": second})[0] == 200
             lose(access)
-            # A worker looks for another file once a second; it never opens meanwhile.
+            # A worker checks for another file once a second, and refuses requests meanwhile.
             wait_for(lambda: {server.get(LATEST, {"apikey": second})[0] for _ in range(8)}, {401}.__eq__)
         for _ in range(8):
             for headers in ({}, {"apikey": first}, {"apikey": second}):
@@ -177,19 +177,21 @@ def test_lost_tokens_open_nothing(
 
 
 @pytest.mark.slow
-def test_an_unreadable_file_opens_nothing(history: History, access: Access, tmp_path: Path) -> None:
+def test_an_unreadable_file_does_not_make_the_api_public(
+    history: History, access: Access, tmp_path: Path
+) -> None:
     access.create("a")
     with serving(history.path, tmp_path / "log") as server:
         access.file.path.write_bytes(b"x" * 4096)
         assert server.get(LATEST)[0] == 401
-        assert json.loads(server.get("/-/health")[1])["closed"] == (
-            "The tokens cannot be read: the log says why."
-        )
+        assert json.loads(server.get("/-/health")[1])["closed"] == ("The tokens cannot be read: see the log.")
         assert f"{access.file.path} cannot be read" in server.log.read_text()
 
 
 @pytest.mark.slow
-def test_off_ends_it_too(history: History, access: Access, tmp_path: Path) -> None:
+def test_token_off_makes_the_api_public_after_a_loss(
+    history: History, access: Access, tmp_path: Path
+) -> None:
     access.create("a")
     access.file.path.unlink()
     with serving(history.path, tmp_path / "log", workers=2) as server:
@@ -199,10 +201,10 @@ def test_off_ends_it_too(history: History, access: Access, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_backup_as_the_readme_makes_it_is_as_closed_as_the_original(
+def test_a_documented_backup_is_as_closed_as_the_original(
     history: History, access: Access, tmp_path: Path
 ) -> None:
-    """Restored with its tokens it knows them; without them it refuses every request."""
+    """Restored with its tokens, it accepts them; without them, it refuses every request."""
     token = access.create("reports")
     whole, part = tmp_path / "whole", tmp_path / "part"
     for folder in (whole, part):
@@ -216,7 +218,7 @@ def test_a_backup_as_the_readme_makes_it_is_as_closed_as_the_original(
 
 
 @pytest.mark.slow
-def test_a_start_marks_an_installation_that_has_tokens_without_a_mark(
+def test_the_server_sets_a_missing_mark_at_its_start(
     history: History, access: Access, tmp_path: Path
 ) -> None:
     access.file.create("reports")

@@ -1,4 +1,4 @@
-"""Tokens on a real file: what is kept of them, and what workers see of a change made by another process."""
+"""The file of tokens, and how workers see the changes of other processes."""
 
 import hashlib
 import re
@@ -35,22 +35,22 @@ def file(path: Path) -> TokenFile:
 
 @pytest.fixture
 def worker(path: Path) -> Tokens:
-    """A worker that started before there was a file."""
+    """A worker that started before the file existed."""
     return Tokens(path, path.with_name("fx.db"), required=False)
 
 
-def test_a_token_is_random_and_only_its_hash_is_kept(file: TokenFile, path: Path) -> None:
-    made = [file.create(f"client{number}") for number in range(20)]
-    assert len(set(made)) == 20
-    assert all(re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}", token) for token in made)
-    kept = path.read_bytes()
-    for token in made:
-        assert token.encode() not in kept
-        assert token.removeprefix("fxp_").encode() not in kept
-        assert hashlib.sha256(token.encode()).digest() in kept
+def test_a_token_is_random_and_only_its_hash_is_stored(file: TokenFile, path: Path) -> None:
+    tokens = [file.create(f"client{number}") for number in range(20)]
+    assert len(set(tokens)) == 20
+    assert all(re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}", token) for token in tokens)
+    stored = path.read_bytes()
+    for token in tokens:
+        assert token.encode() not in stored
+        assert token.removeprefix("fxp_").encode() not in stored
+        assert hashlib.sha256(token.encode()).digest() in stored
 
 
-def test_what_is_known_of_a_token(file: TokenFile) -> None:
+def test_lists_every_token_ever_created(file: TokenFile) -> None:
     file.create("first")
     file.create("second")
     file.revoke("first")
@@ -68,28 +68,28 @@ def test_what_is_known_of_a_token(file: TokenFile) -> None:
 
 
 @pytest.mark.parametrize("name", ["reports", "Ann.Lee+rates@example.org", "_", "9", "x" * 64])
-def test_names(file: TokenFile, name: str) -> None:
+def test_accepts_a_name(file: TokenFile, name: str) -> None:
     file.create(name)
     assert [record.name for record in file.records()] == [name]
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a\n", "a/b", "é", "x" * 65, "a'b", "<b>", "root"])
-def test_what_cannot_be_a_name(file: TokenFile, path: Path, name: str) -> None:
-    with pytest.raises(TokenError, match="cannot be"):
+def test_rejects_a_name(file: TokenFile, path: Path, name: str) -> None:
+    with pytest.raises(TokenError, match=r"is not a token name|cannot be named"):
         file.create(name)
     assert not path.exists()
 
 
 def test_a_name_has_one_valid_token(file: TokenFile) -> None:
     first = file.create("reports")
-    with pytest.raises(TokenError, match=r"^There is a valid token named reports already: revoke it first, "):
+    with pytest.raises(TokenError, match=r"^There is already a valid token named reports: revoke it first, "):
         file.create("reports")
     file.revoke("reports")
     assert file.create("reports") != first
 
 
-def test_what_cannot_be_revoked(file: TokenFile, path: Path) -> None:
-    message = r"^There is no valid token named reports: `fx-pipeline token list` shows which there are\.$"
+def test_only_a_valid_token_can_be_revoked(file: TokenFile, path: Path) -> None:
+    message = r"^There is no valid token named reports: `fx-pipeline token list` lists the tokens\.$"
     with pytest.raises(TokenError, match=message):
         file.revoke("reports")
     assert not path.exists()
@@ -99,21 +99,23 @@ def test_what_cannot_be_revoked(file: TokenFile, path: Path) -> None:
         file.revoke("reports")
 
 
-def test_to_look_makes_no_file(file: TokenFile, worker: Tokens, path: Path) -> None:
+def test_reading_creates_no_file(file: TokenFile, worker: Tokens, path: Path) -> None:
     assert file.records() == []
     assert file.forget_all() == 0
     assert not worker.are_required()
     assert not path.exists()
 
 
-def test_a_worker_asks_as_soon_as_a_token_was_ever_made(file: TokenFile, worker: Tokens, path: Path) -> None:
+def test_tokens_are_required_from_the_first_token_until_all_are_deleted(
+    file: TokenFile, worker: Tokens, path: Path
+) -> None:
     seen = [worker.are_required()]
     for change in (
         file.make,
         lambda: file.create("a"),
         lambda: file.create("b"),
         lambda: file.revoke("a"),
-        # Nobody has a right any more; that does not give it to everybody.
+        # Revoking the last token does not make the API public.
         lambda: file.revoke("b"),
         file.forget_all,
         lambda: file.create("a"),
@@ -124,7 +126,7 @@ def test_a_worker_asks_as_soon_as_a_token_was_ever_made(file: TokenFile, worker:
     assert seen == [False, False, True, True, True, True, False, True]
 
 
-def test_a_worker_may_be_told_to_ask_in_any_case(file: TokenFile, path: Path) -> None:
+def test_a_setting_requires_tokens_before_there_is_one(file: TokenFile, path: Path) -> None:
     worker = Tokens(path, path.with_name("fx.db"), required=True)
     assert worker.are_required()
     token = file.create("a")
@@ -134,7 +136,7 @@ def test_a_worker_may_be_told_to_ask_in_any_case(file: TokenFile, path: Path) ->
     assert worker.find(token) is None
 
 
-def test_another_process_makes_and_revokes(worker: Tokens, path: Path) -> None:
+def test_sees_tokens_that_another_process_creates_and_revokes(worker: Tokens, path: Path) -> None:
     database = str(path.with_name("fx.db"))
     open_database(Path(database)).close()
     made = run_command(path.parent.parent, "token", "create", "reports", FX_DATABASE=database)
@@ -161,13 +163,13 @@ def test_another_process_makes_and_revokes(worker: Tokens, path: Path) -> None:
         lambda token: "\ud800\x00é",
     ],
 )
-def test_what_is_almost_a_token(file: TokenFile, worker: Tokens, change: Callable[[str], str]) -> None:
+def test_a_changed_token_is_not_valid(file: TokenFile, worker: Tokens, change: Callable[[str], str]) -> None:
     token = file.create("a")
     assert worker.find(token) is not None
     assert worker.find(change(token)) is None
 
 
-def test_a_key_is_no_token(file: TokenFile, worker: Tokens) -> None:
+def test_a_key_is_not_a_token(file: TokenFile, worker: Tokens) -> None:
     holder = worker.find(file.create("a"))
     assert holder is not None
     assert worker.find(holder.key) is None
@@ -175,7 +177,7 @@ def test_a_key_is_no_token(file: TokenFile, worker: Tokens) -> None:
 
 
 class Changes(RuleBasedStateMachine):
-    """Whatever is done to the file: two workers know at once, and only, what a list kept beside it says."""
+    """Any sequence of changes to the file: two workers agree with a list after each of them."""
 
     names: Bundle[str] = Bundle("names")
 
@@ -227,13 +229,13 @@ TestChanges = Changes.TestCase
 
 
 def writing(path: Path) -> sqlite3.Connection:
-    """A connection that is in the middle of a change: nobody can read the file until it is closed."""
+    """Return a connection in the middle of a change, which locks the file until it is closed."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN EXCLUSIVE")
     return connection
 
 
-def test_what_is_revoked_is_so_also_while_the_next_change_is_written(
+def test_a_revoked_token_stays_revoked_during_the_next_change(
     file: TokenFile, worker: Tokens, path: Path
 ) -> None:
     token, other = file.create("a"), file.create("b")
@@ -247,7 +249,7 @@ def test_what_is_revoked_is_so_also_while_the_next_change_is_written(
     timer.join()
 
 
-def test_a_change_that_does_not_end_lets_nobody_in(
+def test_a_change_that_does_not_end_refuses_all_requests(
     file: TokenFile, worker: Tokens, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.1)
@@ -260,16 +262,16 @@ def test_a_change_that_does_not_end_lets_nobody_in(
     assert worker.find(token) is not None
 
 
-def test_while_nothing_is_changed_a_lock_keeps_nobody_out(
-    file: TokenFile, worker: Tokens, path: Path
-) -> None:
+def test_a_lock_without_a_change_refuses_no_request(file: TokenFile, worker: Tokens, path: Path) -> None:
     token = file.create("a")
     assert worker.find(token) is not None
     with closing(writing(path)):
         assert worker.find(token) is not None
 
 
-def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_file_does_not_make_the_api_public(
+    file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
     worker, token = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(token) is not None
@@ -286,7 +288,7 @@ def test_a_lost_file_opens_nothing(file: TokenFile, path: Path, monkeypatch: pyt
     assert not worker.are_required()
 
 
-def test_another_file_in_its_place(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_file_is_read_again(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
     worker, old = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(old) is not None
@@ -297,7 +299,7 @@ def test_another_file_in_its_place(file: TokenFile, path: Path, monkeypatch: pyt
     assert worker.find(new) is not None
 
 
-def test_a_file_with_a_write_ahead_log(file: TokenFile, worker: Tokens, path: Path) -> None:
+def test_reads_a_file_with_a_write_ahead_log(file: TokenFile, worker: Tokens, path: Path) -> None:
     token = file.create("a")
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("PRAGMA journal_mode = WAL")
@@ -307,21 +309,19 @@ def test_a_file_with_a_write_ahead_log(file: TokenFile, worker: Tokens, path: Pa
         assert worker.find(file.create("a")) is not None
 
 
-def of_another_kind(path: Path) -> None:
-    """A file that is no database."""
+def not_a_database(path: Path) -> None:
     path.write_text("name,token\n" * 1000)
 
 
-def of_something_else(path: Path) -> None:
-    """A database of something else."""
+def another_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE tokens (a)")
         connection.execute("PRAGMA user_version = 7")
         connection.commit()
 
 
-@pytest.mark.parametrize("make", [of_another_kind, of_something_else])
-def test_where_tokens_cannot_be_read_nobody_is_let_in(
+@pytest.mark.parametrize("make", [not_a_database, another_database])
+def test_unreadable_tokens_refuse_all_requests(
     path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     path.parent.mkdir()
@@ -331,16 +331,16 @@ def test_where_tokens_cannot_be_read_nobody_is_let_in(
         assert worker.are_required()
         with pytest.raises(TokenError, match=rf"^The tokens in {re.escape(str(path))} cannot be read: "):
             worker.find("fxp_x")
-    assert len(caplog.records) == 1, "said once, not for every request"
+    assert len(caplog.records) == 1, "logged for every request"
     with pytest.raises(TokenError, match=rf"{re.escape(str(path))}"):
         TokenFile(path).create("a")
     path.unlink()
     token = TokenFile(path).create("a")
-    wait = Tokens(path, path.with_name("fx.db"), required=False)
-    assert wait.find(token) is not None
+    worker = Tokens(path, path.with_name("fx.db"), required=False)
+    assert worker.find(token) is not None
 
 
-def test_a_worker_recovers_with_the_file(
+def test_a_worker_recovers_when_the_file_is_restored(
     file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
@@ -353,7 +353,9 @@ def test_a_worker_recovers_with_the_file(
     assert worker.find(token) is not None
 
 
-def test_a_worker_recovers_with_a_file_that_is_as_it_was(file: TokenFile, worker: Tokens, path: Path) -> None:
+def test_a_worker_recovers_when_the_file_gets_its_old_content_back(
+    file: TokenFile, worker: Tokens, path: Path
+) -> None:
     token = file.create("a")
     assert worker.find(token) is not None
     saved = path.read_bytes()
@@ -378,7 +380,7 @@ def test_requests_are_counted(file: TokenFile, worker: Tokens) -> None:
     assert [record.last_used_at is not None for record in records] == [True, True, False]
 
 
-def test_counts_that_cannot_be_written_wait(
+def test_counts_that_cannot_be_written_are_written_later(
     file: TokenFile, worker: Tokens, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     holder = worker.find(file.create("a"))
@@ -387,14 +389,14 @@ def test_counts_that_cannot_be_written_wait(
     saved = path.read_bytes()
     path.write_bytes(b"x" * 4096)
     worker.write_counts()
-    assert "requests are not counted for now" in caplog.text
+    assert "cannot be counted for now" in caplog.text
     path.write_bytes(saved)
     worker.count(holder)
     worker.write_counts()
     assert [record.requests for record in file.records()] == [2]
 
 
-def test_the_commands(tmp_path: Path) -> None:
+def test_the_token_commands(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> tuple[int, str, str]:
         done = CliRunner().invoke(main, ["token", *arguments], env={"FX_DATABASE": "fx.db", **more})
         place, _, said = done.stderr.partition("\n")
@@ -415,7 +417,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert run("create", "reports") == (
         1,
         "",
-        "Error: There is a valid token named reports already: revoke it first, or take another name.\n",
+        "Error: There is already a valid token named reports: revoke it first, or choose another name.\n",
     )
     assert run("create", "b")[2].count("\n") == 1
     _, listed, said = run("list")
@@ -426,7 +428,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert run("revoke", "b") == (
         1,
         "",
-        "Error: There is no valid token named b: `fx-pipeline token list` shows which there are.\n",
+        "Error: There is no valid token named b: `fx-pipeline token list` lists the tokens.\n",
     )
     assert run("revoke", "reports") == (
         0,

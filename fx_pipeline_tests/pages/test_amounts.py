@@ -11,7 +11,7 @@ READ = """async ([text, languages]) => (await import("/static/amounts.js")).read
 
 EMPTY = "Enter an amount, such as 1234.50."
 NEGATIVE = "An amount cannot be negative. Enter a number such as 1234.50."
-UNREADABLE = "Enter digits, with a point before the decimals, such as 1234.50."
+UNREADABLE = "Enter digits, with a decimal point, such as 1234.50."
 
 ANYWHERE: list[tuple[str, float | str]] = [
     ("100", 100),
@@ -212,6 +212,6 @@ def test_the_form_of_the_api_sends_no_other_amount(visitor: Visitor, typed: str)
         amount.fill("")
         amount.press_sequentially(typed)
         assert amount.input_value() == typed
-        form.get_by_role("button", name="Ask").click()
+        form.get_by_role("button", name="Send request").click()
         assert visitor.page.url.endswith("/rates/docs/")
         assert amount.evaluate("(field) => field.validity.patternMismatch")

@@ -110,8 +110,7 @@ def test_a_missing_day_names_its_neighbours(visitor: Visitor, service: Service) 
     main = visitor.page.locator("main").inner_text()
     assert "No rates are stored for this day" in main
     assert (
-        f"The nearest days that are: {shown_date(str(first - day))} and {shown_date(str(last + day))}."
-        in main
+        f"Nearest days with rates: {shown_date(str(first - day))} and {shown_date(str(last + day))}." in main
     )
 
 

@@ -126,7 +126,7 @@ def test_a_chart_that_cannot_be_had_says_so(visitor: Visitor) -> None:
     message = '{"success": false, "message": "The server is tired."}'
     visitor.page.route("**/rates/**", lambda route: route.fulfill(status=503, body=message))
     visitor.open("/currency/USD/")
-    assert visitor.page.locator(".chart").inner_text() == "The chart cannot be drawn: The server is tired."
+    assert visitor.page.locator(".chart").inner_text() == "Cannot draw the chart: The server is tired."
     visitor.page.unroute("**/rates/**")
     visitor.page.get_by_role("button", name="5Y").click()
     visitor.page.locator(".chart canvas").wait_for()

@@ -86,7 +86,7 @@ def test_the_converter_swaps_and_says_what_is_no_amount(visitor: Visitor) -> Non
     assert visitor.page.locator("output").inner_text().endswith(" EUR")
     visitor.page.get_by_label("Amount").fill("many")
     assert visitor.page.locator("output").inner_text() == (
-        "Enter digits, with a point before the decimals, such as 1234.50."
+        "Enter digits, with a decimal point, such as 1234.50."
     )
     assert visitor.page.get_by_label("Amount").get_attribute("aria-invalid") == "true"
 
@@ -110,7 +110,7 @@ def test_the_base_changes_the_table(visitor: Visitor) -> None:
     visitor.page.get_by_label("Base").select_option("CHF")
     visitor.page.get_by_role("button", name="Show").click()
     visitor.page.wait_for_url("**base=CHF**")
-    assert visitor.page.locator("table.rates thead").inner_text().split("\t")[1] == "1 CHF is"
+    assert visitor.page.locator("table.rates thead").inner_text().split("\t")[1] == "1 CHF ="
     assert "EUR" in shown_table(visitor)
     assert "CHF" not in shown_table(visitor)
 
@@ -121,12 +121,12 @@ def test_currencies_are_found_and_sorted(visitor: Visitor) -> None:
     found = visitor.page.locator("table.rates tbody tr:visible th a").all_inner_texts()
     assert found == ["AUD", "CAD", "HKD", "NZD", "SGD", "USD"]
     visitor.page.get_by_label("Find").fill("nothing like it")
-    assert visitor.page.get_by_text("No currency is called that.").is_visible()
+    assert visitor.page.get_by_text("No matching currency.").is_visible()
     visitor.page.get_by_label("Find").fill("")
-    visitor.page.get_by_role("button", name="1 EUR is").click()
+    visitor.page.get_by_role("button", name="1 EUR =").click()
     rates = [float(rate.replace(",", "")) for rate, _ in shown_table(visitor).values()]
     assert rates == sorted(rates, reverse=True)
-    visitor.page.get_by_role("button", name="1 EUR is").click()
+    visitor.page.get_by_role("button", name="1 EUR =").click()
     assert [float(rate.replace(",", "")) for rate, _ in shown_table(visitor).values()] == rates[::-1]
 
 

@@ -78,7 +78,7 @@ def test_tab_reaches_everything_in_order_and_visibly(
 def test_the_first_key_skips_to_the_content(visitor: Visitor) -> None:
     visitor.open("/")
     visitor.page.keyboard.press("Tab")
-    assert visitor.page.get_by_role("link", name="To the content").is_visible()
+    assert visitor.page.get_by_role("link", name="Skip to content").is_visible()
     visitor.page.keyboard.press("Enter")
     assert visitor.evaluate("document.activeElement.id") == "content"
 

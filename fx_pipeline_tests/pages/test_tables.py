@@ -27,11 +27,11 @@ def test_what_can_be_asked_is_said_in_a_readers_words(visitor: Visitor) -> None:
 
 def test_as_of_takes_a_time_as_its_description_writes_it(visitor: Visitor, service: Service) -> None:
     visitor.open("/fx/rates_by_range")
-    assert "As of (a date, or a time such as 2026-01-31T12:00, UTC)" in visitor.text()
+    assert "enter a date or a UTC time such as 2026-01-31T12:00" in visitor.text()
     _, body = service.server.get("/fx/day_fetches.json?date=2020-07-14&_shape=array")
     [fetch] = json.loads(body)
     minute = dt.datetime.fromisoformat(fetch["fetched_at"][:16])
     for minutes, is_known in ((0, False), (1, True)):
         as_of = (minute + dt.timedelta(minutes=minutes)).isoformat(timespec="minutes")
         visitor.open(f"/fx/rates_by_range?start_date=2020-07-14&end_date=2020-07-14&as_of={as_of}")
-        assert ("There is nothing to show" not in visitor.text()) == is_known
+        assert ("No rows" not in visitor.text()) == is_known

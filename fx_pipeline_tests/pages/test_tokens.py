@@ -83,7 +83,7 @@ def test_a_token_is_given_once(visitor: Visitor, closed: Closed) -> None:
 def test_a_holder_sees_the_last_questions_to_the_provider(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/coverage/")
     give(visitor, closed.token)
-    questions = visitor.page.locator("section", has_text="The last questions to the provider")
+    questions = visitor.page.locator("section", has_text="Latest requests to the provider")
     expect(questions.locator("tbody tr")).to_have_count(2)
     assert failures(visitor) == []
 

@@ -1,1 +1,1 @@
-"""The HTML pages: home, one day, one currency, coverage, docs, and what is public."""
+"""The HTML pages: one module per page, their shared parts, and their views."""

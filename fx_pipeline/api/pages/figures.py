@@ -1,6 +1,6 @@
-"""How rates are shown to people: rounded, compared, summed up by year, drawn as a line. Pure functions.
+"""Formats rates, dates and changes for pages, and sums up histories. Pure functions.
 
-The numbers themselves come from what the API answers; nothing is stored or sent on in the form given here.
+Pages show values in this form. The API sends the unrounded numbers.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fx_pipeline.rates import fluctuation
 
 DIGITS = 6
-"""Significant digits of a rate on a page: those of the provider's own values."""
+"""Significant digits of a rate on a page: as many as the provider's values have."""
 
 MINUS = "\N{MINUS SIGN}"
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -25,9 +25,9 @@ Point = tuple[str, float]
 
 
 class Summary(NamedTuple):
-    """What a run of days comes to: its first and last rate, the extremes with their days, mean, change.
+    """A summary of consecutive days: the first, last, highest and lowest rate, the mean and the change.
 
-    `change` is in percent, from the first rate to the last (for a year: from the last of the year before).
+    The change is in percent of the first rate, or for a year, of the last rate of the year before.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Summary(NamedTuple):
 
 
 def shown_rate(rate: float) -> str:
-    """A rate with six significant digits and commas between thousands: 1.16500, 19,700.0, 0.000223000."""
+    """Return a rate with six significant digits: 1.16500, 19,700.0, 0.000223000."""
     rounded = float(f"{rate:.{DIGITS - 1}e}")
     exponent = math.floor(math.log10(rounded))
     if exponent < -DIGITS:
@@ -49,60 +49,60 @@ def shown_rate(rate: float) -> str:
 
 
 def change_percent(earlier: float, later: float) -> float:
-    """The change from one rate to a later one, in percent of the first."""
+    """Return the change between two rates, in percent of the first."""
     return fluctuation(earlier, later)[1]
 
 
 def shown_change(percent: float) -> str:
-    """A change with its sign and two decimals: +0.26 %, −1.04 %, 0.00 %."""
+    """Return a change with its sign and two decimals: +0.26 %, −1.04 %, 0.00 %."""
     text = f"{abs(percent):,.2f}{NARROW_SPACE}%"
     return f"{_sign(percent)}{text}"
 
 
 def direction(percent: float) -> str:
-    """`up`, `down`, or `flat` where what is shown is 0.00 %."""
+    """Return `up` or `down`, or `flat` for a change that is shown as 0.00 %."""
     return {"+": "up", MINUS: "down", "": "flat"}[_sign(percent)]
 
 
 def shown_date(date: str) -> str:
-    """A day as people write it: 9 March 2026."""
+    """Return a day in words: 9 March 2026."""
     day = dt.date.fromisoformat(date)
     return f"{day.day} {day:%B} {day.year}"
 
 
 def shown_short_date(date: str) -> str:
-    """A day without its year: 9 Mar."""
+    """Return a day without its year: 9 Mar."""
     day = dt.date.fromisoformat(date)
     return f"{day.day} {day:%b}"
 
 
 def weekday(date: str) -> str:
-    """The day of the week: Monday."""
+    """Return the day of the week: Monday."""
     return f"{dt.date.fromisoformat(date):%A}"
 
 
 def shown_timestamp(seconds: int) -> str:
-    """A Unix time, to the second: 2026-03-09 23:59:59 UTC."""
+    """Return a Unix time as text: 2026-03-09 23:59:59 UTC."""
     return f"{dt.datetime.fromtimestamp(seconds, dt.timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def shown_instant(instant: str) -> str:
-    """A stored instant, to the second: 2026-03-10 00:05:00 UTC."""
+    """Return a stored instant without its fraction: 2026-03-10 00:05:00 UTC."""
     return f"{instant[:10]} {instant[11:19]} UTC"
 
 
 def shown_age(days: int) -> str:
-    """How long ago a day was: yesterday, 4 days ago."""
+    """Return how long ago a day was: yesterday, 4 days ago."""
     return {0: "today", 1: "yesterday"}.get(days, f"{days:,} days ago")
 
 
 def shown_column(name: str) -> str:
-    """A column as a heading: `superseded_by` becomes Superseded by, `fetch_id` becomes Fetch."""
+    """Return the heading of a column: Superseded by for `superseded_by`, Fetch for `fetch_id`."""
     return name.removesuffix("_id").replace("_", " ").capitalize()
 
 
 def number_columns(rows: Iterable[Iterable[object]]) -> set[int]:
-    """Which columns of a table, counted from 0, hold numbers and nothing else, but for what is empty."""
+    """Return the columns, counted from 0, in which all cells are numbers or empty."""
     columns = zip(*([str(cell).strip() for cell in row] for row in rows), strict=True)
     return {
         place
@@ -112,7 +112,7 @@ def number_columns(rows: Iterable[Iterable[object]]) -> set[int]:
 
 
 def line(values: Sequence[float], width: int, height: int) -> str:
-    """The points of an SVG polyline through `values`, scaled to fill a box of whole units."""
+    """Return the points of an SVG polyline through `values`, scaled to a box of `width` and `height`."""
     low, high = min(values), max(values)
     step = width / max(1, len(values) - 1)
     span = (high - low) or 1.0
@@ -124,16 +124,16 @@ def line(values: Sequence[float], width: int, height: int) -> str:
 
 
 def summary(name: str, days: Sequence[Point], before: float | None = None) -> Summary:
-    """Sum up a run of days, oldest first and at least one; `before` is what its change is counted from."""
+    """Sum up consecutive days, oldest first. `before` is the rate before them, if there is one."""
     rates = [rate for _, rate in days]
-    # Of equal extremes the earliest is named: it is the day that reached them.
+    # Of several days with an extreme, take the first.
     high, low = max(days, key=lambda day: day[1]), min(days, key=lambda day: day[1])
     change = change_percent(before or rates[0], rates[-1])
     return Summary(name, days[0], days[-1], high, low, math.fsum(rates) / len(rates), change)
 
 
 def by_year(days: Iterable[Point]) -> list[Summary]:
-    """Sum up each year of a history (oldest day first), newest year first."""
+    """Sum up each year of a history, newest year first. The days are oldest first."""
     years: list[Summary] = []
     for year, group in groupby(days, key=lambda day: day[0][:4]):
         before = years[-1].last[1] if years else None

@@ -15,8 +15,9 @@ from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.pages import coverage as coverage_page
 from fx_pipeline.api.pages import currency as currency_page
 from fx_pipeline.api.pages import day as day_page
-from fx_pipeline.api.pages import docs, exposure
+from fx_pipeline.api.pages import docs
 from fx_pipeline.api.pages import home as home_page
+from fx_pipeline.api.pages import public as public_page
 from fx_pipeline.api.pages.visit import Page, Visit
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
@@ -67,7 +68,7 @@ async def api_docs(request: Request, datasette: FxDatasette) -> Response:
 
 async def public(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/public/``: what is public, and why."""
-    work = partial(exposure.page, is_open=datasette.is_open())
+    work = partial(public_page.page, is_open=datasette.is_open())
     return await _respond(request, datasette, (), work, cache_control=NO_STORE)
 
 

@@ -1,4 +1,4 @@
-"""What a page is made from, a visit, and what it is before it is rendered."""
+"""The input of a page, `Visit`, and its output before rendering, `Page`."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -9,51 +9,51 @@ from fx_pipeline.api.reading.queries import Queries
 
 
 class Span(NamedTuple):
-    """The newest and the oldest stored day, and the base that every stored rate is for one unit of."""
+    """The newest and the oldest stored day, and the base of all stored rates."""
 
     newest: str
     oldest: str
     base: str
 
     def asked(self, base: str) -> str:
-        """The parameter `base` that a link needs: empty for the stored one."""
+        """Return the parameter `base` of a link: empty for the stored base."""
         return "" if base == self.base else base
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What a page is made from: the stored data, and what was asked for when."""
+    """A request for a page: the canned queries and the parameters."""
 
     queries: Queries
     parameters: Parameters
 
     @property
     def today(self) -> dt.date:
-        """The day of the visit, UTC."""
+        """The current day, UTC."""
         return self.parameters.now.date()
 
     def text(self, name: str) -> str:
-        """The last value of a parameter; empty where there is none."""
+        """Return the last value of a parameter, or an empty text."""
         return self.parameters.values.get(name, [""])[-1].strip()
 
     def names(self) -> dict[str, str]:
-        """Every code and its name."""
+        """Return the name of every currency, by code."""
         return {code: name for code, name, *_ in self.queries.rows("symbols")}
 
     def is_made_up(self, date: str = "") -> bool:
-        """Whether the sandbox has given values of a day, or of the newest."""
+        """Return whether any value of a day came from the sandbox; by default of the newest day."""
         fetches = self.queries.rows("day_fetches", date=date)
         return any(provider == "sandbox" for _, _, _, provider, *_ in fetches)
 
     def span(self) -> Span | None:
-        """What is stored, from where to where; None while nothing is."""
+        """Return the span of stored days; None if nothing is stored."""
         ((newest, oldest, base),) = self.queries.rows("latest_date")
         return Span(newest, oldest, base) if newest else None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page before it is rendered: its template, what that shows, the status; or where to go instead."""
+    """A page before it is rendered: template, context and status, or the URL of a redirect."""
 
     template: str
     context: dict[str, Any] = field(default_factory=dict)

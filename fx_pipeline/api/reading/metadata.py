@@ -9,7 +9,7 @@ from fx_pipeline.api.reading.queries import DATABASE
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata. `{name}` in the SQL of a query stands for the part `name` of ``sql_parts``."""
+    """Return the metadata, with `{name}` in SQL replaced by the part `name` of ``sql_parts``."""
     metadata: dict[str, Any] = parse_metadata(path.read_text(encoding="utf-8"))
     parts = metadata.pop("sql_parts")
     for query in metadata["databases"][DATABASE]["queries"].values():

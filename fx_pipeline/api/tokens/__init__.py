@@ -1,1 +1,1 @@
-"""API tokens: the file that holds them, and the live view of it in each worker."""
+"""API tokens: the file that holds them, the mark that they are on, and the view of them in each worker."""

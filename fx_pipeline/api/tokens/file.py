@@ -1,10 +1,10 @@
-"""API tokens: made once, shown once, and from then on known by their hash alone.
+"""The file of API tokens. A token is shown once, when it is created; the file holds only its hash.
 
-They stand in a file of their own beside the rates. As soon as one is made, the API asks everybody for a
-token; it goes on asking when the last one has been revoked, so that a right taken away is never given to
-everybody. Only `TokenFile.forget_all` opens it again.
+The file is separate from the database of rates. Once it has a token, the API requires one from every client,
+even after the last token is revoked: revoking a token must not make the API public. Only
+`TokenFile.forget_all` does.
 
-A token is 256 random bits: nobody can guess it from its hash, so SHA-256 does. (A slow hash protects what
+A token is 256 random bits, which cannot be guessed from a SHA-256 hash. (Slow hashes protect passwords that
 people choose.)
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 PREFIX = "fxp_"
-"""How a token begins, so that people and scanners of secrets know one when they see it."""
+"""The start of every token, so that people and secret scanners recognise one."""
 
 SCHEMA_VERSION = 1
 
@@ -43,12 +43,12 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
 
 
 class TokenError(Exception):
-    """Something cannot be done with tokens; the message is one line that says why and what to do."""
+    """An operation on tokens failed. The message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is known of a token, valid or revoked. Instants are UTC, to the second."""
+    """A token, valid or revoked. Instants are UTC, to the second."""
 
     name: str
     created_at: str
@@ -58,28 +58,26 @@ class TokenRecord:
 
 
 class TokenFile:
-    """The file of tokens, as it is changed: each method is one transaction, seen by every worker at once.
+    """The file of tokens, for changes. Each method is one transaction, which workers see immediately.
 
-    Methods raise TokenError where the file cannot be used. `make` and `create` make it.
+    Methods raise TokenError if the file cannot be used. `make` and `create` create a missing file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def make(self) -> None:
-        """Make the file, without a token, if there is none."""
+        """Create the file, without a token, if it does not exist."""
         with self._transaction(make=True):
             pass
 
     def create(self, name: str) -> str:
-        """Make a token of that name and return it, this once. A name can have one valid token."""
+        """Create a token named `name` and return it. A name can have only one valid token."""
         if _NAME.fullmatch(name) is None:
-            raise TokenError(
-                f"{name!r} cannot be the name of a token: take up to 64 letters, digits and _ . @ + -."
-            )
+            raise TokenError(f"{name!r} is not a token name: use up to 64 letters, digits and _ . @ + -.")
         if name == "root":
-            # Datasette would let it see its inside.
-            raise TokenError("A token cannot be named 'root': take another name.")
+            # Datasette gives an actor with this name access to its internals.
+            raise TokenError("A token cannot be named 'root': choose another name.")
         token = PREFIX + secrets.token_urlsafe(32)
         row = (name, digest(token), _now())
         with self._transaction(make=True) as connection:
@@ -87,37 +85,37 @@ class TokenFile:
                 connection.execute("INSERT INTO tokens (name, hash, created_at) VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError:
                 raise TokenError(
-                    f"There is a valid token named {name} already: revoke it first, or take another name."
+                    f"There is already a valid token named {name}: revoke it first, or choose another name."
                 ) from None
         return token
 
     def revoke(self, name: str) -> int:
-        """End the validity of the token of that name; returns how many valid ones are left."""
+        """Revoke the token named `name`. Return the number of tokens that are still valid."""
         with self._transaction() as connection:
             revoked = connection.execute(
                 "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL", (_now(), name)
             )
             if revoked.rowcount == 0:
                 raise TokenError(
-                    f"There is no valid token named {name}: `fx-pipeline token list` shows which there are."
+                    f"There is no valid token named {name}: `fx-pipeline token list` lists the tokens."
                 )
             ((left,),) = connection.execute("SELECT count(*) FROM tokens WHERE revoked_at IS NULL")
         return int(left)
 
     def forget_all(self) -> int:
-        """Delete every token and every trace of one: none is needed any more. Returns how many they were."""
+        """Delete all tokens, so that none is required. Return the number of deleted tokens."""
         with self._transaction() as connection:
             return connection.execute("DELETE FROM tokens").rowcount
 
     def records(self) -> list[TokenRecord]:
-        """All tokens, oldest first."""
+        """Return all tokens, oldest first."""
         columns = ", ".join(field.name for field in fields(TokenRecord))
         with self._transaction() as connection:
             rows = connection.execute(f"SELECT {columns} FROM tokens ORDER BY id").fetchall()  # noqa: S608
         return [TokenRecord(*row) for row in rows]
 
     def add_requests(self, counts: Counter[bytes]) -> None:
-        """Count requests for the tokens with these hashes."""
+        """Add to the number of requests of the tokens with these hashes."""
         rows = [(count, _now(), digest) for digest, count in counts.items()]
         with self._transaction() as connection:
             connection.executemany(
@@ -133,7 +131,7 @@ class TokenFile:
             with closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    _bring_schema(connection, self.path)
+                    _prepare_schema(connection, self.path)
                     yield connection
                 except BaseException:
                     connection.rollback()
@@ -143,18 +141,18 @@ class TokenFile:
             raise TokenError(f"The tokens in {self.path} cannot be used: {error}.") from error
 
 
-def _bring_schema(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
     ((version,),) = connection.execute("PRAGMA user_version")
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
     if version == 0 and tables == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
     elif version != SCHEMA_VERSION:
-        raise TokenError(f"{path} is a database, but not one of tokens: move it away.")
+        raise TokenError(f"{path} is a database without tokens: move it away.")
 
 
 def digest(token: str) -> bytes:
-    """Return what is kept of a token."""
+    """Return the hash of a token."""
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 

@@ -1,4 +1,4 @@
-"""The tokens as a worker knows them: read from their file, and again as soon as that file changes."""
+"""A worker's view of the tokens, which is read again as soon as their file changes."""
 
 import hmac
 import logging
@@ -18,15 +18,15 @@ from fx_pipeline.api.tokens.mark import problem, read_mark
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""How often a worker looks whether another file has been put in the place of the one it reads."""
+"""How often a worker checks whether the file was replaced by another."""
 
 WAIT_SECONDS = 2.0
-"""How long a worker waits for another process that is writing the file; then nobody is answered."""
+"""How long a worker waits for another process to finish writing. After that it refuses all requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who sent a valid token: the token's name, and a key that stands for the token without being it."""
+    """The holder of a valid token: its name, and a key that identifies the token without revealing it."""
 
     name: str
     key: str
@@ -34,12 +34,11 @@ class Holder:
 
 
 class Tokens:
-    """The tokens in a file, as a worker asks for them on every request, and the mark in `database`.
+    """The tokens in the file `path` and the mark in `database`, fast enough for every request.
 
-    A change made by another process is seen by the next call. That costs one read of the counter that SQLite
-    keeps in the file's header and raises with every commit (its documentation, "Database File Format",
-    1.3.7); only when it has moved are the tokens read again. All is for one thread, the event loop's, but
-    `write_counts`, which may be called from any.
+    Each call sees the changes of other processes. It reads the counter in the file's header, which SQLite
+    increments with every commit (its documentation, "Database File Format", 1.3.7). The tokens are read again
+    only if the counter has changed. All methods but `write_counts` are for the event loop's thread.
     """
 
     def __init__(self, path: Path, database: Path, *, required: bool) -> None:
@@ -59,39 +58,39 @@ class Tokens:
         self._counts: Counter[bytes] = Counter()
 
     def are_required(self) -> bool:
-        """Whether a request needs a token now. True too where the tokens cannot be read. Raises nothing."""
+        """Return whether a request needs a token now. If the tokens cannot be read, it does."""
         self._refresh()
         return self._required or self._mark is not None
 
     def problem(self) -> str | None:
-        """Return why every request is refused, for whoever runs the service; None where that is not so."""
+        """Return why every request is refused, for the operator; None if tokens work."""
         self._refresh()
-        return "The tokens cannot be read: the log says why." if self._failure else self._problem
+        return "The tokens cannot be read: see the log." if self._failure else self._problem
 
     def find(self, token: str) -> Holder | None:
-        """Who holds this token; None if it is not valid. Raises TokenError where tokens cannot be read."""
+        """Return the holder of a valid token, else None. Raises TokenError if tokens cannot be read."""
         hashed = digest(token)
         return self._find(_key(hashed), hashed)
 
     def find_by_key(self, key: str) -> Holder | None:
-        """Who holds the token that `key` stands for (see `Holder`), if it is still valid; else as `find`."""
+        """Return the holder of the token with this key (see `Holder`), as `find` does."""
         self._refresh()
         holder = self._holders.get(key)
         return self._find(key, holder.digest) if holder else self._find(key, b"")
 
     def count(self, holder: Holder) -> None:
-        """Remember one more request of this holder, for `write_counts`."""
+        """Count one request of this holder, for `write_counts`."""
         self._counts[holder.digest] += 1
 
     def write_counts(self) -> None:
-        """Add the requests since the last time to the file; if it cannot be written, they wait."""
+        """Add the requests since the last call to the file. If that fails, keep them for the next call."""
         counts, self._counts = self._counts, Counter()
         if not counts:
             return
         try:
             TokenFile(self._path).add_requests(counts)
         except TokenError as error:
-            logger.warning("requests are not counted for now: %s", error)
+            logger.warning("The requests of token holders cannot be counted for now: %s", error)
             self._counts += counts
 
     def _find(self, key: str, hashed: bytes) -> Holder | None:
@@ -112,7 +111,7 @@ class Tokens:
                 self._look_at = now + LOOK_SECONDS
                 self._look()
             if self._file is not None:
-                # The formats (1 or 2: with a write-ahead log, which has its own counter) and the counter.
+                # The file formats and the counter. In format 2, the write-ahead log has its own counter.
                 header = os.pread(self._file.descriptor, 10, 18)
                 if self._failure or header != self._seen or header[:1] != b"\x01":
                     self._read(header)
@@ -127,38 +126,38 @@ class Tokens:
         try:
             mark = read_mark(self._database, wait=0 if self._has_read_mark else WAIT_SECONDS)
         except FileNotFoundError:
-            return  # What was known of a database that is gone is still true.
+            return  # Keep the last known mark of a lost database.
         except sqlite3.Error as error:
             if self._has_read_mark and is_locked(error):
-                return  # Nor can it have changed: whoever holds the lock has not committed yet.
+                return  # The process with the lock has not committed yet, so the mark is the same.
             raise sqlite3.OperationalError(f"their mark in {self._database}: {error}") from error
         self._has_read_mark = True
         if mark != self._mark:
-            # Tokens that were read before their mark may be older than it.
+            # Read the tokens again: they may be older than the mark.
             self._mark, self._seen = mark, b""
 
     def _look(self) -> None:
         try:
-            found = os.stat(self._path)  # noqa: PTH116  # half the time of Path.stat, on every request
+            found = os.stat(self._path)  # noqa: PTH116  # takes half the time of Path.stat
         except FileNotFoundError:
             if self._file is not None:
-                # A lost file opens nothing: where a token was needed, it is needed still.
-                logger.error("%s is gone: no token is known any more", self._path)
+                # Tokens stay required: losing the file must not make the API public.
+                logger.error("%s is gone, so no token is valid any longer", self._path)
             self._file, self._seen, self._holders, self._changes = None, b"", {}, 0
             return
         if self._file is None or self._file.identity != (found.st_dev, found.st_ino):
             self._file, self._seen = _OpenFile(self._path), b""
 
     def _read(self, header: bytes) -> None:
-        # Another process may be writing just now, for a few milliseconds. What was read before is no answer:
-        # it may be older than a change that was finished before that.
+        # Another process may be writing for a few milliseconds. Wait, because the tokens read earlier may
+        # miss the last finished change.
         waiting = 0.0 if self._failure else WAIT_SECONDS
         self._read_mark()
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=waiting)) as connection:
             ((version,),) = connection.execute("PRAGMA user_version")
             if version == 0:
-                # Empty: just being made, or lost. Either way it decides nothing.
+                # Empty: just created, or lost.
                 self._holders, self._seen, self._changes = {}, b"", 0
                 return
             rows = connection.execute("SELECT name, hash, revoked_at FROM tokens").fetchall()
@@ -172,12 +171,16 @@ class Tokens:
     def _fail(self, error: Exception) -> None:
         failure = f"The tokens in {self._path} cannot be read: {error}."
         if failure != self._failure:
-            logger.error("nobody is answered: %s", failure)
+            logger.error("All requests are refused. %s", failure)
         self._required, self._holders, self._failure = True, {}, failure
 
 
 class _OpenFile:
-    """A file that stays open for as long as this object lives."""
+    """A file that stays open as long as this object lives.
+
+    Closing any descriptor of a file drops all locks of this process on it. That is safe here, because the
+    object is only dropped after the file was replaced or removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -187,5 +190,5 @@ class _OpenFile:
 
 
 def _key(digest: bytes) -> str:
-    """64 bits of the hash: enough to tell tokens apart, useless to whoever reads them."""
+    """Return 64 bits of the hash, which identify the token and cannot be used in its place."""
     return digest[:8].hex()

@@ -1,8 +1,8 @@
-"""The mark in the rates' own file that says: tokens are on.
+"""The mark in the database of rates that tokens are on.
 
-Tokens are kept in another file, which can be lost, or left out of a backup. The mark is not: where it is set,
-the API stays closed until the file of tokens is at least as new as the mark. It holds how many changes
-(tokens made or revoked) that file had when it was last changed by a command.
+The file of tokens can be lost, or left out of a backup. If the mark is set, the API stays closed until the
+file of tokens is at least as new as the mark. The mark is the number of changes (tokens created or revoked)
+that the file had after the last command.
 """
 
 import sqlite3
@@ -10,21 +10,21 @@ from contextlib import closing
 from pathlib import Path
 
 LOST = (
-    "Tokens are on, but tokens.db next to the database holds none, so every request is refused. Restore "
-    "tokens.db from the backup, or make a new token with `fx-pipeline token create NAME`; "
-    "`fx-pipeline token off` opens the API to everybody."
+    "Tokens are on, but tokens.db next to the database has none, so every request is refused. Restore "
+    "tokens.db from a backup, or create a token with `fx-pipeline token create NAME`. "
+    "`fx-pipeline token off` makes the API public."
 )
 OLD = (
-    "tokens.db is older than the database next to it: tokens revoked since then would work again, so every "
-    "request is refused. Restore the newest tokens.db, or accept this one with `fx-pipeline token create "
-    "NAME` and revoke in it what should not work; `fx-pipeline token off` opens the API to everybody."
+    "tokens.db is older than the database next to it. Revoked tokens could work again, so every request is "
+    "refused. Restore the newest tokens.db, or accept this one with `fx-pipeline token create NAME` and "
+    "revoke the tokens that must not work. `fx-pipeline token off` makes the API public."
 )
 
 
 def read_mark(database: Path, *, wait: float = 5.0) -> int | None:
-    """Return the number of changes that the mark holds; None if tokens are off.
+    """Return the number of changes in the mark; None if tokens are off.
 
-    Raises FileNotFoundError where there is no database, and sqlite3.Error where it cannot be read.
+    Raises FileNotFoundError if there is no database, sqlite3.Error if it cannot be read.
     """
     if not database.exists():
         raise FileNotFoundError(f"There is no database at {database}.")
@@ -36,7 +36,7 @@ def read_mark(database: Path, *, wait: float = 5.0) -> int | None:
 
 
 def problem(mark: int | None, changes: int) -> str | None:
-    """Return why no token can be trusted, given the mark and the changes in the file of tokens."""
+    """Return why no token can be trusted, given the changes in the file of tokens; None if tokens can."""
     if mark is None or changes >= mark:
         return None
     return OLD if changes else LOST

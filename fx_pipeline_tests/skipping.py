@@ -1,4 +1,4 @@
-"""A pytest plugin: skip the slow tests unless `--slow` is given, and end with what was skipped and why."""
+"""A pytest plugin that skips slow tests without `--slow`, and reports what was skipped and why."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is marked as slow."""
+    """Skip the tests that are marked as slow."""
     if config.getoption("--slow"):
         return
     for item in items:
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Print the last line: how many tests were skipped, for each reason."""
+    """Print how many tests were skipped, for each reason, as the last line."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput"):
         return

@@ -1,6 +1,7 @@
-"""The floors of the house: who may import whom. Read from the source, imports inside functions included."""
+"""The layers of the package: which part may import which. Imports inside functions count too."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from fx_pipeline.settings import PROJECT
 
-FLOORS = (
+LAYERS = (
     ("rates", "clock", "fetch", "serving"),
     ("settings",),
     ("fixer", "store", "api"),
@@ -20,10 +21,10 @@ FLOORS = (
     ("definitions",),
     ("processes", "dagster_ui", "commands"),
 )
-"""The parts of fx_pipeline from the ground up. A part knows its own floor and those below it."""
+"""The parts of fx_pipeline, lowest layer first. A part may import from its own layer and from those below."""
 
-KNOW_NOBODY_BESIDE = {"rates", "serving", "settings", "fixer", "store", "api"}
-"""Parts that know none of the others on their floor."""
+ISOLATED = {"rates", "serving", "settings", "fixer", "store", "api"}
+"""Parts that may not import the other parts of their own layer."""
 
 ROOT = PROJECT / "fx_pipeline"
 MODULES = {
@@ -35,38 +36,38 @@ PLUGINS = sorted((PROJECT / "datasette_config" / "plugins").glob("*.py"))
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """Every module that the file imports, by full name; the package is absolute throughout."""
+    """Return the full name of each module that the file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            assert node.level == 0, f"{path} has a relative import"
             parent = node.module or ""
             names |= {f"{parent}.{alias.name}" for alias in node.names} & set(MODULES) or {parent}
     return frozenset(names)
 
 
 def own(path: Path) -> Iterator[str]:
-    """The modules of this project that the file imports."""
+    """Return the modules of this project that the file imports."""
     return (name for name in imported(path) if name in MODULES)
 
 
 def part(module: str) -> str:
-    """The part of the package that a module belongs to: `store` for fx_pipeline.store.migrations."""
+    """Return the part that a module belongs to: `store` for fx_pipeline.store.migrations."""
     return module.split(".")[1] if "." in module else ""
 
 
-def floor(module: str) -> int:
-    """The number of a module's floor, from the ground; the package itself and its entry are the roof."""
-    for number, parts in enumerate(FLOORS):
+def layer(module: str) -> int:
+    """Return the number of a module's layer. The package itself and `__main__` are the top layer."""
+    for number, parts in enumerate(LAYERS):
         if part(module) in parts:
             return number
-    return len(FLOORS)
+    return len(LAYERS)
 
 
 def reached(*start: Path) -> dict[str, Path]:
-    """Every module of this project that these files import, directly or not."""
+    """Return each module of this project that the files import, directly or indirectly."""
     found: dict[str, Path] = {}
     waiting = list(start)
     while waiting:
@@ -77,32 +78,39 @@ def reached(*start: Path) -> dict[str, Path]:
     return found
 
 
-def test_every_part_has_a_floor() -> None:
+def test_every_part_is_in_a_layer() -> None:
     parts = {part(name) for name in MODULES} - {"", "__main__"}
-    assert parts == {name for parts_of_floor in FLOORS for name in parts_of_floor}
+    assert parts == {name for layer in LAYERS for name in layer}
+
+
+def test_the_architecture_page_lists_the_layers() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    [listed] = re.findall(r"From the bottom up: (.*?)\.\n", text, re.DOTALL)
+    layers = [tuple(re.findall(r"`(\w+)`", layer)) for layer in listed.split(";")]
+    assert layers == list(LAYERS)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_nothing_from_above_or_beside(module: str) -> None:
+def test_a_module_imports_only_from_allowed_layers(module: str) -> None:
     for other in own(MODULES[module]):
         if part(other) == part(module):
             continue
-        assert floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
-        beside = floor(other) == floor(module) and part(module) in KNOW_NOBODY_BESIDE
-        assert not beside, f"{module} imports {other}, which stands beside it"
+        assert layer(other) <= layer(module), f"{module} imports {other} from a higher layer"
+        same = layer(other) == layer(module)
+        assert not (same and part(module) in ISOLATED), f"{module} imports {other} from its own layer"
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
-def test_datasettes_plugins_know_the_api_and_the_ground(plugin: Path) -> None:
+def test_datasette_plugins_import_only_the_api_and_what_is_below(plugin: Path) -> None:
     assert {part(name) for name in own(plugin)} <= {"api", "rates", "serving", "settings"}
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    circles = sorted(name for name, path in MODULES.items() if name in reached(path))
-    assert circles == []
+def test_there_are_no_import_cycles() -> None:
+    cycles = sorted(name for name, path in MODULES.items() if name in reached(path))
+    assert cycles == []
 
 
-def test_the_source_of_the_api_reaches_no_dagster() -> None:
+def test_the_api_imports_neither_dagster_nor_pandas() -> None:
     api = [path for name, path in MODULES.items() if part(name) == "api"]
     everything = {**reached(*api, *PLUGINS), **{str(path): path for path in (*api, *PLUGINS)}}
     named = {name for path in everything.values() for name in imported(path)}
@@ -110,7 +118,7 @@ def test_the_source_of_the_api_reaches_no_dagster() -> None:
     assert not {name for name in named if name.split(".")[0].startswith(("dagster", "pandas"))}
 
 
-def test_one_file_imports_the_private_parts_of_dagster() -> None:
+def test_one_file_imports_private_parts_of_dagster() -> None:
     sources = [
         path
         for folder in ("fx_pipeline", "fx_pipeline_tests", "benchmarks")
@@ -120,7 +128,7 @@ def test_one_file_imports_the_private_parts_of_dagster() -> None:
     assert private == {ROOT / "dagster_internals.py"}
 
 
-def test_the_api_is_loaded_without_dagster() -> None:
+def test_loading_the_api_loads_neither_dagster_nor_pandas() -> None:
     code = (
         "import sys, runpy, fx_pipeline.api.app\n"
         f"for plugin in {[str(path) for path in PLUGINS]!r}: runpy.run_path(plugin)\n"

@@ -1,7 +1,6 @@
-"""The pictures in README, taken of the running product: `make screenshots`.
+"""The screenshots in the documents, taken from a running instance by `make screenshots`.
 
-It starts what `make up` starts, on free ports and in a folder of its own; fetches the days since 2022 but for
-five from the sandbox, through Dagster; and looks.
+The instance uses free ports and a temporary folder. It fetches all but five days since 2022 from the sandbox.
 """
 
 import datetime as dt
@@ -34,7 +33,7 @@ PICTURES = {
 
 
 def main() -> None:
-    """Take all pictures."""
+    """Take all screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory() as name,
@@ -46,8 +45,8 @@ def main() -> None:
             visitor.open(path)
             take(visitor.page, picture)
         if visitor.problems:
-            raise RuntimeError(f"The pages have faults: {visitor.problems}")
-        # As a person would: from the gaps to where they can be fetched.
+            raise RuntimeError(f"The pages have problems: {visitor.problems}")
+        # Follow the link from the gaps to Dagster, as a user would.
         visitor.page.get_by_role("link", name="Fetch them in Dagster").click()
         visitor.page.get_by_text("Materialized").first.wait_for()
         visitor.page.wait_for_load_state("networkidle")
@@ -56,13 +55,13 @@ def main() -> None:
 
 
 def take(page: Page, name: str) -> None:
-    """Save what is to be seen."""
+    """Save a screenshot of the page."""
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
 
 
 @contextmanager
 def running_product(folder: Path) -> Iterator[str]:
-    """`fx-pipeline up` with its days stored; the address of its API."""
+    """Run `fx-pipeline up` with its days stored, and yield the address of its API."""
     with reserved_ports(3) as ports:
         yield from _running_product(folder, *ports)
 

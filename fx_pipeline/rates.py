@@ -212,17 +212,12 @@ def _days_of(year: int) -> tuple[str, ...]:
     return tuple(day.isoformat() for day in date_range(dt.date(year, 1, 1), dt.date(year, 12, 31)))
 
 
-def contiguous(dates: Iterable[dt.date], longest: int | None = None) -> list[tuple[dt.date, dt.date]]:
-    """The fewest ranges (first, last) that hold exactly these dates, oldest first.
-
-    `longest` bounds the days in one range.
-    """
+def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """Return the fewest ranges (first, last) that hold exactly these dates, oldest first."""
     ranges: list[tuple[dt.date, dt.date]] = []
     for date in sorted(set(dates)):
-        if ranges:
-            first, last = ranges[-1]
-            if (date - last).days == 1 and (longest is None or (date - first).days < longest):
-                ranges[-1] = (first, date)
-                continue
-        ranges.append((date, date))
+        if ranges and (date - ranges[-1][1]).days == 1:
+            ranges[-1] = (ranges[-1][0], date)
+        else:
+            ranges.append((date, date))
     return ranges

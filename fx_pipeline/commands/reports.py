@@ -12,9 +12,9 @@ from fx_pipeline.commands.runs import RunReport
 from fx_pipeline.commands.tokens import AccessState
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.settings import Settings
+from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import NONE_AHEAD, Ahead
 from fx_pipeline.store.ledger import Quota
-from fx_pipeline.store.store import Coverage
 
 BAR = 24
 """Characters of a bar: a year has two of them for each month."""

@@ -20,9 +20,11 @@ from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.ingestion.symbols import exclude_symbols, ingest_names
 from fx_pipeline.rates import MAX_TIMESERIES_DAYS, contiguous, parse_date
 from fx_pipeline.settings import load_settings
+from fx_pipeline.store.coverage import Move
 from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Quota, QuotaReached
-from fx_pipeline.store.store import Move, RateStore, StoredDay
+from fx_pipeline.store.store import RateStore
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, InvalidSymbols, NoRates, TimeframeTooLong
 from fx_pipeline.ingestion.plan import Call
+from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger, QuotaReached
-from fx_pipeline.store.store import RateStore, StoredDay
+from fx_pipeline.store.store import RateStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from fx_pipeline.clock import instant_text, parse_instant
 from fx_pipeline.store.claim import Claim, is_held, shown
 from fx_pipeline.store.database import explained, transaction
-from fx_pipeline.store.store import StoredDay
+from fx_pipeline.store.days import StoredDay
 
 MAX_IN_FLIGHT = dt.timedelta(minutes=15)
 """After this a question is taken over even from a process that is still running."""

@@ -18,9 +18,9 @@ from fx_pipeline.commands.reports import (
 from fx_pipeline.commands.runs import RunReport
 from fx_pipeline.commands.tokens import AccessState
 from fx_pipeline.settings import Settings
+from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import Ahead
 from fx_pipeline.store.ledger import Quota
-from fx_pipeline.store.store import Coverage
 
 QUOTA = Quota(limit=100, used=82, reserved=9, renewed_on=dt.date(2024, 4, 1))
 COVERAGE = Coverage(

@@ -22,8 +22,9 @@ from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import date_range
 from fx_pipeline.settings import Settings
+from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger
-from fx_pipeline.store.store import RateStore, StoredDay
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import PROGRAM, environment, messages, run_command
 from fx_pipeline_tests.proofs.content import broken, stored_dates
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.settings import Settings
 
 
@@ -14,7 +15,7 @@ from fx_pipeline.settings import Settings
 async def served(database: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, whose Datasette is closed at the end of the block."""
     datasette = FxDatasette(Settings(fx_database=database))
-    transport = httpx.ASGITransport(app=datasette.app())
+    transport = httpx.ASGITransport(app=application(datasette))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             yield client

@@ -19,7 +19,9 @@ import pytest
 from dotenv import dotenv_values
 from mcp import Client
 
-from fx_pipeline.api.endpoints.routes import ROUTES, Endpoint, find
+from fx_pipeline.api.contract.operations import OPERATIONS
+from fx_pipeline.api.contract.routes import Routes
+from fx_pipeline.api.endpoints.operation import Operation
 from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import PROJECT, Settings, load_settings
 from fx_pipeline_tests.api.server import Server, serving
@@ -35,7 +37,7 @@ API = TEXTS["docs/using-the-api.md"]
 PATHS = re.findall(r"^\| `(/[^`]*)` \|", API, re.MULTILINE)
 ADDRESS = "http://127.0.0.1:8001"
 CALLS = re.findall(r"```sh\n(curl .*?)\n```\n```(?:json|csv)\n(.*?)\n```", TEXT, re.DOTALL)
-ENDPOINTS: list[Endpoint] = [endpoint for _, endpoint in ROUTES]
+ROUTED = [one for one in OPERATIONS if one.is_about_rates and one.response not in ("Html", "Csv")]
 LINKS = sorted(
     {
         (name, link)
@@ -244,11 +246,12 @@ async def test_freshness_is_red_in_requests_for_days_of_the_year_2000(api: httpx
     assert (await api.get("/-/health/freshness")).status_code == 503
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.answer.__name__)
-def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
-    named = [
-        find(unquote(path.partition("?")[0]).removeprefix("/rates/").rstrip("/"))[0]
+@pytest.mark.parametrize("operation", ROUTED, ids=lambda operation: operation.name)
+def test_every_handler_is_documented(operation: Operation[Any]) -> None:
+    routes = Routes(OPERATIONS)
+    found = [
+        routes.find(unquote(path.partition("?")[0]).removeprefix("/rates/").rstrip("/"))[0]
         for path in PATHS
         if path.startswith("/rates/")
     ]
-    assert endpoint in named
+    assert operation.answer in [one.answer for one in found]

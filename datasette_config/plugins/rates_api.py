@@ -1,28 +1,23 @@
 """Datasette's hooks for the API: each only hands over to fx_pipeline.api."""
 
-from datasette import hookimpl
-from starlette.middleware.gzip import GZipMiddleware
+import re
 
-from fx_pipeline.api import failures
-from fx_pipeline.api.endpoints import views
+from datasette import hookimpl
+
+from fx_pipeline.api import failures, views
 from fx_pipeline.api.middleware import gate
-from fx_pipeline.api.middleware.edge import Edge
-from fx_pipeline.api.middleware.shortcut import Direct
 from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
 from fx_pipeline.api.pages.static import static
-from fx_pipeline.api.replies import GZIP_LEVEL
 from fx_pipeline.api.tables import exports, json_rows, parameters
-from fx_pipeline.api.tables.canned import CannedQueries
 
 
 @hookimpl
-def register_routes():
+def register_routes(datasette):
     return [
+        *((rf"{re.escape(check.path)}$", views.health_view(check)) for check in datasette.health_checks()),
         (r"/rates/docs$", pages.api_docs),
         (r"/rates(/(?P<path>.*))?$", views.rates),
-        (r"/-/health$", views.is_healthy),
-        (r"/-/health/freshness$", views.is_fresh),
         (r"/-/login$", gate.login),
         (r"/-/mcp$", views.mcp),
         (r"/$", pages.home),
@@ -75,13 +70,3 @@ def handle_exception(datasette, request, exception):
 @hookimpl
 def forbidden(datasette, request):
     return failures.forbidden(datasette, request)
-
-
-# Last, to be the outermost: nothing that another plugin wraps around Datasette stands in front of the gate.
-@hookimpl(trylast=True)
-def asgi_wrapper(datasette):
-    def wrap(app):
-        gated = gate.Gate(Direct(CannedQueries(app, datasette), datasette), datasette)
-        return Edge(GZipMiddleware(gated, compresslevel=GZIP_LEVEL))
-
-    return wrap

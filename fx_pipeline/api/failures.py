@@ -15,15 +15,14 @@ from datasette.plugins import pm
 from datasette.utils.asgi import Base400, Request, Response
 from datasette.views.base import DatasetteError
 
-from fx_pipeline.api.endpoints.bodies import as_json
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
     ApiError,
-    Kind,
+    ErrorKind,
     error_document,
 )
-from fx_pipeline.api.replies import JSON, NO_STORE, RETRY_SECONDS
+from fx_pipeline.api.replies import JSON, NO_STORE, RETRY_SECONDS, as_json
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ async def forbidden(datasette: Datasette, request: Request) -> Response:
     )
 
 
-def _explained(request: Request, exception: Exception) -> tuple[Kind, str]:
+def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
     """Return what is said of an exception. Nothing of what SQLite says is: it quotes SQL."""
     kind, text = INTERNAL_ERROR, "Something went wrong here. It has been logged."
     if isinstance(exception, ApiError):
@@ -86,7 +85,7 @@ def _explained(request: Request, exception: Exception) -> tuple[Kind, str]:
     return kind, text
 
 
-def _of_datasette(request: Request, error: DatasetteError) -> tuple[Kind, str]:
+def _of_datasette(request: Request, error: DatasetteError) -> tuple[ErrorKind, str]:
     # Its status is 500 where Datasette gave none, even though its message is about the request.
     kind, text = _kind(error.status if error.status < 500 else 400), str(error.message)
     if error.message_is_html:
@@ -99,7 +98,7 @@ def _of_datasette(request: Request, error: DatasetteError) -> tuple[Kind, str]:
     return kind, text
 
 
-async def _response(datasette: Datasette, request: Request, kind: Kind, text: str) -> Response:
+async def _response(datasette: Datasette, request: Request, kind: ErrorKind, text: str) -> Response:
     headers = {"cache-control": NO_STORE}
     if kind.status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
@@ -112,5 +111,5 @@ async def _response(datasette: Datasette, request: Request, kind: Kind, text: st
     return Response.html(html, status=kind.status, headers=headers)
 
 
-def _kind(status: int) -> Kind:
-    return Kind(status, status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+def _kind(status: int) -> ErrorKind:
+    return ErrorKind(status, status, HTTPStatus(status).phrase.lower().replace(" ", "_"))

@@ -8,12 +8,9 @@ This module costs a worker half a second and 30 MB: `views.mcp` loads it when an
 
 import json
 import logging
-import re
 from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlencode
 
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -28,27 +25,20 @@ from mcp.types import (
 )
 from starlette.types import Receive, Scope, Send
 
-from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.contract.openapi import parameters
-from fx_pipeline.api.contract.operations import OPERATIONS, Operation
-from fx_pipeline.api.contract.schemas import Schema, Stored, schemas
-from fx_pipeline.api.endpoints import views
-from fx_pipeline.api.endpoints.routes import find
+from fx_pipeline.api import views
+from fx_pipeline.api.contract.schemas import schemas
+from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.endpoints.operation import Operation, Schema, Stored
+from fx_pipeline.api.endpoints.parameters import Parameters
+from fx_pipeline.api.errors import ApiError
 
 # It tells of each request when it starts and when it ends.
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
-TOOLS = {
-    operation.name: operation
-    for operation in OPERATIONS
-    if operation.name in {"latest_rates", "rates_of_day", "timeseries", "convert", "fluctuation", "symbols"}
-}
 LONGEST_BODY = 65_536
 """Bytes of a request that are read."""
 LONGEST_ANSWER = 100_000
 """Bytes that a tool answers: more would fill what an assistant can keep in mind."""
-
-_DAY = re.compile("[0-9-]+")
 
 INSTRUCTIONS = (
     "Daily rates of exchange, with history. `rates[code]` is how many units of that currency one unit of "
@@ -70,11 +60,16 @@ async def answer(datasette: FxDatasette, scope: Scope, receive: Receive, send: S
 
 
 def _server(datasette: FxDatasette, actor: dict[str, Any] | None, receive: Receive) -> Server[Any]:
+    tools = {operation.name: operation for operation in datasette.operations if operation.is_tool}
+
     async def list_tools(context: Any, asked: PaginatedRequestParams | None) -> ListToolsResult:
-        return _tools()
+        return ListToolsResult(tools=[_tool(operation) for operation in tools.values()])
 
     async def call_tool(context: Any, asked: CallToolRequestParams) -> CallToolResult:
-        return await _call(datasette, actor, asked.name, asked.arguments or {}, receive)
+        operation = tools.get(asked.name)
+        if operation is None:
+            return _refusal(f"There is no tool {asked.name!r}. There are: {', '.join(tools)}.")
+        return await _call(datasette, actor, operation, asked.arguments or {}, receive)
 
     return Server(
         "fx-pipeline",
@@ -86,42 +81,35 @@ def _server(datasette: FxDatasette, actor: dict[str, Any] | None, receive: Recei
     )
 
 
-def _tools() -> ListToolsResult:
-    return ListToolsResult(
-        tools=[
-            Tool(
-                name=operation.name,
-                title=operation.summary,
-                description=f"{operation.summary}. {operation.description}",
-                input_schema=_input_schema(operation),
-                annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-            )
-            for operation in TOOLS.values()
-        ]
+def _tool(operation: Operation[Any]) -> Tool:
+    return Tool(
+        name=operation.name,
+        title=operation.summary,
+        description=f"{operation.summary}. {operation.description}",
+        input_schema=_input_schema(operation),
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     )
 
 
 async def _call(
     datasette: FxDatasette,
     actor: dict[str, Any] | None,
-    name: str,
+    operation: Operation[Any],
     arguments: Mapping[str, Any],
     receive: Receive,
 ) -> CallToolResult:
-    operation = TOOLS.get(name)
-    if operation is None:
-        return _refusal(f"There is no tool {name!r}. There are: {', '.join(TOOLS)}.")
-    sent = {name: _as_text(value) for name, value in arguments.items() if value is not None}
-    if mistake := _mistake(operation, name, arguments, sent):
+    if mistake := _mistake(operation, arguments):
         return _refusal(mistake)
-    path = operation.path
-    query = {argument: text for argument, text in sent.items() if f"{{{argument}}}" not in path}
-    for argument, text in sent.items():
-        path = path.replace(f"{{{argument}}}", text)
-    path = path.removeprefix("/rates/").removesuffix("/")
-    reply = await views.reply(
-        datasette, actor, partial(find, path), urlencode(query), asked=f"tool {name}", receive=receive
-    )
+    sent = {name: _as_text(value) for name, value in arguments.items() if value is not None}
+    query = {name: [text] for name, text in sent.items() if name in operation.query_names}
+    path = {name: text for name, text in sent.items() if name not in query}
+    parameters = Parameters(query, datasette.clock())
+    try:
+        reply = await views.read(
+            datasette, actor, operation, parameters, path, label=f"tool {operation.name}", receive=receive
+        )
+    except ApiError as error:
+        return _refusal(error.info)
     document = json.loads(reply.body)
     if reply.status != 200:
         return _refusal(document["message"])
@@ -133,43 +121,33 @@ async def _call(
     return _result(reply.body.decode(), document)
 
 
-def _mistake(
-    operation: Operation, name: str, arguments: Mapping[str, Any], sent: Mapping[str, str]
-) -> str | None:
-    """What is wrong with the arguments as such; None where the operation itself is to judge them."""
+def _mistake(operation: Operation[Any], arguments: Mapping[str, Any]) -> str | None:
+    """Return why the arguments are not those of the tool. None leaves their values to the operation."""
     expected = _input_schema(operation)
     if unknown := [argument for argument in arguments if argument not in expected["properties"]]:
         has = ", ".join(expected["properties"]) or "none"
-        return f"{name} has no argument {unknown[0]!r}. It has: {has}."
+        return f"{operation.name} has no argument {unknown[0]!r}. It has: {has}."
     if missing := [argument for argument in expected["required"] if argument not in arguments]:
-        return f"{name} needs: {', '.join(missing)}."
-    for argument, text in sent.items():
-        # In the path, another text would be another operation.
-        if f"{{{argument}}}" in operation.path and not _DAY.fullmatch(text):
-            return f"{text!r} is not a date of the form YYYY-MM-DD."
+        return f"{operation.name} needs: {', '.join(missing)}."
     return None
 
 
-def _input_schema(operation: Operation) -> Schema:
-    # Without the codes and the days of this instance, which are long and would be read with every question.
-    shapes, known = schemas(Stored()), parameters(Stored())
-    asked = [known[name] for name in operation.essential]
+def _input_schema(operation: Operation[Any]) -> Schema:
+    # Without this instance's codes and days, which are long and would be sent with every list of tools.
+    shapes = schemas(Stored())
     return {
         "type": "object",
         "properties": {
-            parameter["name"]: {
-                **_inlined(parameter["schema"], shapes),
-                "description": parameter["description"],
-            }
-            for parameter in asked
+            parameter.name: {**_inlined(parameter.schema, shapes), "description": parameter.description}
+            for parameter in operation.essential
         },
-        "required": [parameter["name"] for parameter in asked if parameter.get("required")],
+        "required": [parameter.name for parameter in operation.essential if parameter.required],
         "additionalProperties": False,
     }
 
 
 def _inlined(schema: Any, shapes: Mapping[str, Schema]) -> Any:
-    """The schema with each reference replaced by what it points at: the protocol knows no components."""
+    """Return the schema with each reference replaced by its target: the protocol has no components."""
     if isinstance(schema, list):
         return [_inlined(part, shapes) for part in schema]
     if not isinstance(schema, dict):

@@ -6,16 +6,15 @@ The ETag is weak, because the same answer travels compressed and plain (RFC 9110
 import datetime as dt
 import gzip
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import orjson
-from datasette.utils.asgi import Request, Response
+from datasette import Request, Response
 
-from fx_pipeline.api.endpoints.bodies import as_json
-from fx_pipeline.api.endpoints.parameters import Rendering
-from fx_pipeline.api.errors import Kind, error_document
+from fx_pipeline.api.errors import ErrorKind, error_document
 
 JSON = "application/json; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
@@ -47,6 +46,17 @@ _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
 
 
+Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a document is sent: indented for people, or as a script that calls a function (JSONP)."""
+
+    indented: bool = False
+    callback: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer before it is told apart from what the client has already."""
@@ -63,7 +73,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def error_reply(kind: Kind, info: str) -> Reply:
+def as_json(document: Mapping[str, object]) -> bytes:
+    """Return a document as it is sent: compact, in UTF-8, and never with NaN, which JSON does not have."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def error_reply(kind: ErrorKind, info: str) -> Reply:
     """An error as the API answers it."""
     retry_after = RETRY_SECONDS if kind.status == 503 else None
     return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status, retry_after=retry_after)

@@ -214,8 +214,8 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database file, which `ingest` or `up` has made."""
     settings = _existing(load_settings())
 
-    from fx_pipeline.api.app import run
     from fx_pipeline.api.reading.served import ServeError
+    from fx_pipeline.api.server import serve as run
     from fx_pipeline.api.tokens.file import TokenError
 
     try:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.api.history import History
 
@@ -103,9 +104,12 @@ class Api:
 
     def __init__(self, path: Path, **settings: Any) -> None:
         self.now = NOW
-        self.datasette = FxDatasette(Settings(fx_database=path, **settings), clock=lambda: self.now)
+        # Without the response cache, so that each request reaches what is tested.
+        chosen = Settings(fx_database=path, **{"fx_cache_mb": 0, **settings})
+        self.datasette = FxDatasette(chosen, clock=lambda: self.now)
+        self.app = application(self.datasette)
         self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=self.datasette.app(), raise_app_exceptions=False),
+            transport=httpx.ASGITransport(app=self.app, raise_app_exceptions=False),
             base_url="http://api",
             headers={"accept-encoding": "identity"},
         )

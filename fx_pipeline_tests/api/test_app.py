@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.api.app import create_app, run
+from fx_pipeline.api.app import create_app
 from fx_pipeline.api.reading.served import ServeError, check_database
+from fx_pipeline.api.server import serve
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
 
@@ -86,7 +87,7 @@ def test_what_keeps_the_api_from_starting(
         check_database(path)
     monkeypatch.setenv("FX_DATABASE", str(path))
     with pytest.raises(ServeError):
-        run("127.0.0.1", 0)
+        serve("127.0.0.1", 0)
     with pytest.raises(SystemExit, match=f"^{re.escape('fx-pipeline: ' + message.format(path))}$"):
         create_app()
 
@@ -105,7 +106,7 @@ def test_a_port_that_is_taken(history: History, monkeypatch: pytest.MonkeyPatch)
             ServeError,
             match=rf"^The API cannot listen on 127\.0\.0\.1:{port}: .*\. Set FX_API_PORT to a free port\.$",
         ):
-            run("127.0.0.1", port)
+            serve("127.0.0.1", port)
 
 
 def test_over_a_socket(history: History, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fx_pipeline.api.app import FxDatasette
 from fx_pipeline.api.middleware.cache import ResponseCache
-from fx_pipeline_tests.api.conftest import NOW, Api
+from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
 
@@ -24,21 +23,13 @@ MEBIBYTE = 2**20
 class CachedApi:
     """The application behind a cache, asked over HTTP in process."""
 
-    def __init__(self, datasette: FxDatasette, size: int = MEBIBYTE) -> None:
-        self.now = NOW
-        self.open = True
-        self.cache = ResponseCache(
-            datasette.app(), datasette.served, size, is_open=lambda: self.open, clock=self.time
-        )
+    def __init__(self, api: Api, size: int = MEBIBYTE) -> None:
+        self.cache = ResponseCache(api.app, api.datasette, size)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.cache, raise_app_exceptions=False),
             base_url="http://api",
             headers={"accept-encoding": "identity"},
         )
-
-    def time(self) -> float:
-        """The instant, in Unix seconds."""
-        return self.now.timestamp()
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[str | None, httpx.Response]:
         """How the cache had it (`hit`, `miss`, None where it kept out of it) and the response."""
@@ -53,7 +44,7 @@ class CachedApi:
 
 @pytest.fixture
 async def cached(api: Api, history: History) -> AsyncIterator[CachedApi]:
-    cached = CachedApi(api.datasette)
+    cached = CachedApi(api)
     yield cached
     await cached.client.aclose()
 
@@ -160,11 +151,13 @@ async def test_what_one_client_can_read_is_not_given_to_one_that_cannot(
         assert how == ("hit" if taken is GZIP_TAKEN[accepted] else "miss")
 
 
-async def test_while_tokens_are_asked_for_nothing_is_kept_or_given(cached: CachedApi) -> None:
+async def test_is_bypassed_while_tokens_are_required(
+    cached: CachedApi, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await cached.how("/rates/2026-03-09/")
-    cached.open = False
+    monkeypatch.setattr(api.datasette, "is_open", lambda: False)
     assert await cached.how("/rates/2026-03-09/") is None
-    cached.open = True
+    monkeypatch.undo()
     assert await cached.how("/rates/2026-03-09/") == "hit"
 
 
@@ -202,14 +195,14 @@ async def test_a_changed_rate_changes_the_etag_and_an_old_one_is_answered_in_ful
 async def test_an_answer_is_not_given_for_longer_than_it_says(
     cached: CachedApi, api: Api, path: str, now: str, seconds: int, how: str
 ) -> None:
-    cached.now = api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
+    api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
     await cached.how(path)
-    cached.now = api.now = cached.now + dt.timedelta(seconds=seconds)
+    api.now += dt.timedelta(seconds=seconds)
     assert await cached.how(path) == how
 
 
 async def test_the_longest_unused_make_room(api: Api, history: History) -> None:
-    cached = CachedApi(api.datasette, size=20_000)
+    cached = CachedApi(api, size=20_000)
     for index in range(60):
         await cached.how("/rates/2026-03-09/")
         await cached.how(f"/rates/2026-03-0{5 + index % 5}/?symbols=USD&amount={index}")

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fx_pipeline.api.contract.operations import KINDS, OPERATIONS
-from fx_pipeline.api.errors import Kind
+from fx_pipeline.api.contract.operations import OPERATIONS
+from fx_pipeline.api.errors import KINDS, ErrorKind
 from fx_pipeline.api.pages.docs import SHOWN_LINES
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -39,14 +39,14 @@ def answer_in(section: str) -> str:
 async def test_every_operation_is_shown_with_its_answer(api: Api) -> None:
     shown = sections(await read(api))
     for operation in OPERATIONS:
-        if operation.answer == "Html":
+        if operation.is_page:
             continue
         section = shown[operation.name]
         assert html.escape(operation.path) in section
         [target] = re.findall(r"curl 'http://api(/[^']*)'", section)
         response = await api.get(html.unescape(target))
         assert response.status_code == 200
-        body = response.text if operation.answer == "Csv" else json.dumps(response.json(), indent=2)
+        body = response.text if operation.response == "Csv" else json.dumps(response.json(), indent=2)
         whole, answer = body.splitlines(), answer_in(section).splitlines()
         if len(whole) > SHOWN_LINES:
             whole = [*whole[:SHOWN_LINES], "…"]
@@ -56,7 +56,7 @@ async def test_every_operation_is_shown_with_its_answer(api: Api) -> None:
 async def test_every_error_is_shown(api: Api) -> None:
     errors = sections(await read(api))["errors"]
     rows = re.findall(r"<tr><td>(\d+)</td><td>(\d+)</td><td><code>(\w+)</code></td></tr>", errors)
-    assert {Kind(int(status), int(code), type_) for status, code, type_ in rows} == set(KINDS)
+    assert {ErrorKind(int(status), int(code), type_) for status, code, type_ in rows} == set(KINDS)
 
 
 RANGES_ALONE = {

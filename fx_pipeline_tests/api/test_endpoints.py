@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from fx_pipeline.api.contract.operations import OPERATIONS
+from fx_pipeline.api.contract.routes import Routes
+from fx_pipeline.api.endpoints.inputs import PAGE_COST, RATES_PER_DAY
 from fx_pipeline.api.endpoints.parameters import Parameters
-from fx_pipeline.api.endpoints.routes import RATES_OF_DAY, RATES_OF_PAGE, find
 from fx_pipeline_tests.api.conftest import MARCH, NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
@@ -457,26 +459,24 @@ async def test_a_commit_is_seen_by_the_next_request(history: History, api: Api) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "rates"),
+    ("asked", "cost"),
     [
         ("latest", 0),
         ("2026-03-09?base=USD", 0),
         ("convert?from=EUR&to=USD&amount=1", 0),
         ("timeseries?start_date=2026-03-01&end_date=2026-03-10&symbols=USD,GBP", 30),
-        ("timeseries?start_date=2026-03-01&end_date=2026-03-10", 10 * RATES_OF_DAY),
-        ("timeseries?start_date=2026-03-01&end_date=2027-03-10&symbols=USD", 0),
+        ("timeseries?start_date=2026-03-01&end_date=2026-03-10", 10 * RATES_PER_DAY),
         ("2026-03-01..2026-03-10?symbols=USD&base=GBP", 20),
         ("2026-03-01..?symbols=USD", 20),
         ("1999-01-04..?symbols=USD", 2 * 9928),
         ("2026-03-01..2026-03-10.csv?symbols=USD", 20),
-        ("2026-03-01..2026-03-10.csv", 10 * RATES_OF_DAY),
-        ("..2026-03-10?symbols=USD", 0),
-        ("fluctuation?start_date=2026-03-01&end_date=2026-03-10&symbols=USD", RATES_OF_PAGE),
-        ("openapi.json", RATES_OF_PAGE),
+        ("2026-03-01..2026-03-10.csv", 10 * RATES_PER_DAY),
+        ("fluctuation?start_date=2026-03-01&end_date=2026-03-10&symbols=USD", PAGE_COST),
+        ("openapi.json", PAGE_COST),
     ],
 )
-def test_how_many_rates_a_request_reads(asked: str, rates: int) -> None:
+def test_estimates_the_cost_of_a_request(asked: str, cost: int) -> None:
     """The lane of a request is chosen by this estimate."""
     path, _, query = asked.partition("?")
-    endpoint, parts = find(path)
-    assert endpoint.rates(Parameters.parse(query, NOW), **parts) == rates
+    operation, parts = Routes(OPERATIONS).find(path)
+    assert operation.cost(operation.parse(Parameters.parse(query, NOW), **parts)) == cost

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.middleware import gate
-from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -563,7 +562,7 @@ async def test_the_login_page_by_itself(api: Api, file: TokenFile) -> None:
 
 
 async def test_requests_are_counted_when_the_server_stops(api: Api, file: TokenFile, token: str) -> None:
-    application = api.datasette.app()
+    application = api.app
     transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         for _ in range(3):
@@ -611,20 +610,7 @@ async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
     history: History, open_api: OpenApi, file: TokenFile, steps: list[tuple[Any, ...]]
 ) -> None:
     """Two workers, each with a cache, while tokens and commits come and go between the requests."""
-    workers = [open_api(history.path).datasette for _ in range(2)]
-    caches = [
-        ResponseCache(
-            worker.app(),
-            worker.served,
-            2**20,
-            is_open=worker.is_open,
-            clock=NOW.timestamp,
-        )
-        for worker in workers
-    ]
-    clients = [
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=cache), base_url="http://api") for cache in caches
-    ]
+    clients = [open_api(history.path, fx_cache_mb=1).client for _ in range(2)]
     file.forget_all()
     made = {"c": "fxp_of_somebody_else"}
     valid: set[str] = set()

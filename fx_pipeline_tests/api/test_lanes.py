@@ -180,7 +180,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
 ) -> None:
     api = open_api(long_history)
     lane = api.datasette.reader.long
-    async with listening(api.datasette.app()) as port:
+    async with listening(api.app) as port:
         occupied = Occupied(api)
         await wait_for_async(occupied.started.is_set)
         waiting = [await Client.asking(port, SERIES) for _ in range(LONG_PLACES)]
@@ -242,7 +242,7 @@ async def test_a_large_answer_is_the_same_compressed(long_history: Path, open_ap
     """It is compressed and hashed in its lane, not by the event loop."""
     api = open_api(long_history)
     plain = await api.get(SERIES)
-    async with listening(api.datasette.app()) as port:
+    async with listening(api.app) as port:
         status, headers, body = await (await Client.asking(port, SERIES, "Accept-Encoding: gzip")).answer()
         assert (status, headers["content-encoding"]) == (200, "gzip")
         assert headers["content-length"] == str(len(body))

@@ -182,7 +182,7 @@ def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Pat
 
     events = ingest.events()
     assert {event["logger"] for event in events} <= {
-        "fx_pipeline.api.endpoints.views",
+        "fx_pipeline.api.views",
         "fx_pipeline.api.failures",
         "fx_pipeline.api.middleware.edge",
         "fx_pipeline.api.endpoints.health",

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.api.contract.openapi import parameters
 from fx_pipeline.api.contract.operations import OPERATIONS
-from fx_pipeline.api.contract.schemas import Stored
 from fx_pipeline.api.endpoints.parameters import HARMLESS, is_harmless
-from fx_pipeline.api.endpoints.routes import RENDERING, ROUTES, find
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.server import Server, serving
 
@@ -159,25 +156,11 @@ async def test_pages_do_not_take_pence_for_pounds(api: Api, path: str) -> None:
     assert "mixes capital and small letters" in response.text
 
 
-def test_what_is_declared_is_what_is_understood() -> None:
-    """The document, the page and the tools declare the very parameters that the endpoints read."""
-    known = parameters(Stored())
-    for operation in OPERATIONS:
-        if not operation.path.startswith("/rates/") or operation.answer == "Html":
-            continue
-        path = operation.path.removeprefix("/rates/").removesuffix("/")
-        for name, value in (("{date}", "2026-03-09"), ("{start}", "2026-03-09"), ("{end}", "2026-03-09")):
-            path = path.replace(name, value)
-        endpoint, parts = find(path)
-        declared = [known[name] for name in operation.parameters if known[name]["in"] == "query"]
-        assert {parameter["name"] for parameter in declared} == set(endpoint.known(parts)), operation.name
-
-
-def test_nothing_that_is_understood_is_ignored() -> None:
-    """The cache leaves out of its keys what is harmless, and nothing else."""
-    understood = {name for _, endpoint in ROUTES for name in (*endpoint.parameters, *RENDERING)}
-    assert {"base", "from", "symbols", "to", "amount", "as_of", "format", "callback"} < understood
-    assert not [name for name in understood if is_harmless(name)]
+def test_no_parameter_is_left_out_of_the_cache_key() -> None:
+    """The cache ignores harmless parameters, and no other."""
+    declared = {name for operation in OPERATIONS for name in operation.query_names}
+    assert {"base", "from", "symbols", "to", "amount", "as_of", "format", "callback"} < declared
+    assert not [name for name in declared if is_harmless(name)]
     assert all(is_harmless(name) for name in (*HARMLESS, "utm_source"))
     assert not is_harmless("utm")
 

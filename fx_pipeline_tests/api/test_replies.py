@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -333,13 +334,13 @@ async def test_health_before_the_first_day(tmp_path: Path, open_api: OpenApi) ->
 
 
 async def test_a_websocket_is_refused(api: Api) -> None:
-    sent: list[dict[str, object]] = []
+    sent: list[Message] = []
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Message:
         return {"type": "websocket.connect"}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
-    await api.datasette.app()({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    await api.app({"type": "websocket", "path": "/", "headers": []}, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1008}]

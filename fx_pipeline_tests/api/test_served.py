@@ -50,7 +50,7 @@ class Cached:
     """The API behind a cache."""
 
     def __init__(self, api: Api) -> None:
-        app = ResponseCache(api.datasette.app(), api.datasette.served, 2**20)
+        app = ResponseCache(api.app, api.datasette, 2**20)
         self.api = api
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
 

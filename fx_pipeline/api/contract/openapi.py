@@ -5,19 +5,23 @@ stored day to the newest. So what it calls valid has an answer, as a rule. What 
 range must not end before it starts) is said in words.
 """
 
-import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from typing import Any
 
-from fx_pipeline.api.contract.operations import ALWAYS, ERRORS, KINDS, OPERATIONS, Operation
-from fx_pipeline.api.contract.schemas import Schema, Stored, error_schema, ref, schemas
-from fx_pipeline.api.endpoints.parameters import CALLBACK, LARGEST_AMOUNT, LONGEST_CALLBACK
-from fx_pipeline.api.errors import Kind
-from fx_pipeline.rates import FIRST_DATE
+from fx_pipeline.api.contract.parameters import ref
+from fx_pipeline.api.contract.schemas import error_schema, schemas
+from fx_pipeline.api.endpoints.operation import Operation, Parameter, Schema, Stored
+from fx_pipeline.api.errors import KINDS, ErrorKind
+
+ALWAYS = (401, 403, 414, 500, 503)
+"""The statuses that any request about rates may get."""
 
 
-def document(stored: Stored) -> Schema:
-    """The document of an instance that has this."""
+def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
+    """Return the document of an instance with these operations and this data."""
+    groups = {operation.errors.name: operation.errors.kinds for operation in operations if operation.errors}
+    links = [operation.link.name for operation in operations if operation.link]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -32,10 +36,10 @@ def document(stored: Stored) -> Schema:
         "servers": [{"url": "/"}],
         # Nothing at all first: a token is needed only where the instance asks for one.
         "security": [{}, *({name: []} for name in _CARRIERS)],
-        "paths": {operation.path: _path_item(operation) for operation in OPERATIONS},
+        "paths": {operation.path: _path_item(operation) for operation in operations},
         "components": {
-            "schemas": schemas(stored),
-            "parameters": parameters(stored),
+            "schemas": schemas(stored, links),
+            "parameters": _parameters(operations, stored),
             "headers": _HEADERS,
             "responses": {
                 "NotModified": {
@@ -46,7 +50,7 @@ def document(stored: Stored) -> Schema:
                 **{f"Error{status}": _error(_with_status(status, KINDS)) for status in ALWAYS},
                 **{
                     f"{name}{status}": _error(_with_status(status, kinds))
-                    for name, kinds in ERRORS.items()
+                    for name, kinds in groups.items()
                     for status in _statuses(kinds)
                 },
             },
@@ -55,71 +59,35 @@ def document(stored: Stored) -> Schema:
     }
 
 
-def parameters(stored: Stored) -> dict[str, Schema]:
-    """Every parameter by the name that `OPERATIONS` uses, each with an example that has an answer."""
-    usual = (
-        [code for code in ("USD", "GBP", "JPY") if code in stored.codes] or sorted(stored.codes) or ["USD"]
-    )
-    last = stored.newest or FIRST_DATE
-    first = max(stored.first or FIRST_DATE, last - dt.timedelta(days=2)).isoformat()
-    date, currency = ref("schemas", "Date"), ref("schemas", "Currency")
-    instant = {"anyOf": [ref("schemas", "PastDate"), ref("schemas", "PastInstant")]}
-    amount = {"type": "number", "minimum": float(1 / LARGEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
-    listed = {"type": "array", "items": currency}
+def parameter_object(parameter: Parameter, stored: Stored) -> Schema:
+    """Return the description of a parameter, with an example that gets an answer."""
     return {
-        "day": _in_path("date", "The day.", last.isoformat()),
-        "start": _in_path("start", "The first day.", first),
-        "end": _in_path("end", "The last day.", last.isoformat()),
-        "start_date": _needed("start_date", date, "The first day.", first),
-        "end_date": _needed("end_date", date, "The last day.", last.isoformat()),
-        "date": _optional("date", date, "The day; without it, the newest.", last.isoformat()),
-        "from": _needed("from", currency, "The currency of the amount.", usual[1 % len(usual)]),
-        "to": _needed("to", currency, "The currency to convert to.", usual[0]),
-        "amount": _needed("amount", amount, "How much of it.", 25),
-        "units": _optional(
-            "amount", amount, "How many units of the base the rates are for; without it, one.", 100
-        ),
-        "base_from": _optional("from", currency, "The same as `base`, as Frankfurter calls it.", usual[0]),
-        "symbols_to": {
-            **_optional("to", listed, "The same as `symbols`, as Frankfurter calls it.", usual[-2:]),
-            "style": "form",
-            "explode": False,
-        },
-        "format": _optional("format", {"enum": [0, 1]}, "1: the document is indented, for people.", 1),
-        "callback": _optional(
-            "callback",
-            {"type": "string", "pattern": f"^{CALLBACK.pattern}$", "maxLength": LONGEST_CALLBACK},
-            "JSONP: the document as a script that calls this function; errors have the status 200 too. For "
-            "reads that need no token, from pages of other sites.",
-            "show",
-        ),
-        "base": _optional(
-            "base", currency, "What all rates are for one unit of; without it, the stored base.", usual[0]
-        ),
-        "symbols": {
-            **_optional(
-                "symbols",
-                listed,
-                "Only these, in this order; without it, all, in alphabetical order.",
-                usual[-2:],
-            ),
-            "style": "form",
-            "explode": False,
-        },
-        "as_of": _optional(
-            "as_of",
-            instant,
-            "What this API would have answered then: an instant, or a day (its end, UTC).",
-            (stored.today or last).isoformat(),
-        ),
-        "If-None-Match": {
-            "name": "If-None-Match",
-            "in": "header",
-            "description": "The ETag of what the client has.",
-            "schema": {"type": "string"},
-        },
+        "name": parameter.name,
+        "in": parameter.place,
+        # An optional parameter may also be empty, as forms send it.
+        **({"required": True} if parameter.required else {"allowEmptyValue": True}),
+        "description": parameter.description,
+        "schema": parameter.schema,
+        "example": parameter.example(stored),
+        **({"style": "form", "explode": False} if parameter.schema.get("type") == "array" else {}),
     }
 
+
+def _parameters(operations: Sequence[Operation[Any]], stored: Stored) -> dict[str, Schema]:
+    described = {
+        parameter.key: parameter_object(parameter, stored)
+        for operation in operations
+        for parameter in operation.parameters
+    }
+    return {**described, "If-None-Match": _IF_NONE_MATCH}
+
+
+_IF_NONE_MATCH: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The ETag of what the client has.",
+    "schema": {"type": "string"},
+}
 
 _CARRIERS: dict[str, Schema] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer TOKEN`"},
@@ -181,17 +149,18 @@ _COMMON = {
 _CACHEABLE = {"ETag": ref("headers", "ETag"), "X-Missing-Rates": ref("headers", "Missing"), **_COMMON}
 
 
-def _path_item(operation: Operation) -> Schema:
-    about_the_process = operation.path.startswith("/-/")
-    responses = _health_responses(operation) if about_the_process else _responses(operation)
-    names = [*operation.parameters, *(("If-None-Match",) if "304" in responses else ())]
+def _path_item(operation: Operation[Any]) -> Schema:
+    responses = _responses(operation) if operation.is_about_rates else _health_responses(operation)
+    keys = [parameter.key for parameter in operation.parameters]
+    if "304" in responses:
+        keys.append("If-None-Match")
     get = {
         "operationId": operation.name,
         "summary": operation.summary,
         "description": operation.description,
-        "parameters": [ref("parameters", name) for name in names],
+        "parameters": [ref("parameters", key) for key in keys],
         "responses": responses,
-        **({"security": []} if about_the_process else {}),
+        **({} if operation.is_about_rates else {"security": []}),
     }
     head = {
         **get,
@@ -201,13 +170,12 @@ def _path_item(operation: Operation) -> Schema:
     return {"get": get, "head": head}
 
 
-def _responses(operation: Operation) -> dict[str, Schema]:
-    own = {
-        f"{operation.errors}{status}": status for status in _statuses(ERRORS.get(operation.errors or "", ()))
-    }
+def _responses(operation: Operation[Any]) -> dict[str, Schema]:
+    group = operation.errors
+    own = {f"{group.name}{status}": status for status in _statuses(group.kinds)} if group else {}
     always = {f"Error{status}": status for status in ALWAYS}
     success = _found(operation)
-    if operation.answer == "Html":
+    if operation.is_page:
         found = {"200": success}
     else:
         found = {"200": {**success, "headers": _CACHEABLE}, "304": ref("responses", "NotModified")}
@@ -217,13 +185,13 @@ def _responses(operation: Operation) -> dict[str, Schema]:
     }
 
 
-def _health_responses(operation: Operation) -> dict[str, Schema]:
+def _health_responses(operation: Operation[Any]) -> dict[str, Schema]:
     unhealthy = ref("responses", "Unhealthy")
-    if operation.answer == "Freshness":
+    if operation.response == "Freshness":
         unhealthy = _response(
             "The newest day is too old, or the database cannot be read.", "Freshness", "Unhealthy"
         )
-    return {"200": _response("The answer.", operation.answer), "503": unhealthy}
+    return {"200": _response("The answer.", operation.response), "503": unhealthy}
 
 
 def _response(description: str, *answers: str) -> Schema:
@@ -236,16 +204,16 @@ def _response(description: str, *answers: str) -> Schema:
     }
 
 
-def _found(operation: Operation) -> Schema:
+def _found(operation: Operation[Any]) -> Schema:
     """Return the response of a success: a document, or a script where one may be asked for."""
-    success = _response("The answer.", operation.answer)
-    if "callback" in operation.parameters:
+    success = _response("The answer.", operation.response)
+    if "callback" in operation.query_names:
         script = {"text/javascript": {"schema": ref("schemas", "Script")}}
         success = {**success, "content": {**success["content"], **script}}
     return success
 
 
-def _error(kinds: Iterable[Kind]) -> Schema:
+def _error(kinds: Iterable[ErrorKind]) -> Schema:
     kinds = tuple(kinds)
     own = _HEADERS_OF_ERRORS.get(kinds[0].status, {})
     return {
@@ -255,43 +223,9 @@ def _error(kinds: Iterable[Kind]) -> Schema:
     }
 
 
-def _statuses(kinds: Iterable[Kind]) -> list[int]:
+def _statuses(kinds: Iterable[ErrorKind]) -> list[int]:
     return sorted({kind.status for kind in kinds})
 
 
-def _with_status(status: int, kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+def _with_status(status: int, kinds: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
     return tuple(kind for kind in kinds if kind.status == status)
-
-
-def _in_path(name: str, description: str, example: str) -> Schema:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": description,
-        "schema": ref("schemas", "Date"),
-        "example": example,
-    }
-
-
-def _needed(name: str, schema: Schema, description: str, example: object) -> Schema:
-    return {
-        "name": name,
-        "in": "query",
-        "required": True,
-        "description": description,
-        "schema": schema,
-        "example": example,
-    }
-
-
-def _optional(name: str, schema: Schema, description: str, example: object) -> Schema:
-    """A parameter that may be left out, or left empty, as forms do."""
-    return {
-        "name": name,
-        "in": "query",
-        "allowEmptyValue": True,
-        "description": description,
-        "schema": schema,
-        "example": example,
-    }

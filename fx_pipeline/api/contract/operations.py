@@ -1,234 +1,299 @@
-"""What the API does: its operations, and which errors each may be answered with.
+"""The operations of the API: the one list from which everything about them is derived."""
 
-The OpenAPI document, the page for people and the tools for assistants are all made from this list.
-"""
+from typing import Any
 
-from dataclasses import dataclass
-
-from fx_pipeline.api import errors
-from fx_pipeline.api.errors import Kind
-
-KINDS = tuple(value for value in vars(errors).values() if isinstance(value, Kind))
-"""Every kind of error there is."""
-
-ALWAYS = (401, 403, 414, 500, 503)
-"""The statuses that any question about rates may be answered with, whatever it asks."""
-
-_DAY = (
-    errors.INVALID_DATE,
-    errors.NO_RATES_AVAILABLE,
-    errors.INVALID_API_FUNCTION,
-    errors.INVALID_PARAMETER,
+from fx_pipeline.api.contract import about
+from fx_pipeline.api.contract.parameters import (
+    AMOUNT,
+    AS_OF,
+    BASE,
+    CSV_RATES,
+    DATE,
+    DAY,
+    END,
+    END_DATE,
+    FORM,
+    FROM,
+    RATES,
+    START,
+    START_DATE,
+    SYMBOLS,
+    TO,
 )
-_WANTED = (errors.INVALID_BASE_CURRENCY, errors.INVALID_CURRENCY_CODES)
+from fx_pipeline.api.endpoints import handlers, health, inputs
+from fx_pipeline.api.endpoints.operation import ErrorGroup, Link, Operation
+from fx_pipeline.api.errors import (
+    INVALID_API_FUNCTION,
+    INVALID_BASE_CURRENCY,
+    INVALID_CONVERSION_AMOUNT,
+    INVALID_CURRENCY_CODES,
+    INVALID_DATE,
+    INVALID_END_DATE,
+    INVALID_FROM_CURRENCY,
+    INVALID_PARAMETER,
+    INVALID_START_DATE,
+    INVALID_TIME_FRAME,
+    INVALID_TO_CURRENCY,
+    NO_RATES_AVAILABLE,
+    NO_TIMEFRAME_SUPPLIED,
+    TIME_FRAME_TOO_LONG,
+)
 
-ERRORS = {
-    "Lists": (errors.INVALID_PARAMETER,),
-    "Latest": (*_DAY, *_WANTED, errors.INVALID_CONVERSION_AMOUNT),
-    "Days": (
-        *_DAY,
-        *_WANTED,
-        errors.INVALID_CONVERSION_AMOUNT,
-        errors.NO_TIMEFRAME_SUPPLIED,
-        errors.INVALID_START_DATE,
-        errors.INVALID_END_DATE,
-        errors.INVALID_TIME_FRAME,
-        errors.TIME_FRAME_TOO_LONG,
+_DAY = (INVALID_DATE, NO_RATES_AVAILABLE, INVALID_API_FUNCTION, INVALID_PARAMETER)
+_RATES = (INVALID_BASE_CURRENCY, INVALID_CURRENCY_CODES, INVALID_CONVERSION_AMOUNT)
+
+LIST_ERRORS = ErrorGroup("Lists", (INVALID_PARAMETER,))
+LATEST_ERRORS = ErrorGroup("Latest", (*_DAY, *_RATES))
+DAYS_ERRORS = ErrorGroup(
+    "Days",
+    (
+        *LATEST_ERRORS.kinds,
+        NO_TIMEFRAME_SUPPLIED,
+        INVALID_START_DATE,
+        INVALID_END_DATE,
+        INVALID_TIME_FRAME,
+        TIME_FRAME_TOO_LONG,
     ),
-    "Conversion": (
-        *_DAY,
-        errors.INVALID_FROM_CURRENCY,
-        errors.INVALID_TO_CURRENCY,
-        errors.INVALID_CONVERSION_AMOUNT,
-    ),
-}
-"""The kinds of error that operations have of their own, by the name under which `OPERATIONS` lists them.
+)
+"""A path that looks like a range is read as one, so a request for one day may return these too."""
+CONVERSION_ERRORS = ErrorGroup(
+    "Conversion", (*_DAY, INVALID_FROM_CURRENCY, INVALID_TO_CURRENCY, INVALID_CONVERSION_AMOUNT)
+)
 
-A path that looks like a range is read as one: so questions about one day have those about ranges too.
-"""
-
-SECOND_NAMES = ("base_from", "symbols_to")
-FORMS = ("format", "callback")
-
-CSV_ROWS = (
+_CSV_ROWS = (
     "Rows of `date,base,currency,rate` under a heading; an amount is a column after the base. The header "
     "`X-Missing-Rates` says what `missing` does in a document."
 )
+_LISTS = ("symbols", "latest_date", "stored_days")
+_DAY_QUERIES = ("rates_by_date", *_LISTS)
+_RANGE_QUERIES = ("rates_by_range", "rate_history", *_LISTS)
+_HEALTH_QUERIES = ("latest_date", "stored_days", "symbols")
 
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One thing the API does: where, with which parameters, what it answers, and which errors are its own."""
-
-    path: str
-    name: str
-    summary: str
-    description: str
-    answer: str
-    """The name of the schema of a success."""
-    parameters: tuple[str, ...] = ()
-    errors: str | None = None
-
-    @property
-    def essential(self) -> tuple[str, ...]:
-        """The parameters without those that only say the same in another way."""
-        return tuple(name for name in self.parameters if name not in (*SECOND_NAMES, *FORMS))
-
-
-_WHICH = ("base", "symbols", "as_of")
-_ROWS = ("base", "base_from", "symbols", "symbols_to", "units", "as_of")
-_RATES = (*_ROWS, *FORMS)
-
-OPERATIONS = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
-        "/rates/latest",
-        "latest_rates",
-        "The rates of the newest day",
-        "Units of each currency for one unit of the base, on the newest stored day.",
-        "Day",
-        _RATES,
-        "Latest",
+        path="/rates/latest",
+        name="latest_rates",
+        summary="The rates of the newest day",
+        description="Units of each currency for one unit of the base, on the newest stored day.",
+        response="Day",
+        parse=inputs.parse_day,
+        answer=handlers.day,
+        parameters=RATES,
+        errors=LATEST_ERRORS,
+        queries=_DAY_QUERIES,
+        link=Link("latest", "/rates/latest"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/{date}/",
-        "rates_of_day",
-        "The rates of one day",
-        "Units of each currency for one unit of the base. Where nothing is stored of the day, a 404 names "
-        "the nearest stored days.",
-        "Day",
-        ("day", *_RATES),
-        "Days",
+        path="/rates/{date}/",
+        name="rates_of_day",
+        summary="The rates of one day",
+        description="Units of each currency for one unit of the base. Where nothing is stored of the day, a "
+        "404 names the nearest stored days.",
+        response="Day",
+        parse=inputs.parse_day,
+        answer=handlers.day,
+        parameters=(DAY, *RATES),
+        errors=DAYS_ERRORS,
+        queries=_DAY_QUERIES,
+        link=Link("date", "/rates/{last}/"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/timeseries",
-        "timeseries",
-        "The rates of several days",
-        "One day after another, oldest first; a day of which nothing is stored is not a key. The end must "
-        "not lie before the start.",
-        "Series",
-        ("start_date", "end_date", *_RATES),
-        "Days",
+        path="/rates/timeseries",
+        name="timeseries",
+        summary="The rates of several days",
+        description="One day after another, oldest first; a day of which nothing is stored is not a key. The "
+        "end must not lie before the start.",
+        response="Series",
+        parse=inputs.parse_timeseries,
+        answer=handlers.series,
+        parameters=(START_DATE, END_DATE, *RATES),
+        errors=DAYS_ERRORS,
+        queries=_RANGE_QUERIES,
+        cost=inputs.range_cost,
+        link=Link("timeseries", "/rates/timeseries?start_date={first}&end_date={last}&symbols=USD"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/{start}..{end}/",
-        "rates_of_range",
-        "The same, with the range in the path",
-        "As `timeseries`. The end must not lie before the start.",
-        "Series",
-        ("start", "end", *_RATES),
-        "Days",
+        path="/rates/{start}..{end}/",
+        name="rates_of_range",
+        summary="The same, with the range in the path",
+        description="As `timeseries`. The end must not lie before the start.",
+        response="Series",
+        parse=inputs.parse_range,
+        answer=handlers.series,
+        parameters=(START, END, *RATES),
+        errors=DAYS_ERRORS,
+        queries=_RANGE_QUERIES,
+        cost=inputs.range_cost,
+        link=Link("range", "/rates/{last}..{last}/"),
     ),
     Operation(
-        "/rates/{start}../",
-        "rates_since",
-        "The same, from a day to the newest",
-        "As `timeseries`, with the newest stored day as its end.",
-        "Series",
-        ("start", *_RATES),
-        "Days",
+        path="/rates/{start}../",
+        name="rates_since",
+        summary="The same, from a day to the newest",
+        description="As `timeseries`, with the newest stored day as its end.",
+        response="Series",
+        parse=inputs.parse_range,
+        answer=handlers.series,
+        parameters=(START, *RATES),
+        errors=DAYS_ERRORS,
+        queries=_RANGE_QUERIES,
+        cost=inputs.range_cost,
     ),
     Operation(
-        "/rates/convert",
-        "convert",
-        "An amount in another currency",
-        "At the rate of one day, or of the newest. The answer names the rate and the day.",
-        "Conversion",
-        ("from", "to", "amount", "date", "as_of", *FORMS),
-        "Conversion",
+        path="/rates/convert",
+        name="convert",
+        summary="An amount in another currency",
+        description="At the rate of one day, or of the newest. The answer names the rate and the day.",
+        response="Conversion",
+        parse=inputs.parse_conversion,
+        answer=handlers.convert,
+        parameters=(FROM, TO, AMOUNT, DATE, AS_OF, *FORM),
+        errors=CONVERSION_ERRORS,
+        queries=_DAY_QUERIES,
+        link=Link("convert", "/rates/convert?from={base}&to=USD&amount=25"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/fluctuation",
-        "fluctuation",
-        "How much rates changed",
-        "The rates of the first and of the last stored day of a range, their difference, and that in percent "
-        "of the first. The end may lie before the start: the change is then the one backwards.",
-        "Fluctuation",
-        ("start_date", "end_date", *_WHICH, *FORMS),
-        "Days",
+        path="/rates/fluctuation",
+        name="fluctuation",
+        summary="How much rates changed",
+        description="The rates of the first and of the last stored day of a range, their difference, and "
+        "that in percent of the first. The end may lie before the start: the change is then the one "
+        "backwards.",
+        response="Fluctuation",
+        parse=inputs.parse_fluctuation,
+        answer=handlers.fluctuation,
+        parameters=(START_DATE, END_DATE, BASE, SYMBOLS, AS_OF, *FORM),
+        errors=DAYS_ERRORS,
+        queries=_DAY_QUERIES,
+        cost=inputs.page_cost,
+        link=Link("fluctuation", "/rates/fluctuation?start_date={first}&end_date={last}"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/symbols",
-        "symbols",
-        "Every currency and its name",
-        "Every code of which a rate was ever stored.",
-        "Symbols",
-        FORMS,
-        "Lists",
+        path="/rates/symbols",
+        name="symbols",
+        summary="Every currency and its name",
+        description="Every code of which a rate was ever stored.",
+        response="Symbols",
+        parse=inputs.parse_nothing,
+        answer=handlers.symbols,
+        parameters=FORM,
+        errors=LIST_ERRORS,
+        queries=("symbols",),
+        link=Link("symbols", "/rates/symbols"),
+        is_tool=True,
     ),
     Operation(
-        "/rates/currencies",
-        "currencies",
-        "The same as a bare object",
-        "As clients of other services expect it.",
-        "Names",
-        FORMS,
-        "Lists",
+        path="/rates/currencies",
+        name="currencies",
+        summary="The same as a bare object",
+        description="As clients of other services expect it.",
+        response="Names",
+        parse=inputs.parse_nothing,
+        answer=handlers.currencies,
+        parameters=FORM,
+        errors=LIST_ERRORS,
+        queries=("symbols",),
+        link=Link("currencies", "/rates/currencies"),
     ),
     Operation(
-        "/rates/latest.csv",
-        "latest_rates_csv",
-        "The rates of the newest day, for a spreadsheet",
-        CSV_ROWS,
-        "Csv",
-        _ROWS,
-        "Latest",
+        path="/rates/latest.csv",
+        name="latest_rates_csv",
+        summary="The rates of the newest day, for a spreadsheet",
+        description=_CSV_ROWS,
+        response="Csv",
+        parse=inputs.parse_day,
+        answer=handlers.day_csv,
+        parameters=CSV_RATES,
+        errors=LATEST_ERRORS,
+        queries=_DAY_QUERIES,
     ),
     Operation(
-        "/rates/{date}.csv",
-        "rates_of_day_csv",
-        "The rates of one day, for a spreadsheet",
-        CSV_ROWS,
-        "Csv",
-        ("day", *_ROWS),
-        "Days",
+        path="/rates/{date}.csv",
+        name="rates_of_day_csv",
+        summary="The rates of one day, for a spreadsheet",
+        description=_CSV_ROWS,
+        response="Csv",
+        parse=inputs.parse_day,
+        answer=handlers.day_csv,
+        parameters=(DAY, *CSV_RATES),
+        errors=DAYS_ERRORS,
+        queries=_DAY_QUERIES,
     ),
     Operation(
-        "/rates/{start}..{end}.csv",
-        "rates_of_range_csv",
-        "The rates of several days, for a spreadsheet",
-        f"{CSV_ROWS} The end must not lie before the start.",
-        "Csv",
-        ("start", "end", *_ROWS),
-        "Days",
+        path="/rates/{start}..{end}.csv",
+        name="rates_of_range_csv",
+        summary="The rates of several days, for a spreadsheet",
+        description=f"{_CSV_ROWS} The end must not lie before the start.",
+        response="Csv",
+        parse=inputs.parse_range,
+        answer=handlers.series_csv,
+        parameters=(START, END, *CSV_RATES),
+        errors=DAYS_ERRORS,
+        queries=_RANGE_QUERIES,
+        cost=inputs.range_cost,
     ),
     Operation(
-        "/rates/",
-        "index",
-        "What there is",
-        "The newest and the oldest stored day, and a link to each endpoint.",
-        "Index",
-        FORMS,
-        "Lists",
+        path="/rates/",
+        name="index",
+        summary="What there is",
+        description="The newest and the oldest stored day, and a link to each endpoint.",
+        response="Index",
+        parse=inputs.parse_nothing,
+        answer=about.index,
+        parameters=FORM,
+        errors=LIST_ERRORS,
+        queries=("latest_date",),
     ),
     Operation(
-        "/rates/openapi.json",
-        "openapi",
-        "This API, for programs",
-        "An OpenAPI 3.1 document of this instance: the currencies and days that it has.",
-        "OpenApi",
-        FORMS,
-        "Lists",
+        path="/rates/openapi.json",
+        name="openapi",
+        summary="This API, for programs",
+        description="An OpenAPI 3.1 document of this instance: the currencies and days that it has.",
+        response="OpenApi",
+        parse=inputs.parse_nothing,
+        answer=about.openapi,
+        parameters=FORM,
+        errors=LIST_ERRORS,
+        queries=("symbols", "latest_date"),
+        cost=inputs.page_cost,
+        link=Link("openapi", "/rates/openapi.json"),
     ),
     Operation(
-        "/rates/docs/",
-        "docs",
-        "This API, for people",
-        "A page, with answers as they are now.",
-        "Html",
+        path="/rates/docs/",
+        name="docs",
+        summary="This API, for people",
+        description="A page, with answers as they are now.",
+        response="Html",
+        parse=inputs.parse_nothing,
+        answer=about.page,
+        link=Link("docs", "/rates/docs/"),
     ),
     Operation(
-        "/-/health",
-        "health",
-        "Whether the API works",
-        "For supervisors: whether the process is up and the database can be read, with what is stored. Needs "
-        "no token.",
-        "Health",
+        path="/-/health",
+        name="health",
+        summary="Whether the API works",
+        description="For supervisors: whether the process is up and the database can be read, with what is "
+        "stored. Needs no token.",
+        response="Health",
+        parse=inputs.parse_nothing,
+        answer=health.health,
+        queries=_HEALTH_QUERIES,
+        link=Link("health", "/-/health"),
     ),
     Operation(
-        "/-/health/freshness",
-        "freshness",
-        "Whether the data is current",
-        "503 when the newest stored day is too old. Needs no token. (A restart brings no data.)",
-        "Freshness",
+        path="/-/health/freshness",
+        name="freshness",
+        summary="Whether the data is current",
+        description="503 when the newest stored day is too old. Needs no token. (A restart brings no data.)",
+        response="Freshness",
+        parse=inputs.parse_nothing,
+        answer=health.freshness,
+        queries=_HEALTH_QUERIES,
+        link=Link("freshness", "/-/health/freshness"),
     ),
 )

@@ -4,30 +4,13 @@ An answer is described to its last key: what is not named here is not sent.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-from fx_pipeline.api.errors import Kind
-
-Schema = dict[str, Any]
+from fx_pipeline.api.contract.parameters import ref
+from fx_pipeline.api.endpoints.operation import Schema, Stored
+from fx_pipeline.api.errors import ErrorKind
 
 CODE = "^[A-Z]{3}$"
-LINKS = (
-    "latest",
-    "date",
-    "range",
-    "timeseries",
-    "convert",
-    "fluctuation",
-    "symbols",
-    "currencies",
-    "health",
-    "freshness",
-    "openapi",
-    "docs",
-)
-"""The names of the links that the index gives."""
 _CALENDAR_DATE = {"type": "string", "format": "date"}
 _TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 _DAY_OF_MONTH = "0[1-9]|[12][0-9]|3[01]"
@@ -36,23 +19,8 @@ _COUNT = {"type": "integer", "minimum": 0}
 _CHANGE = {"type": "number"}
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What an instance has on a day: rates of `codes` from `first` to `newest`. Without days, nothing."""
-
-    codes: Collection[str] = ()
-    first: dt.date | None = None
-    newest: dt.date | None = None
-    today: dt.date | None = None
-
-
-def ref(kind: str, name: str) -> Schema:
-    """A reference to a component of the document."""
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
-def schemas(stored: Stored) -> dict[str, Schema]:
-    """The shapes by name."""
+def schemas(stored: Stored, links: Iterable[str] = ()) -> dict[str, Schema]:
+    """Return the shapes by name. `links` names the links that the index gives."""
     return {
         **_asked(stored),
         "Rate": {"type": "number", "exclusiveMinimum": 0},
@@ -61,11 +29,11 @@ def schemas(stored: Stored) -> dict[str, Schema]:
             "description": "Units of each currency for one of the base.",
         },
         "Names": {**_by_code({"type": "string"}), "description": "The name of each currency."},
-        **_answers(),
+        **_answers(links),
     }
 
 
-def error_schema(kinds: Iterable[Kind]) -> Schema:
+def error_schema(kinds: Iterable[ErrorKind]) -> Schema:
     """The body of an error of one of these kinds, which share one status."""
     kinds = tuple(kinds)
     which = [{"properties": {"code": {"const": kind.code}, "type": {"const": kind.type}}} for kind in kinds]
@@ -112,7 +80,7 @@ def _asked(stored: Stored) -> dict[str, Schema]:
     }
 
 
-def _answers() -> dict[str, Schema]:
+def _answers(links: Iterable[str]) -> dict[str, Schema]:
     stored: Schema = {"type": ["string", "null"], "format": "date"}
     base: Schema = {"type": "string", "pattern": CODE}
     timestamp = {
@@ -205,7 +173,7 @@ def _answers() -> dict[str, Schema]:
             latest_date=stored,
             first_date=stored,
             endpoints={
-                **_object((), **{name: {"type": "string", "format": "uri-reference"} for name in LINKS}),
+                **_object((), **{name: {"type": "string", "format": "uri-reference"} for name in links}),
                 "description": "A link to each endpoint, with values that have an answer.",
             },
         ),

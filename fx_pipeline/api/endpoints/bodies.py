@@ -7,16 +7,15 @@ nearest double and no more.
 import csv
 import datetime as dt
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 import orjson
 
 from fx_pipeline.api.endpoints.parameters import AsOf
+from fx_pipeline.api.replies import Document, as_json
 from fx_pipeline.rates import as_number, convert, fluctuation
 
-Document = dict[str, object]
 Rates = Mapping[str, float]
 Missing = Mapping[str, tuple[str, str]]
 """Currencies without a rate on some of the days asked for, and the first and last day that has one."""
@@ -45,11 +44,6 @@ class OneCurrency(Mapping[str, Rates]):
         before = b'":{"%b":' % self._code.encode()
         # Among dates and numbers each colon is before a number, and each comma before a date.
         return b"%b}" % _numbers(self._rates).replace(b'":', before).replace(b',"', b'},"')
-
-
-def as_json(document: Mapping[str, object]) -> bytes:
-    """A document as it is sent: compact, UTF-8, and never with the NaN that JSON does not know."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
 def day_json(

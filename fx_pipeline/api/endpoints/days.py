@@ -14,14 +14,14 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fx_pipeline.api.endpoints.bodies import OneCurrency
-from fx_pipeline.api.endpoints.parameters import AsOf, Wanted
+from fx_pipeline.api.endpoints.parameters import AsOf, RateQuery
 from fx_pipeline.api.errors import (
     INVALID_BASE_CURRENCY,
     INVALID_CURRENCY_CODES,
     NO_RATES_AVAILABLE,
     TIME_FRAME_TOO_LONG,
     ApiError,
-    Kind,
+    ErrorKind,
 )
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.rates import rebase
@@ -86,7 +86,7 @@ def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: As
     return StoredDays(*row)
 
 
-def read_day(queries: Queries, date: dt.date | None, wanted: Wanted) -> Day:
+def read_day(queries: Queries, date: dt.date | None, wanted: RateQuery) -> Day:
     """One day, or the newest. Raises ApiError where nothing is stored of it, naming the nearest days."""
     rows = queries.rows("rates_by_date", date=_text(date), as_of=_instant(wanted.as_of))
     if rows:
@@ -98,7 +98,7 @@ def read_day(queries: Queries, date: dt.date | None, wanted: Wanted) -> Day:
     raise nothing_stored(f"for {date}", stored_days(queries, date, date, wanted.as_of), wanted.as_of)
 
 
-def rates_of(queries: Queries, day: Day, wanted: Wanted) -> dict[str, float]:
+def rates_of(queries: Queries, day: Day, wanted: RateQuery) -> dict[str, float]:
     """The wanted rates of a day, in the wanted base."""
     base = wanted.base or day.base
     rates = rebase(day.rates, stored_base=day.base, base=base, symbols=wanted.symbols)
@@ -136,7 +136,7 @@ def no_rate_of(
     return ApiError(NO_RATES_AVAILABLE, " ".join((info, *when)))
 
 
-def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted) -> Series:
+def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery) -> Series:
     """The days from `start` to `end`, or to the newest day.
 
     Raises ApiError where nothing is stored of them, and where they hold more than one answer may.
@@ -170,7 +170,7 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: W
     return Series(base, last, {date: rates for date, rates in rebased if rates}, missing)
 
 
-def require_known(queries: Queries, wanted: Wanted) -> None:
+def require_known(queries: Queries, wanted: RateQuery) -> None:
     """Raise ApiError where the base or a symbol was never stored. While nothing is stored, any may be."""
     if wanted.base:
         require_currency(queries, wanted.base, INVALID_BASE_CURRENCY)
@@ -181,7 +181,7 @@ def require_known(queries: Queries, wanted: Wanted) -> None:
         raise _never_stored(f"{', '.join(bad[:10])}{more}", INVALID_CURRENCY_CODES)
 
 
-def require_currency(queries: Queries, code: str, kind: Kind) -> None:
+def require_currency(queries: Queries, code: str, kind: ErrorKind) -> None:
     """Raise ApiError of that kind where `code` was never stored."""
     known = known_codes(queries)
     if known and code not in known:
@@ -211,12 +211,12 @@ def _no_base(queries: Queries, base: str, span: str, as_of: AsOf | None) -> ApiE
     return no_rate_of(queries, (base,), span, as_of, what=f"the base {base}")
 
 
-def _never_stored(codes: str, kind: Kind) -> ApiError:
+def _never_stored(codes: str, kind: ErrorKind) -> ApiError:
     return ApiError(kind, f"No rate was ever stored of: {codes}. /rates/symbols lists what there is.")
 
 
 def _surely_fits(
-    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery
 ) -> tuple[str, str, int] | None:
     """The stored base, and the last day and the most days a range can have, where an answer of all fits.
 
@@ -233,7 +233,7 @@ def _surely_fits(
 
 
 def _counted(
-    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, span: str
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery, span: str
 ) -> tuple[str, str, int]:
     """The stored base, the last stored day of a range and how many it has. Raises as `read_series` does."""
     stored = stored_days(queries, start, end, wanted.as_of)
@@ -244,7 +244,7 @@ def _counted(
     return stored.base, stored.last, stored.days
 
 
-def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
+def _require_fitting(stored: StoredDays, wanted: RateQuery) -> None:
     per_day = len(wanted.symbols) if wanted.symbols else math.ceil(stored.rates / stored.days)
     if stored.days * per_day > MOST_RATES:
         raise ApiError(
@@ -256,7 +256,7 @@ def _require_fitting(stored: StoredDays, wanted: Wanted) -> None:
 
 
 def _read(
-    queries: Queries, start: dt.date, end: dt.date | None, wanted: Wanted, stored_base: str
+    queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery, stored_base: str
 ) -> tuple[Mapping[str, Mapping[str, float]], Counter[str]]:
     """Return the stored rates of the wanted currencies and the base by date, oldest first.
 

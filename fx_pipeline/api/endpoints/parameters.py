@@ -25,8 +25,9 @@ from fx_pipeline.api.errors import (
     INVALID_TIME_FRAME,
     NO_TIMEFRAME_SUPPLIED,
     ApiError,
-    Kind,
+    ErrorKind,
 )
+from fx_pipeline.api.replies import Rendering
 from fx_pipeline.rates import NoSuchDate, is_code, parse_date
 
 BASE_NAMES = ("base", "from")
@@ -70,7 +71,7 @@ class AsOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RateQuery:
     """What of the stored rates is asked for: in which base, which currencies, and as they were known when.
 
     None means the stored base, every currency, and now.
@@ -79,14 +80,6 @@ class Wanted:
     base: str | None = None
     symbols: tuple[str, ...] | None = None
     as_of: AsOf | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """How a document is sent: indented for people, or as a script that calls a function (JSONP)."""
-
-    indented: bool = False
-    callback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +110,7 @@ class Parameters:
             info = f"This call has no parameter {', '.join(unknown[:5])}{more}. {has}"
             raise ApiError(INVALID_PARAMETER, info)
 
-    def date(self, text: str, kind: Kind = INVALID_DATE) -> dt.date:
+    def date(self, text: str, kind: ErrorKind = INVALID_DATE) -> dt.date:
         """The day written in `text`, not later than today (UTC). Raises ApiError of that kind."""
         try:
             date = parse_date(text)
@@ -129,9 +122,9 @@ class Parameters:
             raise ApiError(kind, f"{date} lies in the future: today is {self.now.date()} (UTC).")
         return date
 
-    def wanted(self) -> Wanted:
+    def rate_query(self) -> RateQuery:
         """The parameters that every question about rates may have."""
-        return Wanted(self.base(), self.symbols(), self.as_of())
+        return RateQuery(self.base(), self.symbols(), self.as_of())
 
     def base(self) -> str | None:
         """Return the base that `base` or `from` names; None where neither does."""
@@ -191,7 +184,7 @@ class Parameters:
             )
         return AsOf(instant)
 
-    def currency(self, name: str, kind: Kind) -> str:
+    def currency(self, name: str, kind: ErrorKind) -> str:
         """The currency in the parameter `name`, which must be there. Raises ApiError of that kind."""
         text = self._one(name, kind)
         if not text:
@@ -233,7 +226,7 @@ class Parameters:
         codes = [read_code(text, f"{quoted(text)} {where}", INVALID_CURRENCY_CODES) for text in texts if text]
         return tuple(dict.fromkeys(codes))
 
-    def _one(self, name: str, kind: Kind) -> str:
+    def _one(self, name: str, kind: ErrorKind) -> str:
         values = {value.strip() for value in self.values.get(name, ())}
         if len(values) > 1:
             raise ApiError(kind, f"The parameter {name!r} is given more than once.")
@@ -245,7 +238,7 @@ def is_harmless(name: str) -> bool:
     return name in HARMLESS or name.startswith(_TRACKING)
 
 
-def in_order(start: dt.date, end: dt.date) -> None:
+def require_ordered(start: dt.date, end: dt.date) -> None:
     """Raise ApiError where `end` is before `start`."""
     if end < start:
         raise ApiError(INVALID_TIME_FRAME, f"The end {end} lies before the start {start}.")
@@ -256,7 +249,7 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…")
 
 
-def read_code(text: str, subject: str, kind: Kind) -> str:
+def read_code(text: str, subject: str, kind: ErrorKind) -> str:
     """Return the currency code that `text` is, in capital letters.
 
     Raises ApiError of that kind, with `subject` as the subject of its sentence.

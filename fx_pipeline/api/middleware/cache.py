@@ -7,16 +7,16 @@ to the database since, which is asked each time: no answer is ever stale.
 
 import datetime as dt
 import re
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.parameters import is_harmless
-from fx_pipeline.api.reading.served import ServedFile, Version
+from fx_pipeline.api.reading.served import Version
 from fx_pipeline.api.replies import LONGEST_URI, RECENT_SECONDS, is_named, takes_gzip
 
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"apikey"})
@@ -24,6 +24,7 @@ CREDENTIALS = frozenset({b"authorization", b"cookie", b"apikey"})
 OVERHEAD = 2_000
 """Bytes that keeping one answer takes beside its body and its key, about."""
 
+RECENT = dt.timedelta(seconds=RECENT_SECONDS)
 _MAX_AGE = re.compile(rb"public, max-age=([0-9]+)")
 
 Header = tuple[bytes, bytes]
@@ -37,7 +38,7 @@ class Kept:
 
     body: bytes
     etag: str
-    expires: float
+    expires: dt.datetime
     hit: list[Header]
     not_modified: list[Header]
     size: int
@@ -63,27 +64,16 @@ class _Recorded:
 
 
 class ResponseCache:
-    """An ASGI application that keeps up to `size` bytes of what `app` answers from the file `database`.
+    """An ASGI application that caches up to `size` bytes of the responses of `app`.
 
-    `is_open` says whether anybody may read; while it says no, every request goes to `app`. `clock` is Unix
-    time in seconds.
+    While `datasette` requires a token, every request goes to `app`.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        database: ServedFile,
-        size: int,
-        *,
-        is_open: Callable[[], bool] = lambda: True,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, app: ASGIApp, datasette: FxDatasette, size: int) -> None:
         self.app = app
         self.size = size
-        self._is_open = is_open
-        self._clock = clock
-        self._database = database
-        self._version = database.version()
+        self._datasette = datasette
+        self._version = datasette.served.version()
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._bytes = 0
 
@@ -92,11 +82,11 @@ class ResponseCache:
         if key is None:
             await self.app(scope, receive, send)
             return
-        version = self._database.version()
+        version = self._datasette.served.version()
         if version != self._version:
             self._forget_all(version)
         kept = self._kept.get(key)
-        if kept is not None and kept.expires > self._clock():
+        if kept is not None and kept.expires > self._datasette.clock():
             self._kept.move_to_end(key)
             await _tell(kept, scope, send)
         else:
@@ -117,7 +107,7 @@ class ResponseCache:
             await _pass(recorded, scope, send)
             return
         # What was read may be newer than `version`, but never older. It is kept only if it is surely neither.
-        if version is not None and self._database.version() == version == self._version:
+        if version is not None and self._datasette.served.version() == version == self._version:
             self._keep(key, kept)
         await _tell(kept, scope, send, _MISS)
 
@@ -134,7 +124,7 @@ class ResponseCache:
                 accepted = accepted + b", " + value if accepted else value
         query = scope["query_string"]
         asked = _asked(query)
-        if asked is None or not self._is_open() or len(path) + len(query) > LONGEST_URI:
+        if asked is None or not self._datasette.is_open() or len(path) + len(query) > LONGEST_URI:
             return None
         path = path.partition(b"?")[0].removesuffix(b"/")
         if b"%" in path:
@@ -149,13 +139,12 @@ class ResponseCache:
         etag = recorded.header(b"etag")
         if recorded.status != 200 or control is None or etag is None:
             return None
-        max_age = int(control[1])
-        # Not for longer than it may be called fresh: what an answer says of its own age depends on the day.
-        expires = self._clock() + max_age
-        if max_age <= RECENT_SECONDS:
-            expires = min(expires, _midnight_after(self._clock()) - RECENT_SECONDS)
-        else:
-            expires = min(expires, _midnight_after(self._clock()))
+        now = self._datasette.clock()
+        midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time.min, dt.timezone.utc)
+        max_age = dt.timedelta(seconds=int(control[1]))
+        # What a response says of its own age depends on the day, so none is fresh past midnight.
+        margin = RECENT if max_age <= RECENT else dt.timedelta(0)
+        expires = min(now + max_age, midnight - margin)
         unmodified = [
             pair for pair in recorded.headers if pair[0] not in (b"content-type", b"content-length")
         ]
@@ -228,8 +217,3 @@ def _field(headers: Iterable[Header], name: bytes) -> bytes | None:
         if found == name:
             return value
     return None
-
-
-def _midnight_after(now: float) -> float:
-    day = dt.datetime.fromtimestamp(now, dt.timezone.utc).date() + dt.timedelta(days=1)
-    return dt.datetime.combine(day, dt.time.min, dt.timezone.utc).timestamp()

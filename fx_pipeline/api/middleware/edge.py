@@ -11,18 +11,17 @@ from urllib.parse import unquote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fx_pipeline.api.endpoints.bodies import as_json
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
     INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
     URI_TOO_LONG,
-    Kind,
+    ErrorKind,
     error_document,
 )
 from fx_pipeline.api.middleware.gate import FORMS
-from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, NO_STORE, takes_gzip
+from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, NO_STORE, as_json, takes_gzip
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class _Answer:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def error(self, kind: Kind, info: str, headers: dict[str, str] | None = None) -> None:
+    async def error(self, kind: ErrorKind, info: str, headers: dict[str, str] | None = None) -> None:
         body = as_json(error_document(kind, info))
         fields = {"Content-Type": JSON, "Content-Length": str(len(body)), "Cache-Control": NO_STORE}
         await self._whole(kind.status, {**fields, **(headers or {})}, body)

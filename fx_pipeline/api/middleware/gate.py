@@ -19,18 +19,17 @@ from datasette.utils.asgi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.endpoints.bodies import as_json
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INVALID_ACCESS_KEY,
     MISSING_ACCESS_KEY,
     PAYLOAD_TOO_LARGE,
-    Kind,
+    ErrorKind,
     error_document,
 )
 from fx_pipeline.api.middleware.origins import why_foreign_form
-from fx_pipeline.api.replies import JSON, NO_STORE
+from fx_pipeline.api.replies import JSON, NO_STORE, as_json
 from fx_pipeline.api.tokens.live import Holder
 
 LOGIN, LOGOUT = FORMS = ("/-/login", "/-/logout")
@@ -57,7 +56,7 @@ INVALID = "This token is not valid: it was never made here, or it has been revok
 class Refusal:
     """Why a request is not answered, and where it was going."""
 
-    kind: Kind
+    kind: ErrorKind
     info: str
     next: str
 
@@ -244,7 +243,7 @@ def _redirect(path: str) -> Response:
     return Response("", status=303, headers={"location": path, "cache-control": NO_STORE})
 
 
-async def _send_error(kind: Kind, info: str, send: Send) -> None:
+async def _send_error(kind: ErrorKind, info: str, send: Send) -> None:
     headers = {"cache-control": NO_STORE}
     if kind.status == 401:
         headers["www-authenticate"] = "Bearer"

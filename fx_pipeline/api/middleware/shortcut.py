@@ -9,14 +9,14 @@ import re
 from datasette.utils.asgi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fx_pipeline.api.app import FxDatasette
-from fx_pipeline.api.endpoints import views
+from fx_pipeline.api import views
+from fx_pipeline.api.datasette import FxDatasette
 
 _RATES = re.compile(rb"/rates(/(?!docs$).*)?")
 _OF_SOMEBODY = frozenset({b"cookie", b"authorization"})
 
 
-class Direct:
+class Shortcut:
     """An ASGI application in front of `app`, which is Datasette's own."""
 
     def __init__(self, app: ASGIApp, datasette: FxDatasette) -> None:

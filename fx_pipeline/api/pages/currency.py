@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from fx_pipeline.api.endpoints.days import read_series
-from fx_pipeline.api.endpoints.parameters import Wanted, quoted, read_code
+from fx_pipeline.api.endpoints.parameters import RateQuery, quoted, read_code
 from fx_pipeline.api.errors import INVALID_CURRENCY_CODES
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.figures import Point
@@ -90,7 +90,7 @@ def months_before(date: dt.date, months: int) -> dt.date:
 
 
 def _history(visit: Visit, span: Span, code: str, base: str) -> list[Point]:
-    series = read_series(visit.queries, parse_date(span.oldest), None, Wanted(base=base, symbols=(code,)))
+    series = read_series(visit.queries, parse_date(span.oldest), None, RateQuery(base=base, symbols=(code,)))
     return [(date, rates[code]) for date, rates in series.days.items() if code in rates]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from fx_pipeline.api.endpoints.days import rates_of, read_day, stored_days
-from fx_pipeline.api.endpoints.parameters import AsOf, Wanted
+from fx_pipeline.api.endpoints.parameters import AsOf, RateQuery
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows, revision_rows
@@ -22,7 +22,7 @@ def page(visit: Visit) -> Page:
     span = visit.span()
     if span is None:
         return Page("empty.html", {"section": "day"})
-    wanted = Wanted(base=visit.parameters.base(), as_of=visit.parameters.as_of())
+    wanted = RateQuery(base=visit.parameters.base(), as_of=visit.parameters.as_of())
     as_of = visit.text("as_of")
     base = wanted.base or span.base
     date = visit.parameters.date(visit.text("date") or _latest_date(visit, span, wanted.as_of))
@@ -68,7 +68,7 @@ def _latest_date(visit: Visit, span: Span, as_of: AsOf | None) -> str:
     return known or span.newest
 
 
-def _previous_rates(queries: Queries, date: dt.date, wanted: Wanted) -> Mapping[str, float]:
+def _previous_rates(queries: Queries, date: dt.date, wanted: RateQuery) -> Mapping[str, float]:
     """Return the rates of the previous day; none if it has no rate of the base."""
     try:
         return rates_of(queries, read_day(queries, date, wanted), wanted)

@@ -3,9 +3,10 @@
 It loads nothing but style sheets, and runs no script.
 """
 
+import datetime as dt
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -13,24 +14,32 @@ from urllib.parse import urlencode
 from datasette.utils.asgi import Request
 from markupsafe import Markup, escape
 
-from fx_pipeline.api.contract.openapi import document, parameters
-from fx_pipeline.api.contract.operations import ERRORS, KINDS, OPERATIONS, Operation
-from fx_pipeline.api.endpoints import health
-from fx_pipeline.api.endpoints.endpoints import Ask, stored
+from fx_pipeline.api.contract.about import stored_data
+from fx_pipeline.api.contract.openapi import document, parameter_object
+from fx_pipeline.api.contract.operations import LATEST_ERRORS
+from fx_pipeline.api.contract.parameters import DAY
+from fx_pipeline.api.endpoints.operation import Context, Operation, Stored
 from fx_pipeline.api.endpoints.parameters import Parameters
-from fx_pipeline.api.endpoints.routes import find
-from fx_pipeline.api.errors import ApiError, Kind
+from fx_pipeline.api.errors import KINDS, ApiError, ErrorKind
 from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import Reply, error_reply
 
-QUERIES = ("rates_by_date", "rates_by_range", "rate_history", "day_fetches", *health.QUERIES)
+QUERIES = (
+    "rates_by_date",
+    "rates_by_range",
+    "rate_history",
+    "day_fetches",
+    "latest_date",
+    "stored_days",
+    "symbols",
+)
 """The canned queries that the page is made from."""
 
 SHOWN_LINES = 24
 """Lines of an answer that the page shows."""
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
-_PARAMETER_IN_PATH = re.compile(r"\{(\w+)\}")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -38,14 +47,14 @@ _CODE = re.compile(r"`([^`]+)`")
 class Call:
     """An operation with the request that shows it, and the answer to that."""
 
-    operation: Operation
+    operation: Operation[Any]
     parameters: list[Mapping[str, Any]]
     fields: list[Mapping[str, Any]]
     target: str
     answer: str
     is_cut: bool
     can_be_filled_in: bool
-    errors: tuple[Kind, ...]
+    errors: tuple[ErrorKind, ...]
 
 
 def origin(request: Request) -> str:
@@ -54,70 +63,69 @@ def origin(request: Request) -> str:
     return f"{request.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1'}"
 
 
-def page(visit: Visit, *, origin: str, revision_days: int, max_age_days: int) -> Page:
-    """The page. It is not to be kept: its calls are addressed as this visitor addressed it."""
-    ask = Ask(visit.queries, visit.parameters, revision_days)
-    has = stored(ask)
-    known = parameters(has)
-    shown = [operation for operation in OPERATIONS if operation.answer != "Html"]
+def page(visit: Visit, *, origin: str, context_of: Callable[[Queries, dt.datetime], Context]) -> Page:
+    """Return the page. It must not be cached: its calls use the address that this visitor used."""
+    context = context_of(visit.queries, visit.parameters.now)
+    stored = stored_data(context)
     return Page(
         "rates_docs.html",
         {
             "section": "api",
-            "calls": [_call(operation, known, ask, max_age_days) for operation in shown],
+            "calls": [
+                _call(operation, context, stored) for operation in context.operations if not operation.is_page
+            ],
             "errors": sorted(set(KINDS)),
-            "info": document(has)["info"],
+            "info": document(context.operations, stored)["info"],
             "names": visit.names(),
-            "newest": has.newest,
+            "newest": stored.newest,
             "origin": origin,
             "made_up": visit.is_made_up(),
         },
     )
 
 
-def _call(operation: Operation, known: Mapping[str, Any], ask: Ask, max_age_days: int) -> Call:
-    asked = [known[name] for name in operation.parameters]
-    in_path = {parameter["name"]: parameter["example"] for parameter in asked if parameter["in"] == "path"}
-    query = {
-        parameter["name"]: as_sent(parameter["example"])
-        for parameter in asked
-        if parameter["in"] == "query"
-        and (parameter.get("required") or parameter["name"] in ("base", "symbols"))
+def _call(operation: Operation[Any], context: Context, stored: Stored) -> Call:
+    in_path = {
+        parameter.name: as_sent(parameter.example(stored))
+        for parameter in operation.parameters
+        if parameter.place == "path"
     }
-    target = _PARAMETER_IN_PATH.sub(lambda found: in_path[found[1]], operation.path)
+    query = {
+        parameter.name: as_sent(parameter.example(stored))
+        for parameter in operation.parameters
+        if parameter.place == "query" and (parameter.required or parameter.name in ("base", "symbols"))
+    }
+    target = operation.path.format_map(in_path)
     if query:
         target = f"{target}?{urlencode(query, safe=',')}"
-    lines = _shown(_answer(target, ask, max_age_days))
+    lines = _shown(_answer(operation, context, in_path, query))
     return Call(
         operation=operation,
-        parameters=asked,
-        fields=[known[name] for name in operation.essential],
+        parameters=[parameter_object(parameter, stored) for parameter in operation.parameters],
+        fields=[parameter_object(parameter, stored) for parameter in operation.essential],
         target=target,
         answer="\n".join(lines[:SHOWN_LINES]),
         is_cut=len(lines) > SHOWN_LINES,
-        can_be_filled_in=bool(asked) and not in_path,
+        can_be_filled_in=bool(operation.parameters) and not in_path,
         errors=errors_of(operation),
     )
 
 
-def errors_of(operation: Operation) -> tuple[Kind, ...]:
-    """What a question can fail with that is asked as its path is meant: of one day, as of the newest.
+def errors_of(operation: Operation[Any]) -> tuple[ErrorKind, ...]:
+    """Return the errors of a request as its path is meant.
 
-    The document for programs has more there: a range in the place of a day fails as a range does.
+    The OpenAPI document has more for a single day: a range in its place fails as a range does.
     """
-    return ERRORS.get("Latest" if "day" in operation.parameters else operation.errors or "", ())
+    group = LATEST_ERRORS if DAY in operation.parameters else operation.errors
+    return group.kinds if group else ()
 
 
-def _answer(target: str, ask: Ask, max_age_days: int) -> Reply:
-    path, _, query = target.partition("?")
-    if path == "/-/health":
-        return health.health(ask.queries)
-    if path == "/-/health/freshness":
-        return health.freshness(ask.queries, today=ask.parameters.now.date(), max_age_days=max_age_days)
+def _answer(
+    operation: Operation[Any], context: Context, path: Mapping[str, str], query: Mapping[str, str]
+) -> Reply:
+    parameters = Parameters({name: [text] for name, text in query.items()}, context.now)
     try:
-        endpoint, parts = find(path.removeprefix("/rates/").removesuffix("/"))
-        parameters = Parameters.parse(query, ask.parameters.now)
-        return endpoint.answer(Ask(ask.queries, parameters, ask.revision_days), **parts)
+        return operation.answer(context, operation.parse(parameters, **path))
     except ApiError as error:
         return error_reply(error.kind, error.info)
 

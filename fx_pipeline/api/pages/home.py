@@ -3,7 +3,7 @@
 import datetime as dt
 
 from fx_pipeline.api.endpoints.days import no_rate_of, read_series, span_of
-from fx_pipeline.api.endpoints.parameters import Wanted
+from fx_pipeline.api.endpoints.parameters import RateQuery
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
@@ -26,7 +26,7 @@ def page(visit: Visit, *, max_age_days: int) -> Page:
     if visit.text("date") not in ("", span.newest):
         return Page("", elsewhere=day_path(visit.text("date"), span.asked(base)))
     newest = parse_date(span.newest)
-    series = read_series(visit.queries, newest - TREND, None, Wanted(base=base))
+    series = read_series(visit.queries, newest - TREND, None, RateQuery(base=base))
     dates, rates_by_day = list(series.days), list(series.days.values())
     if dates[-1] != span.newest:
         raise no_rate_of(visit.queries, (base,), span_of(newest, None), None, what=f"the base {base}")

@@ -6,7 +6,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from fx_pipeline.api import failures
-from fx_pipeline.api.app import CONFIG, FxDatasette
+from fx_pipeline.api.datasette import CONFIG, FxDatasette
 from fx_pipeline.api.replies import REVALIDATE
 
 _files = StaticFiles(directory=CONFIG / "static")

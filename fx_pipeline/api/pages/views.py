@@ -9,7 +9,7 @@ from typing import Any
 
 from datasette import Forbidden, Request, Response
 
-from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.pages import coverage as coverage_page
@@ -57,12 +57,7 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
 
 async def api_docs(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/rates/docs/``: the documentation of the API."""
-    work = partial(
-        docs.page,
-        origin=docs.origin(request),
-        revision_days=datasette.fx_settings.fx_revision_days,
-        max_age_days=datasette.fx_settings.fx_max_age_days,
-    )
+    work = partial(docs.page, origin=docs.origin(request), context_of=datasette.context)
     return await _respond(request, datasette, docs.QUERIES, work, cache_control=NO_STORE)
 
 

@@ -12,7 +12,7 @@ from datasette.utils import tilde_decode
 from datasette.utils.asgi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.parameters import Parameters, quoted, read_code
 from fx_pipeline.api.errors import INVALID_CURRENCY_CODES, INVALID_DATE, ApiError
 from fx_pipeline.api.failures import refused

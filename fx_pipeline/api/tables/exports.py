@@ -19,7 +19,7 @@ from datasette.views.base import DatasetteError
 from datasette.views.row import RowView
 from datasette.views.table import TableView
 
-from fx_pipeline.api.app import FxDatasette
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.days import MOST_RATES as MOST_ROWS
 from fx_pipeline.api.failures import SQL_FAILED
 from fx_pipeline.api.reading.queries import DATABASE, Queries

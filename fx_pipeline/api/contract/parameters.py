@@ -1,0 +1,115 @@
+"""The parameters of the operations."""
+
+from fx_pipeline.api.endpoints.operation import Parameter, Schema, Stored
+from fx_pipeline.api.endpoints.parameters import CALLBACK, LARGEST_AMOUNT, LONGEST_CALLBACK
+
+
+def ref(kind: str, name: str) -> Schema:
+    """Return a reference to a component of the OpenAPI document."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _first(stored: Stored) -> str:
+    return stored.last_days[0]
+
+
+def _last(stored: Stored) -> str:
+    return stored.last_days[1]
+
+
+_DATE, _CURRENCY = ref("schemas", "Date"), ref("schemas", "Currency")
+_CURRENCIES: Schema = {"type": "array", "items": _CURRENCY}
+_INSTANT: Schema = {"anyOf": [ref("schemas", "PastDate"), ref("schemas", "PastInstant")]}
+_AMOUNT: Schema = {"type": "number", "minimum": float(1 / LARGEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
+_CALLBACK: Schema = {"type": "string", "pattern": f"^{CALLBACK.pattern}$", "maxLength": LONGEST_CALLBACK}
+
+DAY = Parameter(
+    "date",
+    "The day.",
+    _DATE,
+    _last,
+    place="path",
+    required=True,
+    component="day",
+)
+START = Parameter("start", "The first day.", _DATE, _first, place="path", required=True)
+END = Parameter("end", "The last day.", _DATE, _last, place="path", required=True)
+START_DATE = Parameter("start_date", "The first day.", _DATE, _first, required=True)
+END_DATE = Parameter("end_date", "The last day.", _DATE, _last, required=True)
+DATE = Parameter("date", "The day; without it, the newest.", _DATE, _last)
+FROM = Parameter(
+    "from",
+    "The currency of the amount.",
+    _CURRENCY,
+    lambda stored: stored.usual_codes[1 % len(stored.usual_codes)],
+    required=True,
+)
+TO = Parameter(
+    "to", "The currency to convert to.", _CURRENCY, lambda stored: stored.usual_codes[0], required=True
+)
+AMOUNT = Parameter("amount", "How much of it.", _AMOUNT, lambda _: 25, required=True)
+UNITS = Parameter(
+    "amount",
+    "How many units of the base the rates are for; without it, one.",
+    _AMOUNT,
+    lambda _: 100,
+    component="units",
+)
+BASE = Parameter(
+    "base",
+    "What all rates are for one unit of; without it, the stored base.",
+    _CURRENCY,
+    lambda stored: stored.usual_codes[0],
+)
+BASE_FROM = Parameter(
+    "from",
+    "The same as `base`, as Frankfurter calls it.",
+    _CURRENCY,
+    lambda stored: stored.usual_codes[0],
+    essential=False,
+    component="base_from",
+)
+SYMBOLS = Parameter(
+    "symbols",
+    "Only these, in this order; without it, all, in alphabetical order.",
+    _CURRENCIES,
+    lambda stored: stored.usual_codes[-2:],
+)
+SYMBOLS_TO = Parameter(
+    "to",
+    "The same as `symbols`, as Frankfurter calls it.",
+    _CURRENCIES,
+    lambda stored: stored.usual_codes[-2:],
+    essential=False,
+    component="symbols_to",
+)
+AS_OF = Parameter(
+    "as_of",
+    "What this API would have answered then: an instant, or a day (its end, UTC).",
+    _INSTANT,
+    lambda stored: stored.today.isoformat() if stored.today else stored.last_days[1],
+)
+FORMAT = Parameter(
+    "format",
+    "1: the document is indented, for people.",
+    {"enum": [0, 1]},
+    lambda _: 1,
+    essential=False,
+)
+CALLBACK_NAME = Parameter(
+    "callback",
+    "JSONP: the document as a script that calls this function; errors have the status 200 too. For "
+    "reads that need no token, from pages of other sites.",
+    _CALLBACK,
+    lambda _: "show",
+    essential=False,
+)
+
+FORM = (FORMAT, CALLBACK_NAME)
+"""The form of a document."""
+
+CSV_RATES = (BASE, BASE_FROM, SYMBOLS, SYMBOLS_TO, UNITS, AS_OF)
+"""Which rates, as rows."""
+
+RATES = (*CSV_RATES, *FORM)
+"""Which rates, as a document."""

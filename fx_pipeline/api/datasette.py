@@ -1,0 +1,134 @@
+"""Datasette over one fx database, with ``datasette_config/``."""
+
+import asyncio
+import datetime as dt
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datasette.app import Datasette
+from datasette.database import Database
+
+from fx_pipeline.api.contract.operations import OPERATIONS
+from fx_pipeline.api.contract.routes import Routes
+from fx_pipeline.api.endpoints.counts import Counts
+from fx_pipeline.api.endpoints.inputs import NoInput
+from fx_pipeline.api.endpoints.operation import Context, Operation
+from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.reading.metadata import read_metadata
+from fx_pipeline.api.reading.queries import DATABASE, Queries
+from fx_pipeline.api.reading.reader import Reader
+from fx_pipeline.api.reading.served import ServedFile
+from fx_pipeline.api.tokens.live import Tokens
+from fx_pipeline.serving.hosts import Hosts
+from fx_pipeline.settings import PROJECT, Settings
+
+CONFIG = PROJECT / "datasette_config"
+
+T = TypeVar("T")
+
+
+class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
+    """A database file that is only read, whatever characters its path holds: Datasette's own escapes none.
+
+    Each of Datasette's threads has a connection, which is opened again when the file is another one.
+    """
+
+    def __init__(self, datasette: Datasette, path: Path) -> None:
+        super().__init__(datasette, path=str(path), is_mutable=True)
+        self.served = ServedFile(path)
+        self._of_thread = threading.local()
+
+    def connect(self, write: bool = False) -> sqlite3.Connection:
+        """Open a connection, which `close` closes with the others."""
+        mode = "rw" if write else "ro"
+        uri = f"{Path(self.path).absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        # There is no public way to register it.
+        self._all_file_connections.append(connection)
+        return connection
+
+    async def execute_fn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `fn` in one of Datasette's threads, with a connection to the file as it is now."""
+        self.served.look()
+
+        def in_thread() -> T:
+            held = getattr(self._of_thread, "held", None)
+            if held is None:
+                held = self._of_thread.held = self.served.hold(self._prepared)
+            with held.using() as connection:
+                return fn(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
+
+    def close(self) -> None:
+        """Close all connections, and what watches the file."""
+        super().close()
+        self.served.close()
+
+    def _prepared(self) -> sqlite3.Connection:
+        connection = self.connect()
+        # As Datasette does for its own connections: it registers its functions.
+        self.ds._prepare_connection(connection, self.name)
+        return connection
+
+
+def utc_now() -> dt.datetime:
+    """Return the present instant, UTC."""
+    return dt.datetime.now(dt.timezone.utc)
+
+
+def tokens_of(settings: Settings) -> Tokens:
+    """Return the tokens of the installation that the settings describe."""
+    return Tokens(settings.tokens_database, settings.fx_database, required=settings.fx_require_token)
+
+
+class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
+    """Datasette over the database file that the settings name. The plugin adds the API to it.
+
+    `clock` returns the time (UTC). `operations` are those of the API.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], dt.datetime] = utc_now,
+        operations: tuple[Operation[Any], ...] = OPERATIONS,
+    ) -> None:
+        replace_handlers()
+        # Before the constructor of Datasette, which loads the plugin and calls its hooks.
+        self.fx_settings = settings
+        self.hosts = Hosts.of(settings.fx_api_url, settings.fx_allowed_hosts)
+        self.clock = clock
+        self.operations = operations
+        self.routes = Routes(operations)
+        self.tokens = tokens_of(settings)
+        secret = settings.datasette_secret
+        super().__init__(
+            files=[],
+            config_dir=CONFIG,
+            metadata=read_metadata(CONFIG / "metadata.yaml"),
+            cors=True,
+            secret=secret.get_secret_value() if secret else None,
+        )
+        # Datasette would name the database in `files` after its file, and not find its canned queries.
+        self.remove_database("_memory")
+        database = DatabaseFile(self, settings.fx_database)
+        self.served = database.served
+        self.reader = Reader(self, database.served, database.connect)
+        self._counts = Counts()
+        self.add_database(database, name=DATABASE)
+
+    def is_open(self) -> bool:
+        """Return whether requests need no token now."""
+        return not self.tokens.are_required()
+
+    def health_checks(self) -> tuple[Operation[NoInput], ...]:
+        """Return the operations about the process."""
+        return tuple(operation for operation in self.operations if not operation.is_about_rates)
+
+    def context(self, queries: Queries, now: dt.datetime, **facts: Any) -> Context:
+        """Return what a handler answers from. `facts` are further fields of `Context`."""
+        return Context(queries, now, self.fx_settings, self.operations, self._counts, **facts)

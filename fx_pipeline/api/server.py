@@ -1,0 +1,101 @@
+"""`fx-pipeline serve`: the checks before the start, uvicorn, and its workers."""
+
+import errno
+import gc
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import threading
+from ipaddress import ip_address
+
+import click
+import uvicorn
+
+from fx_pipeline.api.datasette import tokens_of
+from fx_pipeline.api.logs import check_dsn
+from fx_pipeline.api.reading.served import ServeError, check_database
+from fx_pipeline.api.tokens.file import TokenError, TokenFile
+from fx_pipeline.serving.bounds import BoundedProtocol
+from fx_pipeline.settings import load_settings
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5
+"""How long requests in progress may take when the server stops."""
+
+OBJECTS_BETWEEN_COLLECTIONS = 25_000
+"""A long series is ten thousand objects without cycles. Python's default is to look through them after every
+700 new ones, which takes a twentieth of the time."""
+
+
+def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> None:
+    """Serve the API until SIGINT or SIGTERM, then let requests under way finish.
+
+    Raises SettingsError or ServeError where it cannot start.
+    """
+    settings = load_settings()
+    check_database(settings.fx_database)
+    is_local = _check_port(host, port)
+    if settings.sentry_dsn:
+        check_dsn(settings.sentry_dsn.get_secret_value())
+    try:
+        # To look for a file that is not there, on every request, costs more than to read one.
+        TokenFile(settings.tokens_database).make()
+    except TokenError as error:
+        raise ServeError(str(error)) from None
+    if not (is_local or tokens_of(settings).are_required()):
+        logger.warning(
+            "Anybody who reaches %s can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
+            "ends that.",
+            host,
+        )
+    # Workers must agree on it, or one refuses what another has signed.
+    if settings.datasette_secret is None:
+        os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
+    click.echo(f"Database {settings.fx_database}, tokens {settings.tokens_database}.", err=True)
+    uvicorn.run(
+        "fx_pipeline.api.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        http=BoundedProtocol,
+        # Costs half the speed of a cheap answer.
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _check_port(host: str, port: int) -> bool:
+    """Whether only this machine reaches the address. Raises ServeError where one cannot listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "Set FX_API_PORT to a free port" if is_port else "Give --host an address of this machine"
+        raise ServeError(f"The API cannot listen on {host}:{port}: {error.strerror}. {remedy}.") from None
+    return ip_address(address[0]).is_loopback
+
+
+def prepare_worker() -> None:
+    """Set up the process of a worker: collect garbage less often, and end with the supervisor.
+
+    A worker without its supervisor would never be restarted, and would keep the port from the next server.
+    """
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=wait, name="supervisor", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What was known at an instant: chosen cases as whole documents, and random histories against a model."""
+"""Rates as known at an instant: whole documents, and random histories compared with a model."""
 
 import datetime as dt
 import sqlite3
@@ -39,7 +39,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("query", "as_of", "rates"), CASES)
-async def test_a_day_as_it_was_known(api: Api, query: str, as_of: str, rates: dict[str, float]) -> None:
+async def test_a_day_as_known_at_an_instant(
+    api: Api, query: str, as_of: str, rates: dict[str, float]
+) -> None:
     document = (await api.get(f"/rates/2026-03-06?{query}")).json()
     assert document == {
         "success": True,
@@ -64,7 +66,7 @@ async def test_a_day_as_it_was_known(api: Api, query: str, as_of: str, rates: di
         ("2026-03-10", "2026-03-09"),
     ],
 )
-async def test_the_newest_day_then(api: Api, as_of: str, date: str) -> None:
+async def test_the_latest_day_as_known_at_an_instant(api: Api, as_of: str, date: str) -> None:
     document = (await api.get(f"/rates/latest?as_of={as_of}")).json()
     assert (document["date"], document["historical"]) == (date, False)
     page = await api.get(f"/fx/rates_by_date?as_of={as_of}")
@@ -93,7 +95,9 @@ async def test_the_newest_day_then(api: Api, as_of: str, date: str) -> None:
     ],
 )
 @pytest.mark.parametrize("query", ["rates_by_date", "rates_by_range", "rate_history"])
-async def test_a_canned_query_then(api: Api, query: str, as_of: str, usd: float | None) -> None:
+async def test_a_canned_query_as_known_at_an_instant(
+    api: Api, query: str, as_of: str, usd: float | None
+) -> None:
     span = "start_date=2026-03-06&end_date=2026-03-06"
     day = {"rates_by_date": "date=2026-03-06", "rate_history": f"{span}&symbols=USD"}.get(query, span)
     rows = (await api.get(f"/fx/{query}.json?{day}&as_of={as_of}&_shape=objects")).json()["rows"]
@@ -102,7 +106,7 @@ async def test_a_canned_query_then(api: Api, query: str, as_of: str, usd: float 
     assert (counted.json()["rows"][0]["first_date"] == "2026-03-06") == (usd is not None)
 
 
-async def test_a_range_then(api: Api) -> None:
+async def test_a_range_as_known_at_an_instant(api: Api) -> None:
     as_of = "2026-03-07T12:00:00Z"
     document = (await api.get(f"/rates/2026-03-05..?symbols=USD,GBP&as_of={as_of}")).json()
     assert document == {
@@ -120,7 +124,7 @@ async def test_a_range_then(api: Api) -> None:
     assert table.text.splitlines()[1:] == ["2026-03-06,EUR,USD,1.16"]
 
 
-async def test_a_conversion_and_a_fluctuation_then(api: Api) -> None:
+async def test_a_conversion_and_a_fluctuation_as_known_at_an_instant(api: Api) -> None:
     as_of = "2026-03-07T12:00:00Z"
     converted = (await api.get(f"/rates/convert?from=EUR&to=USD&amount=100&as_of={as_of}")).json()
     assert converted == {
@@ -160,7 +164,7 @@ gaps = st.sampled_from([dt.timedelta(microseconds=1), dt.timedelta(hours=7), dt.
 
 @dataclass(frozen=True)
 class StoredAt:
-    """What one fetch brought, and when it was stored."""
+    """The days of a fetch, and the time when it was stored."""
 
     at: dt.datetime
     days: Mapping[str, Mapping[str, float]]
@@ -168,7 +172,7 @@ class StoredAt:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[StoredAt]:
-    """Fetches whose values change, appear, vanish and come again."""
+    """Draw fetches whose values appear, change, vanish and return."""
     fetches, at = [], FIRST
     for days in draw(st.lists(some_days, min_size=1, max_size=6)):
         fetches.append(StoredAt(at, days))
@@ -177,7 +181,7 @@ def histories(draw: st.DrawFn) -> list[StoredAt]:
 
 
 def known(fetches: list[StoredAt], as_of: dt.datetime) -> dict[str, dict[str, float]]:
-    """The model: later fetches overwrite what they bring, and nothing else."""
+    """Return the days of the model, in which later fetches overwrite only the values that they have."""
     days: dict[str, dict[str, float]] = {}
     for fetch in fetches:
         if fetch.at <= as_of:
@@ -187,17 +191,17 @@ def known(fetches: list[StoredAt], as_of: dt.datetime) -> dict[str, dict[str, fl
 
 
 def shown(rates: Mapping[str, float] | None) -> dict[str, float] | None:
-    """A day's rates as a document holds them."""
+    """Return the rates of a day as in a document."""
     return None if rates is None else {code: as_number(rate) for code, rate in rates.items()}
 
 
 def text(instant: dt.datetime) -> str:
-    """An instant as it is stored."""
+    """Return an instant as it is stored."""
     return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 async def rates_at(api: Api, path: str) -> Any:
-    """The rates of an answer; None where there is none."""
+    """Return the rates of a response; None for a 404."""
     response = await api.get(path)
     if response.status_code == 404:
         assert response.json()["error"]["code"] == 106
@@ -207,7 +211,7 @@ async def rates_at(api: Api, path: str) -> Any:
 
 
 async def compare(api: Api, fetches: list[StoredAt], as_of: dt.datetime, base: str | None) -> None:
-    """Every endpoint at that instant against the model."""
+    """Compare every endpoint with the model."""
     days = known(fetches, as_of)
     ever = {code for fetch in fetches for rates in fetch.days.values() for code in rates} | {"EUR"}
     base = base if base in ever else None
@@ -245,7 +249,7 @@ async def compare(api: Api, fetches: list[StoredAt], as_of: dt.datetime, base: s
 
 @settings(max_examples=60, deadline=None)
 @given(fetches=histories(), data=st.data())
-async def test_random_histories(fetches: list[StoredAt], data: st.DataObject) -> None:
+async def test_random_histories_match_the_model(fetches: list[StoredAt], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         history = History(Path(folder) / "fx.db")
         for fetch in fetches:
@@ -260,8 +264,8 @@ async def test_random_histories(fetches: list[StoredAt], data: st.DataObject) ->
         history.close()
 
 
-async def test_what_the_store_writes_is_read_so(tmp_path: Path, open_api: OpenApi) -> None:
-    """The store, which sets the instants itself, against the same model."""
+async def test_fetches_of_the_store_match_the_model(tmp_path: Path, open_api: OpenApi) -> None:
+    """The store sets the instants itself."""
     given_days = [
         {"2026-01-05": {"EUR": 1, "USD": 1.1, "GBP": 0.9}, "2026-01-06": {"EUR": 1, "USD": 1.2}},
         {"2026-01-05": {"EUR": 1, "USD": 1.15}},
@@ -282,8 +286,8 @@ async def test_what_the_store_writes_is_read_so(tmp_path: Path, open_api: OpenAp
             await compare(api, fetches, instant + shift * dt.timedelta(microseconds=1), None)
 
 
-async def test_one_response_stored_while_the_clock_was_ahead(tmp_path: Path, open_api: OpenApi) -> None:
-    """From the next one on, `as_of` is answered for every instant before and after it."""
+async def test_a_response_stored_while_the_clock_was_ahead(tmp_path: Path, open_api: OpenApi) -> None:
+    """After the next response, `as_of` works for every instant before and after it."""
     given_days = [
         {"2026-01-05": {"EUR": 1, "USD": 1.1}},
         {"2026-01-05": {"EUR": 1, "USD": 1.15}, "2026-01-06": {"EUR": 1, "USD": 1.2}},
@@ -297,7 +301,7 @@ async def test_one_response_stored_while_the_clock_was_ahead(tmp_path: Path, ope
             store.record([answered(days)])
     api = open_api(tmp_path / "fx.db")
     api.now = at[3] + dt.timedelta(minutes=1)
-    # What was wrongly dated counts as known from just before the next.
+    # The response with the wrong time counts as known from just before the next one.
     known_from = [at[0], at[2] - dt.timedelta(microseconds=1), at[2], at[3]]
     fetches = [StoredAt(instant, days) for instant, days in zip(known_from, given_days, strict=True)]
     for as_of in (*at, *known_from, at[1] + dt.timedelta(hours=12), api.now):
@@ -305,7 +309,7 @@ async def test_one_response_stored_while_the_clock_was_ahead(tmp_path: Path, ope
 
 
 def answered(days: Mapping[str, Mapping[str, float]]) -> Fetch:
-    """What the provider answered, as the client understands it."""
+    """Return a response as the client parses it."""
     return Fetch(
         endpoint="historical",
         base="EUR",

@@ -1,4 +1,4 @@
-"""Whether anything was committed: told at once, of every process, and without harm to SQLite's locks."""
+"""Detection of commits by any process, without releasing SQLite's locks."""
 
 import gc
 import json
@@ -20,7 +20,7 @@ DELETE, WAL = "delete", "wal"
 
 @pytest.fixture(params=[WAL, DELETE])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A database with one table, with a write-ahead log as the store makes it, or without one."""
+    """Create a database with one table, with a write-ahead log as in production, or without one."""
     return made(tmp_path / "fx.db", request.param)
 
 
@@ -34,17 +34,17 @@ def commits(database: Path) -> Iterator[Commits]:
 def made(path: Path, journal: str) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal}")
-        connection.execute("CREATE TABLE IF NOT EXISTS noted (what TEXT)")
+        connection.execute("CREATE TABLE IF NOT EXISTS notes (text TEXT)")
         connection.commit()
     return path
 
 
 def note(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO noted VALUES ('something')")
+    connection.execute("INSERT INTO notes VALUES ('something')")
 
 
-def elsewhere(database: Path, *statements: str, then: str = "") -> list[tuple[int, ...]]:
-    """The first rows of statements that another process runs, each in a transaction of its own."""
+def run_in_another_process(database: Path, *statements: str, then: str = "") -> list[tuple[int, ...]]:
+    """Run statements in another process, each in its own transaction. Return their first rows."""
     program = (
         "import json, os, sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -55,26 +55,26 @@ def elsewhere(database: Path, *statements: str, then: str = "") -> list[tuple[in
     return [tuple(row or ()) for row in json.loads(done.stdout)]
 
 
-def test_nothing_is_committed(commits: Commits, database: Path) -> None:
+def test_reading_and_rolling_back_keep_the_version(commits: Commits, database: Path) -> None:
     version = commits.version()
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("SELECT * FROM noted").fetchall()
+        connection.execute("SELECT * FROM notes").fetchall()
         note(connection)
         connection.rollback()
     assert commits.version() == version
 
 
 @pytest.mark.parametrize("then", ["", "os._exit(1)", "os.kill(os.getpid(), 9)"])
-def test_another_process_commits(commits: Commits, database: Path, then: str) -> None:
-    """Whether it ends well or not."""
+def test_a_commit_by_another_process_changes_the_version(commits: Commits, database: Path, then: str) -> None:
+    """Even if that process is killed."""
     seen = [commits.version()]
     for _ in range(3):
-        elsewhere(database, "INSERT INTO noted VALUES ('something')", then=then)
+        run_in_another_process(database, "INSERT INTO notes VALUES ('something')", then=then)
         seen.append(commits.version())
     assert len(set(seen)) == 4
 
 
-def test_the_log_comes_later(tmp_path: Path) -> None:
+def test_a_commit_to_a_log_created_later_changes_the_version(tmp_path: Path) -> None:
     database = made(tmp_path / "fx.db", DELETE)
     with closing(Commits(database)) as commits, closing(sqlite3.connect(database)) as connection:
         before = commits.version()
@@ -84,32 +84,32 @@ def test_the_log_comes_later(tmp_path: Path) -> None:
         assert commits.version() != before
 
 
-def test_a_link_to_the_database_is_followed(tmp_path: Path) -> None:
+def test_follows_a_link_to_the_database(tmp_path: Path) -> None:
     database = made(tmp_path / "fx.db", WAL)
     (link := tmp_path / "link.db").symlink_to(database)
     with closing(Commits(link)) as commits:
         before = commits.version()
-        elsewhere(database, "INSERT INTO noted VALUES ('something')")
+        run_in_another_process(database, "INSERT INTO notes VALUES ('something')")
         assert isinstance(before, bytes)
         assert commits.version() != before
 
 
-def test_who_reads_in_this_process_stays_protected(tmp_path: Path) -> None:
-    """A process that closes any descriptor of a file loses its locks on it: SQLite's too."""
+def test_readers_in_this_process_keep_their_locks(tmp_path: Path) -> None:
+    """A process that closes any descriptor of a file loses all its locks on it, SQLite's too."""
     database = made(tmp_path / "fx.db", WAL)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         note(connection)
         connection.execute("BEGIN")
-        before = connection.execute("SELECT count(*) FROM noted").fetchall()
+        before = connection.execute("SELECT count(*) FROM notes").fetchall()
         commits = Commits(database)
         commits.version()
         commits.close()
         del commits
         gc.collect()
-        insert, checkpoint = "INSERT INTO noted VALUES ('something')", "PRAGMA wal_checkpoint(RESTART)"
-        busy, *_ = elsewhere(database, insert, "PRAGMA busy_timeout = 0", checkpoint)[-1]
+        insert, checkpoint = "INSERT INTO notes VALUES ('something')", "PRAGMA wal_checkpoint(RESTART)"
+        busy, *_ = run_in_another_process(database, insert, "PRAGMA busy_timeout = 0", checkpoint)[-1]
         assert busy
-        assert connection.execute("SELECT count(*) FROM noted").fetchall() == before
+        assert connection.execute("SELECT count(*) FROM notes").fetchall() == before
 
 
 def commit(connection: sqlite3.Connection) -> None:
@@ -123,7 +123,7 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def read(connection: sqlite3.Connection) -> None:
-    connection.execute("SELECT count(*) FROM noted").fetchall()
+    connection.execute("SELECT count(*) FROM notes").fetchall()
 
 
 def checkpoint(connection: sqlite3.Connection) -> None:
@@ -140,7 +140,9 @@ ACTS: list[Act] = [commit, roll_back, read, checkpoint, vacuum]
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(ACTS)), max_size=30))
-def test_whatever_sqlite_calls_another_version_is_one(tmp_path: Path, acts: list[tuple[int, Act]]) -> None:
+def test_the_version_changes_at_least_when_data_version_does(
+    tmp_path: Path, acts: list[tuple[int, Act]]
+) -> None:
     database = made(tmp_path / "fx.db", WAL)
     with (
         closing(Commits(database)) as commits,
@@ -149,8 +151,8 @@ def test_whatever_sqlite_calls_another_version_is_one(tmp_path: Path, acts: list
         closing(sqlite3.connect(database)) as other,
     ):
         seen: dict[object, object] = {}
-        for who, act in acts:
-            act((one, other)[who])
+        for number, act in acts:
+            act((one, other)[number])
             (version,) = watching.execute("PRAGMA data_version").fetchone()
-            # What is the same to us is the same to SQLite.
+            # An equal version means an equal data_version.
             assert seen.setdefault(commits.version(), version) == version

@@ -1,4 +1,4 @@
-"""A currency that ended is named wherever it is asked for, with the first and last day that has a rate."""
+"""Responses about a currency that ended name it, with its first and last day."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ NEW = {"first_date": "2026-01-01", "last_date": "2026-01-02"}
 
 @pytest.fixture
 def api(tmp_path: Path, open_api: OpenApi) -> Api:
-    """Five days: the lev ends with the year, the guilder begins after it, the krona has a gap."""
+    """Serve five days: the lev ends with the year, the guilder begins after it, the krona has a gap."""
     history = History(tmp_path / "fx.db")
     days = {
         "2025-12-29": {"EUR": 1, "USD": 1.1, "BGN": 1.9558, "ISK": 150},
@@ -48,7 +48,7 @@ NO_RATE = [
         "timeseries?start_date=2026-01-01&end_date=2026-01-02&symbols=BGN",
         f"No rate of BGN is stored from 2026-01-01 to 2026-01-02. {BGN}",
     ),
-    # Both have rates there, but not on one day.
+    # Both have rates there, but on different days.
     (
         "2025-12-29..2026-01-02?base=BGN&symbols=XCG",
         "No rate of XCG in BGN is stored from 2025-12-29 to 2026-01-02. XCG has rates from 2026-01-01 to "
@@ -77,7 +77,7 @@ NO_RATE = [
 
 
 @pytest.mark.parametrize(("call", "info"), NO_RATE, ids=[call for call, _ in NO_RATE])
-async def test_where_nothing_is_left_to_answer(api: Api, call: str, info: str) -> None:
+async def test_a_request_without_any_rate_gets_a_404(api: Api, call: str, info: str) -> None:
     response = await api.get(f"/rates/{call}")
     assert response.status_code == 404
     assert response.json()["error"] == {"code": 106, "type": "no_rates_available", "info": info}
@@ -112,7 +112,7 @@ SOME_RATES: list[tuple[str, dict[str, Any], Any]] = [
         MISSING,
         {"2025-12-31": {"USD": 63.91246549}},
     ),
-    # It has rates before and after the day that has none.
+    # The currency has rates before and after the day without a rate.
     (
         "2025-12-29..2025-12-31?symbols=ISK",
         {"ISK": {"first_date": "2025-12-29", "last_date": "2026-01-02"}},
@@ -122,7 +122,9 @@ SOME_RATES: list[tuple[str, dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("call", "missing", "rates"), SOME_RATES, ids=[call for call, *_ in SOME_RATES])
-async def test_where_others_have_rates(api: Api, call: str, missing: dict[str, Any], rates: Any) -> None:
+async def test_a_response_with_other_rates_lists_the_missing_currency(
+    api: Api, call: str, missing: dict[str, Any], rates: Any
+) -> None:
     response = await api.get(f"/rates/{call}")
     document = response.json()
     assert (response.status_code, document["missing"], document["rates"]) == (200, missing, rates)
@@ -130,7 +132,7 @@ async def test_where_others_have_rates(api: Api, call: str, missing: dict[str, A
     assert response.headers["x-missing-rates"] == spans
 
 
-async def test_a_series_of_all_currencies_in_an_ended_base(api: Api) -> None:
+async def test_a_series_in_an_ended_base_lists_it(api: Api) -> None:
     response = await api.get("/rates/2025-12-29..2026-01-02?base=BGN")
     document = response.json()
     assert (list(document["rates"]), document["missing"]) == (
@@ -139,7 +141,7 @@ async def test_a_series_of_all_currencies_in_an_ended_base(api: Api) -> None:
     )
 
 
-async def test_a_fluctuation_of_one_that_ended(api: Api) -> None:
+async def test_a_fluctuation_lists_an_ended_currency(api: Api) -> None:
     response = await api.get("/rates/fluctuation?start_date=2025-12-31&end_date=2026-01-02&symbols=USD,BGN")
     document = response.json()
     assert (document["missing"], list(document["rates"])) == (MISSING, ["USD"])
@@ -154,7 +156,7 @@ async def test_a_fluctuation_of_one_that_ended(api: Api) -> None:
         ("2025-12-31...csv?base=BGN&symbols=EUR", "2025-12-31,BGN,EUR,0.5112997239\r\n"),
     ],
 )
-async def test_rows_say_it_in_a_header(api: Api, call: str, rows: str) -> None:
+async def test_csv_lists_missing_currencies_in_a_header(api: Api, call: str, rows: str) -> None:
     response = await api.get(f"/rates/{call}")
     assert response.text == f"date,base,currency,rate\r\n{rows}"
     assert response.headers["x-missing-rates"] == HEADER
@@ -175,14 +177,14 @@ async def test_rows_say_it_in_a_header(api: Api, call: str, rows: str) -> None:
         "convert?from=BGN&to=USD&amount=1&date=2025-12-31",
     ],
 )
-async def test_where_nothing_is_missing_nothing_is_said(api: Api, call: str) -> None:
+async def test_a_complete_response_lists_no_missing_currency(api: Api, call: str) -> None:
     response = await api.get(f"/rates/{call}")
     assert response.status_code == 200
     assert "missing" not in response.json()
     assert "x-missing-rates" not in response.headers
 
 
-async def test_pages_say_it_too(api: Api) -> None:
+async def test_pages_name_the_last_day_of_an_ended_currency(api: Api) -> None:
     for path in ("/?base=BGN", "/fx/rates_by_date?date=2026-01-02&base=BGN"):
         response = await api.get(path)
         assert (response.status_code, BGN in response.text) == (404, True), path

@@ -1,4 +1,4 @@
-"""How rates are shown: tables of what is written for a number, and arithmetic against exact fractions."""
+"""How pages show numbers and dates, and their arithmetic compared with exact fractions."""
 
 import datetime as dt
 from fractions import Fraction
@@ -39,7 +39,7 @@ def test_a_rate_is_shown_with_six_significant_digits(rate: float, shown: str) ->
 
 
 @given(RATES)
-def test_what_is_shown_is_the_rate_to_six_digits(rate: float) -> None:
+def test_a_shown_rate_is_exact_to_six_digits(rate: float) -> None:
     shown = Fraction(figures.shown_rate(rate).replace(",", ""))
     assert abs(shown - Fraction(rate)) <= Fraction(rate) * Fraction(6, 10**6)
 
@@ -56,12 +56,12 @@ def test_what_is_shown_is_the_rate_to_six_digits(rate: float) -> None:
         (-1234.5, "−1,234.50\u202f%", "down"),
     ],
 )
-def test_a_change_has_a_sign_where_it_is_seen(percent: float, shown: str, direction: str) -> None:
+def test_a_change_has_a_sign_unless_it_is_shown_as_zero(percent: float, shown: str, direction: str) -> None:
     assert (figures.shown_change(percent), figures.direction(percent)) == (shown, direction)
 
 
 @given(RATES, RATES)
-def test_a_change_is_the_difference_in_percent_of_the_first(earlier: float, later: float) -> None:
+def test_a_change_is_in_percent_of_the_first_rate(earlier: float, later: float) -> None:
     exact = (Fraction(later) - Fraction(earlier)) / Fraction(earlier) * 100
     assert abs(Fraction(figures.change_percent(earlier, later)) - exact) <= abs(exact) / 10**9 + Fraction(
         1, 10**9
@@ -76,7 +76,7 @@ def test_a_change_is_the_difference_in_percent_of_the_first(earlier: float, late
         ("1999-01-01", "1 January 1999", "1 Jan", "Friday"),
     ],
 )
-def test_a_day_is_written_as_people_write_it(date: str, shown: str, short: str, weekday: str) -> None:
+def test_a_date_is_shown_in_words(date: str, shown: str, short: str, weekday: str) -> None:
     assert (figures.shown_date(date), figures.shown_short_date(date)) == (shown, short)
     assert figures.weekday(date) == weekday
 
@@ -89,7 +89,7 @@ def test_instants_are_shown_to_the_second() -> None:
 @pytest.mark.parametrize(
     ("days", "shown"), [(0, "today"), (1, "yesterday"), (2, "2 days ago"), (1234, "1,234 days ago")]
 )
-def test_an_age(days: int, shown: str) -> None:
+def test_an_age_is_shown_in_words(days: int, shown: str) -> None:
     assert figures.shown_age(days) == shown
 
 
@@ -103,7 +103,7 @@ def test_an_age(days: int, shown: str) -> None:
         ("rate", "Rate"),
     ],
 )
-def test_a_column_is_a_heading(name: str, heading: str) -> None:
+def test_a_column_has_a_heading(name: str, heading: str) -> None:
     assert figures.shown_column(name) == heading
 
 
@@ -117,7 +117,7 @@ def test_a_column_is_a_heading(name: str, heading: str) -> None:
         ([["<a>1</a>", "1"], ["2", "2"]], {1}),
     ],
 )
-def test_columns_of_numbers(rows: list[list[object]], numbers: set[int]) -> None:
+def test_finds_the_columns_of_numbers(rows: list[list[object]], numbers: set[int]) -> None:
     assert figures.number_columns(rows) == numbers
 
 
@@ -135,7 +135,7 @@ def test_a_line_fills_its_box(values: list[float], points: str) -> None:
 
 
 @given(st.lists(RATES, min_size=2, max_size=60))
-def test_a_line_stays_in_its_box_and_keeps_the_order(values: list[float]) -> None:
+def test_a_line_stays_in_its_box_and_keeps_the_order_of_values(values: list[float]) -> None:
     points = [tuple(map(int, point.split(","))) for point in figures.line(values, 90, 20).split()]
     assert len(points) == len(values)
     assert (points[0][0], points[-1][0]) == (0, 90)
@@ -144,7 +144,7 @@ def test_a_line_stays_in_its_box_and_keeps_the_order(values: list[float]) -> Non
         assert value == other or (y >= other_y if value < other else y <= other_y)
 
 
-def test_days_are_summed_up_year_by_year() -> None:
+def test_sums_up_days_by_year() -> None:
     days = [
         ("2023-12-30", 1.0),
         ("2023-12-31", 1.25),
@@ -162,7 +162,7 @@ def test_days_are_summed_up_year_by_year() -> None:
 
 
 @given(DAYS)
-def test_years_hold_every_day_once_and_meet_at_their_ends(days: list[tuple[str, float]]) -> None:
+def test_every_day_is_in_exactly_one_year(days: list[tuple[str, float]]) -> None:
     years = figures.by_year(days)[::-1]
     assert (years[0].first, years[-1].last) == (days[0], days[-1])
     for year in years:

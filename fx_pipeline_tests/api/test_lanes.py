@@ -1,4 +1,4 @@
-"""Long requests: they delay nothing else, wait in a bounded queue, and are dropped with their client."""
+"""Long requests delay no other request, wait in a bounded queue, and are dropped with their client."""
 
 import asyncio
 import datetime as dt
@@ -55,12 +55,12 @@ def long_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rates_of(day: str) -> dict[str, float]:
-    """What is stored of a day."""
+    """Return the stored rates of a day."""
     return {code: int(day[8:]) + place / 8 for place, code in enumerate(CODES)}
 
 
 def document(**more: str) -> dict[str, Any]:
-    """The answer to SERIES."""
+    """Return the response to SERIES."""
     return {
         "success": True,
         "timeseries": True,
@@ -74,7 +74,7 @@ def document(**more: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_short_requests_overtake_long_ones(long_history: Path, tmp_path: Path) -> None:
-    """They come last, and are answered while others are still waiting."""
+    """Short requests that come last are answered while long ones still wait."""
     with (
         serving(long_history, tmp_path / "log", FX_CACHE_MB="0") as server,
         closing(server.connect()) as short,
@@ -99,7 +99,7 @@ def test_short_requests_overtake_long_ones(long_history: Path, tmp_path: Path) -
 
 
 def read(connection: HTTPConnection) -> tuple[int, bytes]:
-    """The answer to what was asked."""
+    """Return the status and body of the response."""
     response = connection.getresponse()
     return response.status, response.read()
 
@@ -116,7 +116,7 @@ SHORT = (
 
 @asynccontextmanager
 async def listening(app: ASGIApp) -> AsyncIterator[int]:
-    """The port of a server in this process."""
+    """Run a server in this process and yield its port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -142,7 +142,7 @@ class Client:
         return self
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body."""
+        """Return status, headers and body."""
         head, _, body = (await asyncio.wait_for(self.reader.read(-1), PATIENCE)).partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
         self.writer.close()
@@ -150,13 +150,13 @@ class Client:
         return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body
 
     async def leave(self) -> None:
-        """Close the connection without waiting for the answer."""
+        """Close the connection without waiting for the response."""
         self.writer.close()
         await self.writer.wait_closed()
 
 
 class Occupied:
-    """A lane in which a query runs that never ends by itself, until `free`."""
+    """A query that keeps the long lane busy until `free`."""
 
     def __init__(self, api: Api) -> None:
         api.datasette.reader.long.limit = LIMIT
@@ -170,12 +170,12 @@ class Occupied:
         queries._connection.execute(ENDLESS)
 
     async def free(self) -> None:
-        """Give it up."""
+        """Cancel the query."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
 
-async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
+async def test_the_queue_is_bounded_and_disconnected_clients_leave_it(
     long_history: Path, open_api: OpenApi
 ) -> None:
     api = open_api(long_history)
@@ -196,7 +196,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
             "message": info,
             "error": {"code": 503, "type": "server_busy", "info": info},
         }
-        # What is short is answered meanwhile, as before.
+        # Short requests are answered meanwhile.
         for path in SHORT:
             assert (await (await Client.asking(port, path)).answer())[0] == 200
 
@@ -213,7 +213,7 @@ async def test_the_queue_is_bounded_and_clients_that_leave_give_up_their_places(
             assert (status, body.decode()) == expected
 
 
-async def test_a_client_that_leaves_stops_what_runs_for_it(api: Api) -> None:
+async def test_work_stops_when_its_client_disconnects(api: Api) -> None:
     lane = api.datasette.reader.long
     lane.limit = LIMIT
     running, left = threading.Event(), asyncio.Event()
@@ -233,13 +233,13 @@ async def test_a_client_that_leaves_stops_what_runs_for_it(api: Api) -> None:
     left.set()
     with pytest.raises(ApiError):
         await answer
-    # The lane is free, and its connection as good as before.
+    # The lane is free, and its connection works.
     assert lane.waiting == 0
     assert (await api.get("/rates/1999-01-04..2026-03-09?symbols=USD")).status_code == 200
 
 
-async def test_a_large_answer_is_the_same_compressed(long_history: Path, open_api: OpenApi) -> None:
-    """It is compressed and hashed in its lane, not by the event loop."""
+async def test_a_large_response_is_the_same_compressed(long_history: Path, open_api: OpenApi) -> None:
+    """Its lane compresses and hashes it, not the event loop."""
     api = open_api(long_history)
     plain = await api.get(SERIES)
     async with listening(api.app) as port:
@@ -256,7 +256,7 @@ async def test_a_large_answer_is_the_same_compressed(long_history: Path, open_ap
 
 
 def reading(statement: str, started: threading.Event | None = None) -> Callable[..., Any]:
-    """Work that reads one row."""
+    """Return work that reads one row."""
 
     def work(connection: sqlite3.Connection, effort: Effort) -> Any:
         if started:
@@ -267,7 +267,7 @@ def reading(statement: str, started: threading.Event | None = None) -> Callable[
     return work
 
 
-async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
+async def test_work_runs_in_the_order_of_arrival(api: Api) -> None:
     connect = api.datasette.get_database("fx").connect
     lane = Lane("test", 3, LIMIT, api.datasette.served.hold(connect))
     done: list[int] = []
@@ -294,7 +294,7 @@ async def test_work_is_done_in_the_order_of_arrival(api: Api) -> None:
     assert lane.waiting == 0
 
 
-async def test_work_that_takes_too_long_ends(api: Api) -> None:
+async def test_work_ends_at_its_limit(api: Api) -> None:
     connect = api.datasette.get_database("fx").connect
     lane = Lane("test", 1, Limit(0.01), api.datasette.served.hold(connect))
     with pytest.raises(TooLong):
@@ -302,7 +302,7 @@ async def test_work_that_takes_too_long_ends(api: Api) -> None:
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
-def test_a_loop_ends_with_its_effort(is_stopped: bool) -> None:
+def test_a_paced_loop_ends_at_its_limit_or_when_stopped(is_stopped: bool) -> None:
     effort = Effort(Limit(0.01 if not is_stopped else 3600))
     seen = []
     with pytest.raises(Dropped if is_stopped else TooLong):
@@ -313,8 +313,8 @@ def test_a_loop_ends_with_its_effort(is_stopped: bool) -> None:
     assert not is_stopped or len(seen) == 3
 
 
-async def test_work_that_was_dropped_before_it_started_is_not_done(api: Api) -> None:
-    """Its thread may still be busy with something else."""
+async def test_work_that_is_stopped_before_its_start_does_not_run(api: Api) -> None:
+    """Its thread may still be busy with other work."""
     effort = Effort(LIMIT)
     effort.stop()
     with pytest.raises(Dropped):
@@ -322,12 +322,12 @@ async def test_work_that_was_dropped_before_it_started_is_not_done(api: Api) -> 
 
 
 @pytest.mark.parametrize("asked", [AS_OF, SERIES])
-async def test_what_proves_longer_than_a_lane_allows(
+async def test_work_that_exceeds_a_lane_moves_to_the_long_lane_and_then_fails(
     long_history: Path, open_api: OpenApi, asked: str
 ) -> None:
     api = open_api(long_history)
     reader = api.datasette.reader
-    # Work that was estimated as short continues in the lane for long work.
+    # Work that takes longer than estimated restarts in the long lane.
     reader.short.limit = Limit(0)
     assert (await api.get("/")).status_code == 200
     reader.long.limit = Limit(0)
@@ -339,7 +339,7 @@ async def test_what_proves_longer_than_a_lane_allows(
     assert (await api.get("/-/health")).status_code == 200
 
 
-async def test_a_client_that_stays_gets_what_the_work_raises() -> None:
+async def test_a_connected_client_gets_the_result_or_the_error() -> None:
     async def stay() -> Message:
         await asyncio.Event().wait()
         raise AssertionError

@@ -1,4 +1,4 @@
-"""Addresses: tables of what is linked to, and that Dagster's names the newest gaps and stays short."""
+"""The links of pages to other pages, to the API and to Dagster."""
 
 import datetime as dt
 
@@ -21,7 +21,7 @@ DAY = dt.timedelta(1)
         ),
     ],
 )
-def test_the_page_of_a_day(arguments: tuple[str, ...], path: str) -> None:
+def test_links_to_the_page_of_a_day(arguments: tuple[str, ...], path: str) -> None:
     assert day_path(*arguments) == path
 
 
@@ -39,7 +39,7 @@ def test_the_page_of_a_day(arguments: tuple[str, ...], path: str) -> None:
         ),
     ],
 )
-def test_a_call_of_the_api(path: str, parameters: dict[str, str], call: str) -> None:
+def test_links_to_the_api(path: str, parameters: dict[str, str], call: str) -> None:
     assert api_path(path, **parameters) == call
 
 
@@ -54,11 +54,11 @@ def test_a_call_of_the_api(path: str, parameters: dict[str, str], call: str) -> 
         ),
     ],
 )
-def test_dagster_opens_with_the_gaps_chosen(gaps: list[tuple[dt.date, dt.date]], chosen: str) -> None:
+def test_the_link_to_dagster_selects_the_gaps(gaps: list[tuple[dt.date, dt.date]], chosen: str) -> None:
     assert backfill_url("http://d:3000", gaps) == f"http://d:3000/assets/rates?view=partitions{chosen}"
 
 
-def test_an_address_of_dagster_names_the_newest_gaps_and_stays_short() -> None:
+def test_the_link_to_dagster_has_only_the_newest_gaps() -> None:
     gaps = [(first := dt.date(1999, 1, 1) + 4 * n * DAY, first + DAY) for n in range(2500)]
     url = backfill_url("http://d:3000", gaps)
     assert url.count("...") == MOST_GAPS
@@ -78,5 +78,5 @@ def test_an_address_of_dagster_names_the_newest_gaps_and_stays_short() -> None:
         ("2026-12-31", 12, "2025-12-31"),
     ],
 )
-def test_so_many_months_before(date: str, months: int, before: str) -> None:
+def test_months_before_a_date(date: str, months: int, before: str) -> None:
     assert str(months_before(dt.date.fromisoformat(date), months)) == before

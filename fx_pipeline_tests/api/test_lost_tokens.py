@@ -25,7 +25,7 @@ LATEST = "/rates/2026-03-09?symbols=USD"
 
 @pytest.fixture
 def access(history: History) -> Access:
-    """The tokens of an installation with a written history."""
+    """Return the tokens of an installation."""
     return Access(Settings(fx_database=history.path))
 
 

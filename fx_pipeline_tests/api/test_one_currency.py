@@ -1,4 +1,4 @@
-"""A series of one currency is read and written in a way of its own: what it says is what any other would."""
+"""A series of one currency has its own code for reading and writing. The result equals that of any series."""
 
 import datetime as dt
 import json
@@ -37,10 +37,10 @@ def connection() -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize("left_out", [0, 1, 40, 71, None], ids=str)
 @given(other=DAYS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
-def test_its_dates_are_those_of_its_rates(
+def test_computed_dates_match_the_rates(
     connection: sqlite3.Connection, left_out: int | None, other: dict[str, float]
 ) -> None:
-    """Over the end of a year and a leap day, without a day missing or with one, beside another currency."""
+    """The days cover the end of a year and a leap day. At most one is missing. There is another currency."""
     days = {date: rate for number, (date, rate) in enumerate(WHOLE.items()) if number != left_out}
     connection.execute("DELETE FROM rates")
     rows = [(date, code, rate) for code, of in (("USD", days), ("UYU", other)) for date, rate in of.items()]
@@ -54,7 +54,7 @@ def test_its_dates_are_those_of_its_rates(
 
 
 @given(rates=DAYS)
-def test_it_is_written_as_any_series(rates: dict[str, float]) -> None:
+def test_is_written_like_any_series(rates: dict[str, float]) -> None:
     plain = {date: {"USD": rate} for date, rate in rates.items()}
     body = series_json(
         start="2023-12-25", end="2024-03-05", base="EUR", days=OneCurrency("USD", rates), as_of=None

@@ -1,4 +1,4 @@
-"""The canned queries: what each answers as a page, as JSON and as CSV, and how SQLite finds it."""
+"""The canned queries: their results as pages, JSON and CSV, and the indexes that they use."""
 
 import asyncio
 import re
@@ -25,12 +25,12 @@ FIRST = {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}
 
 
 def rows_of(date: str, rates: dict[str, float]) -> list[list[Any]]:
-    """Rows of date, currency, rate, as they are stored."""
+    """Return rows of date, currency and rate."""
     return [[date, code, float(rate)] for code, rate in rates.items()]
 
 
 def stored(first: str | None, last: str | None, days: int, rates: int, *near: str | None) -> list[list[Any]]:
-    """The row of `stored_days`."""
+    """Return a row of `stored_days`."""
     return [["EUR", first, last, days, rates, *near]]
 
 
@@ -38,7 +38,7 @@ REVISED = ["date", "currency", "was", "became", "known_from", "replaced_at"]
 
 
 def revised(currency: str, was: float, became: float) -> list[Any]:
-    """The row of a value of 6 March that was revised two days later."""
+    """Return the row of a value of 6 March that was revised two days later."""
     return [
         "2026-03-06",
         currency,
@@ -199,7 +199,9 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("name", "query", "columns", "rows"), ANSWERS)
-async def test_answers(api: Api, name: str, query: str, columns: list[str], rows: list[list[Any]]) -> None:
+async def test_a_query_returns_these_rows(
+    api: Api, name: str, query: str, columns: list[str], rows: list[list[Any]]
+) -> None:
     document = (await api.get(f"/fx/{name}.json?{query}")).json()
     assert document["ok"]
     assert document["rows"] == rows
@@ -213,10 +215,10 @@ async def test_answers(api: Api, name: str, query: str, columns: list[str], rows
 
 
 PRIVATE = {name for name, query in QUERIES.items() if query.get("allow")}
-"""The queries for those who run the service: what they answer is tested where they are shown."""
+"""The queries for operators. Other tests cover their results."""
 
 
-def test_every_query_is_answered_above() -> None:
+def test_every_public_query_is_in_the_list() -> None:
     assert {name for name, *_ in ANSWERS} | PRIVATE == set(QUERIES)
 
 
@@ -227,8 +229,7 @@ async def test_private_queries_are_closed_to_visitors(api: Api, name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(set(QUERIES) - PRIVATE))
-async def test_pages(api: Api, name: str) -> None:
-    """A page says what it shows, in words, and has a field for each parameter."""
+async def test_a_query_has_a_page_with_a_field_for_each_parameter(api: Api, name: str) -> None:
     query = QUERIES[name]
     assert query["title"]
     assert query["description"]
@@ -252,7 +253,7 @@ def test_every_table_and_column_is_described(history: History) -> None:
 
 
 def plan_of(path: Path, sql: str, **parameters: str) -> list[str]:
-    """The lines of EXPLAIN QUERY PLAN."""
+    """Return the lines of EXPLAIN QUERY PLAN."""
     connection = sqlite3.connect(path)
     try:
         asked = {name: parameters.get(name, "") for name in re.findall(r":([a-z_]+)", sql)}
@@ -267,7 +268,7 @@ def test_no_query_reads_a_whole_table_of_rates(history: History, name: str, anal
     if analysed:
         history.db.execute("ANALYZE")
     plan = plan_of(history.path, QUERIES[name]["sql"], start_date="2026-03-05", end_date="2026-03-09")
-    # Through an index, `days` may be walked from the newest day until one is found.
+    # `days` may be scanned through an index, from the newest day until one is found.
     assert [line for line in plan if re.match(r"SCAN (rates|revisions|fetches)\b(?!.*USING)", line)] == []
     assert [line for line in plan if re.match(r"SCAN (rates|revisions)\b", line)] == []
 
@@ -285,13 +286,14 @@ def test_no_query_reads_a_whole_table_of_rates(history: History, name: str, anal
         ("stored_days", "SEARCH fetches USING COVERING INDEX fetches_by_fetched_at (fetched_at<?)"),
     ],
 )
-def test_what_is_read_by(history: History, name: str, index: str) -> None:
+def test_a_query_uses_an_index(history: History, name: str, index: str) -> None:
     assert index in plan_of(history.path, QUERIES[name]["sql"])
 
 
-def test_no_other_sql_is_in_the_api() -> None:
-    """But for what asks whether a file is a database of this project and whether it has been committed to,
-    says how long to wait for it, and takes some columns of a canned query. Tokens are in a file of their own.
+def test_the_api_has_no_other_sql() -> None:
+    """The exceptions check the database file, detect commits, set a timeout, and select columns of a query.
+
+    Tokens have their own file and their own SQL.
     """
     found = {
         (path.name, re.findall(r"sqlite_master|data_version|busy_timeout|FROM \(\{self\._sql", line)[0])
@@ -308,14 +310,14 @@ def test_no_other_sql_is_in_the_api() -> None:
     }
 
 
-async def test_who_may_not_see_a_query_may_not_see_its_endpoint(history: History, open_api: OpenApi) -> None:
+async def test_an_endpoint_is_closed_if_one_of_its_queries_is(history: History, open_api: OpenApi) -> None:
     api = open_api(history.path)
     queries = api.datasette._metadata_local["databases"]["fx"]["queries"]
-    queries["rates_by_date"]["allow"] = {"id": "somebody"}
+    queries["rates_by_date"]["allow"] = {"id": "reports"}
     answers = {path: (await api.get(path)).status_code for path in ("/rates/latest", "/rates/2026-03-05..")}
     assert answers == {"/rates/latest": 403, "/rates/2026-03-05..": 200}
-    api = open_api(history.path)  # rules are read at the start
-    api.datasette._metadata_local["databases"]["fx"]["allow"] = {"id": "somebody"}
+    api = open_api(history.path)  # rules are read once
+    api.datasette._metadata_local["databases"]["fx"]["allow"] = {"id": "reports"}
     for path in ("/rates/latest", "/rates/2026-03-05..", "/rates/symbols", "/rates/"):
         response = await api.get(path)
         assert response.status_code == 403
@@ -324,7 +326,7 @@ async def test_who_may_not_see_a_query_may_not_see_its_endpoint(history: History
 
 
 @pytest.mark.parametrize("path", ["/rates/2026-03-09/", "/rates/2026-03-05..2026-03-09/"])
-async def test_what_must_wait_for_the_file_holds_up_nobody_else(
+async def test_a_request_that_waits_for_the_file_delays_no_other(
     history: History, open_api: OpenApi, path: str
 ) -> None:
     history.close()
@@ -339,7 +341,7 @@ async def test_what_must_wait_for_the_file_holds_up_nobody_else(
         unlocked.start()
         waiting = asyncio.create_task(api.get(path))
         assert (await api.get("/static/pages.css")).status_code == 200
-        assert unlocked.is_alive(), "everybody has waited for the file"
+        assert unlocked.is_alive(), "the request for a static file has waited for the lock"
         assert not waiting.done()
         unlocked.cancel()
         unlocked.join()
@@ -347,7 +349,7 @@ async def test_what_must_wait_for_the_file_holds_up_nobody_else(
         assert (await waiting).status_code == 200
 
 
-async def test_work_that_takes_longer_than_expected_starts_again_in_a_lane(
+async def test_work_that_takes_longer_than_expected_restarts_in_a_lane(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await api.get("/rates/2026-03-09/?base=USD")

@@ -1,4 +1,4 @@
-"""The database file is replaced, overwritten, deleted and restored while it is served."""
+"""The API while its database file is replaced, overwritten, deleted and restored."""
 
 import asyncio
 import logging
@@ -28,14 +28,14 @@ OLD, NEW = 1.165, 2.5
 
 
 @pytest.fixture(autouse=True)
-def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is looked at for every request."""
+def always_checking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the file for every request."""
     monkeypatch.setattr(served, "LOOK_SECONDS", 0)
 
 
 @pytest.fixture
 def other(history: History, tmp_path: Path) -> Path:
-    """Another database, in which one rate is NEW."""
+    """Copy the database, and set one rate to NEW."""
     (tmp_path / "other").mkdir()
     path = tmp_path / "other" / "fx.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -55,7 +55,7 @@ class Cached:
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
 
     async def rates(self) -> set[float]:
-        """The rate, from whatever reads it: the cache, the event loop, the lanes, Datasette's threads."""
+        """Return the rate as the cache, the event loop, the lanes and Datasette's threads read it."""
         found = set()
         for path in (LATEST, LATEST, AS_OF, LONG):
             response = await self.client.get(path)
@@ -70,12 +70,12 @@ class Cached:
         return found
 
     async def is_unavailable(self) -> bool:
-        """Whether every kind of request is answered 503, and says so."""
+        """Return whether every kind of request gets a 503, with the right headers and body."""
         statuses = set()
         for path in (LATEST, LATEST, AS_OF, LONG, TABLE, "/", "/fx/rates", "/-/health/freshness"):
             response = await self.client.get(path)
             statuses.add(response.status_code)
-            if path not in ("/-/health/freshness",):
+            if path != "/-/health/freshness":
                 assert response.headers["retry-after"] == str(RETRY_SECONDS)
             if path == LATEST:
                 assert response.json()["error"] == {
@@ -97,7 +97,7 @@ async def cached(api: Api) -> AsyncIterator[Cached]:
 
 
 def log_files(path: Path) -> list[Path]:
-    """The files that SQLite keeps next to a database."""
+    """Return the files that SQLite keeps next to a database."""
     return [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")]
 
 
@@ -123,7 +123,7 @@ def delete_and_copy(other: Path, path: Path) -> None:
 
 
 def overwrite(other: Path, path: Path) -> None:
-    """The file stays, and gets another content."""
+    """Replace the content of the same file."""
     remove_log(path)
     with other.open("rb") as source, path.open("r+b") as target:
         target.truncate()
@@ -131,34 +131,34 @@ def overwrite(other: Path, path: Path) -> None:
 
 
 def relink(other: Path, path: Path) -> None:
-    """A link to it takes its place."""
+    """Replace the file by a link to the other one."""
     remove_log(path)
     path.unlink()
     path.symlink_to(other)
 
 
-def rename_alone(other: Path, path: Path) -> None:
+def rename_without_log(other: Path, path: Path) -> None:
     other.replace(path)
 
 
-def copy_alone(other: Path, path: Path) -> None:
+def copy_without_log(other: Path, path: Path) -> None:
     shutil.copy(other, path)
 
 
 Replace = Callable[[Path, Path], None]
-LEAVING: list[Replace] = [rename_alone, copy_alone]
-"""What leaves the log of the file before."""
+LEAVING: list[Replace] = [rename_without_log, copy_without_log]
+"""The ways that leave the log of the previous file behind."""
 WAYS: list[Replace] = [rename, rename_in_another_order, delete_and_copy, overwrite, relink]
 
 
 @pytest.mark.parametrize("replace", WAYS)
-async def test_another_database_is_served(
+async def test_a_replaced_database_is_served(
     cached: Cached, history: History, other: Path, replace: Replace, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace(other, history.path)
     assert await cached.rates() == {NEW}
     assert f"{history.path} was replaced by another file, which is now open." in caplog.text
-    # And each commit to it is seen.
+    # Commits to it are seen, too.
     with closing(sqlite3.connect(history.path)) as connection:
         connection.execute("UPDATE rates SET rate = 3.5 WHERE date = '2026-03-09' AND currency = 'USD'")
         connection.commit()
@@ -166,13 +166,13 @@ async def test_another_database_is_served(
 
 
 @pytest.mark.parametrize("replace", LEAVING)
-async def test_where_the_log_is_left_behind(
+async def test_a_log_of_the_previous_file_makes_the_database_unavailable(
     cached: Cached, history: History, other: Path, replace: Replace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SQLite would take the old log for that of the new file, and read a mixture of both."""
+    """SQLite would apply the old log to the new file, and read a mixture of both."""
     history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-05": {"USD": 9.5}})
     assert await cached.rates() == {OLD}
-    # In this process it would share the log's index with those who read.
+    # An open connection in this process would share the log's index with the readers.
     history.close()
     replace(other, history.path)
     assert await cached.is_unavailable()
@@ -183,7 +183,7 @@ async def test_where_the_log_is_left_behind(
 
 
 @pytest.mark.parametrize("replace", LEAVING)
-async def test_where_a_log_is_left_behind_that_is_done_with(
+async def test_an_empty_log_of_the_previous_file_does_no_harm(
     cached: Cached, history: History, other: Path, replace: Replace
 ) -> None:
     history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -228,22 +228,24 @@ BREAKS: list[Break] = [delete, delete_all, spoil, empty, make_another_kind, make
 
 
 @pytest.mark.parametrize("break_", BREAKS)
-async def test_no_database_is_no_answer_until_there_is_one(
+async def test_without_a_database_every_request_gets_a_503_until_it_is_restored(
     cached: Cached, history: History, other: Path, break_: Break, caplog: pytest.LogCaptureFixture
 ) -> None:
     history.close()
     break_(history.path)
     for _ in range(3):
         assert await cached.is_unavailable()
-    told = [record for record in caplog.records if record.name == served.__name__]
-    assert [record.levelno for record in told] == [logging.ERROR]
+    logged = [record for record in caplog.records if record.name == served.__name__]
+    assert [record.levelno for record in logged] == [logging.ERROR]
     if history.path.is_dir():
         history.path.rmdir()
     rename(other, history.path)
     assert await cached.rates() == {NEW}
 
 
-async def test_the_same_file_comes_back(cached: Cached, history: History, tmp_path: Path) -> None:
+async def test_a_file_that_is_moved_away_and_back_is_served(
+    cached: Cached, history: History, tmp_path: Path
+) -> None:
     history.path.rename(tmp_path / "away")
     assert await cached.is_unavailable()
     (tmp_path / "away").rename(history.path)
@@ -253,8 +255,10 @@ async def test_the_same_file_comes_back(cached: Cached, history: History, tmp_pa
 
 
 @pytest.mark.parametrize("ends", [("-wal", "-shm"), ("-wal",), ("-shm",)], ids=" ".join)
-async def test_a_log_that_is_deleted(cached: Cached, history: History, ends: tuple[str, ...]) -> None:
-    """What the next writer commits goes to a new one, and is seen."""
+async def test_a_deleted_log_hides_no_later_commit(
+    cached: Cached, history: History, ends: tuple[str, ...]
+) -> None:
+    """The next writer creates a new log, whose commits are seen."""
     history.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     history.close()
     assert await cached.rates() == {OLD}
@@ -267,7 +271,9 @@ async def test_a_log_that_is_deleted(cached: Cached, history: History, ends: tup
     assert await cached.rates() == {NEW}
 
 
-async def test_a_writer_that_holds_the_old_file_open(cached: Cached, history: History, other: Path) -> None:
+async def test_a_writer_of_the_old_file_changes_nothing(
+    cached: Cached, history: History, other: Path
+) -> None:
     rename(other, history.path)
     history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-09": {"USD": 7.5}})
     assert await cached.rates() == {NEW}
@@ -275,7 +281,7 @@ async def test_a_writer_that_holds_the_old_file_open(cached: Cached, history: Hi
     assert await cached.rates() == {NEW}
 
 
-async def test_ordinary_commits_and_checkpoints_open_nothing_again(
+async def test_commits_and_checkpoints_reopen_no_connection(
     cached: Cached, history: History, caplog: pytest.LogCaptureFixture
 ) -> None:
     generation = cached.api.datasette.served.generation
@@ -294,23 +300,27 @@ async def test_ordinary_commits_and_checkpoints_open_nothing_again(
     assert served.__name__ not in {record.name for record in caplog.records}
 
 
-async def test_nothing_of_a_replaced_file_stays_open(cached: Cached, history: History, other: Path) -> None:
+async def test_no_connection_to_a_replaced_file_stays_open(
+    cached: Cached, history: History, other: Path
+) -> None:
     history.close()
     for number in range(5):
         shutil.copy(other, other.with_name(f"{number}"))
         rename(other.with_name(f"{number}"), history.path)
         assert await cached.rates() == {NEW}
-    # Other threads close theirs when they are next used.
+    # Other threads close their connections on their next use.
     await asyncio.gather(*(cached.client.get(TABLE) for _ in range(20)))
     files = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
     deleted = [name for name in files if name.startswith(str(history.path)) and "(deleted)" in name]
-    # The descriptors of the indexes are never closed, see `commits`.
+    # The descriptors of the shared headers stay open, see `commits`.
     assert [name for name in deleted if "-shm" not in name] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("replace", [rename, overwrite])
-def test_every_worker_notices(history: History, other: Path, tmp_path: Path, replace: Replace) -> None:
+def test_every_worker_notices_a_replaced_or_deleted_file(
+    history: History, other: Path, tmp_path: Path, replace: Replace
+) -> None:
     shutil.copy(other, other.with_name("again"))
     with (
         serving(history.path, tmp_path / "log", workers=2) as server,

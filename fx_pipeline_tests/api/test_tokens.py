@@ -35,7 +35,7 @@ def file(path: Path) -> TokenFile:
 
 @pytest.fixture
 def worker(path: Path) -> Tokens:
-    """A worker that started before the file existed."""
+    """Start a worker before the file exists."""
     return Tokens(path, path.with_name("fx.db"), required=False)
 
 

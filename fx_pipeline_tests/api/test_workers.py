@@ -1,4 +1,4 @@
-"""Several workers: each answers the same at once, one may crash, all stop in order."""
+"""Several workers: all answer alike after a change, one may crash, and all stop cleanly."""
 
 import http.client
 import json
@@ -28,14 +28,14 @@ LATEST = "/rates/2026-03-09?symbols=USD"
 
 @contextmanager
 def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.client.HTTPConnection]]:
-    """A connection to each worker, by the worker's process."""
+    """Open a connection to each worker, by the worker's process."""
     workers = started(server, count)
     found: dict[int, http.client.HTTPConnection] = {}
     deadline = time.monotonic() + PATIENCE
     while len(found) < count:
         assert time.monotonic() < deadline, found
         connection = server.connect()
-        # One that was closed is not to be replaced unseen, perhaps by one to another worker.
+        # A closed connection must not be replaced silently: the new one could lead to another worker.
         connection.auto_open = 0
         connection.connect()
         assert ask(connection, "/-/health")[0] == 200
@@ -52,7 +52,7 @@ def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.c
 
 
 def process_of(connection: http.client.HTTPConnection, processes: set[int]) -> int:
-    """Which of the processes has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
+    """Return which of the processes has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
     ours = f"{connection.sock.getsockname()[1]:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     (inode,) = [row[9] for row in rows if row[2].endswith(f":{ours}") and row[9] != "0"]
@@ -61,20 +61,20 @@ def process_of(connection: http.client.HTTPConnection, processes: set[int]) -> i
             try:
                 if descriptor.readlink() == Path(f"socket:[{inode}]"):
                     return process
-            except FileNotFoundError:  # closed since the folder was listed
+            except FileNotFoundError:  # closed after the folder was listed
                 continue
-    raise AssertionError(f"nobody has {inode}")
+    raise AssertionError(f"no process has {inode}")
 
 
 def rate(answer: tuple[int, bytes]) -> float:
-    """The one rate in an answer."""
+    """Return the only rate in a response."""
     status, body = answer
     assert status == 200, body
     (value,) = json.loads(body)["rates"].values()
     return float(value)
 
 
-def test_each_worker_answers_the_same_right_after_a_commit(history: History, tmp_path: Path) -> None:
+def test_every_worker_sees_a_commit_immediately(history: History, tmp_path: Path) -> None:
     with (
         serving(history.path, tmp_path / "log", workers=2) as server,
         one_connection_each(server, 2) as workers,
@@ -82,12 +82,12 @@ def test_each_worker_answers_the_same_right_after_a_commit(history: History, tmp
         for minute in range(30):
             new = 1.2 + minute / 100
             history.fetch(f"2026-03-10T10:{minute:02}:00.000000Z", {"2026-03-09": {"USD": new}})
-            # Twice: the second answer of each may be a kept one.
+            # Twice, because the second response of a worker may be cached.
             for connection in (*workers.values(), *workers.values()):
                 assert rate(ask(connection, LATEST)) == new
 
 
-def test_each_worker_knows_at_once_who_may_ask(history: History, tmp_path: Path) -> None:
+def test_every_worker_sees_a_change_of_tokens_immediately(history: History, tmp_path: Path) -> None:
     tokens = TokenFile(history.path.with_name("tokens.db"))
     with (
         serving(history.path, tmp_path / "log", workers=2) as server,
@@ -110,7 +110,7 @@ def test_each_worker_knows_at_once_who_may_ask(history: History, tmp_path: Path)
         assert statuses() == {200}
 
 
-def test_what_one_worker_signs_another_believes(history: History, tmp_path: Path) -> None:
+def test_every_worker_accepts_the_cookie_of_another(history: History, tmp_path: Path) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reports")
     with (
         serving(history.path, tmp_path / "log", workers=2) as server,
@@ -132,7 +132,7 @@ def cookie_for(token: str, connection: http.client.HTTPConnection) -> str:
 
 
 @pytest.mark.parametrize("secret", ["s3cret", '"s3cret"'])
-def test_a_login_outlives_the_server_where_the_secret_is_set_in_a_file(
+def test_a_login_outlives_the_server_if_a_file_sets_the_secret(
     history: History, tmp_path: Path, secret: str
 ) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reports")
@@ -143,7 +143,7 @@ def test_a_login_outlives_the_server_where_the_secret_is_set_in_a_file(
         assert server.get("/fx/rates.json", {"Cookie": cookie})[0] == 200
 
 
-def test_requests_of_all_workers_are_counted(history: History, tmp_path: Path) -> None:
+def test_counts_the_requests_of_all_workers(history: History, tmp_path: Path) -> None:
     tokens = TokenFile(history.path.with_name("tokens.db"))
     token = tokens.create("reports")
     with serving(history.path, tmp_path / "log", workers=2) as server:
@@ -155,12 +155,12 @@ def test_requests_of_all_workers_are_counted(history: History, tmp_path: Path) -
     assert [record.requests for record in tokens.records()] == [10]
 
 
-def test_a_worker_that_is_killed_is_missed_by_nobody(history: History, tmp_path: Path) -> None:
+def test_no_request_fails_after_a_worker_is_killed(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log", workers=2) as server:
         for crash in (1, 2):
             alive = {pid for pid in started(server, 1 + crash) if is_alive(pid)}
             os.kill(min(alive), signal.SIGKILL)
-            # From the first moment on, by the other one.
+            # The other worker answers immediately.
             assert {server.get(LATEST)[0] for _ in range(30)} == {200}
             history.fetch(f"2026-03-10T11:0{crash}:00.000000Z", {"2026-03-09": {"USD": 2 + crash / 10}})
             assert {rate(server.get(LATEST)) for _ in range(10)} == {2 + crash / 10}
@@ -171,30 +171,30 @@ def test_a_worker_that_is_killed_is_missed_by_nobody(history: History, tmp_path:
 
 
 def started(server: Server, count: int) -> set[int]:
-    """The processes of all workers that have started so far, as soon as there were so many."""
+    """Wait until `count` workers have ever started. Return their processes."""
     return wait_for(server.workers, lambda found: len(found) == count)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs (a zombie does not)."""
+    """Return whether the process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_workers_end_with_a_supervisor_that_is_killed(history: History, tmp_path: Path) -> None:
+def test_workers_end_when_their_supervisor_is_killed(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log", workers=2) as server:
         workers = started(server, 2)
         server.process.kill()
-        # The next server has the port.
+        # The next server can have the port.
         wait_for(lambda: is_free(server.port))
         ends = [f"Finished server process [{worker}]" for worker in workers]
         wait_for(lambda: all(end in server.log.read_text() for end in ends))
 
 
 def is_free(port: int) -> bool:
-    """Whether one can listen there."""
+    """Return whether the port is free."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
@@ -204,7 +204,7 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_stopped_finishes_what_it_has_begun(
+def test_a_stopped_server_finishes_open_requests(
     history: History, tmp_path: Path, workers: int, signum: signal.Signals
 ) -> None:
     codes = [f"{first}{second}X" for first in "ABCDE" for second in "ABCDE"]
@@ -218,7 +218,7 @@ def test_a_server_that_is_stopped_finishes_what_it_has_begun(
         processes = started(server, workers)
         whole = server.get("/rates/2010-01-01..2010-12-31")[1]
         with socket.socket() as slow, socket.create_connection(("127.0.0.1", server.port)) as idle:
-            # Too small for the answer, which waits in the server until it is read.
+            # Too small for the response, which waits in the server until the client reads it.
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", server.port))
             slow.sendall(b"GET /rates/2010-01-01..2010-12-31 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -231,13 +231,13 @@ def test_a_server_that_is_stopped_finishes_what_it_has_begun(
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.endswith(b"\r\n\r\n" + whole)
     assert "Traceback" not in server.log.read_text()
-    # One process ends by the signal that it was sent, as uvicorn does; a supervisor ends well.
+    # As in uvicorn, a single process ends by the signal, and a supervisor with exit code 0.
     assert code in ({0, -signum} if workers == 1 else {0})
     assert [pid for pid in processes if is_alive(pid)] == []
 
 
 def refuses(port: int) -> bool:
-    """Whether nobody listens there any more."""
+    """Return whether the port refuses connections."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except OSError:
@@ -246,7 +246,7 @@ def refuses(port: int) -> bool:
 
 
 def test_ctrl_c_in_a_terminal_stops_all(history: History, tmp_path: Path) -> None:
-    """It is sent to every process of the terminal."""
+    """The terminal sends the signal to every process."""
     with serving(history.path, tmp_path / "log", workers=2) as server:
         processes = started(server, 2)
         for pid in (*processes, server.process.pid):
@@ -256,7 +256,7 @@ def test_ctrl_c_in_a_terminal_stops_all(history: History, tmp_path: Path) -> Non
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_second_server_on_the_port(history: History, tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_port_fails(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log") as server:
         done = run_command(
             history.path.parent, "serve", "--port", str(server.port), FX_DATABASE=str(history.path)
@@ -270,7 +270,7 @@ def test_a_second_server_on_the_port(history: History, tmp_path: Path) -> None:
         assert server.get(LATEST)[0] == 200
 
 
-def test_a_server_that_others_reach_says_so(history: History, tmp_path: Path) -> None:
+def test_a_public_server_without_tokens_logs_a_warning(history: History, tmp_path: Path) -> None:
     said = (
         "Anybody who reaches 0.0.0.0 can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
         "ends that.\n"
@@ -292,7 +292,7 @@ def another_database(folder: Path) -> None:
         connection.commit()
 
 
-def test_a_server_has_not_loaded_what_only_writing_needs(history: History, tmp_path: Path) -> None:
+def test_the_server_does_not_load_pandas(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log") as server:
         assert server.get(LATEST)[0] == 200
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
@@ -353,7 +353,7 @@ def nothing(folder: Path) -> None:
         (a_database, ["--host", "192.0.2.1"], {}, 2, "The API cannot listen on 192.0.2.1:"),
     ],
 )
-def test_what_keeps_a_server_from_starting_is_one_line(
+def test_a_failed_start_prints_one_line(
     tmp_path: Path,
     prepare: Callable[[Path], None],
     options: list[str],
@@ -372,8 +372,8 @@ def test_what_keeps_a_server_from_starting_is_one_line(
     assert "secret" not in done.stderr
 
 
-def test_the_api_under_a_small_limit_of_files(history: History, tmp_path: Path) -> None:
-    """More half-open requests than the process may have files: the next request is answered all the same."""
+def test_answers_under_a_small_limit_of_open_files(history: History, tmp_path: Path) -> None:
+    """There are more unfinished requests than the process may have open files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
     try:

@@ -26,7 +26,7 @@ from benchmarks.results import publish, table
 from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
-from fx_pipeline.defs.schedules import range_tags
+from fx_pipeline.defs.run_config import range_tags
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.parsing import parse_historical
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory

@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-# `backfill_policy` is beta in Dagster and said so at each load.
+# `backfill_policy` is beta in Dagster, which warns of it at each load.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
@@ -32,9 +32,9 @@ defs = dg.Definitions(
             )
         ),
         "database": without_config(DatabaseResource(path=str(_settings.fx_database.absolute()))),
-        # Nothing passes through it. Dagster's default would let the run config choose a folder for files.
+        # Unused. Dagster's default would let the run config choose a folder for files.
         "io_manager": dg.mem_io_manager,
     },
-    # A run is one process: starting one for each step costs more than the step.
+    # A run is one process: starting a process per step takes longer than the step.
     executor=dg.in_process_executor,
 )

@@ -1,4 +1,4 @@
-"""The definitions as Dagster's webserver and daemon load them: from workspace.yaml, in their own process."""
+"""The definitions as Dagster's webserver and daemon load them: from workspace.yaml, in a process."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.command_line import environment
 
 
-def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
+def test_the_workspace_loads_in_the_webserver(tmp_path: Path) -> None:
     with open_instance(tmp_path / "dagster") as instance, loaded_workspace(instance) as workspace:
         [entry] = workspace.create_request_context().get_code_location_entries().values()
         assert entry.load_error is None
@@ -26,20 +26,26 @@ def test_the_workspace_loads_as_the_webserver_loads_it(tmp_path: Path) -> None:
             "symbols",
             "rates_api",
         }
+        implicit = defs.resolve_implicit_global_asset_job_def().name
         jobs = {job.name for job in repository.get_all_jobs()}
-        assert {"rates_job", "symbols_job"} <= jobs
-        schedules = {schedule.name: schedule for schedule in repository.get_schedules()}
-        assert {"daily_rates", "monthly_symbols"} <= set(schedules)
-        states = {name: schedule.default_status for name, schedule in schedules.items()}
-        assert set(states.values()) == {dg.DefaultScheduleStatus.RUNNING}
+        assert jobs == {
+            "rates_job",
+            "symbols_job",
+            "checks_job",
+            implicit,
+        }
+        schedules = {
+            schedule.name: (schedule.default_status, schedule.execution_timezone)
+            for schedule in repository.get_schedules()
+        }
+        names = ("daily_rates", "daily_checks", "monthly_symbols")
+        assert schedules == dict.fromkeys(names, (dg.DefaultScheduleStatus.RUNNING, "UTC"))
         sensors = {sensor.name: sensor.default_status for sensor in repository.get_sensors()}
         assert sensors == {"alerts": dg.DefaultSensorStatus.RUNNING}
 
 
 @pytest.mark.parametrize(("timeseries", "days"), [("0", 100), ("1", 365)])
-def test_a_run_of_a_backfill_takes_as_many_days_as_a_call_brings(
-    tmp_path: Path, timeseries: str, days: int
-) -> None:
+def test_a_backfill_run_covers_the_days_of_one_call(tmp_path: Path, timeseries: str, days: int) -> None:
     code = "from fx_pipeline.defs.assets import rates; print(rates.backfill_policy.max_partitions_per_run)"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -52,7 +58,7 @@ def test_a_run_of_a_backfill_takes_as_many_days_as_a_call_brings(
     assert done.stdout == f"{days}\n"
 
 
-def test_loading_warns_of_nothing(tmp_path: Path) -> None:
+def test_loading_the_definitions_warns_of_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", "import fx_pipeline.definitions"],
         cwd=tmp_path,
@@ -65,11 +71,11 @@ def test_loading_warns_of_nothing(tmp_path: Path) -> None:
     assert ours == []
 
 
-def test_everything_that_the_ui_shows_has_a_description() -> None:
+def test_everything_in_the_ui_has_a_description() -> None:
     graph = defs.resolve_asset_graph()
-    without = [key.to_user_string() for key in graph.get_all_asset_keys() if not graph.get(key).description]
+    lacking = [key.to_user_string() for key in graph.get_all_asset_keys() if not graph.get(key).description]
     repository = defs.get_repository_def()
-    without += [job.name for job in repository.get_all_jobs() if not job.description]
-    without += [schedule.name for schedule in repository.schedule_defs if not schedule.description]
-    without += [sensor.name for sensor in repository.sensor_defs if not sensor.description]
-    assert without == [defs.resolve_implicit_global_asset_job_def().name]  # is Dagster's own
+    lacking += [job.name for job in repository.get_all_jobs() if not job.description]
+    lacking += [schedule.name for schedule in repository.schedule_defs if not schedule.description]
+    lacking += [sensor.name for sensor in repository.sensor_defs if not sensor.description]
+    assert lacking == [defs.resolve_implicit_global_asset_job_def().name]  # is Dagster's own

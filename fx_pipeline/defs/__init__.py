@@ -1,1 +1,1 @@
-"""Everything Dagster runs, one module per Dagster concept."""
+"""Everything that Dagster runs, one module per Dagster concept."""

@@ -1,8 +1,8 @@
-"""Asset checks: what `quality` finds, as Dagster shows it, with the dates it concerns.
+"""Asset checks: the findings of `quality`, as Dagster shows them.
 
-The asset makes them all, once its dates are stored: those about the dates of a run in each run, those about
-the table in each run from the UI, and each day by themselves. A red check stops nothing. ERROR is what is to
-be looked at now, and is alerted; WARN is to be seen in the UI.
+The asset executes them after it has stored its dates. `run_checks` judge the dates of a run, in each run.
+`table_checks` judge the table, in each run from the UI and once a day on their own. A failed check stops
+nothing. ERROR needs attention now and sends an alert. WARN only shows in the UI.
 """
 
 import datetime as dt
@@ -22,37 +22,37 @@ from fx_pipeline.store.frames import RateHistory
 RATES = dg.AssetKey("rates")
 
 LEARN = moves.LEARN + moves.REACH
-"""Stored days to be read beside those that are judged."""
+"""Stored days to read in addition to those that are judged."""
 
 RECENT_DAYS = 31
-"""Days that the table's checks look back over."""
+"""Days that the checks of the table look back."""
 
-LONGEST_TABLE = 100
-"""Findings that a result lists; it counts the others."""
+MAX_LISTED = 100
+"""Findings that a result lists. It counts all."""
 
-LONGEST_DESCRIPTION = 5
-"""Findings that a result's description, and so an alert, names."""
+MAX_DESCRIBED = 5
+"""Findings that the description of a result, and so an alert, names."""
 
 NEWS = "news"
-"""Metadata: what the grave findings are about. An alert is sent for what earlier results did not have."""
+"""Metadata: the subjects of the serious findings. A subject that earlier results do not have is alerted."""
 
 _ABOUT_A_RUN: Mapping[str, str] = {
-    "complete": "Each date has the currencies that were asked for, or those of the stored days around it.",
-    "positive_and_finite": "Every value that came could be stored: a finite number above 0 under a code.",
-    "identity": "The base is exactly 1 of itself.",
-    "jump": "No value is too far from the days around it, by a limit learnt from the currency's own moves.",
-    "revisions": "No stored value was replaced by one that differs by FX_REVISION_ALERT or more.",
-    "symbols": "The provider knows each currency in FX_SYMBOLS and sends it.",
+    "complete": "Each date has every requested currency, or every currency of the stored days around it.",
+    "positive_and_finite": "Every received value could be stored: a finite number above 0, with a code.",
+    "identity": "The rate of the base currency is exactly 1.",
+    "jump": "No value is too far from the days around it. The limit follows from the currency's own moves.",
+    "revisions": "No stored value was replaced by a value that differs by FX_REVISION_ALERT or more.",
+    "symbols": "The provider knows each currency in FX_SYMBOLS and sends its rate.",
 }
 
 _ABOUT_THE_TABLE: Mapping[str, str] = {
     "freshness": "The newest stored day is at most FX_MAX_AGE_DAYS days old.",
-    "gaps": "No day is missing between the first and the last stored one.",
-    "stale_run": "No currency has stood still for more than twice as long as it ever did; pegs may.",
-    "recent_complete": f"The days of the last {RECENT_DAYS} have the currencies of the days around them.",
+    "gaps": "No day is missing between the first and the last stored day.",
+    "stale_run": "No unpegged currency has been unchanged for more than twice as long as ever before.",
+    "recent_complete": f"Each of the last {RECENT_DAYS} days has the currencies of the days around it.",
     "recent_jump": f"No value of the last {RECENT_DAYS} days is too far from the days before and after it.",
-    "clock": "No fetch is dated in the future, and the clock agrees with the provider's.",
-    "recent_rejects": f"Every value of the last {RECENT_DAYS} days that was not stored has come since.",
+    "clock": "No fetch is dated in the future, and this machine's clock agrees with the provider's.",
+    "recent_rejects": f"Every value rejected in the last {RECENT_DAYS} days has since been fetched.",
 }
 
 run_checks = [
@@ -67,35 +67,35 @@ table_checks = [
 
 
 def check_run(
-    runs: Sequence[str], kept: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
+    runs: Sequence[str], skipped: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The results of `run_checks` for the dates that these runs were the last to store, or else for `kept`.
+    """Yield the results of `run_checks` for the dates that these runs stored last, or else for `skipped`.
 
-    There are none where there is no date: what did not come is neither good nor bad. Raises StoreError.
+    Yield nothing if there is no date. Raise StoreError.
 
-    They are told as events. As outputs they would have to be planned, and of a run over many dates Dagster
-    keeps each planned check once for each date and for ever, also of checks without partitions.
+    The results are events, not outputs. Outputs would have to be planned, and Dagster stores each planned
+    check once for every date of a run, permanently, even if the check has no partitions.
     """
     with RateHistory(Path(database.path)) as history:
-        if dates := history.stored_by(runs) or kept:
+        if dates := history.stored_by(runs) or skipped:
             yield from _judged(history, runs, dates, fixer)
 
 
 def check_last_run(
-    wanted: Collection[dg.AssetCheckKey], fixer: FixerResource, database: DatabaseResource
+    selected: Collection[dg.AssetCheckKey], fixer: FixerResource, database: DatabaseResource
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The wanted of them for the run that was the last to store a date: what "Execute" beside a check does.
+    """Evaluate the selected run checks for the latest run that stored a date (the UI's "Execute" button).
 
-    Raises StoreError, and dagster.Failure where there is no such run.
+    Raise StoreError, and dagster.Failure if there is no such run.
     """
-    if not any(spec.key in wanted for spec in run_checks):
+    if not any(spec.key in selected for spec in run_checks):
         return
     with RateHistory(Path(database.path)) as history:
         run_id = history.last_run()
         if run_id is None:
-            raise dg.Failure("No date is stored yet that could be judged.", allow_retries=False)
+            raise dg.Failure("There is nothing to check: no date is stored yet.", allow_retries=False)
         results = _judged(history, [run_id], history.stored_by([run_id]), fixer)
-        yield from (result for result in results if result.asset_check_key in wanted)
+        yield from (result for result in results if result.asset_check_key in selected)
 
 
 def _judged(
@@ -121,21 +121,21 @@ def _judged(
         ),
     }
     for name, verdict in results.items():
-        yield as_result(name, verdict, judged="dates")
+        yield to_evaluation(name, verdict, judged="dates")
 
 
 def check_table(
-    wanted: Collection[dg.AssetCheckKey],
+    selected: Collection[dg.AssetCheckKey],
     fixer: FixerResource,
     database: DatabaseResource,
     *,
     within_backfill: bool,
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The wanted results of `table_checks`: what can be wrong with the table as a whole. Raises StoreError.
+    """Yield the selected results of `table_checks`. Raise StoreError.
 
-    Within a backfill nothing is grave: its other runs may still bring what is missing.
+    Within a backfill no finding is serious: its other runs may still fetch what is missing.
     """
-    if not any(spec.key in wanted for spec in table_checks):
+    if not any(spec.key in selected for spec in table_checks):
         return
     settings = load_settings()
     today = _today()
@@ -147,7 +147,7 @@ def check_table(
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
         still = {code: history.currency(code) for code in verdicts.standing(frame, base=fixer.base)}
-    # The newest day was judged when it came; the others are now judged by what came before and after.
+    # The run that fetched the newest day judged it. The others now have days on both sides.
     recent = [day.date() for day in frame.index[:-1] if day.date() >= start]
     newest = span[1] if span else None
     closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)
@@ -164,13 +164,13 @@ def check_table(
         "recent_rejects": (verdicts.rejected(rejects, len(recent)).without_alarm(), "days"),
     }
     for name, (verdict, judged) in results.items():
-        result = as_result(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
-        if result.asset_check_key in wanted:
+        result = to_evaluation(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
+        if result.asset_check_key in selected:
             yield result
 
 
 def _known(fixer: FixerResource, refused: Collection[str]) -> list[str]:
-    """The symbols that are asked for. The others are the subject of the check `symbols` only."""
+    """Return the symbols that are requested. Only the check `symbols` is about the others."""
     return [code for code in fixer.symbols if code not in refused]
 
 
@@ -178,8 +178,8 @@ def _today() -> dt.date:
     return dt.datetime.now(dt.timezone.utc).date()
 
 
-def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:
-    """A verdict as Dagster shows it. `judged` names what was looked at, in the plural."""
+def to_evaluation(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:
+    """Return a verdict as Dagster shows it. `judged` names what was judged, in the plural."""
     findings = sorted(verdict.findings, key=lambda finding: not finding.grave)
     metadata: dict[str, dg.RawMetadataValue] = {f"{judged} judged": dg.MetadataValue.int(verdict.judged)}
     if findings:
@@ -193,7 +193,7 @@ def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvalu
                         "finding": finding.text,
                     }
                 )
-                for finding in findings[:LONGEST_TABLE]
+                for finding in findings[:MAX_LISTED]
             ],
             schema=dg.TableSchema(
                 columns=[dg.TableColumn(column) for column in ("date", "currency", "finding")]
@@ -212,11 +212,11 @@ def as_result(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvalu
 
 
 def _description(findings: Sequence[Finding], note: str) -> str:
-    """The first findings, a line each, as many as an alert can hold."""
+    """Return the first findings, one per line."""
     lines = [
         f"{finding.date}: {finding.text}." if finding.date else f"{finding.text}."
-        for finding in findings[:LONGEST_DESCRIPTION]
+        for finding in findings[:MAX_DESCRIBED]
     ]
-    if len(findings) > LONGEST_DESCRIPTION:
-        lines.append(f"And {len(findings) - LONGEST_DESCRIPTION} more.")
+    if len(findings) > MAX_DESCRIBED:
+        lines.append(f"And {len(findings) - MAX_DESCRIBED} more.")
     return "\n".join([*lines, note] if note else lines)

@@ -1,4 +1,4 @@
-"""What is run as one: the rates of a range of days, the list of currencies, the checks of the table."""
+"""The jobs: fetch the rates of a range of days, fetch the currency names, check the table."""
 
 import dagster as dg
 
@@ -7,15 +7,15 @@ from fx_pipeline.defs.checks import table_checks
 
 rates_job = dg.define_asset_job(
     "rates_job",
-    # Without its checks: the asset makes them in any case, and planned they are dear (see `check_run`).
+    # Without its checks: the asset reports them itself, and planning them is expensive (see `check_run`).
     selection=dg.AssetSelection.assets(rates).without_checks(),
-    description="Fetch and store the rates of a range of days, and check them.",
+    description="Fetch, store and check the rates of a range of days.",
 )
 
 checks_job = dg.define_asset_job(
     "checks_job",
     selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks)),
-    description="Check what is stored as a whole. Asks Fixer nothing.",
+    description="Check all stored rates. Makes no calls to Fixer.",
 )
 
 symbols_job = dg.define_asset_job(

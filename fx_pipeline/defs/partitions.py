@@ -1,6 +1,6 @@
-"""The days that can be fetched. One partition is one UTC day, from `FX_START_DATE` to yesterday.
+"""The partitions: one per UTC day, from `FX_START_DATE` to yesterday.
 
-A day is complete at the provider only when it is over (00:00 UTC), so today is no partition yet.
+The provider completes a day when it is over (00:00 UTC), so today is not a partition yet.
 """
 
 import dagster as dg

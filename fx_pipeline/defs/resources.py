@@ -1,7 +1,7 @@
-"""What the assets work with: the provider and the database file, as the settings have them.
+"""The resources of the assets: the provider and the database file, from the settings.
 
-Neither has a config field, because a run can be launched with other values for those. With a field for the
-provider's address it could send the access key to any host; with one for a path, create files anywhere.
+Neither has config fields, because a run can be launched with other values for those. A field for the
+provider's address could send the access key to any host. A field for a path could create files anywhere.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -22,7 +22,7 @@ Event = TypeVar("Event")
 
 @dataclass(frozen=True, kw_only=True)
 class FixerResource:
-    """Fixer, or the sandbox in its place; the key comes from FIXER_ACCESS_KEY and is shown nowhere."""
+    """Fixer, or the sandbox in its place. The key comes from FIXER_ACCESS_KEY and is never shown."""
 
     base_url: str
     base: str
@@ -32,23 +32,23 @@ class FixerResource:
     _until_end: ExitStack = field(default_factory=ExitStack, init=False, repr=False, compare=False)
 
     def closed_at_end(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """Return the same events, closed at the latest when the run is over.
+        """Return the same events, closed when the run ends at the latest.
 
-        Dagster does not close the generator of a cancelled run, and so leaves the threads that fetch running.
+        Dagster does not close the generator of a cancelled run, so its threads would continue to fetch.
         """
         return self._until_end.enter_context(closing(events))
 
     def close(self) -> None:
-        """End what is still running."""
+        """Close the generators that are still open."""
         self._until_end.close()
 
     def known_provider(self) -> str | None:
-        """Whose rates will come, where that is known before any has."""
+        """Return the provider of the rates if it is known before the first response."""
         settings = load_settings()
         return settings.known_provider if self.base_url == settings.provider_url else None
 
     def client(self) -> FixerClient:
-        """A client to be closed after use. Raises SettingsError when a setting cannot be used."""
+        """Return a client, to be closed after use. Raise SettingsError for an invalid setting."""
         settings = load_settings()
         return FixerClient(
             self.base_url,
@@ -61,16 +61,16 @@ class FixerResource:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseResource:
-    """The SQLite file that keeps the rates and their revisions."""
+    """The SQLite file with the rates and their revisions."""
 
     path: str
 
     def store(self) -> RateStore:
-        """The file, open to be written and up to date in its schema. Raises StoreError when it cannot be."""
+        """Return the store, open for writing, with the current schema. Raise StoreError."""
         return RateStore(Path(self.path))
 
     def ledger(self, run_id: str) -> Ledger:
-        """The ledger of calls, for a run, to be closed after use. Raises SettingsError, StoreError."""
+        """Return the ledger of calls for a run, to be closed after use. Raise SettingsError, StoreError."""
         settings = load_settings()
         return Ledger(
             Path(self.path),
@@ -80,26 +80,26 @@ class DatabaseResource:
         )
 
     def close(self) -> None:
-        """Do nothing: each store and ledger is closed by its user."""
+        """Do nothing: callers close their stores and ledgers."""
 
 
-Given = FixerResource | DatabaseResource
+Resource = FixerResource | DatabaseResource
 
 
-def without_config(given: Given) -> dg.ResourceDefinition:
-    """Return `given` as a Dagster resource that no run config can change.
+def without_config(resource: Resource) -> dg.ResourceDefinition:
+    """Return `resource` as a Dagster resource that no run config can change.
 
-    Config is accepted and ignored: runs of earlier versions, which can be executed again, have some.
+    Config is accepted and ignored, because stored runs of earlier versions have some and can be re-executed.
     """
 
-    def use(context: dg.InitResourceContext) -> Iterator[Given]:
+    def use(context: dg.InitResourceContext) -> Iterator[Resource]:
         if context.resource_config and context.log:
             context.log.warning(
-                f"The run config of {type(given).__name__} is ignored: it comes from the settings."
+                f"The run config of {type(resource).__name__} is ignored: only the settings configure it."
             )
         try:
-            yield given
+            yield resource
         finally:
-            given.close()
+            resource.close()
 
-    return dg.ResourceDefinition(use, description=f"{given.__doc__} Set by the settings alone.")
+    return dg.ResourceDefinition(use, description=f"{resource.__doc__} Only the settings configure it.")

@@ -1,7 +1,6 @@
-"""When runs start by themselves: each morning for the rates and the checks, each month for the names.
+"""When runs start by themselves: rates and checks each morning, currency names each month.
 
-What an outage has ended is tried again later the same morning (see `tries`). The tick of a schedule can be
-previewed and launched in the UI at an instant in the future: what is due is reckoned by the clock then.
+The UI can preview and launch a tick in the future. What is due then is computed by the clock of today.
 """
 
 import datetime as dt
@@ -9,10 +8,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
 from fx_pipeline.defs import tries
+from fx_pipeline.defs.failures import recovery
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
+from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.frames import RateHistory
@@ -23,11 +23,12 @@ from fx_pipeline.store.frames import RateHistory
     cron_schedule=tries.cron(10),
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Each day at 00:10 UTC: yesterday, the FX_REVISION_DAYS days before it again, and the gaps "
-    "of the last FX_CATCH_UP_DAYS days. At 01:10, 03:10 and 06:10 UTC: what an outage has left of that.",
+    description="Every day at 00:10 UTC: fetch yesterday, refetch the FX_REVISION_DAYS days before it, and "
+    "fill the gaps of the last FX_CATCH_UP_DAYS days. At 01:10, 03:10 and 06:10 UTC: fetch what is left "
+    "after an outage.",
 )
 def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One run over the whole window, also after the machine was off for a while."""
+    """Request one run over all days that are due, also after the machine was off for a while."""
     settings = load_settings()
     at = context.scheduled_execution_time
     now = min(at, dt.datetime.now(dt.timezone.utc))
@@ -39,7 +40,7 @@ def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     if not tries.is_first(at):
         only = _left(context.instance, settings, keys, keys[-window:], at, now)
         if not only:
-            return dg.SkipReason("Nothing is left to fetch this morning that another try may bring.")
+            return dg.SkipReason("Nothing is left that another try this morning could fetch.")
     chosen = only or keys
     return dg.RunRequest(
         run_key=None,
@@ -56,46 +57,28 @@ def _left(
     at: dt.datetime,
     now: dt.datetime,
 ) -> list[str]:
-    """The days that the earlier runs of this morning have left and another try may bring.
+    """Return the days that earlier runs of this morning left and another try may fetch.
 
-    Where there was none, because the machine was off: all that are missing and, if there are any, all days of
-    the window that have not been read this morning.
+    If there was no earlier run, because the machine was off: all missing days, plus, if there are any, the
+    days of the window that have not been fetched this morning.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with RateHistory(settings.fx_database) as history:
             read = history.last_fetched(dt.date.fromisoformat(keys[0]), dt.date.fromisoformat(keys[-1]))
     except StoreError:
-        read = {}  # there is no file yet; whatever else it is, the run will say so
+        read = {}  # there is no database yet; the run reports any other error
     read_at = {date.isoformat(): instant for date, instant in read.items()}
     missing = {key for key in keys if key not in read_at}
     unread = missing | {key for key in window if key in read_at and read_at[key] < midnight}
     earlier = tries.last_run(instance, rates_job.name, tries.tags(at)[tries.MORNING])
     if earlier is None:
         left = unread if missing else set()
-    elif failure := tries.failure_of(instance, earlier.run_id):
-        left = unread & failure.dates
-    else:  # it succeeded, it still runs, or its process was ended
+    elif found := recovery(instance, earlier.run_id):
+        left = unread & found.dates
+    else:  # it succeeded, it is still running, or its process was killed
         left = missing if earlier.is_success else unread
     return sorted(left)
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make one run of the partitions from `first` to `last`, both included."""
-    return {
-        RANGE_START_TAG: first,
-        RANGE_END_TAG: last,
-    }
-
-
-def rates_config(
-    *, skip_stored: bool = False, refetch_from: str | None = None, only: Sequence[str] | None = None
-) -> dg.RunConfig:
-    """Return the config of a run of `rates`; see `assets.RatesConfig`."""
-    config: dict[str, object] = {"skip_stored": skip_stored, "refetch_from": refetch_from}
-    if only is not None:
-        config["only"] = list(only)
-    return dg.RunConfig(ops={"rates": {"config": config}})
 
 
 @dg.schedule(
@@ -103,11 +86,11 @@ def rates_config(
     cron_schedule=tries.cron(20),
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="On the first of each month: the names of the currencies. One call. If it fails, it is tried "
-    "again later the same morning and on the next ones.",
+    description="On the first of each month: fetch the names of the currencies, with one call. If that "
+    "fails, try again later the same morning and on the next mornings.",
 )
 def monthly_symbols(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One run, unless the names have been read this month or trying again this morning cannot help."""
+    """Request a run unless the names were read this month, or another try this morning cannot help."""
     at = context.scheduled_execution_time
     now = min(at, dt.datetime.now(dt.timezone.utc))
     try:
@@ -116,14 +99,12 @@ def monthly_symbols(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg
     except StoreError:
         read_at = None
     if read_at is not None and (read_at.year, read_at.month) >= (now.year, now.month):
-        return dg.SkipReason(f"The names have been read this month, on {read_at.date()}.")
+        return dg.SkipReason(f"The names were already fetched this month, on {read_at.date()}.")
     if not tries.is_first(at):
         earlier = tries.last_run(context.instance, symbols_job.name, tries.tags(at)[tries.MORNING])
-        failure = tries.failure_of(context.instance, earlier.run_id) if earlier else None
-        if failure and not failure.temporary:
-            return dg.SkipReason(
-                "The last try failed for a reason that another one this morning cannot mend."
-            )
+        found = recovery(context.instance, earlier.run_id) if earlier else None
+        if found and not found.complete:
+            return dg.SkipReason("The last try failed for a reason that another try this morning cannot fix.")
     return dg.RunRequest(run_key=None, tags=tries.tags(at))
 
 
@@ -133,5 +114,5 @@ daily_checks = dg.ScheduleDefinition(
     cron_schedule="40 6 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Each day at 06:40 UTC, after the last try to fetch the day: the checks of the table.",
+    description="Every day at 06:40 UTC, after the last try to fetch the day: run the checks of the table.",
 )

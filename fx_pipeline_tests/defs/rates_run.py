@@ -1,4 +1,4 @@
-"""Runs of the jobs on a real Dagster instance against a running sandbox, and what its checks then say."""
+"""Runs of the jobs on a real Dagster instance against a running sandbox, and their check results."""
 
 import dagster as dg
 
@@ -7,14 +7,14 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config
-from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def resources(url: str, symbols: tuple[str, ...] = ()) -> dict[str, object]:
-    """The product's resources, with the sandbox as Fixer and `fx.db` in the working directory."""
+    """Return the product's resources, with the sandbox as Fixer and `fx.db` in the working directory."""
     return {
         "fixer": without_config(
             FixerResource(base_url=url, base="EUR", symbols=list(symbols), concurrency=4)
@@ -32,7 +32,7 @@ def run_rates(
     symbols: tuple[str, ...] = (),
     skip_stored: bool = False,
 ) -> dg.ExecuteInProcessResult:
-    """One run of the rates over a range of days."""
+    """Execute rates_job for a range of days."""
     config = rates_config(skip_stored=skip_stored).to_config_dict()  # type: ignore[no-untyped-call]
     return defs.resolve_job_def("rates_job").execute_in_process(
         instance=instance,
@@ -46,7 +46,7 @@ def run_rates(
 def retry_rates(
     instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str, *, killed: str
 ) -> dg.JobExecutionResult:
-    """A run over a range of days as the daemon starts it again where the process of `killed` was."""
+    """Execute a run over a range of days as the daemon restarts one whose process was killed."""
     job = dg.Definitions(
         assets=[defs.get_assets_def(RATES)],
         jobs=[rates_job],
@@ -71,7 +71,7 @@ def retry_rates(
 def materialize_rates(
     instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str
 ) -> dg.ExecuteInProcessResult:
-    """The same as the UI has it done: the asset with all its checks, those of the table among them."""
+    """Execute the asset with all its checks for a range of days, as the UI does."""
     whole = defs.resolve_implicit_global_asset_job_def()
     checks = whole.asset_layer.asset_graph.asset_check_keys
     job = whole.get_subset(asset_selection={RATES}, asset_check_selection=checks)
@@ -85,7 +85,7 @@ def materialize_rates(
 
 
 def execute_checks(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
-    """What "Execute" beside a check does in the UI: a run of the checks without the asset."""
+    """Execute checks without the asset, as "Execute" does in the UI."""
     checks = {dg.AssetCheckKey(RATES, name) for name in names}
     job = defs.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection=set(), asset_check_selection=checks
@@ -99,7 +99,7 @@ def execute_checks(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInPro
 
 
 def run_table_checks(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """One run of the checks of the table, which asks nobody."""
+    """Execute checks_job, which makes no calls."""
     return defs.resolve_job_def("checks_job").execute_in_process(
         instance=instance,
         run_config=QUIET,
@@ -109,10 +109,10 @@ def run_table_checks(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
 
 
 def results(run: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> dict[str, dg.AssetCheckEvaluation]:
-    """What the checks of a run say, by name."""
+    """Return the check results of a run by name."""
     return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 
 
 def verdicts(run: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """`passed`, `WARN` or `ERROR` for each check of a run."""
+    """Return `passed`, `WARN` or `ERROR` for each check of a run."""
     return {name: "passed" if check.passed else check.severity.value for name, check in results(run).items()}

@@ -1,8 +1,7 @@
-"""The asset checks on a real Dagster instance against a sandbox with faults: what the UI would show."""
+"""The asset checks on a real Dagster instance, against a sandbox with faults."""
 
 import datetime as dt
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 
 from fx_pipeline import quality
 from fx_pipeline.clock import instant_text
-from fx_pipeline.commands.runs import last_run, open_instance
+from fx_pipeline.commands.runs import last_run
 from fx_pipeline.definitions import defs
-from fx_pipeline.defs.checks import LONGEST_DESCRIPTION, LONGEST_TABLE, NEWS, RATES, as_result
+from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES, to_evaluation
 from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
@@ -27,7 +26,7 @@ from fx_pipeline_tests.defs.rates_run import (
     run_table_checks,
     verdicts,
 )
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 
 RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions", "symbols")
 TABLE_CHECKS = (
@@ -42,29 +41,14 @@ TABLE_CHECKS = (
 ALL_PASS = dict.fromkeys(RUN_CHECKS, "passed")
 
 
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with open_instance(tmp_path / "dagster") as instance:
-        yield instance
-
-
 def found(check: dg.AssetCheckEvaluation) -> list[tuple[object, object]]:
-    """The dates and currencies that a result lists."""
+    """Return the dates and currencies that a result lists."""
     table = check.metadata["found"]
     assert isinstance(table, dg.TableMetadataValue)
     return [(record.data["date"], record.data["currency"]) for record in table.records]
 
 
-def test_a_run_without_a_fault_passes_every_check_of_its_dates(
-    instance: dg.DagsterInstance, sandbox: Sandbox
-) -> None:
+def test_a_run_without_faults_passes_every_check(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     run = run_rates(instance, sandbox, "2024-01-01", "2024-02-29")
     assert verdicts(run) == ALL_PASS
     assert {
@@ -76,7 +60,7 @@ def test_a_run_without_a_fault_passes_every_check_of_its_dates(
     ("fault", "check"),
     [("bad-value", "positive_and_finite"), ("off-by-100", "jump"), ("missing", "complete")],
 )
-def test_each_error_of_the_sandbox_turns_one_check_red_and_the_rest_of_the_day_is_stored(
+def test_each_fault_fails_one_check_and_the_rest_of_the_day_is_stored(
     instance: dg.DagsterInstance, sandbox: Sandbox, fault: str, check: str
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
@@ -84,7 +68,7 @@ def test_each_error_of_the_sandbox_turns_one_check_red_and_the_rest_of_the_day_i
     run = run_rates(instance, sandbox, "2024-01-11", "2024-01-11")
     assert run.success
     expected = ALL_PASS | {check: "ERROR"}
-    # A value that could not be stored is missing as well, which is grave for the large currencies.
+    # A rejected value is missing too, which is serious for a major currency.
     assert {
         name: said for name, said in verdicts(run).items() if (fault, name) != ("bad-value", "complete")
     } == {name: said for name, said in expected.items() if (fault, name) != ("bad-value", "complete")}
@@ -95,16 +79,16 @@ def test_each_error_of_the_sandbox_turns_one_check_red_and_the_rest_of_the_day_i
     assert stored.metadata["inserted"].value == (31 if fault == "off-by-100" else 30)
 
 
-def test_in_a_backfill_with_errors_each_check_lists_its_dates(
+def test_each_check_of_a_faulty_backfill_lists_its_dates(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(faults={"off-by-100": 0.1, "missing": 0.1, "bad-value": 0.1}, seed=3)
     run = run_rates(instance, sandbox, "2024-01-01", "2024-03-31")
-    spoilt = sandbox.stats()["endpoints"]["historical"]
+    faulty = sandbox.stats()["endpoints"]["historical"]
     checks = results(run)
-    assert len(found(checks["jump"])) == spoilt["off-by-100"] > 0
-    assert len(found(checks["positive_and_finite"])) == spoilt["bad-value"] > 0
-    assert len({date for date, _ in found(checks["complete"])}) == spoilt["missing"] + spoilt["bad-value"]
+    assert len(found(checks["jump"])) == faulty["off-by-100"] > 0
+    assert len(found(checks["positive_and_finite"])) == faulty["bad-value"] > 0
+    assert len({date for date, _ in found(checks["complete"])}) == faulty["missing"] + faulty["bad-value"]
     assert checks["identity"].passed
     assert len(run.asset_materializations_for_node("rates")) == 91
 
@@ -128,25 +112,25 @@ def test_revisions_of_one_percent_or_more_are_listed_and_counted(
     assert verdicts(run_rates(instance, sandbox, "2024-01-03", "2024-01-03")) == ALL_PASS
 
 
-def test_what_was_asked_for_must_be_there(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+def test_a_requested_currency_must_be_present(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-05", symbols=("USD", "GBP"))
     run = run_rates(instance, sandbox, "2024-01-06", "2024-01-06", symbols=("USD", "GBP"))
     assert verdicts(run) == ALL_PASS
-    # The rouble has no value since March 2022. For days so long ago that is no alarm.
+    # The rouble has had no value since March 2022. For old days that is only a warning.
     run = run_rates(instance, sandbox, "2024-01-07", "2024-01-07", symbols=("USD", "GBP", "RUB"))
     assert verdicts(run) == ALL_PASS | {"complete": "WARN", "symbols": "WARN"}
     assert found(results(run)["complete"]) == [("2024-01-07", "RUB")]
 
 
-def test_a_retried_run_is_judged_whole_each_time(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
-    """The first attempt leaves dates unfetched; the last result counts for all dates of the run."""
+def test_each_attempt_judges_all_dates_of_its_run(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    """The first attempt misses dates. The last result covers all dates of the run."""
     sandbox.change(faults={"empty": 0.4}, seed=2)
     run = run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
     stored = len(run.asset_materializations_for_node("rates"))
     assert results(run)["complete"].metadata["dates judged"].value == stored
 
 
-def test_dates_that_are_all_stored_are_judged_again(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+def test_a_run_that_skips_all_dates_judges_them_again(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
     run = run_rates(instance, sandbox, "2024-01-01", "2024-01-05", skip_stored=True)
     assert {
@@ -157,7 +141,7 @@ def test_dates_that_are_all_stored_are_judged_again(instance: dg.DagsterInstance
 def test_a_run_over_many_dates_leaves_one_result_of_each_check(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
-    """Planned with its checks, a run of 60 dates would leave 60 more of each, planned for ever."""
+    """Planned with its checks, a run of 60 dates would leave 60 planned executions of each."""
     run = run_rates(instance, sandbox, "2024-01-01", "2024-02-29")
     for name in RUN_CHECKS:
         history = instance.event_log_storage.get_asset_check_execution_history(
@@ -178,7 +162,7 @@ def test_a_run_from_the_ui_has_the_results_of_all_checks(
     assert len(run.asset_materializations_for_node("rates")) == 2
 
 
-def test_a_check_that_is_executed_alone_judges_the_last_run_again_and_asks_nobody(
+def test_executing_a_check_judges_the_last_run_again_without_a_call(
     instance: dg.DagsterInstance, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
@@ -195,28 +179,26 @@ def test_a_check_that_is_executed_alone_judges_the_last_run_again_and_asks_nobod
     assert (last_run(tmp_path / "dagster") or {})["id"] == last.run_id
 
 
-def test_a_check_that_is_executed_before_anything_is_stored_says_so(instance: dg.DagsterInstance) -> None:
+def test_executing_a_check_before_anything_is_stored_says_so(instance: dg.DagsterInstance) -> None:
     RateStore(Path("fx.db")).close()
-    assert reason(execute_checks(instance, "jump")) == "No date is stored yet that could be judged."
+    assert reason(execute_checks(instance, "jump")) == "There is nothing to check: no date is stored yet."
 
 
 @pytest.mark.parametrize("check", ["jump", "gaps"])
-def test_a_check_that_is_executed_without_a_database_says_so(
-    instance: dg.DagsterInstance, check: str
-) -> None:
+def test_executing_a_check_without_a_database_says_so(instance: dg.DagsterInstance, check: str) -> None:
     assert reason(execute_checks(instance, check)) == (
         "fx.db: cannot be read: unable to open database file. Run `fx-pipeline ingest` once."
     )
 
 
 def reason(run: dg.ExecuteInProcessResult) -> str | None:
-    """What the one step of a run that failed says of it, tried once."""
+    """Return the description of a run's only step failure."""
     [failure] = [event.step_failure_data for event in run.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     return failure.user_failure_data.description
 
 
-def test_a_database_that_cannot_be_opened_fails_the_run_with_that_reason(
+def test_an_unusable_database_fails_the_run_with_its_reason(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     Path("fx.db").mkdir()
@@ -224,8 +206,8 @@ def test_a_database_that_cannot_be_opened_fails_the_run_with_that_reason(
     assert (reason(run) or "").startswith("fx.db: the file cannot be opened.")
 
 
-def keep(days: dict[int, dict[str, float]]) -> None:
-    """Store rates of days counted back from today (UTC): 1 is yesterday."""
+def store_days(days: dict[int, dict[str, float]]) -> None:
+    """Store rates by days before today (UTC): 1 is yesterday."""
     today = dt.datetime.now(dt.timezone.utc).date()
     with RateStore(Path("fx.db")) as store:
         for ago, rates in days.items():
@@ -238,12 +220,12 @@ CALM = {"USD": 1.1, "GBP": 0.8, "JPY": 160.0, "CHF": 0.95, "AUD": 1.6}
 
 
 def calm(ago: int) -> dict[str, float]:
-    """Rates that move a little each day."""
+    """Return rates that move a little each day."""
     return {code: rate * (1 + (ago * 7919 % 11) / 3000) for code, rate in CALM.items()} | {"EUR": 1.0}
 
 
-def test_a_whole_fresh_table_passes_every_check(instance: dg.DagsterInstance) -> None:
-    keep({ago: calm(ago) for ago in range(1, 61)})
+def test_a_complete_fresh_table_passes_every_check(instance: dg.DagsterInstance) -> None:
+    store_days({ago: calm(ago) for ago in range(1, 61)})
     run = run_table_checks(instance)
     assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed")
 
@@ -276,10 +258,10 @@ def test_a_whole_fresh_table_passes_every_check(instance: dg.DagsterInstance) ->
         ),
     ],
 )
-def test_what_is_wrong_with_the_table_turns_one_check_red(
+def test_each_problem_of_the_table_fails_one_check(
     instance: dg.DagsterInstance, days: dict[int, dict[str, float]], expected: dict[str, str]
 ) -> None:
-    keep(days)
+    store_days(days)
     run = run_table_checks(instance)
     assert run.success
     assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | expected
@@ -292,10 +274,8 @@ def test_what_is_wrong_with_the_table_turns_one_check_red(
         ("asked_at", "the clock of this machine was 400 days ahead of the provider's at the newest fetch"),
     ],
 )
-def test_a_clock_that_was_ahead_turns_a_check_red(
-    instance: dg.DagsterInstance, column: str, said: str
-) -> None:
-    keep({ago: calm(ago) for ago in range(1, 61)})
+def test_a_clock_that_was_ahead_fails_a_check(instance: dg.DagsterInstance, column: str, said: str) -> None:
+    store_days({ago: calm(ago) for ago in range(1, 61)})
     later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=400)
     with closing(sqlite3.connect("fx.db")) as connection, connection:
         newest = "(SELECT max(id) FROM fetches)"
@@ -310,24 +290,25 @@ def test_a_clock_that_was_ahead_turns_a_check_red(
 
 
 def test_one_check_of_the_table_can_be_executed(instance: dg.DagsterInstance) -> None:
-    keep({ago: calm(ago) for ago in range(4, 61)})
+    store_days({ago: calm(ago) for ago in range(4, 61)})
     assert verdicts(execute_checks(instance, "freshness")) == {"freshness": "ERROR"}
 
 
-def test_what_a_backfill_may_still_bring_is_no_alarm_at_the_end_of_one_of_its_runs(
+def test_within_a_backfill_missing_days_are_only_warnings(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
-    keep({ago: calm(ago) for ago in range(9, 61) if ago != 20})
+    store_days({ago: calm(ago) for ago in range(9, 61) if ago != 20})
     run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
     table = {name: verdicts(run)[name] for name in TABLE_CHECKS}
     assert table == dict.fromkeys(TABLE_CHECKS, "passed") | {"freshness": "WARN", "gaps": "WARN"}
-    alone = verdicts(run_table_checks(instance))
-    assert {name: alone[name] for name in ("freshness", "gaps")} == {"freshness": "ERROR", "gaps": "ERROR"}
+    outside = verdicts(run_table_checks(instance))
+    assert {name: outside[name] for name in ("freshness", "gaps")} == {
+        "freshness": "ERROR",
+        "gaps": "ERROR",
+    }
 
 
-def test_the_checks_of_the_table_are_made_after_the_last_retry(
-    instance: dg.DagsterInstance, sandbox: Sandbox
-) -> None:
+def test_the_table_is_checked_after_the_last_retry(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     sandbox.change(faults={"empty": 0.4}, seed=2)
     run = materialize_rates(instance, sandbox, "2024-01-01", "2024-01-10")
     kinds = [event.event_type for event in run.all_events]
@@ -337,7 +318,7 @@ def test_the_checks_of_the_table_are_made_after_the_last_retry(
     assert after == len(RUN_CHECKS) + len(TABLE_CHECKS)
 
 
-def test_a_run_that_fetched_nothing_says_nothing_of_its_dates(
+def test_a_run_that_fetched_nothing_has_no_results_for_its_dates(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(faults={"off-by-100": 1.0})
@@ -346,7 +327,7 @@ def test_a_run_that_fetched_nothing_says_nothing_of_its_dates(
     assert verdicts(run_rates(instance, sandbox, "2024-01-02", "2024-01-03")) == {}
 
 
-def test_the_retry_of_a_killed_run_judges_what_that_one_stored_too(
+def test_a_restarted_run_also_judges_what_the_killed_one_stored(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-31")
@@ -361,7 +342,7 @@ def test_the_retry_of_a_killed_run_judges_what_that_one_stored_too(
 
 
 @pytest.mark.parametrize(("check", "judgement"), [("freshness", "outdated"), ("jump", "jumps")])
-def test_an_interrupt_while_they_judge_ends_them(
+def test_an_interrupt_during_a_check_ends_the_run(
     instance: dg.DagsterInstance,
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -379,10 +360,10 @@ def test_an_interrupt_while_they_judge_ends_them(
     assert dg.DagsterEventType.RUN_FAILURE in kinds
 
 
-def test_the_checks_of_the_table_are_made_also_where_no_date_could_be_fetched(
+def test_the_table_is_checked_even_if_no_date_could_be_fetched(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
-    keep({ago: calm(ago) for ago in range(1, 61)})
+    store_days({ago: calm(ago) for ago in range(1, 61)})
     sandbox.change(key="another")
     run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
     assert not run.success
@@ -396,23 +377,23 @@ def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:
     assert results(run)["freshness"].description == "no day is stored."
 
 
-def test_a_result_lists_the_gravest_first_and_counts_what_it_does_not_list() -> None:
+def test_a_result_lists_serious_findings_first_and_counts_all() -> None:
     minor = [Finding(f"note {number}", dt.date(2024, 1, 1), "SEK", False, "SEK") for number in range(150)]
     grave = Finding("USD is missing", dt.date(2024, 1, 2), "USD", True, "USD")
-    result = as_result("complete", Verdict((*minor, grave), 200, "And a note."), judged="dates")
+    result = to_evaluation("complete", Verdict((*minor, grave), 200, "And a note."), judged="dates")
     assert result.severity is dg.AssetCheckSeverity.ERROR
     lines = (result.description or "").splitlines()
     assert lines[0] == "2024-01-02: USD is missing."
-    assert lines[LONGEST_DESCRIPTION:] == ["And 146 more.", "And a note."]
+    assert lines[MAX_DESCRIBED:] == ["And 146 more.", "And a note."]
     assert result.metadata["findings"].value == 151
     table = result.metadata["found"]
     assert isinstance(table, dg.TableMetadataValue)
-    assert len(table.records) == LONGEST_TABLE
+    assert len(table.records) == MAX_LISTED
     assert table.records[0].data == {"date": "2024-01-02", "currency": "USD", "finding": "USD is missing"}
     assert result.metadata[NEWS].value == ["USD"]
 
 
-def test_the_checks_of_the_table_run_by_themselves_each_day_and_ask_nobody() -> None:
+def test_the_daily_schedule_runs_the_checks_of_the_table() -> None:
     schedule = defs.resolve_schedule_def("daily_checks")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("40 6 * * *", "UTC")

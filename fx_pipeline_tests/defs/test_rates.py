@@ -1,38 +1,23 @@
-"""The assets on a real Dagster instance, against a running sandbox: what the UI would show of each date."""
+"""The assets on a real Dagster instance, against a running sandbox."""
 
 import datetime as dt
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.schedules import daily_rates, range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
+from fx_pipeline.defs.schedules import daily_rates
 from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.defs.rates_run import QUIET, resources
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 
 RATES = dg.AssetKey("rates")
-
-
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with open_instance(tmp_path / "dagster") as instance:
-        yield instance
 
 
 def run(
@@ -62,7 +47,7 @@ def stored() -> set[str]:
         connection.close()
 
 
-def test_a_run_over_a_range_shows_each_date_with_its_counts(
+def test_a_run_over_a_range_reports_each_date_with_its_counts(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     result = run(instance, sandbox, "2024-01-01", "2024-01-05")
@@ -73,7 +58,7 @@ def test_a_run_over_a_range_shows_each_date_with_its_counts(
     [(fetch_id,)] = connection.execute("SELECT fetch_id FROM days WHERE date = ?", [events[0].partition])
     connection.close()
     shown = {name: value.value for name, value in events[0].metadata.items()}
-    moves = {"largest_move_percent", "largest_moves"}  # only where the day before was stored sooner
+    moves = {"largest_move_percent", "largest_moves"}  # only if the day before was stored earlier
     assert {name: value for name, value in shown.items() if name not in moves} == {
         "inserted": 31,
         "updated": 0,
@@ -84,7 +69,7 @@ def test_a_run_over_a_range_shows_each_date_with_its_counts(
     }
 
 
-def test_a_date_shows_its_largest_moves_from_the_day_before_and_the_calls_left(
+def test_a_date_shows_its_largest_moves_and_the_calls_left(
     instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIXER_MONTHLY_QUOTA", "1000")
@@ -116,7 +101,7 @@ def test_running_the_same_date_twice_changes_nothing(instance: dg.DagsterInstanc
     assert counts == [0, 0, 31]
 
 
-def test_a_changed_value_is_told_and_its_old_value_kept(
+def test_a_changed_value_is_counted_and_its_old_value_is_stored(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run(instance, sandbox, "2024-01-02", "2024-01-02")
@@ -130,10 +115,8 @@ def test_a_changed_value_is_told_and_its_old_value_kept(
     connection.close()
 
 
-def test_failed_dates_stay_not_materialised_and_are_named(
-    instance: dg.DagsterInstance, sandbox: Sandbox
-) -> None:
-    sandbox.change(today=lambda: dt.date(2024, 1, 6))  # to it, what follows is the future
+def test_failed_dates_are_listed_and_not_materialized(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    sandbox.change(today=lambda: dt.date(2024, 1, 6))  # later dates are in its future
     run(instance, sandbox, "2024-01-01", "2024-01-03")
     assert run(instance, sandbox, "2024-01-04", "2024-01-05").success
     result = run(instance, sandbox, "2024-01-07", "2024-01-09")
@@ -146,7 +129,7 @@ def test_failed_dates_stay_not_materialised_and_are_named(
     )
 
 
-def test_a_wrong_key_fails_at_once_and_is_not_tried_again(
+def test_a_wrong_key_fails_immediately_without_a_retry(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(key="the-good-one")
@@ -159,11 +142,11 @@ def test_a_wrong_key_fails_at_once_and_is_not_tried_again(
     assert failure.user_failure_data.description is not None
     assert failure.user_failure_data.description.endswith(
         "Set FIXER_ACCESS_KEY to the key shown in your Fixer account, and FIXER_BASE_URL to its host."
-        "\nNot fetched therefore: 2024-01-01 to 2024-03-31"
+        "\nNot fetched: 2024-01-01 to 2024-03-31"
     )
 
 
-def test_skip_stored_asks_only_for_what_is_missing_or_may_be_revised(
+def test_skip_stored_fetches_only_missing_and_revisable_dates(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run(instance, sandbox, "2024-01-02", "2024-01-03")
@@ -190,7 +173,7 @@ def test_the_names_of_the_currencies_are_stored(instance: dg.DagsterInstance, sa
     connection.close()
 
 
-def test_names_that_are_refused_leave_the_reason_and_the_answer(
+def test_refused_names_store_the_reason_and_the_response(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(key="the-good-one")
@@ -208,7 +191,7 @@ def test_names_that_are_refused_leave_the_reason_and_the_answer(
 
 
 def why(result: dg.ExecuteInProcessResult) -> str:
-    """What the failure of a run says."""
+    """Return the description of a run's failure."""
     assert not result.success
     [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
@@ -226,7 +209,7 @@ def why(result: dg.ExecuteInProcessResult) -> str:
         ("EUR", True, "fx.db holds rates of the sandbox, to which none of Fixer are added: "),
     ],
 )
-def test_a_file_that_is_for_something_else_fails_the_run_before_anybody_is_asked(
+def test_a_database_with_another_base_or_provider_fails_the_run_before_any_call(
     instance: dg.DagsterInstance, sandbox: Sandbox, base: str, of_fixer: bool, says: str
 ) -> None:
     run(instance, sandbox, "2024-01-02", "2024-01-03")
@@ -258,7 +241,7 @@ def test_a_file_that_is_for_something_else_fails_the_run_before_anybody_is_asked
         (5, 3, ("2024-03-25", "2024-03-30", "2024-03-25")),
     ],
 )
-def test_the_daily_schedule_asks_for_yesterday_the_revision_window_and_the_gaps(
+def test_the_daily_schedule_covers_yesterday_the_revision_window_and_the_gaps(
     monkeypatch: pytest.MonkeyPatch, revision_days: int, catch_up_days: int, expected: tuple[str, str, str]
 ) -> None:
     monkeypatch.setenv("FX_REVISION_DAYS", str(revision_days))
@@ -271,10 +254,3 @@ def test_the_daily_schedule_asks_for_yesterday_the_revision_window_and_the_gaps(
     first, last, refetch_from = expected
     assert {name: request.tags[name] for name in range_tags(first, last)} == range_tags(first, last)
     assert request.run_config["ops"]["rates"]["config"] == {"skip_stored": True, "refetch_from": refetch_from}
-
-
-def test_both_schedules_run_by_themselves() -> None:
-    for name in ("daily_rates", "monthly_symbols"):
-        schedule = defs.resolve_schedule_def(name)
-        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-        assert schedule.execution_timezone == "UTC"

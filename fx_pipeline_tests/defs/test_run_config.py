@@ -1,4 +1,4 @@
-"""What a run config can change: how dates are treated, and neither hosts nor files."""
+"""A run config can change how dates are treated, but neither hosts nor files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config
-from fx_pipeline.defs.schedules import range_tags
+from fx_pipeline.defs.run_config import range_tags
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import QUIET
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -17,7 +17,7 @@ from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 DAY = "2024-01-03"
 
 EXECUTION = {
-    "execution.config.marker_to_close",  # Dagster keeps it and does nothing with it
+    "execution.config.marker_to_close",  # Dagster ignores it
     "execution.config.retries.disabled",
     "execution.config.retries.enabled",
     "execution.config.step_dependency_config.require_upstream_step_success",
@@ -25,7 +25,7 @@ EXECUTION = {
     "loggers.console.config.name",
 }
 RESOURCES = {"resources.database.config", "resources.fixer.config", "resources.io_manager.config"}
-"""Accepted for the sake of stored runs, and ignored."""
+"""Accepted because stored runs have them, and ignored."""
 RATES = {"ops.rates.config.only", "ops.rates.config.refetch_from", "ops.rates.config.skip_stored"}
 SYMBOLS = {"ops.symbols.config"}
 
@@ -39,14 +39,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def thief() -> Iterator[Sandbox]:
-    """Another server that speaks Fixer's protocol, and would be sent the key."""
+    """Yield another server with Fixer's protocol, which would receive the key."""
     with running_sandbox() as sandbox:
         yield sandbox
 
@@ -68,7 +62,7 @@ def test_the_run_config_has_no_other_fields() -> None:
 
 
 def run_rates(sandbox: Sandbox, config: dict[str, Any]) -> tuple[dg.ExecuteInProcessResult, list[str]]:
-    """Run the rates of one day as the product does, with `config`; return the result and the log."""
+    """Execute rates_job for one day with `config`. Return the result and the log."""
     fixer = FixerResource(base_url=sandbox.url, base="EUR", symbols=[], concurrency=1)
     with dg.DagsterInstance.ephemeral() as instance:
         result = defs.resolve_job_def("rates_job").execute_in_process(
@@ -84,7 +78,7 @@ def run_rates(sandbox: Sandbox, config: dict[str, Any]) -> tuple[dg.ExecuteInPro
         return result, [event.user_message for event in instance.all_logs(result.run_id)]
 
 
-def test_neither_the_provider_nor_a_file_comes_from_the_run_config(
+def test_a_run_config_cannot_set_the_provider_or_a_file(
     sandbox: Sandbox, thief: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -102,11 +96,11 @@ def test_neither_the_provider_nor_a_file_comes_from_the_run_config(
     with RateStore(Path("fx.db")) as store:
         assert store.coverage().days == 1
     for name in ("FixerResource", "DatabaseResource"):
-        assert f"The run config of {name} is ignored: it comes from the settings." in log
+        assert f"The run config of {name} is ignored: only the settings configure it." in log
 
 
-def test_a_run_that_was_stored_with_all_defaults_can_be_executed_again(sandbox: Sandbox) -> None:
-    """The Launchpad writes them all down, as resources had them in the past."""
+def test_a_run_stored_with_all_defaults_can_be_re_executed(sandbox: Sandbox) -> None:
+    """The Launchpad stores all defaults, here those of earlier versions."""
     stored = {
         "execution": {"config": {"retries": {"enabled": {}}}},
         "ops": {"rates": {"config": {"skip_stored": False, "refetch_from": None}}},
@@ -142,7 +136,9 @@ def test_a_field_cannot_read_the_environment(
 
 
 @pytest.mark.parametrize(("field", "value"), [("refetch_from", "yesterday"), ("only", ["yesterday"])])
-def test_a_date_that_is_no_day_is_a_failure_that_says_so(sandbox: Sandbox, field: str, value: object) -> None:
+def test_an_invalid_date_in_the_config_fails_with_a_clear_message(
+    sandbox: Sandbox, field: str, value: object
+) -> None:
     config = {"ops": {"rates": {"config": {"skip_stored": True, field: value}}}}
     result, _ = run_rates(sandbox, config)
     assert not result.success
@@ -150,5 +146,5 @@ def test_a_date_that_is_no_day_is_a_failure_that_says_so(sandbox: Sandbox, field
     data = failure.step_failure_data.user_failure_data
     assert data is not None
     assert data.description is not None
-    assert data.description.startswith(f"The run config's {field} is not a day of the form YYYY-MM-DD")
+    assert data.description.startswith(f"The run config's {field} must be a date like 2024-01-31")
     assert sandbox.stats()["total"] == 0

@@ -1,19 +1,17 @@
-"""What each schedule asks for at each try of a morning, by what earlier tries and other runs have stored."""
+"""The runs that the schedules request at each try of a morning, after earlier tries and other runs."""
 
 import datetime as dt
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs import tries
-from fx_pipeline.defs.schedules import daily_rates, monthly_symbols, range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
+from fx_pipeline.defs.schedules import daily_rates, monthly_symbols
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, run_rates
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 
 TODAY = dt.datetime.now(dt.timezone.utc).replace(minute=0, second=0, microsecond=0)
 HOURS = (0, 1, 3, 6)
@@ -23,22 +21,9 @@ def day(ago: int) -> str:
     return str(TODAY.date() - dt.timedelta(days=ago))
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with running_sandbox(key="good") as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with open_instance(tmp_path / "dagster") as instance:
-        yield instance
-
-
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "FIXER_ACCESS_KEY": "good",
         "FX_DATABASE": "fx.db",
         "FX_CATCH_UP_DAYS": "5",
         "FX_REVISION_DAYS": "1",
@@ -49,10 +34,10 @@ def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def due(
     schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: dt.datetime
 ) -> dg.RunRequest | None:
-    """The run that a schedule asks for at an instant; None if it skips it."""
-    asked = schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
-    assert isinstance(asked, dg.RunRequest | dg.SkipReason)
-    return asked if isinstance(asked, dg.RunRequest) else None
+    """Return the run that a schedule requests at an instant, or None if it skips."""
+    requested = schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
+    assert isinstance(requested, dg.RunRequest | dg.SkipReason)
+    return requested if isinstance(requested, dg.RunRequest) else None
 
 
 def at(hour: int, *, days_ahead: int = 0) -> dt.datetime:
@@ -60,7 +45,7 @@ def at(hour: int, *, days_ahead: int = 0) -> dt.datetime:
 
 
 def dates(request: dg.RunRequest | None) -> list[str] | str | None:
-    """The dates that a later try names, or "all" for the whole window."""
+    """Return the dates that a later try names, or "all" for the whole window."""
     if request is None:
         return None
     only = request.run_config["ops"]["rates"]["config"].get("only")
@@ -68,7 +53,7 @@ def dates(request: dg.RunRequest | None) -> list[str] | str | None:
 
 
 def fetch(instance: dg.DagsterInstance, sandbox: Sandbox, request: dg.RunRequest | None) -> bool:
-    """Run what a schedule asks for. Whether it succeeded."""
+    """Execute a requested run. Return whether it succeeded."""
     assert request is not None
     job = str(request.job_name or ("rates_job" if request.run_config else "symbols_job"))
     return (
@@ -85,12 +70,12 @@ def fetch(instance: dg.DagsterInstance, sandbox: Sandbox, request: dg.RunRequest
 
 
 def is_late(sandbox: Sandbox, *, today: int = 2) -> None:
-    """The provider has no rates of the newest days yet."""
+    """Let the provider have no rates for the newest days yet."""
     date = TODAY.date() - dt.timedelta(days=today)
     sandbox.change(today=lambda: date, out_of_range_code=106)
 
 
-def test_each_try_is_tagged_with_how_long_the_next_one_takes(instance: dg.DagsterInstance) -> None:
+def test_each_try_is_tagged_with_the_minutes_to_the_next(instance: dg.DagsterInstance) -> None:
     waits = []
     for hour in HOURS:
         request = due(daily_rates, instance, at(hour))
@@ -100,9 +85,7 @@ def test_each_try_is_tagged_with_how_long_the_next_one_takes(instance: dg.Dagste
     assert waits == ["60", "120", "180", None]
 
 
-def test_only_the_day_that_did_not_come_is_asked_for_again(
-    instance: dg.DagsterInstance, sandbox: Sandbox
-) -> None:
+def test_a_later_try_fetches_only_the_missing_day(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     run_rates(instance, sandbox, day(6), day(2))
     is_late(sandbox, today=2)
     first = due(daily_rates, instance, at(0))
@@ -119,7 +102,7 @@ def test_only_the_day_that_did_not_come_is_asked_for_again(
     assert dates(due(daily_rates, instance, at(6))) is None
 
 
-def test_a_day_that_will_never_come_is_not_asked_for_again_the_same_morning(
+def test_a_day_that_never_comes_is_not_tried_again_the_same_morning(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run_rates(instance, sandbox, day(5), day(4))
@@ -129,12 +112,12 @@ def test_a_day_that_will_never_come_is_not_asked_for_again_the_same_morning(
     assert dates(due(daily_rates, instance, at(0, days_ahead=1))) == "all"
 
 
-def test_where_all_is_stored_nothing_more_is_asked(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+def test_later_tries_skip_if_all_days_are_stored(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     run_rates(instance, sandbox, day(5), day(1))
     assert [dates(due(daily_rates, instance, at(hour))) for hour in HOURS] == ["all", None, None, None]
 
 
-def test_what_no_try_can_mend_is_left_to_the_next_morning(
+def test_a_permanent_failure_is_left_to_the_next_morning(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(key="another")
@@ -142,7 +125,7 @@ def test_what_no_try_can_mend_is_left_to_the_next_morning(
     assert [dates(due(daily_rates, instance, at(hour))) for hour in HOURS] == ["all", None, None, None]
 
 
-def test_what_an_ended_run_has_left_is_asked_for_again(
+def test_a_later_try_fetches_what_an_ended_run_left(
     instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -150,13 +133,13 @@ def test_what_an_ended_run_has_left_is_asked_for_again(
 
     run_rates(instance, sandbox, day(5), day(2))
     with monkeypatch.context() as context:
-        context.setattr("fx_pipeline.defs.assets.ingest", interrupted)
+        context.setattr("fx_pipeline.defs.rates_run.ingest", interrupted)
         with suppress(KeyboardInterrupt):
             assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
     assert dates(due(daily_rates, instance, at(1))) == [day(1)]
 
 
-def test_after_a_night_without_a_run_a_later_try_asks_for_all_that_was_not_read(
+def test_a_later_try_without_an_earlier_run_fetches_all_unread_days(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run_rates(instance, sandbox, day(5), day(2))
@@ -165,7 +148,7 @@ def test_after_a_night_without_a_run_a_later_try_asks_for_all_that_was_not_read(
 
 @pytest.mark.parametrize("days_ahead", [0, 1, 40])
 @pytest.mark.parametrize("hour", HOURS)
-def test_a_tick_in_the_future_asks_for_no_day_that_is_not_over(
+def test_a_tick_in_the_future_requests_only_days_that_are_over(
     instance: dg.DagsterInstance, hour: int, days_ahead: int
 ) -> None:
     request = due(daily_rates, instance, at(hour, days_ahead=days_ahead))
@@ -173,7 +156,7 @@ def test_a_tick_in_the_future_asks_for_no_day_that_is_not_over(
     assert request.tags["dagster/asset_partition_range_end"] == day(1)
 
 
-def test_the_names_are_read_once_a_month_and_tried_again_until_they_are(
+def test_names_are_fetched_once_a_month_and_tried_until_they_come(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(faults={"fixer-error": 1.0})
@@ -181,12 +164,12 @@ def test_the_names_are_read_once_a_month_and_tried_again_until_they_are(
     assert [due(monthly_symbols, instance, at(hour)) is not None for hour in HOURS] == [True] * 4
     sandbox.change(faults={})
     assert fetch(instance, sandbox, due(monthly_symbols, instance, at(1)))
-    for ahead in (0, 1, 60):  # an instant in the future is no reason to read them before
+    for ahead in (0, 1, 60):  # a tick in the future must not fetch them early
         ticks = [due(monthly_symbols, instance, at(hour, days_ahead=ahead)) for hour in HOURS]
         assert ticks == [None] * 4
 
 
-def test_the_names_are_not_tried_again_the_same_morning_with_a_wrong_key(
+def test_names_are_not_tried_again_the_same_morning_after_a_wrong_key(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(key="another")
@@ -199,13 +182,13 @@ def test_the_names_are_not_tried_again_the_same_morning_with_a_wrong_key(
     ]
 
 
-def test_the_checks_come_after_the_last_try() -> None:
+def test_the_checks_run_after_the_last_try() -> None:
     assert defs.resolve_schedule_def("daily_rates").cron_schedule == "10 0,1,3,6 * * *"
     assert defs.resolve_schedule_def("daily_checks").cron_schedule == "40 6 * * *"
 
 
 @pytest.mark.parametrize("launched", [("today", "today"), ("yesterday", "tomorrow")])
-def test_a_run_launched_for_a_day_that_is_not_over_asks_only_for_those_that_are(
+def test_a_run_launched_by_hand_skips_days_that_are_not_over(
     instance: dg.DagsterInstance, sandbox: Sandbox, launched: tuple[str, str]
 ) -> None:
     ago = {"yesterday": 1, "today": 0, "tomorrow": -1}
@@ -214,10 +197,10 @@ def test_a_run_launched_for_a_day_that_is_not_over_asks_only_for_those_that_are(
     assert run.success
     assert set(sandbox.asked_dates()) == ({day(1)} if launched[0] == "yesterday" else set())
     warnings = [event.user_message for event in instance.all_logs(run.run_id) if event.level == 30]
-    assert any(text.startswith("Not over yet (UTC), so not asked for: ") for text in warnings)
+    assert any(text.startswith("Skipped, because not over yet (UTC): ") for text in warnings)
 
 
-def test_a_config_names_what_a_later_try_asks_for() -> None:
+def test_the_config_of_a_later_try_names_its_days() -> None:
     config = rates_config(skip_stored=True, refetch_from="2024-01-01", only=["2024-01-02"])
     assert config.to_config_dict()["ops"]["rates"]["config"] == {  # type: ignore[no-untyped-call]
         "skip_stored": True,

@@ -1,4 +1,4 @@
-"""Alerts, as an address receives them over HTTP, for runs on a real Dagster instance."""
+"""Alerts for runs on a real Dagster instance, as an address receives them over HTTP."""
 
 import datetime as dt
 import json
@@ -14,32 +14,31 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fx_pipeline.alerts import LONGEST_TEXT
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.alerts import MAX_CHARACTERS
 from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
-from fx_pipeline.definitions import defs
 from fx_pipeline.defs import tries
+from fx_pipeline.defs.failures import recovery_metadata
 from fx_pipeline.defs.sensors import Cursor, Ended, alerts
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import QUIET, materialize_rates, run_rates, run_table_checks
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 
-# Apprise's plugins import a module of the standard library that Python 3.13 has no more.
+# Apprise's plugins import a module that Python 3.13 no longer has.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 KEY = "k3yThatMustNotBeSeen"
 TOKEN = "t0kenOfTheAddress"
 NOT_AGAIN = {"dagster/max_retries": "0"}
-"""Tags of a run that Dagster does not start again by itself."""
+"""Tags of a run that Dagster does not restart."""
 
-NOTHING = "Alerts sent: 0; to be tried again: 0."
-SENT = "Alerts sent: 1; to be tried again: 0."
+NOTHING = "Alerts sent: 0; to be retried: 0."
+SENT = "Alerts sent: 1; to be retried: 0."
 
 
 class Inbox(ThreadingHTTPServer):
-    """An address: keeps what is posted to it, or answers 503 while `closed`."""
+    """An address that stores what is posted to it, or responds with 503 while `closed`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -48,7 +47,7 @@ class Inbox(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """As FX_ALERT_URLS names it."""
+        """Its entry in FX_ALERT_URLS."""
         return f"json://127.0.0.1:{self.server_address[1]}/{TOKEN}"
 
 
@@ -63,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing on stderr: the test says what was received."""
+        """Log nothing to stderr."""
 
 
 @contextmanager
@@ -81,28 +80,20 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
         yield inbox
 
 
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIXER_ACCESS_KEY", KEY)
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with open_instance(tmp_path / "dagster") as instance:
-        yield instance
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[str, str | None]:
-    """Evaluate the sensor once: what the tick's result says, and the cursor that it leaves."""
+    """Evaluate the sensor once. Return its message and its cursor."""
     result = alerts(dg.build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(result, dg.SensorResult)
     reason = result.skip_reason
     return (reason.skip_message or "" if isinstance(reason, dg.SkipReason) else reason or ""), result.cursor
 
 
-def test_a_run_with_failed_dates_and_a_failed_check_is_one_message(
+def test_a_run_with_failed_dates_and_a_failed_check_sends_one_alert(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-04")
@@ -121,7 +112,7 @@ def test_a_run_with_failed_dates_and_a_failed_check_is_one_message(
     assert len(inbox.received) == 1
 
 
-def test_a_run_that_did_all_and_found_something_grave_is_told(
+def test_a_successful_run_with_a_serious_finding_sends_an_alert(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FX_DAGSTER_URL", "https://dagster.example.org/fx/")
@@ -137,19 +128,19 @@ def test_a_run_that_did_all_and_found_something_grave_is_told(
     assert message["type"] == "failure"
 
 
-def test_a_warning_is_not_told(instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox) -> None:
+def test_a_warning_sends_no_alert(instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-02", symbols=("USD", "RUB"))
     assert tick(instance)[0] == NOTHING
     assert inbox.received == []
 
 
-def test_what_was_told_is_not_told_again_and_what_is_new_is(
+def test_only_new_findings_send_an_alert(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
     sandbox.change(faults={"missing": 1.0}, seed=1)
     cursor = None
-    told = []
+    counts = []
     for first, last in (
         ("2024-01-11", "2024-01-11"),
         ("2024-01-11", "2024-01-11"),
@@ -157,28 +148,28 @@ def test_what_was_told_is_not_told_again_and_what_is_new_is(
     ):
         run_rates(instance, sandbox, first, last)
         _, cursor = tick(instance, cursor)
-        told.append(len(inbox.received))
-    assert told == [1, 1, 2]
+        counts.append(len(inbox.received))
+    assert counts == [1, 1, 2]
 
 
-def test_what_was_told_is_not_told_again_after_runs_over_many_dates_from_the_ui(
+def test_a_known_finding_stays_known_after_runs_over_many_dates_from_the_ui(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
 ) -> None:
-    """Dagster keeps each of their checks as planned once for each date: more than are searched."""
+    """Dagster stores a planned execution of each check per date: more than are searched."""
     sandbox.change(faults={"missing": 1.0}, seed=1)
     run_rates(instance, sandbox, "2024-01-01", "2024-01-10")
     _, cursor = tick(instance)
-    told = [message["message"] for message in inbox.received]
+    alerted = [message["message"] for message in inbox.received]
     sandbox.change(faults={})
     materialize_rates(instance, sandbox, "2024-02-01", "2024-03-31")
     _, cursor = tick(instance, cursor)
     run_rates(instance, sandbox, "2024-01-01", "2024-01-10", skip_stored=True)
     inbox.received.clear()
     assert tick(instance, cursor)[0] == NOTHING
-    assert len(told) == 1
+    assert len(alerted) == 1
 
 
-def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+def test_a_finding_of_the_table_sends_one_alert(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     day = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=9)
     with RateStore(Path("fx.db")) as store:
         store.record([answer_with(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}))])
@@ -193,7 +184,7 @@ def test_the_checks_of_the_table_are_told_once(instance: dg.DagsterInstance, inb
     )
 
 
-def test_an_alert_that_nobody_took_is_said_and_tried_again_until_somebody_does(
+def test_an_alert_that_no_address_accepted_is_logged_and_sent_again(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox.closed = True
@@ -203,11 +194,12 @@ def test_an_alert_that_nobody_took_is_said_and_tried_again_until_somebody_does(
     for _ in range(2):
         said, cursor = tick(instance, cursor)
         first, *problems = said.splitlines()
-        assert first == "Alerts sent: 0; to be tried again: 1."
+        assert first == "Alerts sent: 0; to be retried: 1."
         [problem] = problems
         assert problem.startswith('"fx-pipeline: rates_job failed" http://127.0.0.1:3000/runs/')
         assert problem.endswith(
-            ": address 1 of FX_ALERT_URLS (JSON) did not take it; try it with `apprise -vv -b test URL`."
+            ": FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted; "
+            "test the address with `apprise -vv -b test URL`."
         )
         assert TOKEN not in said + caplog.text
     inbox.closed = False
@@ -215,7 +207,7 @@ def test_an_alert_that_nobody_took_is_said_and_tried_again_until_somebody_does(
     assert len(inbox.received) == 1
 
 
-def test_an_address_that_fails_holds_up_no_other(
+def test_a_failing_address_does_not_affect_the_others(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FX_ALERT_URLS", f"nonsense://{TOKEN} json://127.0.0.1:9/{TOKEN} {inbox.url}")
@@ -224,13 +216,13 @@ def test_an_address_that_fails_holds_up_no_other(
     said, _ = tick(instance)
     first, unknown, silent = said.splitlines()
     assert first == SENT
-    assert unknown.endswith(": address 1 of FX_ALERT_URLS is none that Apprise knows.")
-    assert ": address 2 of FX_ALERT_URLS (JSON) did not take it" in silent
+    assert unknown.endswith(": FX_ALERT_URLS, entry 1: not a URL that Apprise supports.")
+    assert ": FX_ALERT_URLS, entry 2 (JSON): the alert was not accepted" in silent
     assert TOKEN not in said
     assert len(inbox.received) == 1
 
 
-def test_after_a_day_an_alert_is_given_up_and_that_is_said(
+def test_an_alert_is_dropped_after_a_day_and_that_is_logged(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
 ) -> None:
     sandbox.change(key="another")
@@ -240,17 +232,20 @@ def test_after_a_day_an_alert_is_given_up_and_that_is_said(
     after = json.loads(cursor)[0]
     pending = (Ended(run.run_id, failed=True, at=time.time() - 90_000),)
     said, left = tick(instance, json.dumps(Cursor(after, pending)))
-    assert said.splitlines() == [NOTHING, f"run {run.run_id}: given up after a day; nobody was told of it."]
+    assert said.splitlines() == [
+        NOTHING,
+        f"run {run.run_id}: no address accepted the alert for a day, so it is dropped.",
+    ]
     assert left == cursor
     assert len(inbox.received) == 1
 
 
-def test_without_an_address_nobody_is_told_until_there_is_one(
+def test_runs_before_an_address_is_set_are_alerted_later(
     instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.change(key="another")
     run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
-    assert tick(instance) == ("FX_ALERT_URLS is not set: nobody is told.", None)
+    assert tick(instance) == ("FX_ALERT_URLS is not set, so no alerts are sent.", None)
     with open_inbox() as inbox:
         monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
         assert tick(instance)[0] == SENT
@@ -258,7 +253,7 @@ def test_without_an_address_nobody_is_told_until_there_is_one(
 
 
 @pytest.mark.slow
-def test_the_key_is_in_no_alert_whatever_goes_wrong(
+def test_no_alert_contains_the_key_whatever_goes_wrong(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -274,12 +269,12 @@ def test_the_key_is_in_no_alert_whatever_goes_wrong(
     for number, trouble in enumerate(troubles):
         sandbox.change(**good | trouble)
         run_rates(instance, sandbox, f"2024-02-{number + 1:02}", f"2024-02-{number + 4:02}")
-    telling_job.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
+    leaking_job.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
     said, _ = tick(instance)
     titles = [message["title"] for message in inbox.received]
-    assert said == f"Alerts sent: {len(titles)}; to be tried again: 0."
+    assert said == f"Alerts sent: {len(titles)}; to be retried: 0."
     assert titles.count("fx-pipeline: rates_job failed") == 4
-    assert titles[-1] == "fx-pipeline: telling_job failed"
+    assert titles[-1] == "fx-pipeline: leaking_job failed"
     assert inbox.received[-1]["message"].startswith("ValueError: http://data.fixer.io/api?access_key=***\n\n")
     everything = json.dumps(inbox.received) + said
     assert KEY not in everything
@@ -287,24 +282,24 @@ def test_the_key_is_in_no_alert_whatever_goes_wrong(
 
 
 @dg.op
-def telling() -> None:
-    """Another's code, that says more than it should."""
+def leaking() -> None:
+    """Fail like a library that puts the key in its error."""
     raise ValueError(f"http://data.fixer.io/api?access_key={KEY}")
 
 
 @dg.job(executor_def=dg.in_process_executor)
-def telling_job() -> None:
-    """Fails with the key in its words."""
-    telling()
+def leaking_job() -> None:
+    """Fail with the key in the message."""
+    leaking()
 
 
 def killed_run(instance: dg.DagsterInstance, reason: str, **tags: str) -> dg.DagsterRun:
-    run = instance.create_run_for_job(telling_job, tags=tags)
+    run = instance.create_run_for_job(leaking_job, tags=tags)
     instance.report_run_failed(run, reason)
     return run
 
 
-def test_a_killed_run_that_is_not_started_again_is_told_in_dagsters_words(
+def test_a_killed_run_without_a_restart_is_alerted_in_dagsters_words(
     instance: dg.DagsterInstance, inbox: Inbox
 ) -> None:
     run = killed_run(instance, "The run worker was killed.", **NOT_AGAIN)
@@ -314,12 +309,10 @@ def test_a_killed_run_that_is_not_started_again_is_told_in_dagsters_words(
     )
 
 
-def test_of_a_killed_run_that_is_started_again_the_second_is_told(
-    instance: dg.DagsterInstance, inbox: Inbox
-) -> None:
+def test_of_a_restarted_run_only_the_second_is_alerted(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     run = killed_run(instance, "The run worker was killed.")
     said, cursor = tick(instance)
-    assert said == "Alerts sent: 0; to be tried again: 1."
+    assert said == "Alerts sent: 0; to be retried: 1."
     again = killed_run(instance, "It was killed again.", **NOT_AGAIN)
     instance.add_run_tags(run.run_id, {AUTO_RETRY_RUN_ID_TAG: again.run_id})  # as Dagster's daemon does
     said, cursor = tick(instance, cursor)
@@ -329,7 +322,7 @@ def test_of_a_killed_run_that_is_started_again_the_second_is_told(
     assert tick(instance, cursor)[0] == NOTHING
 
 
-def test_a_killed_run_that_nobody_starts_again_is_told_after_all(
+def test_a_killed_run_that_is_not_restarted_in_time_is_alerted(
     instance: dg.DagsterInstance, inbox: Inbox
 ) -> None:
     run = killed_run(instance, "The run worker was killed.")
@@ -341,44 +334,38 @@ def test_a_killed_run_that_nobody_starts_again_is_told_after_all(
     assert len(inbox.received) == 1
 
 
-def test_a_run_that_somebody_ended_is_not_told(instance: dg.DagsterInstance, inbox: Inbox) -> None:
-    run = instance.create_run_for_job(telling_job)
+def test_a_cancelled_run_sends_no_alert(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    run = instance.create_run_for_job(leaking_job)
     instance.report_run_failed(run, "Execution was interrupted unexpectedly.")
     instance.report_run_canceled(run)
     assert tick(instance)[0] == NOTHING
     assert inbox.received == []
 
 
-def test_a_long_reason_is_cut_and_the_link_is_kept(instance: dg.DagsterInstance, inbox: Inbox) -> None:
-    run = killed_run(instance, "x" * 2 * LONGEST_TEXT, **NOT_AGAIN)
+def test_a_long_reason_is_cut_but_not_the_link(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    run = killed_run(instance, "x" * 2 * MAX_CHARACTERS, **NOT_AGAIN)
     tick(instance)
     text, link = inbox.received[0]["message"].split("\n\n")
-    assert text == "x" * LONGEST_TEXT + " …"
+    assert text == "x" * MAX_CHARACTERS + " …"
     assert link.endswith(run.run_id)
 
 
-def test_the_sensor_runs_by_itself() -> None:
-    sensor = defs.resolve_sensor_def("alerts")
-    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert sensor.description
-
-
 TRY = {tries.MORNING: "2026-01-02", tries.NEXT_TRY: "60"}
-"""Tags of a try of a morning that another one follows after an hour."""
+"""Tags of a try of a morning with another one an hour later."""
 
-WAITS = f"{NOTHING}\nFailed runs that are repeated this morning, before anything is alerted: 1."
+WAITS = f"{NOTHING}\nFailed runs that are tried again this morning before an alert: 1."
 
 
 @dg.op
 def outage() -> None:
-    """Fail as a run does that an outage has ended."""
+    """Fail like a run that an outage ended."""
     dates = [dt.date(2024, 1, 5)]
-    raise dg.Failure("no answer", metadata=tries.metadata(temporary=True, dates=dates), allow_retries=False)
+    raise dg.Failure("no answer", metadata=recovery_metadata(complete=True, dates=dates), allow_retries=False)
 
 
 @dg.job(executor_def=dg.in_process_executor)
 def outage_job() -> None:
-    """Fails."""
+    """Fail."""
     outage()
 
 
@@ -388,13 +375,13 @@ def ended_by_outage(instance: dg.DagsterInstance, **tags: str) -> str:
 
 
 def after(cursor: str | None, run_id: str, minutes: int) -> str:
-    """The cursor as it would be if the run had ended so many minutes ago."""
+    """Return the cursor as if the run had ended this many minutes ago."""
     assert cursor is not None
     pending = (Ended(run_id, failed=True, at=time.time() - 60 * minutes),)
     return json.dumps(Cursor(json.loads(cursor)[0], pending))
 
 
-def test_a_try_that_another_one_follows_is_not_alerted(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+def test_only_the_last_try_of_a_morning_is_alerted(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     ended_by_outage(instance, **TRY)
     said, cursor = tick(instance)
     assert said == WAITS
@@ -404,13 +391,13 @@ def test_a_try_that_another_one_follows_is_not_alerted(instance: dg.DagsterInsta
     assert said == SENT
     [message] = inbox.received
     assert message["message"] == (
-        "no answer\n\nThis was the last try of the morning; the next one is after midnight (UTC).\n\n"
+        "no answer\n\nThis was the last try of the morning. The next one is after midnight (UTC).\n\n"
         f"http://127.0.0.1:3000/runs/{last}"
     )
     assert tick(instance, cursor)[0] == NOTHING
 
 
-def test_a_next_try_that_does_not_come_is_not_waited_for(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+def test_a_next_try_that_does_not_start_is_not_waited_for(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     run_id = ended_by_outage(instance, **TRY)
     _, cursor = tick(instance)
     assert tick(instance, after(cursor, run_id, 69))[0] == WAITS
@@ -418,7 +405,7 @@ def test_a_next_try_that_does_not_come_is_not_waited_for(instance: dg.DagsterIns
     assert "last try" not in inbox.received[0]["message"]
 
 
-def test_a_day_that_came_otherwise_before_the_next_try_alerts_nobody(
+def test_a_day_fetched_before_the_next_try_sends_no_alert(
     instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FX_DATABASE", "fx.db")
@@ -429,9 +416,7 @@ def test_a_day_that_came_otherwise_before_the_next_try_alerts_nobody(
     assert inbox.received == []
 
 
-def test_an_outage_ends_a_run_that_no_schedule_started_and_it_is_alerted(
-    instance: dg.DagsterInstance, inbox: Inbox
-) -> None:
+def test_an_unscheduled_run_ended_by_an_outage_is_alerted(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     ended_by_outage(instance)
     assert tick(instance)[0] == SENT
     assert "last try" not in inbox.received[0]["message"]

@@ -130,7 +130,7 @@ def test_dates_fail_alone_only_they_are_asked_again_and_a_cancelled_run_ends_at_
         asks_for_the_others_alone(running, sandbox, home, chosen, left)
         ends_when_cancelled(running, sandbox, home, database)
         uses(running, token, database)
-        running.wait("alert that nobody takes", lambda: "did not take it" in home.said_by_alerts())
+        running.wait("alert that nobody takes", lambda: "was not accepted" in home.said_by_alerts())
         assert list(broken(database)) == []
         assert running.interrupt() == 0
     # Dagster's files and logs, what every process has printed, the databases: all of it is below the folder.

@@ -200,7 +200,7 @@ def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
         [ended] = instance.get_runs()
     assert ended.status is dg.DagsterRunStatus.CANCELED
     assert ended.tags["dagster/will_retry"] == "false"  # by the daemon
-    assert errors.splitlines()[-1] == "failed  The run was cancelled; what it had stored is kept."
+    assert errors.splitlines()[-1] == "failed  The run was cancelled. Days that it had stored are kept."
     assert output.endswith(" stored.\n")
     answered = sandbox.stats()["endpoints"]["historical"]["ok"]
     assert sandbox.stats()["total"] <= calls + 8  # those under way, and what is asked again without a wait

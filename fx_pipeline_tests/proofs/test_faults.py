@@ -13,7 +13,7 @@ import pytest
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.defs.sensors import alerts
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.rates import date_range
@@ -144,7 +144,7 @@ def test_after_two_reruns_the_content_is_as_if_nothing_had_gone_wrong(
     }
     assert failed(instance) == set()
     assert dump(database) == undisturbed
-    assert ("did not take it" in told(instance)) == worth_an_alert
+    assert ("was not accepted" in told(instance)) == worth_an_alert
     (folder / "logs").write_text(caplog.text, encoding="utf-8")
     (folder / "output").write_text("".join(capfd.readouterr()), encoding="utf-8")
     assert len(token) > 20

@@ -130,7 +130,7 @@ def test_when_the_last_try_has_failed_one_alert_says_so(
         assert message["title"] == "fx-pipeline: rates_job failed"
         reason, last, _ = message["message"].split("\n\n")
         assert reason == f"1 date: there are no rates for this (106 no_rates_available): {before_today(1)}"
-        assert last == "This was the last try of the morning; the next one is after midnight (UTC)."
+        assert last == "This was the last try of the morning. The next one is after midnight (UTC)."
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline_tests.defs.rates_run import QUIET
@@ -140,7 +140,7 @@ def test_an_outage_stops_the_run_after_eight_requests(
     stopped, *failed, left = said.splitlines()
     assert stopped.startswith("Fixer: 8 requests in a row were not answered, the last with: ")
     assert failed  # the day that was asked for six times, and the one that was asked for twice
-    assert left == "Not fetched therefore: 2024-01-01 to 2024-01-22"
+    assert left == "Not fetched: 2024-01-01 to 2024-01-22"
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -249,7 +249,7 @@ def test_a_long_wait_stops_the_run_and_is_named(
     until = dt.datetime.fromisoformat(named[1]).replace(tzinfo=dt.timezone.utc)
     day = dt.timedelta(days=1)
     assert before + day <= until <= dt.datetime.now(dt.timezone.utc) + day
-    assert said.endswith("\nNot fetched therefore: 2024-01-01 to 2024-01-27")
+    assert said.endswith("\nNot fetched: 2024-01-01 to 2024-01-27")
 
 
 def test_a_long_wait_stops_all_threads(folder: Path, instance: dg.DagsterInstance) -> None:

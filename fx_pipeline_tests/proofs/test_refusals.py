@@ -107,7 +107,7 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
         )
         assert said.startswith(f"failed  {kept}/fx.db: {reason} {NOT_STORED} ")
         assert said.endswith(" and run the dates again.")
-        assert missing.startswith("Not fetched therefore: 2024-06-01")
+        assert missing.startswith("Not fetched: 2024-06-01")
         assert done.returncode == 1
         database = kept / "fx.db"
         assert list(broken(database)) == []

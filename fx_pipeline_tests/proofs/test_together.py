@@ -105,7 +105,7 @@ def test_two_commands_spend_the_quota_to_its_last_call_and_say_what_they_left(fo
         warned, failed, left = without_waits(errors)
         assert warned.startswith("quota   This needs 60 calls and ")
         assert failed.startswith(f"failed  {calls} of the {50 + kept} calls of this month are used (FIXER_")
-        assert left.startswith("Not fetched therefore: ")
+        assert left.startswith("Not fetched: ")
         # What the other was still asking may be among them: that it would come was not known.
         assert texts(own) - stored <= named(left) <= texts(own)
     with closing(sqlite3.connect(folder / "fx.db")) as connection:

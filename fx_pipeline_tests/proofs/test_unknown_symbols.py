@@ -13,7 +13,7 @@ import pytest
 
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.schedules import range_tags, rates_config
+from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, verdicts
 from fx_pipeline_tests.proofs.content import broken, stored_dates
@@ -214,7 +214,7 @@ def test_where_none_is_known_the_run_stops_and_later_ones_ask_nothing(
     for _ in range(2):
         said = why(run(instance, sandbox, "GPB,XYZ"))
         assert said.startswith("Fixer: none of the currencies in FX_SYMBOLS is known: GPB, XYZ. ")
-        assert said.endswith(f"\nNot fetched therefore: {FIRST} to {LAST}")
+        assert said.endswith(f"\nNot fetched: {FIRST} to {LAST}")
         assert outcomes(sandbox) == {"historical": {"202": 1}, "symbols": {"ok": 1}}
     assert stored_dates(folder / "fx.db") == set()
 

@@ -1,0 +1,214 @@
+"""Why a run failed: the failure that a run raises, and what is read from it later.
+
+The metadata of a failure says whether another attempt can help, and for which dates. The schedules read it to
+decide on the next try, the alerts to decide whether to wait for it.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import dagster as dg
+
+from fx_pipeline.clock import yesterday
+from fx_pipeline.dagster_internals import is_interrupted_step
+from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, NoRates, ProviderDown, Unfinished
+from fx_pipeline.ingestion.results import Outcome
+from fx_pipeline.rates import contiguous
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.ledger import QuotaReached
+
+STOPPED_BY = "stopped by"
+"""Metadata: the kind of error that ended the run before it had tried all its dates."""
+
+TEMPORARY = "temporary"
+"""Metadata: whether another attempt can help with everything that failed."""
+
+TRY_AGAIN = "try again"
+"""Metadata: the dates that another attempt may fetch."""
+
+CANCELLED = "The run was cancelled. Days that it had stored are kept."
+
+Fatal = FixerError | QuotaReached | StoreError
+"""Errors that end a run: no further date can be fetched or stored."""
+
+
+class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
+    """Ends a cancelled run.
+
+    A DagsterError too, because Dagster's retry policy would take a mere interrupt for a failure and retry it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CANCELLED)
+
+
+def fatal_failure(
+    error: Fatal, *, failed: Iterable[Outcome] = (), missing: Collection[dt.date] = ()
+) -> dg.Failure:
+    """Return the failure of a run that `error` ended early.
+
+    `missing` are all dates that were not stored. Of the `failed` ones, only those with an error of their own
+    are listed with that error.
+    """
+    errors = [(date, own) for date, own in _errors(failed) if own.scope == "date"]
+    left = set(missing) - {date for date, _ in errors}
+    retryable = isinstance(error, FixerError) and error.retryable
+    # An outage is not retryable: repeating the step within seconds would only make more requests. The
+    # schedule's next try, hours later, can help.
+    is_outage = retryable or isinstance(error, ProviderDown | LongWaitRequested)
+    by_reason = _by_reason(errors)
+    lines = [str(error), *_lines(by_reason)]
+    if left:
+        by_reason["stopped before"] = left
+        lines.append(f"Not fetched: {date_ranges(left)}")
+    return _failure(
+        lines,
+        by_reason,
+        later=_available_later(errors) | (left if is_outage else set()),
+        can_recover=is_outage,
+        allow_retries=retryable,
+        stopped_by=type(error).__name__,
+    )
+
+
+def dates_failure(failed: Iterable[Outcome]) -> dg.Failure:
+    """Return the failure of a run that tried all its dates and could not fetch some."""
+    errors = _errors(failed)
+    by_reason = _by_reason(errors)
+    return _failure(
+        _lines(by_reason),
+        by_reason,
+        later=_available_later(errors),
+        can_recover=True,
+        allow_retries=any(error.retryable for _, error in errors),
+    )
+
+
+def _failure(
+    lines: list[str],
+    by_reason: dict[str, set[dt.date]],
+    *,
+    later: set[dt.date],
+    can_recover: bool,
+    allow_retries: bool,
+    stopped_by: str | None = None,
+) -> dg.Failure:
+    every_date = set().union(*by_reason.values())
+    metadata: dict[str, dg.RawMetadataValue] = {
+        reason: date_ranges(dates) for reason, dates in by_reason.items()
+    }
+    if stopped_by is not None:
+        metadata[STOPPED_BY] = stopped_by
+    complete = can_recover and later == every_date
+    return dg.Failure(
+        description="\n".join(lines),
+        metadata={**metadata, **recovery_metadata(complete=complete, dates=later)},
+        allow_retries=allow_retries,
+    )
+
+
+def recovery_metadata(*, complete: bool, dates: Collection[dt.date]) -> "dict[str, dg.RawMetadataValue]":
+    """Return the metadata that `recovery` reads."""
+    return {
+        TEMPORARY: complete,
+        TRY_AGAIN: dg.MetadataValue.json(sorted(date.isoformat() for date in dates)),
+    }
+
+
+def _errors(failed: Iterable[Outcome]) -> list[tuple[dt.date, FixerError]]:
+    return [(outcome.date, outcome.error) for outcome in failed if outcome.error is not None]
+
+
+def _by_reason(errors: Iterable[tuple[dt.date, FixerError]]) -> dict[str, set[dt.date]]:
+    by_reason: dict[str, set[dt.date]] = defaultdict(set)
+    for date, error in errors:
+        by_reason[error.reason].add(date)
+    return by_reason
+
+
+def _lines(by_reason: dict[str, set[dt.date]]) -> list[str]:
+    return [
+        f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}: {reason}: {date_ranges(dates)}"
+        for reason, dates in by_reason.items()
+    ]
+
+
+def _available_later(errors: Iterable[tuple[dt.date, FixerError]]) -> set[dt.date]:
+    """Return the dates that Fixer may have later today: after an outage, or because it publishes late."""
+    newest = yesterday()
+    return {
+        date
+        for date, error in errors
+        if error.retryable or (date == newest and isinstance(error, NoRates | Unfinished))
+    }
+
+
+def date_ranges(dates: Iterable[dt.date]) -> str:
+    """Return the dates as text, consecutive ones as a range."""
+    return ", ".join(
+        f"{first}" if first == last else f"{first} to {last}" for first, last in contiguous(dates)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What another attempt can do about a failed run."""
+
+    complete: bool
+    """Whether it may fetch everything that failed."""
+    dates: frozenset[str]
+    """The dates that it may fetch."""
+
+
+def recovery(instance: dg.DagsterInstance, run_id: str) -> Recovery | None:
+    """Return what another attempt can do about a run.
+
+    None if no step failed: the run succeeded, is still running, or was ended from outside.
+    """
+    events = step_failures(instance, run_id)
+    if not events or is_interrupted_step(events[-1]):
+        return None
+    failure = events[-1].step_failure_data.user_failure_data
+    metadata = failure.metadata if failure else {}
+    complete, dates = metadata.get(TEMPORARY), metadata.get(TRY_AGAIN)
+    listed = dates.value if isinstance(dates, dg.JsonMetadataValue) else []
+    return Recovery(
+        complete=bool(complete and complete.value),
+        dates=frozenset(map(str, listed)) if isinstance(listed, list) else frozenset(),
+    )
+
+
+def step_failures(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
+    """Return the stored events of a run's failed steps."""
+    records = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return [record.dagster_event for record in records if record.dagster_event]
+
+
+def stored_reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return why a stored run failed, from its events."""
+    if steps := step_failures(instance, run_id):
+        return run_reason(steps)
+    records = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    return run_reason(record.dagster_event for record in records if record.dagster_event)
+
+
+def run_reason(events: Iterable[dg.DagsterEvent]) -> str:
+    """Return why a run failed: as its steps say, or as Dagster does if no step failed."""
+    failures = [event for event in events if event.is_failure]
+    reasons = [step_reason(event) for event in failures if event.is_step_failure]
+    return "\n".join(reasons or [event.message or "" for event in failures]) or "The run failed."
+
+
+def step_reason(event: dg.DagsterEvent) -> str:
+    """Return why a step failed: what its failure says, or the message of the first error."""
+    if is_interrupted_step(event):
+        return CANCELLED
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else event.message or "The step failed."

@@ -1,0 +1,218 @@
+"""One run of the asset `rates`: plan the dates, fetch them, judge them, and fail if some are missing."""
+
+import datetime as dt
+import logging
+from collections.abc import Collection, Generator, Iterator
+
+import dagster as dg
+
+from fx_pipeline.clock import yesterday
+from fx_pipeline.dagster_internals import RESUME_TAGS, SCHEDULE_TAG
+from fx_pipeline.defs.checks import RATES, check_run, check_table
+from fx_pipeline.defs.failures import Fatal, date_ranges, dates_failure, fatal_failure
+from fx_pipeline.defs.resources import DatabaseResource, FixerResource
+from fx_pipeline.defs.run_config import RatesConfig
+from fx_pipeline.fixer.client import FixerClient
+from fx_pipeline.fixer.errors import FixerError
+from fx_pipeline.ingestion.ingest import ingest
+from fx_pipeline.ingestion.plan import Call, plan_calls, quota_warning
+from fx_pipeline.ingestion.results import Outcome
+from fx_pipeline.ingestion.symbols import exclude_symbols
+from fx_pipeline.rates import parse_date
+from fx_pipeline.settings import load_settings
+from fx_pipeline.store.coverage import Move
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.days import StoredDay
+from fx_pipeline.store.ledger import Ledger, Quota, QuotaReached
+from fx_pipeline.store.store import RateStore
+
+logger = logging.getLogger(__name__)
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+class RatesRun:
+    """One run of the asset, for the dates of its partitions."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        config: RatesConfig,
+        fixer: FixerResource,
+        database: DatabaseResource,
+    ) -> None:
+        self._context = context
+        self._config = config
+        self._fixer = fixer
+        self._database = database
+        self._api_url = load_settings().api_url
+        self._runs = _continued_runs(context)
+        self._partitions = {parse_date(key) for key in context.partition_keys}
+        self._skipped: list[StoredDay] = []
+        self._to_fetch: set[dt.date] = set()
+        self._stored: set[dt.date] = set()
+        self._failed: list[Outcome] = []
+        self._error: Fatal | None = None
+
+    def events(self) -> Generator[Event, None, None]:
+        """Yield each stored date and the check results. Raise dagster.Failure if a date is missing."""
+        try:
+            with (
+                self._database.store() as store,
+                self._database.ledger(self._context.run.run_id) as ledger,
+                self._fixer.client() as client,
+            ):
+                calls = self._plan(store, ledger, client)
+                yield from self._report_skipped()
+                yield from self._fetch(calls, store, ledger, client)
+        except (FixerError, QuotaReached, StoreError) as error:
+            self._error = error
+        try:
+            yield from self._judge()
+        except StoreError as error:
+            self._error = self._error or error
+        self._raise_failure()
+
+    def _plan(self, store: RateStore, ledger: Ledger, client: FixerClient) -> list[Call]:
+        """Return the calls to make, and warn if the quota does not last for them."""
+        store.check_source(self._fixer.base, self._fixer.known_provider())
+        self._skipped = self._days_to_skip(store)
+        self._to_fetch = self._dates_that_are_over() - {day.date for day in self._skipped}
+        self._to_fetch -= _dates_of_earlier_attempts(self._context)
+        exclude_symbols(client, store.refused_symbols())
+        calls = plan_calls(self._to_fetch, timeseries=self._fixer.timeseries, daily=self._daily_dates())
+        if (warning := quota_warning(calls, ledger.quota())) is not None:
+            self._context.log.warning(warning)
+        return calls
+
+    def _report_skipped(self) -> Iterator[dg.AssetMaterialization]:
+        """Yield skipped days that Dagster does not show: a process was killed before it reported them."""
+        shown = self._context.instance.get_materialized_partitions(RATES) if self._skipped else set()
+        for day in self._skipped:
+            if day.date.isoformat() not in shown:
+                self._stored.add(day.date)
+                yield _materialization(day, self._page(day))
+
+    def _fetch(
+        self, calls: list[Call], store: RateStore, ledger: Ledger, client: FixerClient
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Make the calls. Yield each date as it is stored, log each that fails."""
+        outcomes = ingest(calls, client, store, ledger, concurrency=self._fixer.concurrency, warn=self._warn)
+        for outcome in outcomes:
+            if outcome.stored is None:
+                self._failed.append(outcome)
+                self._context.log.error(f"{outcome.date}: {outcome.error}")
+            else:
+                self._stored.add(outcome.date)
+                yield _materialization(
+                    outcome.stored,
+                    self._page(outcome.stored),
+                    moves=store.largest_moves(outcome.date),
+                    quota=ledger.quota(),
+                    left_out=set(self._fixer.symbols) - set(client.requested_symbols),
+                )
+        for code, reason in store.missing_symbols(self._fixer.symbols).items():
+            self._context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
+
+    def _judge(self) -> Iterator[dg.AssetCheckEvaluation]:
+        """Yield the results of the checks: of what was fetched, or of the skipped days if all were."""
+        skipped = [] if self._to_fetch else [day.date for day in self._skipped]
+        yield from check_run(self._runs, skipped, self._fixer, self._database)
+        checks = self._context.selected_asset_check_keys
+        yield from check_table(checks, self._fixer, self._database, within_backfill=True)
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            missing = self._to_fetch - self._stored
+            raise fatal_failure(self._error, failed=self._failed, missing=missing)
+        if self._failed:
+            raise dates_failure(self._failed)
+
+    def _days_to_skip(self, store: RateStore) -> list[StoredDay]:
+        """Return the stored days of the run that are not refetched.
+
+        These are the days that this run, or one that it continues, has fetched; with skip_stored, all stored
+        days before `refetch_from`.
+        """
+        span = min(self._partitions), max(self._partitions)
+        days = store.stored_days(*span, fetched_by=self._runs)
+        if self._config.skip_stored:
+            refetch_from = self._config.refetch_from or dt.date.max
+            days += [day for day in store.stored_days(*span) if day.date < refetch_from]
+        return list({day.date: day for day in days if day.date in self._partitions}.values())
+
+    def _dates_that_are_over(self) -> set[dt.date]:
+        """Return the dates to consider. In the UI a run can be launched for a date that is not over yet."""
+        only = self._config.only
+        dates = self._partitions if only is None else self._partitions & only
+        if early := {date for date in dates if date > yesterday()}:
+            self._context.log.warning(
+                f"Skipped, because not over yet (UTC): {date_ranges(early)}. A date can be fetched from "
+                "00:00 UTC of the next day."
+            )
+        return dates - early
+
+    def _daily_dates(self) -> set[dt.date]:
+        """Return the dates for which reserved calls may be used: the newest ones of a scheduled run."""
+        refetch_from = self._config.refetch_from
+        if SCHEDULE_TAG not in self._context.run.tags or refetch_from is None:
+            return set()
+        return {date for date in self._to_fetch if date >= refetch_from}
+
+    def _page(self, day: StoredDay) -> str:
+        return f"{self._api_url}/rates/{day.date}/"
+
+    def _warn(self, text: str) -> None:
+        """Log a warning, and also write it to stderr, for `fx-pipeline ingest`."""
+        self._context.log.warning(text)
+        logger.warning(text)
+
+
+def _continued_runs(context: dg.AssetExecutionContext) -> list[str]:
+    """Return the ids of this run and of those that it continues."""
+    runs = [context.run.run_id]
+    if any(context.run.tags.get(tag) == "true" for tag in RESUME_TAGS):
+        group = context.instance.get_run_group(context.run.run_id)
+        runs += [run.run_id for run in group[1]] if group else []
+    return runs
+
+
+def _dates_of_earlier_attempts(context: dg.AssetExecutionContext) -> set[dt.date]:
+    """Return the dates that earlier attempts of this run have reported. A retry gets all partitions again."""
+    if context.retry_number == 0:
+        return set()
+    records = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    keys = [record.dagster_event.partition for record in records if record.dagster_event]
+    return {parse_date(key) for key in keys if key}
+
+
+def _materialization(
+    day: StoredDay,
+    page: str,
+    *,
+    moves: list[Move] | None = None,
+    quota: Quota | None = None,
+    left_out: Collection[str] = (),
+) -> dg.AssetMaterialization:
+    """Return a stored date as the UI shows it. The UI plots its numbers over the dates."""
+    metadata: dict[str, dg.RawMetadataValue] = {
+        "inserted": day.inserted,
+        "updated": day.updated,
+        "unchanged": day.unchanged,
+        "rejected": day.rejected,
+        "fetch": day.fetch_id,
+        "api": dg.MetadataValue.url(page),
+    }
+    if moves:
+        metadata["largest_move_percent"] = round(abs(moves[0].change) * 100, 4)
+        metadata["largest_moves"] = dg.MetadataValue.md(_table(moves))
+    if quota is not None:
+        metadata["quota_left"] = quota.left(daily=True)
+    if left_out:
+        metadata["symbols_left_out"] = ", ".join(sorted(left_out))
+    return dg.AssetMaterialization(RATES, partition=day.date.isoformat(), metadata=metadata)
+
+
+def _table(moves: list[Move]) -> str:
+    rows = [f"| {move.currency} | {move.before:g} | {move.rate:g} | {move.change:+.2%} |" for move in moves]
+    return "\n".join(["| currency | day before | rate | change |", "|---|---:|---:|---:|", *rows])

@@ -1,0 +1,27 @@
+"""A sandbox and a Dagster instance for each test, with an access key in the settings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fx_pipeline.commands.runs import open_instance
+from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+
+
+@pytest.fixture(autouse=True)
+def _access_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance

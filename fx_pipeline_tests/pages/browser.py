@@ -1,7 +1,7 @@
-"""A visitor of the pages: the machine's Chromium, which notes whatever goes wrong on its way.
+"""A visitor of the pages: the machine's Chromium, which records everything that goes wrong.
 
-Playwright brings no browser here. Chromium is told to resolve no name, so that a page that asked for anything
-outside would fail, and be noted for having asked.
+Playwright installs no browser here. Chromium resolves no names, so a request to another host fails and is
+recorded.
 """
 
 import os
@@ -38,12 +38,12 @@ new PerformanceObserver((list) => {
   }
 }).observe({type: "layout-shift", buffered: true});
 """
-"""Notes what was shown already and has moved, and how far (Layout Instability, W3C): the share of the window
-concerned, times the share of it that it moved over. Less than a thousandth is less than can be seen."""
+"""Records elements that moved after they were shown, and how far (Layout Instability, W3C): the share of the
+window that moved, times the share that it moved over. Less than a thousandth cannot be seen."""
 
 
 def chromium() -> str:
-    """Where Chromium is. Without one the test is skipped; where it has to be there, as in CI, it fails."""
+    """Return the path of Chromium. Without it, skip the test; fail it if Chromium is required, as in CI."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         reason = f"No browser: none of {', '.join(NAMES)} is on the PATH. On Debian: apt-get install chromium"
@@ -55,7 +55,7 @@ def chromium() -> str:
 
 @contextmanager
 def running_browser(executable: str, *names: str) -> Iterator[Browser]:
-    """Run Chromium without a window. It resolves only `names`, which lead to this machine."""
+    """Run Chromium without a window. It resolves only `names`, which mean this machine."""
     rules = [*(f"MAP {name} 127.0.0.1" for name in names), "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1"]
     with sync_playwright() as playwright:
         arguments = [
@@ -71,7 +71,7 @@ def running_browser(executable: str, *names: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """One visitor of the service at `url`, with cookies of their own."""
+    """A visitor of the service at `url`, with separate cookies."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class Visitor:
     ) -> None:
         self.url = url
         self.context = browser.new_context(base_url=url, viewport=size, color_scheme=scheme, locale=language)
-        # What is waited for takes long on a busy machine.
+        # A busy machine is slow.
         self.context.set_default_timeout(60_000)
         self.page: Page = self.context.new_page()
         self.page.add_init_script(WATCH_SHIFTS)
-        self.asked: list[str] = []
-        """Addresses that were asked for, without that of the service where it is that."""
+        self.requested: list[str] = []
+        """The requested URLs, without the origin if it is the service."""
         self.problems: list[str] = []
-        """Errors on the console or in a script, and requests that failed, were refused, or went elsewhere."""
+        """Errors on the console or in scripts, and requests that failed, were refused or went elsewhere."""
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("request", self._on_request)
@@ -98,19 +98,19 @@ class Visitor:
         self.page.on("response", self._on_response)
 
     def open(self, path: str) -> Response:
-        """Go to a page, and wait until all of it is there, the chart too; its response."""
+        """Open a page, wait until it is complete with its chart, and return its response."""
         response = self.page.goto(path)
         assert response is not None
         self.settle()
         return response
 
     def settle(self) -> None:
-        """Wait until the chart of the page, if it has one, is drawn."""
+        """Wait until the chart of the page is drawn, if it has one."""
         if self.page.locator(".chart").count():
             self.page.locator(".chart canvas, .chart.failed").first.wait_for()
 
     def delay(self, seconds: float, *patterns: str) -> None:
-        """Let what is asked for at such addresses come that much later."""
+        """Delay the responses of URLs that match a pattern."""
 
         def wait(route: Route) -> None:
             time.sleep(seconds)
@@ -120,28 +120,28 @@ class Visitor:
             self.page.route(pattern, wait)
 
     def text(self) -> str:
-        """All that the page says."""
+        """Return the text of the page."""
         return self.page.inner_text("body")
 
     def evaluate(self, script: str, argument: object = None) -> Any:
-        """The value of some JavaScript in the page."""
+        """Run JavaScript in the page and return its value."""
         return self.page.evaluate(script, argument)
 
     def close(self) -> None:
         self.context.close()
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # A page that is an answer of 4xx is noted by its status; the console says it once more.
+        # The console repeats the error of a page with a status of 4xx.
         if message.type in ("error", "warning") and message.location["url"] != self.page.url:
             self.problems.append(f"console: {message.text} {message.location}")
 
     def _on_request(self, request: Request) -> None:
-        self.asked.append(request.url.removeprefix(self.url))
+        self.requested.append(request.url.removeprefix(self.url))
         if not request.url.startswith(f"{self.url}/"):
             self.problems.append(f"elsewhere: {request.url}")
 
     def _on_failure(self, request: Request) -> None:
-        # What is still coming when the visitor goes on is given up.
+        # Requests are aborted when the visitor leaves the page.
         if request.failure != "net::ERR_ABORTED":
             self.problems.append(f"failed: {request.url} {request.failure}")
 

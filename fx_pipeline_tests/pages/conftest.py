@@ -1,4 +1,4 @@
-"""A browser, and the service in a process of its own over a history with gaps and revisions."""
+"""A browser, and the service in its own process over a history with gaps and revisions."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator
@@ -17,25 +17,25 @@ START = dt.date(2019, 1, 1)
 
 
 class Service(NamedTuple):
-    """A running service, and what was done to its history."""
+    """A running service, and the special days of its history."""
 
     server: Server
     newest: dt.date
     gap: tuple[dt.date, dt.date]
-    """Days that are missing, in the newest month of days."""
+    """Missing days in the last month."""
     lone_gap: dt.date
-    """One more, earlier."""
+    """An earlier missing day."""
     revised: dt.date
-    """A day of which USD and GBP were revised."""
+    """A day with revised values of USD and GBP."""
     rejected: dt.date
-    """A day for which a value came that could not be stored."""
+    """A day with a rejected value."""
 
 
 OpenVisitor = Callable[..., Visitor]
 
 
-# For the package, and not the session: while Playwright runs, its thread has an event loop, and asynchronous
-# tests, which are elsewhere, would not start.
+# Not for the session: while Playwright runs, its thread has an event loop, so the asynchronous tests of other
+# packages would not start.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with running_browser(chromium()) as browser:
@@ -65,7 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="package")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The service over 40 days of 170 currencies, as many as Fixer has."""
+    """Serve 40 days of 170 currencies, as many as Fixer has."""
     folder = tmp_path_factory.mktemp("crowded")
     newest = yesterday()
     path = fill(folder / "fx.db", newest - dt.timedelta(39), newest, currencies=170)
@@ -75,7 +75,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def open_visitor(browser: Browser) -> Iterator[OpenVisitor]:
-    """Makes visitors of a service at an address."""
+    """Return a function that opens a visitor of a URL. Close all visitors at the end."""
     visitors: list[Visitor] = []
 
     def open_(url: str, **options: Any) -> Visitor:
@@ -89,13 +89,13 @@ def open_visitor(browser: Browser) -> Iterator[OpenVisitor]:
 
 @pytest.fixture
 def visitor(open_visitor: OpenVisitor, service: Service) -> Visitor:
-    """A visitor of `service` at a desk, by day."""
+    """Open a visitor of `service` with a desktop window."""
     return open_visitor(service.server.url)
 
 
 @pytest.fixture(scope="package")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The service over a file in which nothing is stored yet."""
+    """Serve an empty database."""
     folder: Path = tmp_path_factory.mktemp("empty")
     newest = yesterday()
     path = fill(folder / "fx.db", newest, newest - dt.timedelta(1))

@@ -1,4 +1,4 @@
-"""Database files for pages to show: the sandbox's own history, up to yesterday, stored by RateStore."""
+"""Database files for the tests of pages: the sandbox's history up to yesterday."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -11,11 +11,11 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 
 CHUNK = 365
-"""Days of one answer."""
+"""Days in one response."""
 
 
 def yesterday() -> dt.date:
-    """The newest day that can be stored."""
+    """Return the latest day that can be stored."""
     return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
 
 
@@ -29,10 +29,10 @@ def fill(
     revised: Sequence[tuple[dt.date, str, float]] = (),
     rejected: Sequence[tuple[dt.date, str, str]] = (),
 ) -> Path:
-    """Store the days from `start` to `end`, both included, all but those `without`.
+    """Store the days from `start` to `end` (inclusive), except those in `without`.
 
-    `currencies` as EcbHistory takes it. Each of `revised` was stored at first as that many times what it is
-    now. Each of `rejected` came beside the good values of its day, and was not stored.
+    `currencies` is the parameter of EcbHistory. `revised` has values that were first stored with a factor.
+    `rejected` has values that were received with the good values of their day, and were not stored.
     """
     history = EcbHistory(currencies)
     days = [

@@ -1,4 +1,4 @@
-"""The amount of the converter, written as people of many countries write it: understood, or refused."""
+"""The amount of the converter, in the formats of many countries."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ ANYWHERE: list[tuple[str, float | str]] = [
     ("1'234 567", UNREADABLE),
     ("1234,567,890", UNREADABLE),
 ]
-"""What has one reading, whoever reads it, and what has none."""
+"""Amounts that mean the same in every language, and texts that are no amount."""
 
 BY_LANGUAGE: list[tuple[str, list[str], float | str]] = [
     ("1,234", ["en-US"], 1234),
@@ -97,26 +97,26 @@ BY_LANGUAGE: list[tuple[str, list[str], float | str]] = [
 
 @pytest.fixture
 def reader(visitor: Visitor) -> Visitor:
-    """A visitor of the home page."""
+    """Open the home page."""
     visitor.open("/")
     return visitor
 
 
 def read(visitor: Visitor, text: str, languages: list[str]) -> float | str:
-    """The amount that the page reads in `text`, or why it reads none."""
+    """Return the amount that the page reads from `text`, or its error message."""
     answer: dict[str, Any] = visitor.evaluate(READ, [text, languages])
     [value] = answer.values()
     assert isinstance(value, float | int | str)
     return value
 
 
-def test_one_reading_is_understood_everywhere(reader: Visitor) -> None:
+def test_reads_unambiguous_amounts_in_every_language(reader: Visitor) -> None:
     languages = [["en-US"], ["de-DE"], ["fr-FR"], ["de-CH"], ["en-IN"], ["de-DE", "en-US"]]
     expected = [(text, some, value) for text, value in ANYWHERE for some in languages]
     assert [(text, some, read(reader, text, some)) for text, some, _ in expected] == expected
 
 
-def test_two_readings_are_decided_by_the_reader_or_refused(reader: Visitor) -> None:
+def test_the_languages_of_the_reader_decide_ambiguous_amounts(reader: Visitor) -> None:
     read_as = [(text, languages, read(reader, text, languages)) for text, languages, _ in BY_LANGUAGE]
     assert read_as == BY_LANGUAGE
 
@@ -134,8 +134,8 @@ FORMATTED = """async (languages) => {
     for (const language of languages) {
         for (const amount of amounts) {
             const text = amount.toLocaleString(language);
-            const alone = readAmount(text, [language]).amount;
-            if (alone !== amount) wrong.push([text, language, amount, alone ?? null]);
+            const own = readAmount(text, [language]).amount;
+            if (own !== amount) wrong.push([text, language, amount, own ?? null]);
             for (const other of languages) {
                 const both = readAmount(text, [other, language]);
                 if (!both.problem && both.amount !== amount) wrong.push([text, language, other, both.amount]);
@@ -146,8 +146,8 @@ FORMATTED = """async (languages) => {
 }"""
 
 
-def test_what_a_browser_writes_in_a_language_is_read_in_it(reader: Visitor) -> None:
-    """A reader of another language as well gets that amount or a refusal, never another amount."""
+def test_reads_every_format_of_the_browser(reader: Visitor) -> None:
+    """A reader of a second language gets the same amount or an error, never another amount."""
     assert reader.evaluate(FORMATTED, LANGUAGES.split()) == []
 
 
@@ -165,7 +165,7 @@ def test_what_a_browser_writes_in_a_language_is_read_in_it(reader: Visitor) -> N
         ("ar-EG", "٣", "3"),
     ],
 )
-def test_what_is_typed_is_converted_and_said_back(
+def test_a_typed_amount_is_converted_and_repeated(
     open_visitor: OpenVisitor, service: Service, language: str, typed: str, read_as: str
 ) -> None:
     visitor = open_visitor(service.server.url, language=language)
@@ -189,7 +189,7 @@ def test_what_is_typed_is_converted_and_said_back(
         ("en-US", "٣", UNREADABLE),
     ],
 )
-def test_what_is_refused_shows_no_amount(
+def test_a_rejected_amount_shows_no_result(
     open_visitor: OpenVisitor, service: Service, language: str, typed: str, problem: str
 ) -> None:
     visitor = open_visitor(service.server.url, language=language)
@@ -202,11 +202,11 @@ def test_what_is_refused_shows_no_amount(
 
 
 @pytest.mark.parametrize("typed", ["12,5", "1,234", "1.234,56", "-5"])
-def test_the_form_of_the_api_sends_no_other_amount(visitor: Visitor, typed: str) -> None:
-    """A number field of a browser drops marks that it does not know: 12,5 became 125."""
+def test_the_form_of_the_documentation_rejects_other_formats(visitor: Visitor, typed: str) -> None:
+    """A number field would drop unknown marks: 12,5 became 125."""
     visitor.open("/rates/docs/")
     forms = visitor.page.locator("form:has([name=amount])").all()
-    assert len(forms) == 4  # of a day, the newest day, several days, and a conversion
+    assert len(forms) == 4  # a day, the latest day, several days, and a conversion
     for form in forms:
         amount = form.locator("[name=amount]")
         amount.fill("")

@@ -1,4 +1,4 @@
-"""Coverage and days: what is missing is seen, what is there leads on."""
+"""The Coverage page and the pages of days."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ from fx_pipeline_tests.pages.conftest import START, Service
 
 
 def state(visitor: Visitor, date: dt.date) -> str | None:
-    """The state that the calendar shows a day in."""
+    """Return the state of a day in the calendar."""
     visitor.open(f"/coverage/?year={date.year}")
     found: str | None = visitor.evaluate(
         """([month, day]) => {
@@ -25,7 +25,7 @@ def state(visitor: Visitor, date: dt.date) -> str | None:
     return found
 
 
-def test_each_day_is_in_its_state(visitor: Visitor, service: Service) -> None:
+def test_the_calendar_shows_the_state_of_each_day(visitor: Visitor, service: Service) -> None:
     first, last = service.gap
     day = dt.timedelta(1)
     expected = {
@@ -42,7 +42,7 @@ def test_each_day_is_in_its_state(visitor: Visitor, service: Service) -> None:
     assert {date: state(visitor, date) for date in expected} == expected
 
 
-def test_the_gaps_are_listed_counted_and_can_be_fetched(visitor: Visitor, service: Service) -> None:
+def test_lists_and_counts_the_gaps_and_links_to_their_backfill(visitor: Visitor, service: Service) -> None:
     visitor.open("/coverage/")
     first, last = service.gap
     assert visitor.page.locator(".gaps li").all_inner_texts() == [
@@ -61,7 +61,7 @@ def test_the_gaps_are_listed_counted_and_can_be_fetched(visitor: Visitor, servic
     )
 
 
-def test_the_strips_show_the_gap_in_its_place(visitor: Visitor, service: Service) -> None:
+def test_a_strip_shows_a_gap(visitor: Visitor, service: Service) -> None:
     visitor.open("/coverage/")
     runs = visitor.evaluate(
         """(year) => [...document.querySelectorAll(`svg[data-year="${year}"] rect`)].map((one) =>
@@ -72,7 +72,7 @@ def test_the_strips_show_the_gap_in_its_place(visitor: Visitor, service: Service
     assert runs == [["stored", 0, place], ["missing", place, 1], ["stored", place + 1, 366 - place - 1]]
 
 
-def test_a_day_of_a_strip_is_read_out_and_opens(visitor: Visitor, service: Service) -> None:
+def test_a_strip_shows_and_opens_the_day_under_the_pointer(visitor: Visitor, service: Service) -> None:
     visitor.open("/coverage/")
     date = dt.date(2020, 7, 14)
     box = visitor.page.locator(f'svg[data-year="{date.year}"]').bounding_box()
@@ -85,7 +85,7 @@ def test_a_day_of_a_strip_is_read_out_and_opens(visitor: Visitor, service: Servi
     visitor.page.wait_for_url("**/fx/rates_by_date?date=2020-07-14")
 
 
-def test_a_day_of_the_calendar_opens_its_rates(visitor: Visitor, service: Service) -> None:
+def test_the_calendar_links_to_the_rates_of_a_day(visitor: Visitor, service: Service) -> None:
     visitor.open(f"/coverage/?year={service.revised.year}")
     visitor.page.locator("a.revised").last.click()
     visitor.page.wait_for_url(f"**/fx/rates_by_date?date={service.revised}")
@@ -93,7 +93,7 @@ def test_a_day_of_the_calendar_opens_its_rates(visitor: Visitor, service: Servic
     assert table.locator("tbody th").all_inner_texts() == ["GBP", "USD"]
 
 
-def test_days_are_turned_over_the_gap(visitor: Visitor, service: Service) -> None:
+def test_the_links_to_the_next_and_previous_day_skip_a_gap(visitor: Visitor, service: Service) -> None:
     first, last = service.gap
     day = dt.timedelta(1)
     visitor.open(f"/fx/rates_by_date?date={first - day}&base=USD")
@@ -103,7 +103,7 @@ def test_days_are_turned_over_the_gap(visitor: Visitor, service: Service) -> Non
     visitor.page.wait_for_url(f"**date={first - day}&base=USD")
 
 
-def test_a_missing_day_names_its_neighbours(visitor: Visitor, service: Service) -> None:
+def test_a_missing_day_links_to_the_nearest_stored_days(visitor: Visitor, service: Service) -> None:
     first, last = service.gap
     assert visitor.open(f"/fx/rates_by_date?date={first}").status == 404
     day = dt.timedelta(1)
@@ -115,7 +115,7 @@ def test_a_missing_day_names_its_neighbours(visitor: Visitor, service: Service) 
 
 
 @pytest.mark.parametrize("as_of", ["", "2022-03-02"])
-def test_what_was_known_of_a_day(visitor: Visitor, service: Service, as_of: str) -> None:
+def test_a_day_that_was_not_known_yet_gets_a_404(visitor: Visitor, service: Service, as_of: str) -> None:
     response = visitor.open(f"/fx/rates_by_date?date=2022-03-01&as_of={as_of}")
     assert response.status == (404 if as_of else 200)
     assert ("No rates were known for this day" in visitor.text()) is bool(as_of)

@@ -1,4 +1,4 @@
-"""A currency's page: its chart draws what the API answers, for each of its ranges."""
+"""The page of a currency: its chart shows the data of the API for each range."""
 
 import datetime as dt
 import json
@@ -25,11 +25,11 @@ DRAWN = """() => {
   }
   return columns;
 }"""
-"""How many pixels of each column of the chart have the colour of the line."""
+"""The number of pixels in each column of the chart that have the colour of the line."""
 
 
 def history(service: Service, path: str, code: str) -> dict[str, float]:
-    """What the API answers of one currency."""
+    """Return the rates of one currency from the API."""
     status, body = service.server.get(path)
     assert status == 200
     return {date: rates[code] for date, rates in json.loads(body)["rates"].items()}
@@ -55,9 +55,7 @@ def expected_figures(days: dict[str, float]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("base", ["EUR", "GBP"])
-def test_each_range_is_drawn_and_summed_up_from_what_the_api_answers(
-    visitor: Visitor, service: Service, base: str
-) -> None:
+def test_each_range_shows_the_data_of_the_api(visitor: Visitor, service: Service, base: str) -> None:
     visitor.open(f"/currency/USD/?base={base}")
     pictures = []
     for key, (label, months) in RANGES.items():
@@ -79,7 +77,7 @@ def test_each_range_is_drawn_and_summed_up_from_what_the_api_answers(
     assert visitor.problems == []
 
 
-def test_the_line_breaks_where_days_are_missing(visitor: Visitor, service: Service) -> None:
+def test_missing_days_break_the_line(visitor: Visitor, service: Service) -> None:
     visitor.open("/currency/USD/?range=1m")
     columns = visitor.evaluate(DRAWN)
     drawn = [at for at, count in enumerate(columns) if count]
@@ -97,32 +95,32 @@ def test_the_line_breaks_where_days_are_missing(visitor: Visitor, service: Servi
     assert all(before)
 
 
-def test_the_pointer_and_the_arrow_keys_read_out_days(visitor: Visitor, service: Service) -> None:
+def test_the_pointer_and_the_arrow_keys_show_the_rate_of_a_day(visitor: Visitor, service: Service) -> None:
     visitor.open("/currency/USD/?range=1m")
     start = months_before(service.newest, 1)
     days = history(service, f"/rates/{start}..{service.newest}/?symbols=USD", "USD")
-    told = [f"{shown_date(date)}: {shown_rate(rate)}" for date, rate in days.items()]
+    readings = [f"{shown_date(date)}: {shown_rate(rate)}" for date, rate in days.items()]
     reading = visitor.page.locator(".reading")
     visitor.page.locator(".chart").focus()
     steps = {"End": -1, "ArrowLeft": -2, "Home": 0, "ArrowRight": 1, "PageDown": -1, "PageUp": 0}
     for key, at in steps.items():
         visitor.page.keyboard.press(key)
-        expect(reading).to_have_text(told[at])
+        expect(reading).to_have_text(readings[at])
     box = visitor.page.locator(".chart .u-over").bounding_box()
     assert box is not None
     visitor.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 50)
-    expect(reading).to_have_text(told[-1])
+    expect(reading).to_have_text(readings[-1])
 
 
-def test_a_range_in_the_address_is_shown_at_once(visitor: Visitor) -> None:
+def test_a_range_in_the_url_is_loaded_with_one_request(visitor: Visitor) -> None:
     visitor.open("/currency/USD/?range=5y")
     assert visitor.page.locator("[aria-pressed=true]").inner_text() == "5Y"
-    assert [path for path in visitor.asked if path.startswith("/rates/")] == [
+    assert [path for path in visitor.requested if path.startswith("/rates/")] == [
         visitor.page.locator(".call code").inner_text()
     ]
 
 
-def test_a_chart_that_cannot_be_had_says_so(visitor: Visitor) -> None:
+def test_a_failed_request_shows_its_error_in_the_chart(visitor: Visitor) -> None:
     message = '{"success": false, "message": "The server is tired."}'
     visitor.page.route("**/rates/**", lambda route: route.fulfill(status=503, body=message))
     visitor.open("/currency/USD/")
@@ -133,7 +131,7 @@ def test_a_chart_that_cannot_be_had_says_so(visitor: Visitor) -> None:
     assert sum(visitor.evaluate(DRAWN)) > 300
 
 
-def test_what_was_revised_is_told(visitor: Visitor, service: Service) -> None:
+def test_lists_the_revised_values(visitor: Visitor, service: Service) -> None:
     visitor.open("/currency/GBP/")
     row = (
         visitor.page.locator("section", has_text="Revised values")
@@ -145,16 +143,16 @@ def test_what_was_revised_is_told(visitor: Visitor, service: Service) -> None:
     assert row[3] == shown_change(0.2004008016)
 
 
-def test_the_night_has_its_own_colours(open_visitor: OpenVisitor, service: Service) -> None:
+def test_the_chart_follows_the_colour_scheme(open_visitor: OpenVisitor, service: Service) -> None:
     visitor = open_visitor(service.server.url, scheme="dark")
     visitor.open("/currency/USD/")
     assert sum(visitor.evaluate(DRAWN)) > 300
-    # The chart is drawn anew when the night ends.
+    # A change of the scheme redraws the chart.
     visitor.page.emulate_media(color_scheme="light")
     wait_for(lambda: sum(visitor.evaluate(DRAWN)), lambda drawn: drawn > 300)
 
 
-def test_an_unknown_code_is_told_what_may_have_been_meant(visitor: Visitor) -> None:
+def test_an_unknown_code_gets_suggestions(visitor: Visitor) -> None:
     visitor.open("/currency/USX/")
     assert "Did you mean USD – United States Dollar" in visitor.text()
     visitor.page.get_by_role("link", name="USD – United States Dollar").click()

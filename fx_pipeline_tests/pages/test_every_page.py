@@ -1,4 +1,4 @@
-"""What holds on every page: nothing fails, nobody else is asked, it fits a phone, it suits all readers."""
+"""Checks of every page: no errors, no third-party requests, no overflow on a phone, and accessibility."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ PAGES: dict[str, tuple[Address, int]] = {
     "day": (lambda at: f"/fx/rates_by_date?date={at.newest}", 200),
     "day that was revised": (lambda at: f"/fx/rates_by_date?date={at.revised}&base=USD", 200),
     "day that is missing": (lambda at: f"/fx/rates_by_date?date={at.gap[0]}", 404),
-    "day as it was not known yet": (lambda _: "/fx/rates_by_date?date=2022-03-01&as_of=2022-03-02", 404),
+    "day that was not known yet": (lambda _: "/fx/rates_by_date?date=2022-03-01&as_of=2022-03-02", 404),
     "no day": (lambda _: "/fx/rates_by_date?date=2022-02-30", 400),
     "tables": (lambda _: "/fx", 200),
     "rates": (lambda _: "/fx/rates", 200),
@@ -42,7 +42,7 @@ PAGES: dict[str, tuple[Address, int]] = {
     "no page": (lambda _: "/nowhere", 404),
 }
 ON_EMPTY = {"home": 200, "coverage": 200, "currency": 404, "day": 200, "tables": 200, "documentation": 200}
-"""Pages of a service without a day, and their status."""
+"""Pages of a service without stored days, and their status."""
 
 LOOK_LIKE_OTHERS = {
     "home in another base",
@@ -67,7 +67,7 @@ WHOLE_ON_A_PHONE = (
     "documentation",
     "what is public",
 )
-"""Pages whose tables and texts fit a phone, so that nothing in them scrolls sideways either."""
+"""Pages whose tables fit a phone, so that no part of them scrolls sideways."""
 
 every_page = pytest.mark.parametrize("name", PAGES)
 
@@ -78,7 +78,7 @@ def open_page(visitor: Visitor, service: Service, name: str) -> None:
 
 
 def failures(visitor: Visitor, *rules: str) -> list[str]:
-    """The serious and critical findings of axe, by all its rules or some, with the elements concerned."""
+    """Return the serious and critical findings of axe with their elements, for all rules or some."""
     options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
     found = Axe().run(visitor.page, options=options).response["violations"]
     return [
@@ -89,7 +89,7 @@ def failures(visitor: Visitor, *rules: str) -> list[str]:
 
 
 @every_page
-def test_a_page_loads_without_a_fault_asks_nobody_else_and_fits_a_phone(
+def test_a_page_has_no_errors_or_third_party_requests_and_fits_a_phone(
     visitor: Visitor, service: Service, name: str
 ) -> None:
     open_page(visitor, service, name)
@@ -101,7 +101,7 @@ def test_a_page_loads_without_a_fault_asks_nobody_else_and_fits_a_phone(
 
 
 @pytest.mark.parametrize("name", WHOLE_ON_A_PHONE)
-def test_on_a_phone_nothing_is_cut(open_visitor: OpenVisitor, service: Service, name: str) -> None:
+def test_nothing_is_cut_off_on_a_phone(open_visitor: OpenVisitor, service: Service, name: str) -> None:
     visitor = open_visitor(service.server.url, size=PHONE)
     open_page(visitor, service, name)
     visitor.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
@@ -118,7 +118,7 @@ def test_axe_finds_nothing_serious(visitor: Visitor, service: Service, name: str
 
 
 @pytest.mark.parametrize("name", ON_EMPTY)
-def test_a_page_of_a_service_without_a_day(
+def test_a_page_without_stored_days_is_complete(
     open_visitor: OpenVisitor, empty: Server, service: Service, name: str
 ) -> None:
     visitor = open_visitor(empty.url, size=PHONE)
@@ -128,17 +128,17 @@ def test_a_page_of_a_service_without_a_day(
 
 
 @pytest.mark.parametrize("name", ["home", "currency", "coverage", "day"])
-def test_nothing_moves_when_data_arrives(visitor: Visitor, service: Service, name: str) -> None:
-    # So late that the page stands already.
+def test_nothing_moves_when_scripts_and_data_arrive(visitor: Visitor, service: Service, name: str) -> None:
+    # Late enough that the page has been painted.
     visitor.delay(0.2, "**/*.js", "**/rates/**")
     open_page(visitor, service, name)
-    # Two frames later what was found out last has been painted, and has been reported.
+    # After two frames, the last change has been painted and reported.
     visitor.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert visitor.evaluate("window.shifted") == []
 
 
 def wider_than_the_window(visitor: Visitor) -> list[str]:
-    """The elements that reach over the right edge of the page, if it can be scrolled there."""
+    """Return the elements beyond the right edge of the window, if the page scrolls sideways."""
     found: list[str] = visitor.evaluate(
         """() => document.documentElement.scrollWidth <= innerWidth ? [] :
             [...document.querySelectorAll("body *")]
@@ -149,7 +149,7 @@ def wider_than_the_window(visitor: Visitor) -> list[str]:
 
 
 def wider_than_their_box(visitor: Visitor) -> list[str]:
-    """The elements of which a part is out of sight to the right, but for what only screen readers read."""
+    """Return the elements that are cut off on the right, except those for screen readers only."""
     found: list[str] = visitor.evaluate(
         """() => [...document.querySelectorAll("main, main *:not(.hear)")]
             .filter((one) => getComputedStyle(one).overflowX !== "visible")

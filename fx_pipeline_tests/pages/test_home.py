@@ -1,4 +1,4 @@
-"""Home: the numbers that it shows and counts with are those of the one call that it names."""
+"""The home page: it shows and converts with the rates of the API request that it names."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def answer(server: Server, path: str) -> Any:
 
 
 def shown_table(visitor: Visitor) -> dict[str, tuple[str, str]]:
-    """What the table shows: rate and change by code."""
+    """Return the rate and the change in the table, by code."""
     rows: dict[str, tuple[str, str]] = visitor.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll("table.rates tbody tr")].map((row) =>
             [row.querySelector("a").textContent, [row.cells[1].textContent, row.cells[2].textContent]]))"""
@@ -31,7 +31,7 @@ def shown_table(visitor: Visitor) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", ["/", "/?base=JPY"])
-def test_the_table_shows_the_answer_to_the_call_that_is_named(
+def test_the_table_shows_the_response_to_the_named_request(
     visitor: Visitor, service: Service, path: str
 ) -> None:
     visitor.open(path)
@@ -80,7 +80,7 @@ def test_the_converter_converts(
     )
 
 
-def test_the_converter_swaps_and_says_what_is_no_amount(visitor: Visitor) -> None:
+def test_the_converter_swaps_currencies_and_rejects_a_wrong_amount(visitor: Visitor) -> None:
     visitor.open("/")
     visitor.page.get_by_label("Swap the currencies").click()
     assert visitor.page.locator("output").inner_text().endswith(" EUR")
@@ -91,7 +91,7 @@ def test_the_converter_swaps_and_says_what_is_no_amount(visitor: Visitor) -> Non
     assert visitor.page.get_by_label("Amount").get_attribute("aria-invalid") == "true"
 
 
-def test_the_date_leads_to_the_page_of_that_day(visitor: Visitor, service: Service) -> None:
+def test_a_date_opens_the_page_of_that_day(visitor: Visitor, service: Service) -> None:
     visitor.open("/?base=USD")
     visitor.page.get_by_label("Date").fill(str(service.revised))
     visitor.page.get_by_role("button", name="Show").click()
@@ -115,7 +115,7 @@ def test_the_base_changes_the_table(visitor: Visitor) -> None:
     assert "CHF" not in shown_table(visitor)
 
 
-def test_currencies_are_found_and_sorted(visitor: Visitor) -> None:
+def test_the_table_can_be_searched_and_sorted(visitor: Visitor) -> None:
     visitor.open("/")
     visitor.page.get_by_label("Find").fill("dollar")
     found = visitor.page.locator("table.rates tbody tr:visible th a").all_inner_texts()
@@ -130,7 +130,7 @@ def test_currencies_are_found_and_sorted(visitor: Visitor) -> None:
     assert [float(rate.replace(",", "")) for rate, _ in shown_table(visitor).values()] == rates[::-1]
 
 
-def test_170_currencies_cost_less_than_100_kb_and_one_call(
+def test_170_currencies_take_less_than_100_kb_and_one_request(
     open_visitor: OpenVisitor, crowded: Server
 ) -> None:
     visitor = open_visitor(crowded.url)
@@ -141,9 +141,9 @@ def test_170_currencies_cost_less_than_100_kb_and_one_call(
     visitor.open("/")
     visitor.page.wait_for_load_state("networkidle")
     assert len(shown_table(visitor)) == 169
-    assert len([size for size in received if size]) == len(visitor.asked)
+    assert len([size for size in received if size]) == len(visitor.requested)
     assert sum(received) < 100_000
-    # The call was made for the page before it came; none is made after.
-    assert [path for path in visitor.asked if path.startswith(("/rates/", "/fx"))] == []
+    # The server made the request; the page makes none.
+    assert [path for path in visitor.requested if path.startswith(("/rates/", "/fx"))] == []
     assert len(re.findall(r"/rates/\S+\.\.\S+", visitor.text())) == 1
     assert visitor.evaluate("window.shifted") == []

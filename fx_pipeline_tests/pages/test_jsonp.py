@@ -1,4 +1,4 @@
-"""JSONP as an old page uses it: a script of another site, and none of this one's own pages."""
+"""JSONP: pages of other sites can load scripts, and pages of this site cannot."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,12 +27,12 @@ class _EmptyPage(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
-    """The address of an empty page of another origin."""
+    """Serve an empty page from another origin and yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _EmptyPage) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -61,6 +61,6 @@ def test_a_page_of_another_site_reads_documents_and_errors(
     assert page.evaluate(ASK, f"{url}/latest.csv?callback=show") == "not loaded"
 
 
-def test_no_page_of_this_site_runs_one(service: Service, page: Page) -> None:
+def test_a_page_of_this_site_loads_no_script(service: Service, page: Page) -> None:
     page.goto(f"{service.server.url}/public/")
     assert page.evaluate(ASK, "/rates/latest?callback=show") == "not loaded"

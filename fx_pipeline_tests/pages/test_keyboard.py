@@ -1,4 +1,4 @@
-"""By keyboard alone everything is reached, in order and visibly, and works."""
+"""The pages with only a keyboard: everything can be reached, in order and visibly, and works."""
 
 import re
 
@@ -10,7 +10,7 @@ from fx_pipeline.api.pages.figures import shown_date
 from fx_pipeline_tests.pages.browser import DESKTOP, PHONE, Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
 
-MARK_WHAT_CAN_BE_USED = """() => {
+MARK_CONTROLS = """() => {
   const can = "a[href], button, input:not([type=hidden]), select, summary, [tabindex='0']";
   const shown = [...document.querySelectorAll(can)].filter((one) => one.checkVisibility());
   shown.forEach((one, place) => { one.dataset.place = place; });
@@ -26,11 +26,11 @@ FOCUSED = """() => {
 }"""
 
 MOST = 900
-"""Presses of Tab after which a page is given up."""
+"""Presses of Tab after which a test fails."""
 
 
 def tab_to(page: Page, target: str) -> None:
-    """Press Tab until the element is reached."""
+    """Press Tab until the element has the focus."""
     for _ in range(MOST):
         page.keyboard.press("Tab")
         if page.evaluate("(target) => document.activeElement.matches(target)", target):
@@ -54,12 +54,12 @@ def tab_to(page: Page, target: str) -> None:
         ("/-/login", DESKTOP),
     ],
 )
-def test_tab_reaches_everything_in_order_and_visibly(
+def test_tab_reaches_every_control_in_order_and_visibly(
     open_visitor: OpenVisitor, service: Service, path: str, size: ViewportSize
 ) -> None:
     visitor = open_visitor(service.server.url, size=size)
     visitor.open(path)
-    count = visitor.evaluate(MARK_WHAT_CAN_BE_USED)
+    count = visitor.evaluate(MARK_CONTROLS)
     reached: list[str] = []
     unseen: list[str] = []
     for _ in range(MOST):
@@ -67,7 +67,7 @@ def test_tab_reaches_everything_in_order_and_visibly(
         place, hidden = visitor.evaluate(FOCUSED)
         if place == "BODY":
             break
-        # The parts of a date are reached one after another.
+        # Each part of a date takes a press of Tab.
         if reached[-1:] != [place]:
             reached.append(place)
             unseen += [hidden] if hidden else []
@@ -75,7 +75,7 @@ def test_tab_reaches_everything_in_order_and_visibly(
     assert unseen == []
 
 
-def test_the_first_key_skips_to_the_content(visitor: Visitor) -> None:
+def test_the_first_link_skips_to_the_content(visitor: Visitor) -> None:
     visitor.open("/")
     visitor.page.keyboard.press("Tab")
     assert visitor.page.get_by_role("link", name="Skip to content").is_visible()
@@ -83,7 +83,7 @@ def test_the_first_key_skips_to_the_content(visitor: Visitor) -> None:
     assert visitor.evaluate("document.activeElement.id") == "content"
 
 
-def test_home_by_keyboard(visitor: Visitor, service: Service) -> None:
+def test_the_home_page_works_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.open("/")
     page = visitor.page
     tab_to(page, "#find")
@@ -108,7 +108,7 @@ def test_home_by_keyboard(visitor: Visitor, service: Service) -> None:
     assert page.locator("output").inner_text().endswith(" GBP")
 
 
-def test_a_day_is_chosen_by_keyboard(visitor: Visitor, service: Service) -> None:
+def test_a_day_can_be_selected_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.open("/")
     tab_to(visitor.page, "[name=date]")
     visitor.page.keyboard.type(f"{service.revised:%m%d%Y}")
@@ -117,7 +117,7 @@ def test_a_day_is_chosen_by_keyboard(visitor: Visitor, service: Service) -> None
     assert visitor.page.locator("h1").inner_text() == shown_date(str(service.revised))
 
 
-def test_the_chart_by_keyboard(visitor: Visitor, service: Service) -> None:
+def test_the_chart_works_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.open("/currency/USD/")
     tab_to(visitor.page, "[value='5y']")
     visitor.page.keyboard.press("Enter")
@@ -128,7 +128,7 @@ def test_the_chart_by_keyboard(visitor: Visitor, service: Service) -> None:
     expect(visitor.page.locator(".reading")).to_contain_text(f"{shown_date(str(service.newest))}: ")
 
 
-def test_coverage_by_keyboard(visitor: Visitor, service: Service) -> None:
+def test_the_coverage_page_works_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.open("/coverage/")
     tab_to(visitor.page, ".strips a[href*='2020']")
     visitor.page.keyboard.press("Enter")
@@ -138,7 +138,7 @@ def test_coverage_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.page.wait_for_url("**/fx/rates_by_date?date=2020-07-14")
 
 
-def test_the_documentation_by_keyboard(visitor: Visitor) -> None:
+def test_the_documentation_works_by_keyboard(visitor: Visitor) -> None:
     visitor.open("/rates/docs/")
     folded = visitor.page.locator("#timeseries ~ details pre")
     assert not folded.is_visible()

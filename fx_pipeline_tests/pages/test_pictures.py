@@ -1,4 +1,4 @@
-"""The screenshots are complete, small, and each one used."""
+"""The screenshots are complete and small, and each is used once."""
 
 import re
 

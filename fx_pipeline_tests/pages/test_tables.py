@@ -1,4 +1,4 @@
-"""Datasette's own pages of the tables: what stands around the rows."""
+"""Datasette's pages of tables and queries."""
 
 import datetime as dt
 import json
@@ -8,7 +8,7 @@ from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import Service
 
 
-def test_values_to_choose_from_are_shown_where_there_are_some(visitor: Visitor) -> None:
+def test_lists_the_values_of_a_column_if_there_are_rows(visitor: Visitor) -> None:
     visitor.open("/fx/revisions")
     assert visitor.page.locator(".facets h3").all_inner_texts() == ["Currency"]
     assert visitor.page.locator(".facets li a").all_inner_texts() == ["GBP", "TRY", "USD"]
@@ -18,14 +18,14 @@ def test_values_to_choose_from_are_shown_where_there_are_some(visitor: Visitor) 
     assert visitor.page.locator(".facets").count() == 0
 
 
-def test_what_can_be_asked_is_said_in_a_readers_words(visitor: Visitor) -> None:
+def test_descriptions_have_no_identifiers_or_quotes(visitor: Visitor) -> None:
     visitor.open("/fx")
-    told = visitor.page.locator(".cards p").all_inner_texts()
-    assert len(told) > 12
-    assert [text for text in told if re.search(r'[a-z]_[a-z]|["`]|\d{2}:\d{2}:\d{2}', text)] == []
+    texts = visitor.page.locator(".cards p").all_inner_texts()
+    assert len(texts) > 12
+    assert [text for text in texts if re.search(r'[a-z]_[a-z]|["`]|\d{2}:\d{2}:\d{2}', text)] == []
 
 
-def test_as_of_takes_a_time_as_its_description_writes_it(visitor: Visitor, service: Service) -> None:
+def test_as_of_takes_a_time_in_the_described_format(visitor: Visitor, service: Service) -> None:
     visitor.open("/fx/rates_by_range")
     assert "enter a date or a UTC time such as 2026-01-31T12:00" in visitor.text()
     _, body = service.server.get("/fx/day_fetches.json?date=2020-07-14&_shape=array")

@@ -1,4 +1,4 @@
-"""Where tokens are on: without one no page shows anything private; given once, all of them work."""
+"""Pages while tokens are on: without a token they show nothing private, after signing in all work."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ PATHS = (
 
 
 class Closed(NamedTuple):
-    """A service that asks for a token, and a token."""
+    """A service that requires a token, and a token."""
 
     server: Server
     token: str
@@ -47,14 +47,14 @@ def visitor(open_visitor: OpenVisitor, closed: Closed) -> Visitor:
     return open_visitor(closed.server.url)
 
 
-def give(visitor: Visitor, token: str) -> None:
+def sign_in(visitor: Visitor, token: str) -> None:
     visitor.page.get_by_label("Token").fill(token)
     with visitor.page.expect_navigation():
         visitor.page.keyboard.press("Enter")
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_a_token_a_page_shows_nothing_but_the_question_for_one(visitor: Visitor, path: str) -> None:
+def test_without_a_token_a_page_shows_only_the_sign_in_form(visitor: Visitor, path: str) -> None:
     assert visitor.open(path).status == 401
     assert visitor.page.get_by_label("Token").is_visible()
     page = visitor.page.content()
@@ -66,9 +66,9 @@ def test_without_a_token_a_page_shows_nothing_but_the_question_for_one(visitor: 
     assert visitor.problems == []
 
 
-def test_a_token_is_given_once(visitor: Visitor, closed: Closed) -> None:
+def test_after_signing_in_all_pages_work(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/currency/USD/?range=1m")
-    give(visitor, closed.token)
+    sign_in(visitor, closed.token)
     assert visitor.page.url == f"{closed.server.url}/currency/USD/?range=1m"
     visitor.page.locator(".chart canvas").wait_for()
     for path in PATHS:
@@ -77,30 +77,30 @@ def test_a_token_is_given_once(visitor: Visitor, closed: Closed) -> None:
         assert visitor.page.locator("form[action='/-/login']").count() == 0
     assert visitor.problems == []
     assert closed.token not in visitor.page.content()
-    assert not [address for address in visitor.asked if closed.token in address]
+    assert not [url for url in visitor.requested if closed.token in url]
 
 
-def test_a_holder_sees_the_last_questions_to_the_provider(visitor: Visitor, closed: Closed) -> None:
+def test_a_token_holder_sees_the_latest_fetches(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/coverage/")
-    give(visitor, closed.token)
-    questions = visitor.page.locator("section", has_text="Latest requests to the provider")
-    expect(questions.locator("tbody tr")).to_have_count(2)
+    sign_in(visitor, closed.token)
+    fetches = visitor.page.locator("section", has_text="Latest requests to the provider")
+    expect(fetches.locator("tbody tr")).to_have_count(2)
     assert failures(visitor) == []
 
 
-def test_a_wrong_token_is_asked_for_again(visitor: Visitor, closed: Closed) -> None:
+def test_a_wrong_token_shows_the_form_again(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/coverage/")
-    give(visitor, "fxp_wrong")
+    sign_in(visitor, "fxp_wrong")
     assert "This token is not valid" in visitor.page.get_by_role("alert").inner_text()
     assert "fxp_wrong" not in visitor.page.content()
     assert failures(visitor) == []
-    give(visitor, closed.token)
+    sign_in(visitor, closed.token)
     assert visitor.page.url == f"{closed.server.url}/coverage/"
 
 
-def test_who_leaves_is_asked_again(visitor: Visitor, closed: Closed) -> None:
+def test_after_signing_out_a_token_is_required(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/")
-    give(visitor, closed.token)
+    sign_in(visitor, closed.token)
     with visitor.page.expect_navigation():
         visitor.page.locator(".leave button").click()
     assert visitor.page.get_by_label("Token").is_visible()

@@ -1,4 +1,4 @@
-"""The page about the API: whole, true of this moment, and complete without any other host or any script."""
+"""The documentation page: complete, current, and without scripts or other hosts."""
 
 import html
 import json
@@ -18,7 +18,7 @@ PATH = "/rates/docs/"
 
 
 async def read(api: Api, **headers: str) -> str:
-    """The page."""
+    """Return the page."""
     response = await api.get(PATH, **headers)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -26,17 +26,17 @@ async def read(api: Api, **headers: str) -> str:
 
 
 def sections(page: str) -> dict[str, str]:
-    """What the page says of each operation, by its name."""
+    """Return the section of each operation, by its name."""
     return dict(re.findall(r'<section aria-labelledby="(\w+)">(.*?)</section>', page, re.DOTALL))
 
 
 def answer_in(section: str) -> str:
-    """The answer that a section shows, unescaped."""
+    """Return the response in a section, unescaped."""
     [answer] = re.findall(r'<pre class="answer"[^>]*><code>(.*?)</code></pre>', section, re.DOTALL)
     return html.unescape(answer)
 
 
-async def test_every_operation_is_shown_with_its_answer(api: Api) -> None:
+async def test_shows_every_operation_with_its_response(api: Api) -> None:
     shown = sections(await read(api))
     for operation in OPERATIONS:
         if operation.is_page:
@@ -53,13 +53,13 @@ async def test_every_operation_is_shown_with_its_answer(api: Api) -> None:
         assert answer == whole
 
 
-async def test_every_error_is_shown(api: Api) -> None:
+async def test_shows_every_error(api: Api) -> None:
     errors = sections(await read(api))["errors"]
     rows = re.findall(r"<tr><td>(\d+)</td><td>(\d+)</td><td><code>(\w+)</code></td></tr>", errors)
     assert {ErrorKind(int(status), int(code), type_) for status, code, type_ in rows} == set(KINDS)
 
 
-RANGES_ALONE = {
+ONLY_RANGES = {
     "501 no_timeframe_supplied",
     "502 invalid_start_date",
     "503 invalid_end_date",
@@ -68,7 +68,7 @@ RANGES_ALONE = {
 }
 
 
-async def test_a_question_is_said_to_fail_with_what_it_can_fail_with(api: Api) -> None:
+async def test_an_operation_lists_its_possible_errors(api: Api) -> None:
     shown = {
         name: set(re.findall(r'<a href="#errors">([^<]*)</a>', section))
         for name, section in sections(await read(api)).items()
@@ -78,12 +78,12 @@ async def test_a_question_is_said_to_fail_with_what_it_can_fail_with(api: Api) -
     for name in ("rates_of_day", "rates_of_day_csv", "latest_rates_csv"):
         assert shown[name] == of_one_day
     for name in ("timeseries", "fluctuation", "rates_of_range", "rates_since", "rates_of_range_csv"):
-        assert shown[name] == of_one_day | RANGES_ALONE
+        assert shown[name] == of_one_day | ONLY_RANGES
     assert {"402 invalid_from_currency"} < shown["convert"]
     assert shown["symbols"] == {"400 invalid_parameter"}
 
 
-async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:
+async def test_links_and_forms_work(api: Api) -> None:
     page = await read(api)
     links = {html.unescape(link) for link in re.findall(r'(?:href|src|action)="([^"]*)"', page)}
     anchors = set(re.findall(r'id="([^"]*)"', page))
@@ -91,7 +91,7 @@ async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:
         if link.startswith("#"):
             assert link[1:] in anchors
         elif link == "/rates/convert":
-            # A form: its fields must be filled in.
+            # A form with required fields.
             assert (await api.get(link)).status_code == 400
         elif link not in ("/rates/timeseries", "/rates/fluctuation") and not urlsplit(link).netloc:
             assert (await api.get(link)).status_code in (200, 503)
@@ -106,7 +106,7 @@ async def test_its_links_and_forms_lead_somewhere(api: Api) -> None:
         assert response.status_code == 200
 
 
-async def test_it_needs_nothing_else(api: Api) -> None:
+async def test_has_no_scripts_and_no_other_hosts(api: Api) -> None:
     page = await read(api)
     loaded = re.findall(r'<link rel="(?:stylesheet|icon)" href="([^"]*)"|(?:src|action)="([^"]*)"', page)
     assert {urlsplit(one or other).netloc for one, other in loaded} == {""}
@@ -124,7 +124,7 @@ async def test_it_needs_nothing_else(api: Api) -> None:
         ('a"><b>', "http://127.0.0.1/"),
     ],
 )
-async def test_calls_are_addressed_as_the_visitor_did(api: Api, host: str, shown: str) -> None:
+async def test_example_requests_have_the_host_of_the_client(api: Api, host: str, shown: str) -> None:
     page = await read(api, Host=host)
     assert f"curl '{shown}rates/latest" in page
     assert "$(id)" not in page
@@ -132,7 +132,7 @@ async def test_calls_are_addressed_as_the_visitor_did(api: Api, host: str, shown
     assert (await api.get(PATH, Host=host)).headers["cache-control"] == "no-store"
 
 
-async def test_it_shows_what_is_there_now(history: History, api: Api) -> None:
+async def test_shows_current_data(history: History, api: Api) -> None:
     assert "2026-03-09" in await read(api)
     history.fetch("2026-03-11T00:05:00.000000Z", {"2026-03-10": {"USD": 1.17}})
     page = await read(api)
@@ -140,7 +140,7 @@ async def test_it_shows_what_is_there_now(history: History, api: Api) -> None:
     assert "/rates/2026-03-10/?base=USD" in html.unescape(page)
 
 
-async def test_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+async def test_works_on_an_empty_database(tmp_path: Path, open_api: OpenApi) -> None:
     History(tmp_path / "empty.db").close()
     page = await read(open_api(tmp_path / "empty.db"))
     assert "No rates are stored yet." in page

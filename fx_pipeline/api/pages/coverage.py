@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_pipeline.api.pages.calendar import Calendar
 from fx_pipeline.api.pages.links import backfill_url, day_path
-from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 
 QUERIES = ("coverage", "day_fetches")
@@ -17,7 +17,7 @@ GAPS_SHOWN = 12
 
 
 def page(
-    visit: Visit,
+    request: PageRequest,
     *,
     start: dt.date,
     max_age_days: int,
@@ -25,12 +25,12 @@ def page(
     operations: dict[str, Any] | None,
 ) -> Page:
     """Return the page for the days from `start` to yesterday. `operations` is for token holders."""
-    end = visit.today - dt.timedelta(days=1)
-    calendar = Calendar(visit.queries.rows("coverage", start_date="", end_date=""), start, end)
+    end = request.today - dt.timedelta(days=1)
+    calendar = Calendar(request.queries.rows("coverage", start_date="", end_date=""), start, end)
     years = calendar.years()
-    requested = visit.text("year")
+    requested = request.text("year")
     year = int(requested) if requested in {str(one.number) for one in years} else end.year
-    age = (visit.today - calendar.last).days if calendar.last else None
+    age = (request.today - calendar.last).days if calendar.last else None
     return Page(
         "coverage.html",
         {
@@ -47,7 +47,7 @@ def page(
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
             "backfill": backfill_url(dagster_url, calendar.gaps),
             "operations": operations,
-            "made_up": visit.is_made_up(),
+            "made_up": request.is_made_up(),
             "path": lambda date: day_path(date.isoformat()),
         },
     )

@@ -11,8 +11,8 @@ from fx_pipeline.api.errors import INVALID_CURRENCY_CODES
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.figures import Point
 from fx_pipeline.api.pages.links import api_path
+from fx_pipeline.api.pages.page import Page, PageRequest, Span
 from fx_pipeline.api.pages.tables import page_context, revision_rows
-from fx_pipeline.api.pages.visit import Page, Span, Visit
 from fx_pipeline.rates import MOST_TRADED, parse_date
 
 QUERIES = (
@@ -30,23 +30,23 @@ RANGES = {"1m": ("1M", 1), "1y": ("1Y", 12), "5y": ("5Y", 60), "all": ("All", No
 DEFAULT_RANGE = "1y"
 
 
-def page(visit: Visit, *, code: str) -> Page:
+def page(request: PageRequest, *, code: str) -> Page:
     """Return the page of the currency `code`."""
-    span = visit.span()
+    span = request.span()
     if span is None:
         return Page("empty.html", {"section": "currency"}, 404)
-    names = visit.names()
+    names = request.names()
     if code.upper() not in names:
         return _unknown_currency(code.upper(), names)
     code = read_code(code, quoted(code), INVALID_CURRENCY_CODES)
-    base = visit.parameters.base() or span.base
+    base = request.parameters.base() or span.base
     if base == code:
         others = (other for other in (span.base, *MOST_TRADED, *names) if other in names and other != code)
         base = next(others, code)
-    chosen = visit.text("range") if visit.text("range") in RANGES else DEFAULT_RANGE
-    days = _history(visit, span, code, base)
+    chosen = request.text("range") if request.text("range") in RANGES else DEFAULT_RANGE
+    days = _history(request, span, code, base)
     context = {
-        **page_context(visit, span, base),
+        **page_context(request, span, base),
         "section": "currency",
         "code": code,
         "name": names[code],
@@ -55,9 +55,9 @@ def page(visit: Visit, *, code: str) -> Page:
         "ranges": {key: label for key, (label, _) in RANGES.items()},
         "chosen": chosen,
         "days": days,
-        "revisions": revision_rows(visit.queries.rows("currency_revisions", currency=code)),
+        "revisions": revision_rows(request.queries.rows("currency_revisions", currency=code)),
         "stored_base": span.base,
-        "made_up": visit.is_made_up(),
+        "made_up": request.is_made_up(),
     }
     if not days:
         return Page("currency.html", context)
@@ -89,8 +89,10 @@ def months_before(date: dt.date, months: int) -> dt.date:
     return dt.date(year, month + 1, min(date.day, monthrange(year, month + 1)[1]))
 
 
-def _history(visit: Visit, span: Span, code: str, base: str) -> list[Point]:
-    series = read_series(visit.queries, parse_date(span.oldest), None, RateQuery(base=base, symbols=(code,)))
+def _history(request: PageRequest, span: Span, code: str, base: str) -> list[Point]:
+    series = read_series(
+        request.queries, parse_date(span.oldest), None, RateQuery(base=base, symbols=(code,))
+    )
     return [(date, rates[code]) for date, rates in series.days.items() if code in rates]
 
 

@@ -8,8 +8,8 @@ from fx_pipeline.api.endpoints.days import rates_of, read_day, stored_days
 from fx_pipeline.api.endpoints.parameters import AsOf, RateQuery
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.pages.links import api_path, day_path
+from fx_pipeline.api.pages.page import Page, PageRequest, Span
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows, revision_rows
-from fx_pipeline.api.pages.visit import Page, Span, Visit
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.rates import parse_date
 
@@ -17,19 +17,19 @@ QUERIES = ("rates_by_date", "stored_days", "latest_date", "symbols", "day_fetche
 """The canned queries that the page needs."""
 
 
-def page(visit: Visit) -> Page:
+def page(request: PageRequest) -> Page:
     """Return the page of the requested day, by default the latest."""
-    span = visit.span()
+    span = request.span()
     if span is None:
         return Page("empty.html", {"section": "day"})
-    wanted = RateQuery(base=visit.parameters.base(), as_of=visit.parameters.as_of())
-    as_of = visit.text("as_of")
+    wanted = RateQuery(base=request.parameters.base(), as_of=request.parameters.as_of())
+    as_of = request.text("as_of")
     base = wanted.base or span.base
-    date = visit.parameters.date(visit.text("date") or _latest_date(visit, span, wanted.as_of))
-    stored = stored_days(visit.queries, date, date, wanted.as_of)
-    names = visit.names()
+    date = request.parameters.date(request.text("date") or _latest_date(request, span, wanted.as_of))
+    stored = stored_days(request.queries, date, date, wanted.as_of)
+    names = request.names()
     context = {
-        **page_context(visit, span, base),
+        **page_context(request, span, base),
         "section": "day",
         "date": date.isoformat(),
         "bases": names,
@@ -41,10 +41,10 @@ def page(visit: Visit) -> Page:
     }
     if not stored.days:
         return Page("day.html", context, 404)
-    read = read_day(visit.queries, date, wanted)
-    rates: list[Mapping[str, float]] = [rates_of(visit.queries, read, wanted)]
+    read = read_day(request.queries, date, wanted)
+    rates: list[Mapping[str, float]] = [rates_of(request.queries, read, wanted)]
     if stored.before:
-        rates.insert(0, _previous_rates(visit.queries, parse_date(stored.before), wanted))
+        rates.insert(0, _previous_rates(request.queries, parse_date(stored.before), wanted))
     return Page(
         "day.html",
         {
@@ -52,19 +52,19 @@ def page(visit: Visit) -> Page:
             "rows": rate_rows(names, base, rates),
             "bases": currency_names(names, read.rates),
             "timestamp": read.timestamp,
-            "fetches": visit.queries.rows("day_fetches", date=read.date),
-            "revisions": revision_rows(visit.queries.rows("day_revisions", date=read.date)),
+            "fetches": request.queries.rows("day_fetches", date=read.date),
+            "revisions": revision_rows(request.queries.rows("day_revisions", date=read.date)),
             "stored_base": read.base,
-            "made_up": visit.is_made_up(read.date),
+            "made_up": request.is_made_up(read.date),
             "api_call": api_path(read.date, base=span.asked(base), as_of=as_of),
             "csv": api_path(f"{read.date}.csv", base=span.asked(base), as_of=as_of),
         },
     )
 
 
-def _latest_date(visit: Visit, span: Span, as_of: AsOf | None) -> str:
+def _latest_date(request: PageRequest, span: Span, as_of: AsOf | None) -> str:
     """Return the latest day that was known at `as_of`; the latest of all if there is none."""
-    known = stored_days(visit.queries, parse_date(span.oldest), None, as_of).last if as_of else None
+    known = stored_days(request.queries, parse_date(span.oldest), None, as_of).last if as_of else None
     return known or span.newest
 
 

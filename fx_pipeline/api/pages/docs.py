@@ -1,6 +1,6 @@
-"""The API's page for people, ``/rates/docs/``: each operation with a call to copy and what it answers now.
+"""The documentation page ``/rates/docs/``: each operation with a request to copy and its current response.
 
-It loads nothing but style sheets, and runs no script.
+It runs no scripts.
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from datasette.utils.asgi import Request
+from datasette import Request
 from markupsafe import Markup, escape
 
 from fx_pipeline.api.contract.about import stored_data
@@ -21,7 +21,7 @@ from fx_pipeline.api.contract.parameters import DAY
 from fx_pipeline.api.endpoints.operation import Context, Operation, Stored
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import KINDS, ApiError, ErrorKind
-from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import Reply, error_reply
 
@@ -34,10 +34,10 @@ QUERIES = (
     "stored_days",
     "symbols",
 )
-"""The canned queries that the page is made from."""
+"""The canned queries that the page needs."""
 
 SHOWN_LINES = 24
-"""Lines of an answer that the page shows."""
+"""Lines of a response that the page shows."""
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 _CODE = re.compile(r"`([^`]+)`")
@@ -45,27 +45,27 @@ _CODE = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation with the request that shows it, and the answer to that."""
+    """An operation with an example request and the response to it."""
 
     operation: Operation[Any]
     parameters: list[Mapping[str, Any]]
     fields: list[Mapping[str, Any]]
     target: str
-    answer: str
+    response: str
     is_cut: bool
     can_be_filled_in: bool
     errors: tuple[ErrorKind, ...]
 
 
 def origin(request: Request) -> str:
-    """Scheme and host under which the visitor reaches this server, as far as the request can be trusted."""
+    """Return the scheme and host of the request. An invalid host is replaced, because the page repeats it."""
     host = request.headers.get("host", "")
     return f"{request.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1'}"
 
 
-def page(visit: Visit, *, origin: str, context_of: Callable[[Queries, dt.datetime], Context]) -> Page:
-    """Return the page. It must not be cached: its calls use the address that this visitor used."""
-    context = context_of(visit.queries, visit.parameters.now)
+def page(request: PageRequest, *, origin: str, context_of: Callable[[Queries, dt.datetime], Context]) -> Page:
+    """Return the page. It must not be cached: its requests have the host that this client used."""
+    context = context_of(request.queries, request.parameters.now)
     stored = stored_data(context)
     return Page(
         "rates_docs.html",
@@ -76,10 +76,10 @@ def page(visit: Visit, *, origin: str, context_of: Callable[[Queries, dt.datetim
             ],
             "errors": sorted(set(KINDS)),
             "info": document(context.operations, stored)["info"],
-            "names": visit.names(),
+            "names": request.names(),
             "newest": stored.newest,
             "origin": origin,
-            "made_up": visit.is_made_up(),
+            "made_up": request.is_made_up(),
         },
     )
 
@@ -98,13 +98,13 @@ def _call(operation: Operation[Any], context: Context, stored: Stored) -> Call:
     target = operation.path.format_map(in_path)
     if query:
         target = f"{target}?{urlencode(query, safe=',')}"
-    lines = _shown(_answer(operation, context, in_path, query))
+    lines = _lines(_answer(operation, context, in_path, query))
     return Call(
         operation=operation,
         parameters=[parameter_object(parameter, stored) for parameter in operation.parameters],
         fields=[parameter_object(parameter, stored) for parameter in operation.essential],
         target=target,
-        answer="\n".join(lines[:SHOWN_LINES]),
+        response="\n".join(lines[:SHOWN_LINES]),
         is_cut=len(lines) > SHOWN_LINES,
         can_be_filled_in=bool(operation.parameters) and not in_path,
         errors=errors_of(operation),
@@ -112,9 +112,9 @@ def _call(operation: Operation[Any], context: Context, stored: Stored) -> Call:
 
 
 def errors_of(operation: Operation[Any]) -> tuple[ErrorKind, ...]:
-    """Return the errors of a request as its path is meant.
+    """Return the possible errors of a request.
 
-    The OpenAPI document has more for a single day: a range in its place fails as a range does.
+    The OpenAPI document has more errors for a single day, because its path accepts a range, too.
     """
     group = LATEST_ERRORS if DAY in operation.parameters else operation.errors
     return group.kinds if group else ()
@@ -130,17 +130,17 @@ def _answer(
         return error_reply(error.kind, error.info)
 
 
-def _shown(reply: Reply) -> list[str]:
+def _lines(reply: Reply) -> list[str]:
     if reply.content_type.startswith("text/csv"):
         return reply.body.decode().splitlines()
     return json.dumps(json.loads(reply.body), indent=2, ensure_ascii=False).splitlines()
 
 
 def as_sent(example: object) -> str:
-    """An example of a parameter as a request has it."""
+    """Return an example of a parameter in the form of a query string."""
     return ",".join(example) if isinstance(example, list) else str(example)
 
 
 def prose(text: str) -> Markup:
-    """Text in HTML: escaped, with what stands between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped first
+    """Return text as HTML, with text between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped before

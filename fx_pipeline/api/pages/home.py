@@ -6,8 +6,8 @@ from fx_pipeline.api.endpoints.days import no_rate_of, read_series, span_of
 from fx_pipeline.api.endpoints.parameters import RateQuery
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.links import api_path, day_path
+from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
-from fx_pipeline.api.pages.visit import Page, Visit
 from fx_pipeline.rates import MOST_TRADED, parse_date
 
 QUERIES = ("rates_by_range", "stored_days", "latest_date", "symbols", "day_fetches")
@@ -17,27 +17,27 @@ MAJORS_SHOWN = 8
 TREND = dt.timedelta(days=30)
 
 
-def page(visit: Visit, *, max_age_days: int) -> Page:
+def page(request: PageRequest, *, max_age_days: int) -> Page:
     """Return the page of the latest day, or a redirect to the page of the requested day."""
-    span = visit.span()
+    span = request.span()
     if span is None:
         return Page("empty.html", {"section": "home"})
-    base = visit.parameters.base() or span.base
-    if visit.text("date") not in ("", span.newest):
-        return Page("", elsewhere=day_path(visit.text("date"), span.asked(base)))
+    base = request.parameters.base() or span.base
+    if request.text("date") not in ("", span.newest):
+        return Page("", elsewhere=day_path(request.text("date"), span.asked(base)))
     newest = parse_date(span.newest)
-    series = read_series(visit.queries, newest - TREND, None, RateQuery(base=base))
+    series = read_series(request.queries, newest - TREND, None, RateQuery(base=base))
     dates, rates_by_day = list(series.days), list(series.days.values())
     if dates[-1] != span.newest:
-        raise no_rate_of(visit.queries, (base,), span_of(newest, None), None, what=f"the base {base}")
-    names = visit.names()
+        raise no_rate_of(request.queries, (base,), span_of(newest, None), None, what=f"the base {base}")
+    names = request.names()
     rows = rate_rows(names, base, rates_by_day)
     by_code = {row.code: row for row in rows}
-    age = (visit.today - newest).days
+    age = (request.today - newest).days
     return Page(
         "home.html",
         {
-            **page_context(visit, span, base),
+            **page_context(request, span, base),
             "section": "home",
             "date": span.newest,
             "bases": currency_names(names, rates_by_day[-1]),
@@ -49,6 +49,6 @@ def page(visit: Visit, *, max_age_days: int) -> Page:
             "api_call": api_path(f"{newest - TREND}..{newest}", base=span.asked(base)),
             "api_day": api_path("latest", base=span.asked(base)),
             "csv": api_path(f"{newest}.csv", base=span.asked(base)),
-            "made_up": visit.is_made_up(),
+            "made_up": request.is_made_up(),
         },
     )

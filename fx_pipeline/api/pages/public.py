@@ -7,7 +7,7 @@ page explains it. The tests compare every row with what the server answers.
 from dataclasses import dataclass
 from enum import Enum
 
-from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.pages.page import Page, PageRequest
 
 
 class Access(Enum):
@@ -110,6 +110,6 @@ EXPOSURES = (
 )
 
 
-def page(visit: Visit, *, is_open: bool) -> Page:
+def page(request: PageRequest, *, is_open: bool) -> Page:
     """Return the page. `is_open` says whether this instance requires no token now."""
     return Page("public.html", {"exposures": EXPOSURES, "is_open": is_open})

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fx_pipeline.api.pages import figures
-from fx_pipeline.api.pages.visit import Span, Visit
+from fx_pipeline.api.pages.page import PageRequest, Span
 
 
 class RateRow(NamedTuple):
@@ -17,12 +17,12 @@ class RateRow(NamedTuple):
     trend: Sequence[float]
 
 
-def page_context(visit: Visit, span: Span, base: str) -> dict[str, Any]:
+def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
     """Return the part of the context that all pages about rates have."""
     return {
         "newest": span.newest,
         "oldest": span.oldest,
-        "today": visit.today.isoformat(),
+        "today": request.today.isoformat(),
         "base": base,
         "base_query": f"?base={base}" if span.asked(base) else "",
     }

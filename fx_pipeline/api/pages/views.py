@@ -18,7 +18,7 @@ from fx_pipeline.api.pages import day as day_page
 from fx_pipeline.api.pages import docs
 from fx_pipeline.api.pages import home as home_page
 from fx_pipeline.api.pages import public as public_page
-from fx_pipeline.api.pages.visit import Page, Visit
+from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
 
@@ -86,7 +86,7 @@ async def _respond(
     request: Request,
     datasette: FxDatasette,
     names: tuple[str, ...],
-    work: Callable[[Visit], Page],
+    work: Callable[[PageRequest], Page],
     *,
     cache_control: str = REVALIDATE,
 ) -> Response:
@@ -95,7 +95,7 @@ async def _respond(
         page = await datasette.reader.run(
             request.actor,
             names,
-            lambda queries: work(Visit(queries, parameters)),
+            lambda queries: work(PageRequest(queries, parameters)),
             receive=request.receive,
         )
     except ApiError as error:

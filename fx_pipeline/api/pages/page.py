@@ -1,4 +1,4 @@
-"""The input of a page, `Visit`, and its output before rendering, `Page`."""
+"""The request for a page, and the page before it is rendered."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A request for a page: the canned queries and the parameters."""
+class PageRequest:
+    """A request for a page: its canned queries and its parameters."""
 
     queries: Queries
     parameters: Parameters

@@ -52,7 +52,7 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
 
     async def execute_fn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Call `fn` in one of Datasette's threads, with a connection to the file as it is now."""
-        self.served.look()
+        self.served.check()
 
         def in_thread() -> T:
             held = getattr(self._of_thread, "held", None)

@@ -30,7 +30,7 @@ OLD, NEW = 1.165, 2.5
 @pytest.fixture(autouse=True)
 def always_checking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the file for every request."""
-    monkeypatch.setattr(served, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(served, "CHECK_SECONDS", 0)
 
 
 @pytest.fixture

@@ -272,7 +272,7 @@ def test_a_lock_without_a_change_refuses_no_request(file: TokenFile, worker: Tok
 def test_a_lost_file_does_not_make_the_api_public(
     file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0)
     worker, token = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(token) is not None
     saved = path.read_bytes()
@@ -289,7 +289,7 @@ def test_a_lost_file_does_not_make_the_api_public(
 
 
 def test_a_replaced_file_is_read_again(file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0)
     worker, old = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     assert worker.find(old) is not None
     other = TokenFile(path.with_name("other.db"))
@@ -343,7 +343,7 @@ def test_unreadable_tokens_refuse_all_requests(
 def test_a_worker_recovers_when_the_file_is_restored(
     file: TokenFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0)
     worker, token = Tokens(path, path.with_name("fx.db"), required=False), file.create("a")
     saved = path.read_bytes()
     path.write_bytes(b"x" * 4096)

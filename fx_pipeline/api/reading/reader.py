@@ -110,7 +110,7 @@ class Reader:
             with effort.reading(connection):
                 return work(Queries(connection, sql, effort))
 
-        self._served.look()
+        self._served.check()
         try:
             if size in (Size.SMALL, Size.PROBE):
                 try:
@@ -126,7 +126,7 @@ class Reader:
             raise
         except sqlite3.DatabaseError:
             # The file may have been overwritten.
-            self._served.suspect()
+            self._served.check_again()
             raise
 
     async def _run_in_lane(self, size: Size, read: Callable[[sqlite3.Connection, Effort], T]) -> T:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How often the file at the path is checked."""
 
 UNAVAILABLE = "The database cannot be read."
@@ -35,7 +35,7 @@ class ServeError(Exception):
     """The API cannot be served. The message is one line that says why and what to do."""
 
 
-class _Seen(NamedTuple):
+class _FileState(NamedTuple):
     """The state of the files at one check: the database, its write-ahead log, the log's index."""
 
     database: Identity | None
@@ -46,15 +46,15 @@ class _Seen(NamedTuple):
     checkpoints: bytes
     """The start of the index, which changes with each commit and checkpoint; empty without a log."""
 
-    def is_as(self, other: "_Seen") -> bool:
+    def equals(self, other: "_FileState") -> bool:
         """Return whether these are the same files, and only SQLite has written to the database."""
         return self[:3] == other[:3] and not self.was_overwritten_since(other)
 
-    def was_overwritten_since(self, other: "_Seen") -> bool:
+    def was_overwritten_since(self, other: "_FileState") -> bool:
         """Return whether another program has written to the database: SQLite's writes change the index."""
         return self.written != other.written and self.checkpoints == other.checkpoints != b""
 
-    def has_log_of(self, other: "_Seen") -> bool:
+    def has_log_of(self, other: "_FileState") -> bool:
         """Return whether the database was replaced, but the log next to it belongs to the old one."""
         is_other = self.database != other.database or self.was_overwritten_since(other)
         return is_other and self.shared is not None and self.shared == other.shared
@@ -70,28 +70,28 @@ class ServedFile:
         self.problem: str | None = None
         """Why nothing can be served now, for the log; None if all is well."""
         self._commits: Commits | None = None
-        self._seen: _Seen | None = None
-        self._look_at = 0.0
+        self._state: _FileState | None = None
+        self._next_check = 0.0
         self._held: WeakSet[HeldConnection] = WeakSet()
 
-    def look(self) -> None:
-        """Check whether the file was replaced, once per LOOK_SECONDS. Raises ApiError if it is unusable."""
+    def check(self) -> None:
+        """Check whether the file was replaced, once per CHECK_SECONDS. Raises ApiError if it is unusable."""
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            self._look()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self._check_files()
         if self.problem is not None:
             raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
 
-    def suspect(self) -> None:
+    def check_again(self) -> None:
         """Check again now, after an error in reading. Raises ApiError if the file is unusable."""
-        self._look_at = 0.0
-        self.look()
+        self._next_check = 0.0
+        self.check()
 
     def version(self) -> Version | None:
         """Return a value that changes with each commit and replacement; None while it cannot be read."""
         try:
-            self.look()
+            self.check()
         except ApiError:
             return None
         if self._commits is None:
@@ -113,13 +113,13 @@ class ServedFile:
             self._commits.close()
             self._commits.release()
 
-    def _look(self) -> None:
-        now = _look_at(self.path, self._commits) if self._commits else None
+    def _check_files(self) -> None:
+        now = _state_of(self.path, self._commits) if self._commits else None
         try:
-            if now and self._commits and self._seen and now.has_log_of(self._seen):
+            if now and self._commits and self._state and now.has_log_of(self._state):
                 self._require_no_log(self._commits)
-            if now and self._seen and now.is_as(self._seen) and self.problem is None:
-                self._seen = now
+            if now and self._state and now.equals(self._state) and self.problem is None:
+                self._state = now
             else:
                 self._open()
         except sqlite3.Error as error:
@@ -142,7 +142,7 @@ class ServedFile:
         before, self._commits = self._commits, Commits(self.path)
         if before:
             before.close()
-        self._seen = _look_at(self.path, self._commits)
+        self._state = _state_of(self.path, self._commits)
         if self.generation:
             logger.warning("%s was replaced by another file, which is now open.", self.path)
         self.generation, self.problem = self.generation + 1, None
@@ -228,7 +228,7 @@ def _check(path: Path, timeout: float) -> None:
         )
 
 
-def _look_at(path: Path, commits: Commits) -> _Seen:
+def _state_of(path: Path, commits: Commits) -> _FileState:
     checkpoints = commits.checkpoints()
     for _ in range(5):
         database, *others = (_stat(f"{os.path.realpath(path)}{end}") for end in ("", "-wal", "-shm"))
@@ -238,7 +238,7 @@ def _look_at(path: Path, commits: Commits) -> _Seen:
             break
     log, shared = (_identity(found) for found in others)
     written = (database.st_mtime_ns, database.st_size) if database else (0, 0)
-    return _Seen(_identity(database), log, shared, written, checkpoints)
+    return _FileState(_identity(database), log, shared, written, checkpoints)
 
 
 def _stat(path: str) -> os.stat_result | None:

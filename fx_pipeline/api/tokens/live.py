@@ -17,7 +17,7 @@ from fx_pipeline.api.tokens.mark import problem, read_mark
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How often a worker checks whether the file was replaced by another."""
 
 WAIT_SECONDS = 2.0
@@ -53,8 +53,8 @@ class Tokens:
         self._changes = 0
         self._problem: str | None = None
         self._file: _OpenFile | None = None
-        self._seen = b""
-        self._look_at = 0.0
+        self._header = b""
+        self._next_check = 0.0
         self._counts: Counter[bytes] = Counter()
 
     def are_required(self) -> bool:
@@ -105,15 +105,15 @@ class Tokens:
     def _refresh(self) -> None:
         try:
             now = time.monotonic()
-            if now >= self._look_at or self._problem:
+            if now >= self._next_check or self._problem:
                 self._read_mark()
-            if self._file is None or now >= self._look_at:
-                self._look_at = now + LOOK_SECONDS
-                self._look()
+            if self._file is None or now >= self._next_check:
+                self._next_check = now + CHECK_SECONDS
+                self._check_file()
             if self._file is not None:
                 # The file formats and the counter. In format 2, the write-ahead log has its own counter.
                 header = os.pread(self._file.descriptor, 10, 18)
-                if self._failure or header != self._seen or header[:1] != b"\x01":
+                if self._failure or header != self._header or header[:1] != b"\x01":
                     self._read(header)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
@@ -134,19 +134,19 @@ class Tokens:
         self._has_read_mark = True
         if mark != self._mark:
             # Read the tokens again: they may be older than the mark.
-            self._mark, self._seen = mark, b""
+            self._mark, self._header = mark, b""
 
-    def _look(self) -> None:
+    def _check_file(self) -> None:
         try:
             found = os.stat(self._path)  # noqa: PTH116  # takes half the time of Path.stat
         except FileNotFoundError:
             if self._file is not None:
                 # Tokens stay required: losing the file must not make the API public.
                 logger.error("%s is gone, so no token is valid any longer", self._path)
-            self._file, self._seen, self._holders, self._changes = None, b"", {}, 0
+            self._file, self._header, self._holders, self._changes = None, b"", {}, 0
             return
         if self._file is None or self._file.identity != (found.st_dev, found.st_ino):
-            self._file, self._seen = _OpenFile(self._path), b""
+            self._file, self._header = _OpenFile(self._path), b""
 
     def _read(self, header: bytes) -> None:
         # Another process may be writing for a few milliseconds. Wait, because the tokens read earlier may
@@ -158,7 +158,7 @@ class Tokens:
             ((version,),) = connection.execute("PRAGMA user_version")
             if version == 0:
                 # Empty: just created, or lost.
-                self._holders, self._seen, self._changes = {}, b"", 0
+                self._holders, self._header, self._changes = {}, b"", 0
                 return
             rows = connection.execute("SELECT name, hash, revoked_at FROM tokens").fetchall()
         self._holders = {
@@ -166,7 +166,7 @@ class Tokens:
         }
         self._required = self._always or bool(rows)
         self._changes = len(rows) + sum(end is not None for _, _, end in rows)
-        self._seen, self._failure = header, None
+        self._header, self._failure = header, None
 
     def _fail(self, error: Exception) -> None:
         failure = f"The tokens in {self._path} cannot be read: {error}."

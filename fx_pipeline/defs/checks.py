@@ -146,7 +146,7 @@ def check_table(
         rejects = history.rejects_without_value(start)
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
-        still = {code: history.currency(code) for code in verdicts.standing(frame, base=fixer.base)}
+        still = {code: history.currency(code) for code in verdicts.unchanged(frame, base=fixer.base)}
     # The run that fetched the newest day judged it. The others now have days on both sides.
     recent = [day.date() for day in frame.index[:-1] if day.date() >= start]
     newest = span[1] if span else None
@@ -157,14 +157,14 @@ def check_table(
         "clock": (misdated(ahead, clock_error), "fetches"),
         "stale_run": (verdicts.stale(still, len(frame.columns)), "currencies"),
         "recent_complete": (
-            verdicts.incomplete(frame, recent, base=fixer.base, symbols=known).without_alarm(),
+            verdicts.incomplete(frame, recent, base=fixer.base, symbols=known).as_warning(),
             "days",
         ),
-        "recent_jump": (verdicts.jumps(frame, recent, base=fixer.base).without_alarm(), "days"),
-        "recent_rejects": (verdicts.rejected(rejects, len(recent)).without_alarm(), "days"),
+        "recent_jump": (verdicts.jumps(frame, recent, base=fixer.base).as_warning(), "days"),
+        "recent_rejects": (verdicts.rejected(rejects, len(recent)).as_warning(), "days"),
     }
     for name, (verdict, judged) in results.items():
-        result = to_evaluation(name, verdict.without_alarm() if within_backfill else verdict, judged=judged)
+        result = to_evaluation(name, verdict.as_warning() if within_backfill else verdict, judged=judged)
         if result.asset_check_key in selected:
             yield result
 
@@ -180,7 +180,7 @@ def _today() -> dt.date:
 
 def to_evaluation(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:
     """Return a verdict as Dagster shows it. `judged` names what was judged, in the plural."""
-    findings = sorted(verdict.findings, key=lambda finding: not finding.grave)
+    findings = sorted(verdict.findings, key=lambda finding: not finding.serious)
     metadata: dict[str, dg.RawMetadataValue] = {f"{judged} judged": dg.MetadataValue.int(verdict.judged)}
     if findings:
         metadata["findings"] = dg.MetadataValue.int(len(findings))
@@ -199,13 +199,13 @@ def to_evaluation(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckE
                 columns=[dg.TableColumn(column) for column in ("date", "currency", "finding")]
             ),
         )
-    if news := [finding.subject for finding in findings if finding.grave]:
+    if news := [finding.subject for finding in findings if finding.serious]:
         metadata[NEWS] = dg.MetadataValue.json(sorted(set(news)))
     return dg.AssetCheckEvaluation(
         check_name=name,
         asset_key=RATES,
         passed=verdict.passed,
-        severity=dg.AssetCheckSeverity.ERROR if verdict.grave else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
         description=_description(findings, verdict.note),
         metadata=metadata,
     )

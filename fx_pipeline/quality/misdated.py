@@ -1,4 +1,4 @@
-"""Fetches that are dated wrongly, because a clock was: `as_of` is answered from these dates."""
+"""Judge the dates of fetches, which `as_of` relies on: a wrong clock makes them wrong."""
 
 import datetime as dt
 
@@ -7,7 +7,7 @@ from fx_pipeline.store.instants import Ahead
 
 
 def misdated(ahead: Ahead, clock_error: dt.timedelta | None) -> Verdict:
-    """Judge what lies in the future, and the clock at the newest fetch. Both are grave."""
+    """Report fetches dated in the future, and a wrong clock at the newest fetch. Both are serious."""
     findings = []
     if ahead.count:
         findings.append(Finding(str(ahead), subject="dated in the future"))
@@ -16,7 +16,7 @@ def misdated(ahead: Ahead, clock_error: dt.timedelta | None) -> Verdict:
         findings.append(
             Finding(
                 f"the clock of this machine was {_shown(abs(clock_error))} {side} the provider's at the "
-                "newest fetch, which is dated by the provider's. Set the clock right, for example with NTP",
+                "newest fetch. That fetch is dated by the provider's clock. Correct it, for example with NTP",
                 subject="clock",
             )
         )

@@ -1,4 +1,4 @@
-"""Currencies in FX_SYMBOLS that do not come: unknown to the provider, or accepted and never sent."""
+"""Judge the currencies in FX_SYMBOLS: unknown to the provider, or accepted but not sent."""
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
@@ -17,12 +17,12 @@ def unobtainable(
     last_dates: Mapping[str, str],
     recent_from: dt.date,
 ) -> Verdict:
-    """Judge the codes that are asked for by name.
+    """Judge whether each of the `symbols` has recent values.
 
-    `refused` are those that the provider does not know. Each of the others must have a value on one of the
-    `dates`, or of the stored days before them (LONGEST_REST in all). What has none is grave if one of the
-    dates is `recent_from` or later: on earlier days the currency may not have existed. `last_dates` has the
-    last stored day of each code.
+    The provider does not know the `refused` ones. Each of the others must have a value on one of the `dates`,
+    or on one of the stored days before them (LONGEST_REST in all). A missing one is serious if one of the
+    dates is `recent_from` or later: the currency may not have existed before. `last_dates` has the last
+    stored day of each code.
     """
     days = frame[frame.index <= pd.Timestamp(max(dates))].tail(max(len(dates), LONGEST_REST))
     came = set(days.columns[days.notna().any()])
@@ -30,13 +30,13 @@ def unobtainable(
     for code in symbols:
         last = f" since {last_dates[code]}" if code in last_dates else ""
         if code in refused:
-            text = f"the provider does not know {code}: it is left out. Correct or remove it in FX_SYMBOLS"
+            text = f"the provider does not know {code}, so it is skipped. Correct or remove it in FX_SYMBOLS"
             findings.append(Finding(text, currency=code, subject=code))
         elif code not in came:
             text = (
-                f"the provider accepts {code} and sends no rate of it{last}. If the currency has ended, "
+                f"the provider accepts {code} but has sent no rate{last}. If the currency has ended, "
                 "remove it from FX_SYMBOLS"
             )
-            grave = max(dates) >= recent_from
-            findings.append(Finding(text, currency=code, grave=grave, subject=code))
+            serious = max(dates) >= recent_from
+            findings.append(Finding(text, currency=code, serious=serious, subject=code))
     return Verdict(tuple(findings), len(dates))

@@ -1,9 +1,9 @@
-"""What makes stored rates look wrong, judged from the rates themselves: no clock, no file, no list of events.
+"""Judge whether stored rates look wrong, from the rates only: no clock, no file, no list of events.
 
-A frame of rates has one row for each stored day (a DatetimeIndex, oldest first) and one column for each
-currency; a currency without a value that day is NaN. Each judgement is made of all dates at once, and each
-rule is about what a wrong value looks like, not about how markets may move. Days are compared with the stored
-days around them, at most REACH days away; a date that has none is not judged.
+A frame of rates has one row per stored day (a DatetimeIndex, oldest first) and one column per currency. A
+currency without a value that day is NaN. Each function judges all dates in one pass. Its rule describes a
+wrong value, not a market. Days are compared with the stored days at most REACH days away. A date without any
+is not judged.
 """
 
 import datetime as dt
@@ -17,29 +17,29 @@ from fx_pipeline.quality.moves import MIN_MOVES, REACH, Matrix, Moves, ordinals
 from fx_pipeline.rates import MAJORS
 
 LONGEST_REST = 7
-"""Days that any currency may stand still: the longest holidays and a weekend."""
+"""Days that any currency may be unchanged: the longest holidays and a weekend."""
 
 PEG = 31
-"""Days of standing still after which a currency is taken for pegged, now or later."""
+"""A currency that was unchanged for this many days counts as pegged, now and later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: on which day, with which currency, and what; None where it concerns all.
+    """One problem, with its day and currency; None if it concerns all of them.
 
-    `grave`: someone has to look now. Two findings with one `subject` are the same news.
+    A `serious` finding needs attention now. Two findings with the same `subject` are the same news.
     """
 
     text: str
     date: dt.date | None = None
     currency: str | None = None
-    grave: bool = True
+    serious: bool = True
     subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found, among how many, and what else is to be said. Nothing found is a pass."""
+    """The findings, the number of values or days judged, and a note. No findings is a pass."""
 
     findings: tuple[Finding, ...]
     judged: int
@@ -47,26 +47,27 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
     @property
-    def grave(self) -> bool:
-        """Whether something is so wrong that someone has to look now."""
-        return any(finding.grave for finding in self.findings)
+    def serious(self) -> bool:
+        """Whether any finding needs attention now."""
+        return any(finding.serious for finding in self.findings)
 
-    def without_alarm(self) -> "Verdict":
-        """The same findings, none of them grave."""
-        return replace(self, findings=tuple(replace(finding, grave=False) for finding in self.findings))
+    def as_warning(self) -> "Verdict":
+        """Return the same findings, none of them serious."""
+        return replace(self, findings=tuple(replace(finding, serious=False) for finding in self.findings))
 
 
 def incomplete(
     frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str, symbols: Sequence[str] = ()
 ) -> Verdict:
-    """Currencies that a date lacks and the stored days around it have, before and after where both exist.
+    """Judge whether a date lacks a currency that the stored days around it have.
 
-    With `symbols`, those were asked for, and each must be there. Grave: a currency that was asked for, one of
-    MAJORS, or more than a tenth of all.
+    The currency must be present both before and after, if there are days on both sides. With `symbols`, only
+    these were requested, and each must be present. Serious: a requested currency, one of MAJORS, or more than
+    a tenth of all.
     """
     frame = frame.drop(columns=base, errors="ignore")
     if symbols:
@@ -76,37 +77,37 @@ def incomplete(
     after, has_after = _around(present, frame.index, range(-1, -REACH - 1, -1))
     both = (has_before & has_after)[:, None]
     expected = np.where(both, before & after, before | after)
-    wanted = np.ones_like(present) if symbols else expected
+    required = np.ones_like(present) if symbols else expected
     chosen = _rows(frame.index, dates)
-    alone = chosen & ~has_before & ~has_after
+    isolated = chosen & ~has_before & ~has_after
     findings = []
     codes = np.array(frame.columns)
-    for row in np.flatnonzero((wanted & ~present).any(axis=1) & chosen):
-        missing = codes[wanted[row] & ~present[row]]
-        many = len(missing) > 0.1 * wanted[row].sum() and not symbols
+    for row in np.flatnonzero((required & ~present).any(axis=1) & chosen):
+        missing = codes[required[row] & ~present[row]]
+        many = len(missing) > 0.1 * required[row].sum() and not symbols
         for code in missing:
             known = bool(expected[row][codes == code][0])
-            what = "is missing, and the days around have it" if known else "was asked for and is not there"
+            what = "is missing, but the days around have it" if known else "was requested but is missing"
             findings.append(
                 Finding(
                     f"{code} {what}",
                     _date(frame.index[int(row)]),
                     code,
-                    grave=known and (bool(symbols) or many or code in MAJORS),
+                    serious=known and (bool(symbols) or many or code in MAJORS),
                     subject=code,
                 )
             )
-    judged = int(chosen.sum() if symbols else (chosen & ~alone).sum())
+    judged = int(chosen.sum() if symbols else (chosen & ~isolated).sum())
     return Verdict(tuple(findings), judged, _not_judged(int(chosen.sum()) - judged))
 
 
 def unequal_base(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) -> Verdict:
-    """Dates on which the base is not exactly 1. Where it is not given, there is nothing to judge."""
+    """Judge whether the base is exactly 1. Without a column for it there is nothing to judge."""
     if base not in frame:
         return Verdict((), 0)
     values = frame[base][_rows(frame.index, dates)].dropna()
     findings = [
-        Finding(f"{base} is {rate!r} and must be 1", _date(day), base, subject=f"{day.date()} {base}")
+        Finding(f"{base} is {rate!r} but must be 1", _date(day), base, subject=f"{day.date()} {base}")
         for day, rate in values[values != 1.0].items()
         if isinstance(day, pd.Timestamp)
     ]
@@ -114,15 +115,15 @@ def unequal_base(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) ->
 
 
 def jumps(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) -> Verdict:
-    """Values that are too far from most of the stored days next to them.
+    """Judge whether a value is too far from most of the stored days next to it.
 
-    A value is held against those of the two stored days before and after; it is a jump where more of them are
-    beyond the limit than within. So the newest day is a jump until later ones agree with it, and the day that
-    follows a wrong value is none. Where limits cannot be learnt yet, CAP is the limit. A move beyond SLIP is
-    held against REACH days on either side.
+    A value is compared with the two stored days before and the two after. It is a jump if more of them are
+    beyond the limit than within it. So the newest day is a jump until later days confirm it, and the day
+    after a wrong value is not one. Until limits can be learned, CAP is the limit. A move beyond SLIP is
+    compared with REACH days on either side.
 
-    The move of the median currency is judged like a currency of its own, under the name of the base: an
-    answer that is wrong as a whole.
+    The move of the median currency is judged like another currency, under the name of the base. It shows a
+    response that is wrong as a whole.
     """
     moves = Moves(frame.drop(columns=base, errors="ignore"), base)
     found = moves.beyond_limit() | moves.slipped()
@@ -132,15 +133,13 @@ def jumps(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) -> Verdic
     findings = [_jump(moves, int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
     judged = int(compared.sum())
     notes = [_not_judged(int(chosen.sum()) - judged)]
-    if judged and bool(np.isnan(moves.learnt[compared]).all()):
-        notes.append(
-            f"There is too little history to learn limits from ({MIN_MOVES} moves): a factor of 2 is."
-        )
+    if judged and bool(np.isnan(moves.learned[compared]).all()):
+        notes.append(f"The limit is a factor of 2, because learning one takes {MIN_MOVES} moves.")
     return Verdict(tuple(findings), judged, " ".join(filter(None, notes)))
 
 
 def rejected(rejects: pd.DataFrame, judged: int) -> Verdict:
-    """Values that were not stored. Columns of `rejects`: date, currency, value, reason."""
+    """Report values that were rejected. Columns of `rejects`: date, currency, value, reason."""
     findings = [
         Finding(
             f"{row.currency} was {row.value}: {row.reason}",
@@ -154,12 +153,12 @@ def rejected(rejects: pd.DataFrame, judged: int) -> Verdict:
 
 
 def revised(revisions: pd.DataFrame, judged: int, *, limit: float) -> Verdict:
-    """Values replaced by one that differs by `limit` or more (0.01 is 1 %).
+    """Judge whether a value was replaced by one that differs by `limit` or more (0.01 is 1 %).
 
     Columns of `revisions`: date, currency, old, new.
     """
     change = revisions["new"] / revisions["old"] - 1
-    # A change of exactly the limit counts, whatever the last bit of the division says.
+    # A change of exactly the limit counts, despite rounding in the division.
     large = revisions.assign(change=change)[change.abs() >= limit * (1 - 1e-9)]
     findings = [
         Finding(
@@ -174,27 +173,28 @@ def revised(revisions: pd.DataFrame, judged: int, *, limit: float) -> Verdict:
 
 
 def outdated(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Verdict:
-    """Whether the newest stored day is more than `max_age_days` days old."""
+    """Judge whether the newest stored day is more than `max_age_days` days old."""
     if newest is None:
         return Verdict((Finding("no day is stored", subject="none"),), 0)
     age = (today - newest).days
     if age <= max_age_days:
         return Verdict((), 1, f"The newest day is {newest}, {age} days old.")
-    text = f"the newest day is {age} days old, and {max_age_days} are allowed"
+    text = f"the newest day is {age} days old; at most {max_age_days} are allowed"
     return Verdict((Finding(text, newest, subject=str(newest)),), 1)
 
 
 def gaps(ranges: Iterable[tuple[dt.date, dt.date]], judged: int, *, closed_from: dt.date) -> Verdict:
-    """Ranges of days (first, last) that are missing between stored ones.
+    """Report ranges of missing days (first, last) between stored ones.
 
-    Grave from `closed_from` on: the daily run should have closed it.
+    A gap at or after `closed_from` is serious: the daily run should have filled it.
     """
     findings = [
         Finding(
-            f"nothing is stored of {first}"
-            + (f" to {last}, {(last - first).days + 1} days" if last > first else ""),
+            f"{first} is missing"
+            if first == last
+            else f"{first} to {last} are missing, {(last - first).days + 1} days",
             first,
-            grave=last >= closed_from,
+            serious=last >= closed_from,
             subject=f"{first}",
         )
         for first, last in ranges
@@ -202,8 +202,8 @@ def gaps(ranges: Iterable[tuple[dt.date, dt.date]], judged: int, *, closed_from:
     return Verdict(tuple(findings), judged)
 
 
-def standing(frame: pd.DataFrame, *, base: str) -> list[str]:
-    """The currencies that have not moved on the last LONGEST_REST days: those whose history `stale` needs."""
+def unchanged(frame: pd.DataFrame, *, base: str) -> list[str]:
+    """Return the currencies that have not moved in the last LONGEST_REST days, for `stale`."""
     if frame.empty:
         return []
     week = frame.index > frame.index[-1] - pd.Timedelta(days=LONGEST_REST + 1)
@@ -213,10 +213,10 @@ def standing(frame: pd.DataFrame, *, base: str) -> list[str]:
 
 
 def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:
-    """Currencies that have stood still for more than twice as long as they ever did, of the `standing` ones.
+    """Judge whether a currency has been unchanged for more than twice as long as ever before.
 
-    `histories` has the whole history of each of them. One that moved fewer than MIN_MOVES times, or stood
-    still for PEG days before, is pegged and may stand still. Grave: one of MAJORS, or half of all
+    `histories` has the whole history of each `unchanged` currency. One that moved fewer than MIN_MOVES times,
+    or was unchanged for PEG days before, counts as pegged and passes. Serious: one of MAJORS, or half of all
     `currencies`.
     """
     found = {}
@@ -231,7 +231,7 @@ def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:
             f"{code} has not moved for {now} days; the longest before was {longest}",
             newest,
             code,
-            grave=many or code in MAJORS,
+            serious=many or code in MAJORS,
             subject=code,
         )
         for code, (now, longest, newest) in found.items()
@@ -240,7 +240,7 @@ def stale(histories: Mapping[str, pd.Series], currencies: int) -> Verdict:
 
 
 def _jump(moves: Moves, row: int, column: int) -> Finding:
-    """What is said of a jump: the move from the nearest day that has a value."""
+    """Return the finding for a jump: the move from the nearest day that has a value."""
     date, code, limit = (
         _date(moves.days[row]),
         moves.codes[column],
@@ -255,8 +255,8 @@ def _jump(moves: Moves, row: int, column: int) -> Finding:
     other = int(np.argmin(away))
     move = float(np.expm1(values[row] - values[other]))
     return Finding(
-        f"{code} is {np.exp(values[row]):.10g}, and on {_date(moves.days[other])} "
-        f"{np.exp(values[other]):.10g}: {move:+,.1%}, where {limit:.1%} a day is the limit",
+        f"{code} is {np.exp(values[row]):.10g}, but was {np.exp(values[other]):.10g} on "
+        f"{_date(moves.days[other])}: {move:+,.1%}, with a limit of {limit:.1%} a day",
         date,
         code,
         subject=subject,
@@ -264,7 +264,7 @@ def _jump(moves: Moves, row: int, column: int) -> Finding:
 
 
 def _around(present: Matrix, index: pd.Index, offsets: Iterable[int]) -> tuple[Matrix, Matrix]:
-    """What is present on any of the rows before (after, for negative offsets), and whether there is one."""
+    """Return what is present on a row before (or after, for negative offsets), and if there is one."""
     found = np.zeros_like(present)
     exists = np.zeros(len(present), dtype=bool)
     day = ordinals(index)
@@ -286,7 +286,7 @@ def _around(present: Matrix, index: pd.Index, offsets: Iterable[int]) -> tuple[M
 
 
 def _rests(series: pd.Series) -> list[int]:
-    """For how many days each value stood, the newest last; a hole of more than REACH days ends its time."""
+    """Return how many days each value lasted, the newest last. A hole of more than REACH days ends it."""
     values = series.dropna()
     day = ordinals(values.index)
     ends = np.flatnonzero((np.diff(values.to_numpy()) != 0) | (np.diff(day) > REACH))
@@ -304,4 +304,4 @@ def _date(day: object) -> dt.date:
 
 
 def _not_judged(count: int) -> str:
-    return f"Not judged, having no stored day within {REACH} days: {count}." if count else ""
+    return f"Not judged, without a stored day within {REACH} days: {count}." if count else ""

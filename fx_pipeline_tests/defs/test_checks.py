@@ -379,8 +379,8 @@ def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:
 
 def test_a_result_lists_serious_findings_first_and_counts_all() -> None:
     minor = [Finding(f"note {number}", dt.date(2024, 1, 1), "SEK", False, "SEK") for number in range(150)]
-    grave = Finding("USD is missing", dt.date(2024, 1, 2), "USD", True, "USD")
-    result = to_evaluation("complete", Verdict((*minor, grave), 200, "And a note."), judged="dates")
+    serious = Finding("USD is missing", dt.date(2024, 1, 2), "USD", True, "USD")
+    result = to_evaluation("complete", Verdict((*minor, serious), 200, "And a note."), judged="dates")
     assert result.severity is dg.AssetCheckSeverity.ERROR
     lines = (result.description or "").splitlines()
     assert lines[0] == "2024-01-02: USD is missing."

@@ -206,7 +206,7 @@ def why(result: dg.ExecuteInProcessResult) -> str:
             False,
             "fx.db holds rates with base EUR, not USD: set FX_BASE back to EUR, or FX_DATABASE to",
         ),
-        ("EUR", True, "fx.db holds rates of the sandbox, to which none of Fixer are added: "),
+        ("EUR", True, "fx.db holds rates from the sandbox. Rates from "),
     ],
 )
 def test_a_database_with_another_base_or_provider_fails_the_run_before_any_call(

@@ -180,7 +180,7 @@ def test_a_finding_of_the_table_sends_one_alert(instance: dg.DagsterInstance, in
     [message] = inbox.received
     assert message["title"] == "fx-pipeline: check failed: freshness"
     assert message["message"].startswith(
-        f"Check freshness: {day}: the newest day is 9 days old, and 3 are allowed."
+        f"Check freshness: {day}: the newest day is 9 days old; at most 3 are allowed."
     )
 
 

@@ -129,7 +129,7 @@ def test_the_others_are_fetched_and_a_check_names_it(
     }
     said = (results(done)["symbols"].description or "").splitlines()
     assert sorted(said) == [
-        f"the provider does not know {code}: it is left out. Correct or remove it in FX_SYMBOLS."
+        f"the provider does not know {code}, so it is skipped. Correct or remove it in FX_SYMBOLS."
         for code in unknown
     ]
     shown = [
@@ -263,8 +263,7 @@ def test_a_code_that_is_accepted_and_never_sent_is_named_too(
     assert outcomes(sandbox) == {"historical": {"ok": 3}}
     assert verdicts(done)["symbols"] == said
     assert results(done)["symbols"].description == (
-        "the provider accepts XYZ and sends no rate of it. If the currency has ended, remove it from "
-        "FX_SYMBOLS."
+        "the provider accepts XYZ but has sent no rate. If the currency has ended, remove it from FX_SYMBOLS."
     )
 
 

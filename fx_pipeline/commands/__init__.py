@@ -1,1 +1,1 @@
-"""The command line: each subcommand, the runs it starts, and its reports."""
+"""The command line: one module per group of subcommands, and what they share."""

@@ -1,4 +1,4 @@
-"""How far an ingest has got, on standard error: a bar on a terminal, plain lines elsewhere."""
+"""The progress of an ingest, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator
@@ -15,8 +15,8 @@ from fx_pipeline.store.store import RateStore
 if TYPE_CHECKING:
     from fx_pipeline.commands.runs import RunReport
 
-SHORT = 20
-"""Fewer days than this need neither: they are fetched within seconds."""
+MIN_DAYS_FOR_PROGRESS = 20
+"""Fewer days are fetched within seconds, without a report of progress."""
 
 INTERVAL = 0.5
 """Seconds between two counts of the stored days."""
@@ -26,12 +26,11 @@ INTERVAL = 0.5
 def shown_progress(
     console: Console, database: Path, dates: Collection[dt.date], *, lines: bool
 ) -> Iterator[Callable[["RunReport"], None]]:
-    """Show how many of these dates have been stored, while the block runs. Call what it yields with the
-    report of each run that has ended.
+    """Show how many of these dates are stored while the block runs. Yield a callback for reports of runs.
 
-    Without a terminal nothing is shown unless `lines`.
+    Without a terminal, show progress only if `lines`.
     """
-    if len(dates) < SHORT or not (console.is_terminal or lines):
+    if len(dates) < MIN_DAYS_FOR_PROGRESS or not (console.is_terminal or lines):
         yield lambda _: None
     elif console.is_terminal:
         with _bar(console, database, len(dates)):
@@ -43,11 +42,11 @@ def shown_progress(
 @contextmanager
 def _bar(console: Console, database: Path, total: int) -> Iterator[None]:
     since = dt.datetime.now(dt.timezone.utc)
-    over = Event()
+    done = Event()
 
     def follow(bar: Progress, task: TaskID) -> None:
         with RateStore(database) as store:
-            while not over.wait(INTERVAL):
+            while not done.wait(INTERVAL):
                 bar.update(task, completed=store.days_fetched_since(since))
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -57,12 +56,12 @@ def _bar(console: Console, database: Path, total: int) -> Iterator[None]:
         try:
             yield
         finally:
-            over.set()
+            done.set()
             follower.join()
 
 
 def _printed_lines(console: Console, dates: Collection[dt.date]) -> Callable[["RunReport"], None]:
-    """Print what is about to be fetched. Returns what prints a line for each run that has ended."""
+    """Print the days to fetch. Return a callback that prints a line for each run that has ended."""
     total, stored = len(dates), 0
     console.print(f"Fetching {total:,} days, newest first: {max(dates)} back to {min(dates)}.")
 

@@ -1,36 +1,42 @@
-"""What the commands say of the state and of runs: one document for machines, and its lines for people."""
+"""The output of `ingest` and `status`: a JSON document each, and lines for people."""
 
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from fx_pipeline.commands.runs import RunReport
-from fx_pipeline.commands.tokens import AccessState
+from fx_pipeline.commands.access import AccessState
 from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import NONE_AHEAD, Ahead
 from fx_pipeline.store.ledger import Quota
 
+if TYPE_CHECKING:
+    # Imports Dagster, which takes seconds.
+    from fx_pipeline.commands.runs import RunReport
+
 BAR = 24
-"""Characters of a bar: a year has two of them for each month."""
+"""Characters of a year's bar: two for each month."""
 
 COUNTS = ("inserted", "updated", "unchanged", "rejected")
 
 
 def ingest_document(
-    reports: Sequence[RunReport],
+    reports: "Sequence[RunReport]",
     quota: Quota | None,
     names_failure: str | None,
     untried: Collection[dt.date] = (),
     missing_symbols: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What `ingest --json` prints: each stored date with its counts, each run, the ranges of dates that no
-    run has tried, the currencies in FX_SYMBOLS that do not come, and the state of the quota."""
+    """Return the document of `ingest --json`.
+
+    It has the counts of each stored date, each run, the ranges of dates that no run tried, the currencies in
+    FX_SYMBOLS without rates, and the state of the quota.
+    """
     return {
         "stored": {
             str(date): {name: did[name] for name in COUNTS} for date, did in sorted(_stored(reports).items())
@@ -43,8 +49,8 @@ def ingest_document(
     }
 
 
-def failure_lines(reports: Sequence[RunReport], names_failure: str | None) -> Iterator[str]:
-    """What failed, for people: why and what to do, then the dates."""
+def failure_lines(reports: "Sequence[RunReport]", names_failure: str | None) -> Iterator[str]:
+    """Yield what failed: the reason and what to do, then the dates."""
     for report in reports:
         if report.failure:
             yield f"[bold red]failed[/]  {escape(report.failure)}"
@@ -53,34 +59,34 @@ def failure_lines(reports: Sequence[RunReport], names_failure: str | None) -> It
 
 
 def untried_lines(untried: Collection[dt.date], rest: Collection[dt.date], *, named: bool) -> Iterator[str]:
-    """Which dates no run has tried, and the command that fetches the rest: those and the ones that failed.
+    """Yield the dates that no run tried, and the command that fetches the `rest`: those and the failed ones.
 
-    `named`: the dates were given one by one, and so the command names each.
+    `named`: the dates were given one by one, so the command names each.
     """
     count = f"{len(untried):,} {'day' if len(untried) == 1 else 'days'}"
     yield f"[bold yellow]not tried[/]  {count}: {min(untried)} to {max(untried)}"
     chosen = (
         [f"--date {date}" for date in sorted(rest)] if named else [f"--from {min(rest)} --to {max(rest)}"]
     )
-    yield f"[bold yellow]go on with[/] fx-pipeline ingest {' '.join(chosen)} --missing"
+    yield f"[bold yellow]continue with[/] fx-pipeline ingest {' '.join(chosen)} --missing"
 
 
 def symbol_lines(missing: Mapping[str, str]) -> Iterator[str]:
-    """Which currencies in FX_SYMBOLS are not fetched, why, and what to do."""
+    """Yield the currencies in FX_SYMBOLS that are not fetched, with the reason and what to do."""
     for code, reason in missing.items():
         yield f"[bold yellow]symbols[/] {code}: {escape(reason)}. Correct or remove it in FX_SYMBOLS."
 
 
-def stored_lines(reports: Sequence[RunReport]) -> Iterator[str]:
-    """What was stored, for people: consecutive days alike on one line."""
+def stored_lines(reports: "Sequence[RunReport]") -> Iterator[str]:
+    """Yield what was stored: consecutive days with equal counts on one line."""
     stored = _stored(reports)
     for first, last, counts in _spans(stored):
         yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
     yield f"{len(stored):,} {'day' if len(stored) == 1 else 'days'} stored."
 
 
-def _stored(reports: Sequence[RunReport]) -> dict[dt.date, dict[str, object]]:
-    """What all runs stored."""
+def _stored(reports: "Sequence[RunReport]") -> dict[dt.date, dict[str, object]]:
+    """Return what all runs stored."""
     return {date: did for report in reports for date, did in report.stored.items()}
 
 
@@ -94,10 +100,10 @@ def status_document(
     missing_symbols: Mapping[str, str] | None = None,
     ahead: Ahead | None = None,
 ) -> dict[str, Any]:
-    """What `status --json` prints; dates as text.
+    """Return the document of `status --json`, with dates as text.
 
     `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` are pairs of first
-    and last day; `years` has the days of each that are stored, and those over.
+    and last day. `years` has the number of stored days and of days that are over.
     """
     age = (today - coverage.last).days if coverage.last else None
     return {
@@ -125,7 +131,7 @@ def status_document(
 
 
 def quota_document(quota: Quota | None) -> dict[str, Any] | None:
-    """The quota of the month: its limit, calls used and kept for the daily runs, and when it starts again."""
+    """Return the month's quota: its limit, the calls used and reserved for daily runs, and its renewal."""
     if quota is None:
         return None
     return {
@@ -138,7 +144,7 @@ def quota_document(quota: Quota | None) -> dict[str, Any] | None:
 
 
 def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """The status document for people."""
+    """Yield the lines of the status document."""
     for name, value in document.items():
         if name == "years":
             yield from (_bar(year, *counts) for year, counts in value.items())
@@ -147,20 +153,20 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:
-    """For each year that has a stored day: the days that are stored, and those that are over."""
+    """Return the number of stored days and of days that are over, for each year with a stored day."""
     if coverage.first is None or coverage.last is None:
         return {}
     missing = {day for first, last in coverage.gaps for day in date_range(first, last)}
     counts = {}
     for year in range(coverage.first.year, coverage.last.year + 1):
         start, end = dt.date(year, 1, 1), min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
-        held = date_range(max(start, coverage.first), min(end, coverage.last))
-        counts[year] = (sum(day not in missing for day in held), (end - start).days + 1)
+        within = date_range(max(start, coverage.first), min(end, coverage.last))
+        counts[year] = (sum(day not in missing for day in within), (end - start).days + 1)
     return counts
 
 
 def _bar(year: str, stored: int, days: int) -> str:
-    """A line of a year: a bar of the days that are stored, full only where all of them are."""
+    """Return the line of a year: a bar of the stored days, full only if all are stored."""
     full = stored * BAR // days
     colour = "green" if stored == days else "yellow"
     return f"{year:<14} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {stored} of {days} days"
@@ -184,7 +190,7 @@ def _shown(value: object) -> str:
 
 
 def _spans(stored: Mapping[dt.date, Mapping[str, object]]) -> list[tuple[dt.date, dt.date, str]]:
-    """The first and last of consecutive days that had the same done to them, and what it was."""
+    """Return the first and last of consecutive days with equal counts, and the counts."""
     alike: dict[str, list[dt.date]] = defaultdict(list)
     for date, did in stored.items():
         alike[", ".join(f"{did[name]} {name}" for name in COUNTS)].append(date)

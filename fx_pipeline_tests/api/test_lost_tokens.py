@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.api.tokens.mark import LOST, OLD, read_mark
-from fx_pipeline.commands.tokens import Access, AccessState
+from fx_pipeline.commands.access import Access, AccessState
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline_tests.api.history import History

@@ -404,15 +404,15 @@ def test_the_token_commands(tmp_path: Path) -> None:
         return done.exit_code, done.stdout, said
 
     open_database(tmp_path / "fx.db").close()
-    assert run("list") == (0, "", "No token is valid: the API answers everybody.\n")
-    assert run("list", FX_REQUIRE_TOKEN="1") == (0, "", "No token is valid: the API answers nobody.\n")
+    assert run("list") == (0, "", "No token is valid: the API is open to everyone.\n")
+    assert run("list", FX_REQUIRE_TOKEN="1") == (0, "", "No token is valid: the API refuses every request.\n")
     assert not (tmp_path / "tokens.db").exists()
 
     code, token, said = run("create", "reports")
     assert (code, re.fullmatch(r"fxp_[A-Za-z0-9_-]{43}\n", token) is not None) == (0, True)
     assert said == (
-        "This is the token of reports. It cannot be shown again: only its hash is kept.\n"
-        "It is the first: from now on the API asks everybody for a token.\n"
+        "This is the token of reports. Only its hash is stored, so it cannot be shown again.\n"
+        "It is the first one: from now on the API requires a token.\n"
     )
     assert run("create", "reports") == (
         1,
@@ -434,15 +434,15 @@ def test_the_token_commands(tmp_path: Path) -> None:
         0,
         "",
         "The token of reports is revoked.\n"
-        "It was the last: the API answers nobody now. `fx-pipeline token create` makes another; "
-        "`fx-pipeline token off` opens the API to everybody.\n",
+        "It was the last one, so the API now refuses every request. `fx-pipeline token create` makes "
+        "another one. `fx-pipeline token off` opens the API to everyone.\n",
     )
-    assert run("list")[2] == "No token is valid: the API answers nobody.\n"
-    assert run("off") == (0, "", "2 tokens are forgotten.\nThe API answers everybody.\n")
+    assert run("list")[2] == "No token is valid: the API refuses every request.\n"
+    assert run("off") == (0, "", "2 tokens were deleted.\nThe API is open to everyone.\n")
     assert run("list", "--json") == (0, "[]\n", "")
     assert run("off", FX_REQUIRE_TOKEN="1") == (
         0,
         "",
-        "0 tokens are forgotten.\n"
-        "FX_REQUIRE_TOKEN is set: the API still asks for a token, and there is none.\n",
+        "0 tokens were deleted.\n"
+        "FX_REQUIRE_TOKEN is set, so the API still requires a token, and there are none.\n",
     )

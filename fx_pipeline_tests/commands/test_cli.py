@@ -1,4 +1,4 @@
-"""What the command says and how it ends: 0 all done, 1 something failed, 2 it or a setting is wrong."""
+"""The output and exit codes of the command: 0 success, 1 a failure, 2 wrong usage or settings."""
 
 import datetime as dt
 import json
@@ -21,7 +21,7 @@ TODAY = dt.datetime.now(dt.timezone.utc).date()
 
 
 def invoke(*arguments: str) -> Result:
-    """The command in this process: for what ends before anything is run."""
+    """Run the command in this process, if it ends before a run starts."""
     return CliRunner().invoke(main, arguments)
 
 
@@ -34,7 +34,7 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("path", [(), *commands(main)], ids=" ".join)
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_every_command_explains_itself(path: tuple[str, ...], option: str) -> None:
+def test_every_command_has_help(path: tuple[str, ...], option: str) -> None:
     result = invoke(*path, option)
     assert result.exit_code == 0
     assert result.output.startswith(" ".join(["Usage: main", *path]))
@@ -57,18 +57,18 @@ def test_every_command_explains_itself(path: tuple[str, ...], option: str) -> No
         (["--date", "2024-02-30"], "2024-02-30 does not exist: February 2024 has 29 days."),
         (["--date", "20240230"], "'20240230' is not a date of the form YYYY-MM-DD."),
         (["--date", "٢٠٢٤-٠١-٠١"], "is not a date of the form YYYY-MM-DD."),
-        (["--date", str(TODAY + dt.timedelta(1))], "is not over yet: the newest day that can be fetched is"),
+        (["--date", str(TODAY + dt.timedelta(1))], "is not over yet. The newest day that can be fetched is"),
         (["--from", "2024-01-05", "--to", "2024-01-01"], "--from 2024-01-05 is after --to 2024-01-01."),
         (["--to", "2024-01-01"], "--to needs --from."),
-        (["--days", "3", "--date", "2024-01-01"], "Give one of --days, --date and --from."),
-        (["--days", "3", "--from", "2024-01-01"], "Give one of --days, --date and --from."),
+        (["--days", "3", "--date", "2024-01-01"], "Give only one of --days, --date and --from."),
+        (["--days", "3", "--from", "2024-01-01"], "Give only one of --days, --date and --from."),
         (["--days", "0"], "0 is not in the range x>=1."),
         (["--date", "1998-12-31"], "1998-12-31 is before FX_START_DATE, 1999-01-01."),
         (["--from", "1998-12-31"], "1998-12-31 is before FX_START_DATE, 1999-01-01."),
         (["--yesterday"], "No such option"),
     ],
 )
-def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str) -> None:
+def test_unfetchable_days_are_refused(arguments: list[str], says: str) -> None:
     result = invoke("ingest", *arguments)
     assert result.exit_code == 2
     assert says in result.output
@@ -89,19 +89,19 @@ def test_days_that_cannot_be_fetched_are_refused(arguments: list[str], says: str
         "token off",
     ],
 )
-def test_without_a_database_a_command_says_where_it_looked_and_makes_nothing(
+def test_without_a_database_a_command_names_its_path_and_creates_nothing(
     command: str, tmp_path: Path
 ) -> None:
     result = invoke(*command.split())
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"Error: There is no database at {tmp_path}/data/fx.db. Run this in the folder where "
-        "`fx-pipeline up` or `ingest` made it, or set FX_DATABASE to its path.\n"
+        "`fx-pipeline up` or `ingest` created it, or set FX_DATABASE to its path.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rebuild_names_the_days_whose_base_was_mislabelled(tmp_path: Path) -> None:
+def test_rebuild_names_days_with_a_mislabelled_base(tmp_path: Path) -> None:
     date = dt.date(2024, 3, 6)
     body = {
         "success": True,
@@ -129,8 +129,8 @@ def test_rebuild_names_the_days_whose_base_was_mislabelled(tmp_path: Path) -> No
     assert (result.exit_code, result.stdout.splitlines()) == (
         0,
         [
-            "The rates were made again from 0 answers.",
-            "Left out: 2024-03-06 to 2024-03-06: the answer's rates are not in USD, the base that it names. "
+            "The rates were rebuilt from 0 responses.",
+            "Skipped: 2024-03-06 to 2024-03-06: the answer's rates are not in USD, the base that it names. "
             "Fetch these days again.",
         ],
     )
@@ -148,7 +148,7 @@ def test_rebuild_names_the_days_whose_base_was_mislabelled(tmp_path: Path) -> No
         ("FIXER_TIMESERIES", "perhaps", "FIXER_TIMESERIES cannot be used: "),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(
+def test_an_invalid_setting_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, command: str, name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -158,7 +158,7 @@ def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(
     assert line.startswith(f"Error: {says}")
 
 
-def test_a_setting_may_stand_in_a_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("FX_BASE=wrong\n", encoding="utf-8")
     assert "FX_BASE cannot be used" in invoke("ingest").output
     monkeypatch.setenv("FX_BASE", "also wrong")
@@ -167,7 +167,7 @@ def test_a_setting_may_stand_in_a_file_and_the_environment_wins(monkeypatch: pyt
     assert "FX_BASE cannot be used" in invoke("ingest").output
 
 
-def test_fixer_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_fixer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIXER_BASE_URL", "https://data.fixer.io/api")
     result = invoke("ingest", "--date", "2024-01-01")
     assert result.exit_code == 2
@@ -177,7 +177,7 @@ def test_fixer_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("command", ["ingest", "serve", "status", "rebuild", "token list", "token create a"])
-def test_a_file_that_is_no_database_is_named(
+def test_a_file_that_is_not_a_database_is_named(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Path("notes.txt").write_text("these are notes, and long enough to be read as a header", encoding="utf-8")
@@ -200,7 +200,7 @@ def test_a_file_that_is_no_database_is_named(
         (["--currencies", "5000"], "5000 is not in the range"),
     ],
 )
-def test_a_sandbox_that_cannot_be_is_refused(arguments: list[str], says: str) -> None:
+def test_invalid_sandbox_options_are_refused(arguments: list[str], says: str) -> None:
     result = invoke("sandbox", *arguments)
     assert result.exit_code == 2
     assert says in result.output
@@ -214,7 +214,7 @@ def test_a_sandbox_that_cannot_be_is_refused(arguments: list[str], says: str) ->
         ("serve", "Error: The API cannot listen on 127.0.0.1:{}: Address already in use"),
     ],
 )
-def test_a_busy_port_is_one_line_that_names_its_setting(command: str, says: str, tmp_path: Path) -> None:
+def test_a_busy_port_is_reported_with_its_setting(command: str, says: str, tmp_path: Path) -> None:
     open_database(tmp_path / "data" / "fx.db").close()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -230,7 +230,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_a_provider_that_refuses_ends_with_1_and_what_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_refusal_by_the_provider_exits_with_1_and_says_what_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
     done = run_command(tmp_path, "ingest", FIXER_BASE_URL=sandbox.url, FIXER_ACCESS_KEY="another")
     assert done.returncode == 1
     assert done.stdout == "0 days stored.\n"
@@ -241,7 +241,7 @@ def test_a_provider_that_refuses_ends_with_1_and_what_to_do(sandbox: Sandbox, tm
     assert sandbox.stats()["total"] <= 4
 
 
-def test_what_was_fetched_is_told_in_the_terminal_and_as_json(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_ingest_and_status_report_what_was_fetched(sandbox: Sandbox, tmp_path: Path) -> None:
     settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good"}
     dates = ["--date", "2024-03-01", "--date", "2024-03-03", "--date", "2024-03-02", "--date", "2024-03-08"]
     done = run_command(tmp_path, "ingest", *dates, **settings)
@@ -280,8 +280,8 @@ def test_what_was_fetched_is_told_in_the_terminal_and_as_json(sandbox: Sandbox, 
     assert "gaps           2024-03-04 to 2024-03-07\n" in done.stdout
 
 
-def test_every_command_names_the_files_it_works_on(sandbox: Sandbox, tmp_path: Path) -> None:
-    """In full, however they were set, and never among the JSON on standard output."""
+def test_every_command_names_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With absolute paths, and never in the JSON on standard output."""
     settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good", "FX_DATABASE": "here/fx.db"}
     database, tokens = f"Database {tmp_path}/here/fx.db", f"tokens {tmp_path}/here/tokens.db."
     for command, named in (

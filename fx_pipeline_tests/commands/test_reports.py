@@ -1,4 +1,4 @@
-"""What the commands say: whole documents and their lines."""
+"""The documents and lines of the commands, compared as a whole."""
 
 import datetime as dt
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from fx_pipeline.commands.access import AccessState
 from fx_pipeline.commands.reports import (
     failure_lines,
     ingest_document,
@@ -16,7 +17,6 @@ from fx_pipeline.commands.reports import (
     untried_lines,
 )
 from fx_pipeline.commands.runs import RunReport
-from fx_pipeline.commands.tokens import AccessState
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import Ahead
@@ -40,7 +40,7 @@ NOTHING = Coverage(
 TOKENS = AccessState("tokens", 2)
 
 
-def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
+def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
     missing = {"GPB": "unknown"}
     document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing)
@@ -92,7 +92,7 @@ def test_status_says_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     ]
 
 
-def test_status_names_what_is_dated_in_the_future() -> None:
+def test_status_reports_fetches_dated_in_the_future() -> None:
     ahead = Ahead(1, dt.datetime(2027, 4, 14, 9, 30, tzinfo=dt.timezone.utc))
     document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS, ahead=ahead)
     assert document["clock"] == (
@@ -108,10 +108,10 @@ def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
     assert "missing symbols none" in list(status_lines(document))
 
 
-def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
-    did = {"inserted": 30, "updated": 0, "unchanged": 0, "rejected": 0}
+def test_ingest_groups_equal_days_and_lists_each_failure() -> None:
+    counts = {"inserted": 30, "updated": 0, "unchanged": 0, "rejected": 0}
     days = [dt.date(2024, 3, day) for day in (1, 2, 3, 5)]
-    stored: dict[dt.date, dict[str, object]] = {day: dict(did) for day in days}
+    stored: dict[dt.date, dict[str, object]] = {day: dict(counts) for day in days}
     stored[days[3]]["updated"] = 2
     reports = [
         RunReport(run_id="a", dates=days, stored=stored),
@@ -129,7 +129,7 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
         "[bold red]failed[/]  the names of the currencies: no answer \\[/]",
     ]
     assert ingest_document(reports, None, None) == {
-        "stored": {str(day): {**did, "updated": 2 if day == days[3] else 0} for day in days},
+        "stored": {str(day): {**counts, "updated": 2 if day == days[3] else 0} for day in days},
         "runs": [{"id": "a", "failure": None}, {"id": "b", "failure": "1 date: no answer: 2024-03-07"}],
         "not_tried": [],
         "symbols_failure": None,
@@ -138,7 +138,7 @@ def test_ingest_tells_alike_days_in_one_line_and_each_failure() -> None:
     }
 
 
-def test_each_missing_currency_is_named_with_what_to_do() -> None:
+def test_each_missing_currency_is_listed_with_what_to_do() -> None:
     assert list(symbol_lines({"GPB": "the provider does not know it"})) == [
         "[bold yellow]symbols[/] GPB: the provider does not know it. Correct or remove it in FX_SYMBOLS."
     ]
@@ -161,8 +161,8 @@ def test_each_missing_currency_is_named_with_what_to_do() -> None:
         ),
     ],
 )
-def test_what_was_not_tried_and_the_command_that_goes_on(
+def test_untried_days_are_listed_with_the_command_to_continue(
     untried: list[dt.date], rest: list[dt.date], named: bool, lines: list[str]
 ) -> None:
     first, second = (Text.from_markup(line).plain for line in untried_lines(untried, rest, named=named))
-    assert [first, second] == [lines[0], f"go on with fx-pipeline ingest {lines[1]} --missing"]
+    assert [first, second] == [lines[0], f"continue with fx-pipeline ingest {lines[1]} --missing"]

@@ -1,4 +1,4 @@
-"""How an ingest is divided into runs."""
+"""The division of an ingest into runs."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ Span = tuple[str, str]
 
 
 def days(*spans: Span) -> list[dt.date]:
-    """All days of the spans, both ends included."""
+    """Return all days of the spans, both ends included."""
     return [date for first, last in spans for date in date_range(*map(dt.date.fromisoformat, (first, last)))]
 
 
@@ -56,7 +56,7 @@ def days(*spans: Span) -> list[dt.date]:
         ),
     ],
 )
-def test_a_run_is_as_long_as_a_backfills_and_the_newest_days_come_first(
+def test_runs_are_as_long_as_a_backfills_with_the_newest_days_first(
     wanted: list[Span], across_gaps: bool, runs: list[tuple[str, str, int]]
 ) -> None:
     dates = days(*wanted)
@@ -65,7 +65,7 @@ def test_a_run_is_as_long_as_a_backfills_and_the_newest_days_come_first(
     assert [date for run in plan for date in run] == sorted(dates, reverse=True)
 
 
-def test_the_whole_history_is_more_runs_not_longer_ones() -> None:
+def test_the_whole_history_takes_more_runs_not_longer_ones() -> None:
     dates = days(("1999-01-01", "2025-12-31"))
     plan = planned(dates, across_gaps=True)
     assert len(plan) == -(-len(dates) // 100)

@@ -26,7 +26,7 @@ APART = [dt.date(2024, 1, 1) + dt.timedelta(days=2 * number) for number in range
 
 NAMED = [argument for date in APART for argument in ("--date", str(date))]
 
-GO_ON = "go on with fx-pipeline "
+GO_ON = "continue with fx-pipeline "
 
 
 @pytest.fixture

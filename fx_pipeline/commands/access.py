@@ -1,7 +1,7 @@
-"""Tokens as commands change them: in their own file, with the mark in the database that they are on.
+"""Changes to tokens: in their own file, and to the mark in the database that they are required.
 
-The file of tokens is changed first: a mark that runs ahead of it would close the API. The database is locked
-meanwhile, so that nothing is changed where the mark cannot be written.
+The file of tokens is changed first: a mark ahead of the file would close the API. The database is locked
+meanwhile, so nothing is changed if the mark cannot be written.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fx_pipeline.store.token_mark import marking
 
 @dataclass(frozen=True, slots=True)
 class AccessState:
-    """Whom the API answers, how many tokens are valid, and why it refuses every request, if it does."""
+    """The API's access mode, the number of valid tokens, and why it refuses every request, if it does."""
 
     mode: Literal["open", "tokens", "closed"]
     valid: int
@@ -25,7 +25,7 @@ class AccessState:
 
 
 class Access:
-    """The tokens of one installation. Methods raise TokenError or StoreError where a file cannot be used."""
+    """The tokens of one installation. Methods raise TokenError or StoreError if a file cannot be used."""
 
     def __init__(self, settings: Settings) -> None:
         self.database = settings.fx_database
@@ -33,7 +33,7 @@ class Access:
         self._always = settings.fx_require_token
 
     def state(self) -> AccessState:
-        """Return whom the API answers now. Raises nothing about tokens: that is part of the state."""
+        """Return the current access. A TokenError becomes part of the state."""
         try:
             mark = self._mark()
             records = self.file.records()
@@ -50,29 +50,29 @@ class Access:
         return self.file.records()
 
     def create(self, name: str) -> str:
-        """Make a token and return it. The file of tokens is trusted from then on, as it is."""
+        """Create a token and return it. From then on the file of tokens is trusted as it is."""
         with marking(self.database) as mark:
             token = self.file.create(name)
             mark.set(_changes(self.file.records()))
         return token
 
     def revoke(self, name: str) -> int:
-        """Revoke the valid token of that name; return how many valid ones are left."""
+        """Revoke the valid token with that name. Return how many valid ones are left."""
         with marking(self.database) as mark:
             left = self.file.revoke(name)
-            # A file that was behind the mark stays behind it.
+            # A file that is behind the mark stays behind it.
             mark.set(max(_changes(self.file.records()), (mark.changes() or 0) + 1))
         return left
 
     def off(self) -> int:
-        """Delete every token, and open the API to everybody. Return how many tokens there were."""
-        # In this order the API is open as soon as the tokens are gone, without a moment of alarm.
+        """Delete every token, which opens the API. Return how many tokens there were."""
+        # In this order the API never sees a mark without tokens, which would close it.
         with marking(self.database) as mark:
             mark.clear()
         return self.file.forget_all()
 
     def keep_mark(self) -> None:
-        """Set the mark where there are tokens and it is missing or behind: they were made without it."""
+        """Set the mark if it is behind the tokens, or missing: they were created without it."""
         changes = _changes(self.file.records())
         if changes > (self._mark() or 0):
             with marking(self.database) as mark:

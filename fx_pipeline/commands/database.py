@@ -1,0 +1,97 @@
+"""The commands about the database: `rebuild` and `status`."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import Progress
+
+from fx_pipeline.clock import today
+from fx_pipeline.commands.output import console, print_files
+from fx_pipeline.fetch import Fetch
+from fx_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from fx_pipeline.store.ledger import Quota
+
+
+@click.command()
+def rebuild() -> None:
+    """Rebuild the rates from the stored responses, without calling Fixer.
+
+    Fetches dated in the future, because the clock was ahead, are dated just before now. An interrupt loses
+    nothing: the tables are replaced in one transaction.
+    """
+    from fx_pipeline.fixer.errors import FixerError
+    from fx_pipeline.fixer.parsing import parse_stored
+    from fx_pipeline.store.store import RateStore
+
+    refused: list[Fetch] = []
+
+    def parse(fetch: Fetch) -> Fetch:
+        fetch = parse_stored(fetch)
+        if fetch.status != "ok":
+            refused.append(fetch)
+        return fetch
+
+    settings = load_settings()
+    require_database(settings)
+    print_files(f"Database {settings.fx_database}.")
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with RateStore(settings.fx_database) as store, bar as progress:
+        ahead = store.ahead()
+        task = progress.add_task("Reading responses", total=store.coverage().fetches)
+        try:
+            count = store.rebuild(parse, lambda done: progress.update(task, completed=done))
+        except FixerError as error:
+            raise click.ClickException(f"Nothing was changed. {error}") from None
+    console.print(f"The rates were rebuilt from {count - len(refused)} responses.")
+    if ahead.count:
+        console.print(f"Fetches dated in the future that are now dated before now: {ahead.count:,}.")
+    for fetch in refused:
+        dates = f"{fetch.start_date} to {fetch.end_date}"
+        console.print(f"Skipped: {dates}: {fetch.status}. Fetch these days again.", soft_wrap=True)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(as_json: bool) -> None:
+    """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
+    from fx_pipeline.commands.access import Access
+    from fx_pipeline.commands.reports import status_document, status_lines
+    from fx_pipeline.commands.runs import last_run
+    from fx_pipeline.store.store import RateStore
+
+    settings = load_settings()
+    require_database(settings)
+    with RateStore(settings.fx_database) as store:
+        coverage, ahead = store.coverage(), store.ahead()
+        missing_symbols = store.missing_symbols(settings.fx_symbols)
+    run, access = last_run(settings.dagster_home), Access(settings).state()
+    document = status_document(
+        settings, coverage, read_quota(settings), run, today(), access, missing_symbols, ahead
+    )
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for line in status_lines(document):
+            console.print(line)
+
+
+def read_quota(settings: Settings) -> "Quota | None":
+    """Return the state of the monthly quota, or None if there is none."""
+    from fx_pipeline.store.ledger import Ledger
+
+    with Ledger(
+        settings.fx_database, limit=settings.fixer_monthly_quota, daily_calls=settings.daily_calls
+    ) as ledger:
+        return ledger.quota()
+
+
+def require_database(settings: Settings) -> None:
+    """Raise SettingsError if the database does not exist."""
+    if not settings.fx_database.exists():
+        raise SettingsError(
+            f"There is no database at {settings.fx_database}. Run this in the folder where "
+            "`fx-pipeline up` or `ingest` created it, or set FX_DATABASE to its path."
+        )

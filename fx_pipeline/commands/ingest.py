@@ -1,0 +1,221 @@
+"""The command `ingest`: a plan decides what to fetch, Dagster fetches it, the command prints the result."""
+
+import datetime as dt
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from fx_pipeline.clock import yesterday
+from fx_pipeline.commands.database import read_quota
+from fx_pipeline.commands.output import console, errors, print_files
+from fx_pipeline.rates import date_range, parse_date
+from fx_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from fx_pipeline.commands.runs import RunReport
+
+DEFAULT_DAYS = 10
+
+
+class Date(click.ParamType[dt.date]):
+    """A day, `YYYY-MM-DD`, that is over (UTC)."""
+
+    name = "date"
+
+    def convert(
+        self, value: str | dt.date, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dt.date:
+        """Return the day. Raise click's usage error if it is not a day, or not over yet."""
+        if isinstance(value, dt.date):
+            return value
+        try:
+            date = parse_date(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if date > yesterday():
+            self.fail(
+                f"{value} is not over yet. The newest day that can be fetched is {yesterday()} (UTC).",
+                param,
+                ctx,
+            )
+        return date
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1), help=f"The last N days. Default: {DEFAULT_DAYS}.")
+@click.option("--date", "dates", type=Date(), multiple=True, help="This day; repeatable.")
+@click.option("--from", "first", type=Date(), help="All days from this one on.")
+@click.option("--to", "last", type=Date(), help="With --from: up to this day. Default: yesterday.")
+@click.option("--missing", is_flag=True, help="Skip days that are already stored.")
+@click.option(
+    "--revise",
+    is_flag=True,
+    help="With --missing, still refetch yesterday and the FX_REVISION_DAYS days before it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def ingest(
+    days: int | None,
+    dates: tuple[dt.date, ...],
+    first: dt.date | None,
+    last: dt.date | None,
+    missing: bool,
+    revise: bool,
+    as_json: bool,
+) -> None:
+    """Fetch days now, through Dagster. The UI shows each run.
+
+    Fetches the newest days first, in runs as long as a backfill's. Exits with 1 if a day could not be
+    fetched; the others are stored.
+    """
+    settings = load_settings()
+    selected = select_dates(settings.fx_start_date, days, dates, first, last)
+    settings.require_key()
+    plan = IngestPlan.of(settings, selected, missing=missing, revise=revise, by_name=bool(dates))
+    print_files(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.")
+
+    from fx_pipeline.commands.progress import shown_progress
+    from fx_pipeline.commands.reports import ingest_document
+
+    if not plan.dates:
+        errors.print(f"All {len(selected)} days are already stored. Nothing was fetched.")
+        if as_json:
+            click.echo(json.dumps(ingest_document([], None, None)))
+        return
+    with shown_progress(errors, settings.fx_database, plan.dates, lines=not as_json) as run_ended:
+        result = plan.execute(settings, run_ended)
+    _print(settings, plan, result, as_json=as_json)
+    if result.failed:
+        raise SystemExit(1)
+
+
+def select_dates(
+    start: dt.date,
+    days: int | None,
+    dates: Sequence[dt.date],
+    first: dt.date | None,
+    last: dt.date | None,
+) -> set[dt.date]:
+    """Return the days that the options select, from `start` on. Raise click's usage error."""
+    if sum((days is not None, bool(dates), first is not None)) > 1:
+        raise click.UsageError("Give only one of --days, --date and --from.")
+    if last is not None and first is None:
+        raise click.UsageError("--to needs --from.")
+    if dates:
+        selected = set(dates)
+    elif first is not None:
+        selected = set(date_range(first, last or yesterday()))
+        if not selected:
+            raise click.UsageError(f"--from {first} is after --to {last}.")
+    else:
+        newest = yesterday()
+        selected = set(date_range(newest - dt.timedelta(days=(days or DEFAULT_DAYS) - 1), newest))
+    early = {date for date in selected if date < start}
+    if early == selected or (early and (dates or first)):
+        raise click.UsageError(f"{min(early)} is before FX_START_DATE, {start}.")
+    return selected - early
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """What one ingest fetches, decided before Dagster is imported, which takes seconds."""
+
+    dates: frozenset[dt.date]
+    skip_stored: bool
+    refetch_from: dt.date | None
+    by_name: bool
+    """Whether the dates were given one by one, so that the runs cover no days between them."""
+    with_names: bool
+    """Whether to fetch the names of the currencies too."""
+
+    @classmethod
+    def of(
+        cls, settings: Settings, selected: set[dt.date], *, missing: bool, revise: bool, by_name: bool
+    ) -> "IngestPlan":
+        """Return the plan for the selected days. Raise StoreError, also for another base or provider."""
+        from fx_pipeline.store.store import RateStore
+
+        with RateStore(settings.fx_database) as store:
+            store.check_source(settings.fx_base, settings.known_provider)
+            stored = store.stored_dates(min(selected), max(selected)) if missing else set()
+            has_names = store.has_names()
+        refetch_from = yesterday() - dt.timedelta(days=settings.fx_revision_days) if revise else None
+        skipped = {date for date in stored if refetch_from is None or date < refetch_from}
+        return cls(frozenset(selected - skipped), missing, refetch_from, by_name, with_names=not has_names)
+
+    def execute(self, settings: Settings, run_ended: "Callable[[RunReport], None]") -> "IngestResult":
+        """Fetch the days. Warn if the quota is too small. Raise click's error if Dagster cannot run."""
+        from fx_pipeline.commands.runs import (
+            RunError,
+            materialise,
+            materialise_symbols,
+            open_instance,
+            planned,
+        )
+        from fx_pipeline.ingestion.plan import plan_calls, quota_warning
+
+        runs = planned(self.dates, across_gaps=self.skip_stored and not self.by_name)
+        # A series does not continue from one run into the next.
+        calls = [call for run in runs for call in plan_calls(run, timeseries=settings.fixer_timeseries)]
+        if (warning := quota_warning(calls, read_quota(settings))) is not None:
+            errors.print(f"[bold yellow]quota[/]   {warning}")
+        try:
+            with open_instance(settings.dagster_home) as instance:
+                reports = materialise(
+                    instance,
+                    runs,
+                    skip_stored=self.skip_stored,
+                    refetch_from=self.refetch_from,
+                    ended=run_ended,
+                )
+                untried = [date for run in runs[len(reports) :] for date in run]
+                completed = not untried and not reports[-1].cancelled and not reports[-1].stops
+                names_failure = None
+                if self.with_names and completed and any(report.stored for report in reports):
+                    names_failure = materialise_symbols(instance)
+        except RunError as error:
+            raise click.ClickException(str(error)) from None
+        return IngestResult(reports, untried, names_failure)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """The reports of an ingest's runs, the dates that no run tried, and why the names are missing."""
+
+    reports: "Sequence[RunReport]"
+    untried: Sequence[dt.date]
+    names_failure: str | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a day or the names could not be fetched."""
+        return bool(self.names_failure or self.untried) or any(report.failure for report in self.reports)
+
+
+def _print(settings: Settings, plan: IngestPlan, result: IngestResult, *, as_json: bool) -> None:
+    from fx_pipeline.commands.reports import (
+        failure_lines,
+        ingest_document,
+        stored_lines,
+        symbol_lines,
+        untried_lines,
+    )
+    from fx_pipeline.store.store import RateStore
+
+    reports, untried, names_failure = result.reports, result.untried, result.names_failure
+    with RateStore(settings.fx_database) as store:
+        missing_symbols = store.missing_symbols(settings.fx_symbols)
+    if as_json:
+        document = ingest_document(reports, read_quota(settings), names_failure, untried, missing_symbols)
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for line in stored_lines(reports):
+            console.print(line)
+    for line in (*failure_lines(reports, names_failure), *symbol_lines(missing_symbols)):
+        errors.print(line)
+    if untried:
+        rest = plan.dates - {date for report in reports for date in report.stored}
+        for line in untried_lines(untried, rest, named=plan.by_name):
+            errors.print(line)

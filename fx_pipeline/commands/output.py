@@ -1,0 +1,12 @@
+"""Where the commands print: results to standard output, everything else to standard error."""
+
+import click
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def print_files(line: str) -> None:
+    """Print the files that a command works on, to standard error: other programs may read its output."""
+    click.echo(line, err=True)

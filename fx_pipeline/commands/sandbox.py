@@ -1,0 +1,104 @@
+"""The command `sandbox`: a local Fixer."""
+
+import click
+
+from fx_pipeline.settings import SettingsError, load_settings
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_SANDBOX_PORT.")
+@click.option(
+    "--plan",
+    type=click.Choice(["free", "basic", "professional", "plus"]),
+    default="plus",
+    show_default=True,
+    help="The Fixer plan, which limits what can be called.",
+)
+@click.option("--quota", type=click.IntRange(1), help="Calls before error 104. Default: unlimited.")
+@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before each response.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="KIND=RATE", help="A share of faulty responses; repeatable."
+)
+@click.option("--seed", type=int, default=0, help="Decides which responses are faulty.")
+@click.option(
+    "--errors",
+    type=click.Choice(["legacy", "strict"]),
+    default="legacy",
+    show_default=True,
+    help="Errors with HTTP status 200, or with a 4xx status.",
+)
+@click.option("--key", help="The only valid key. Default: any.")
+@click.option(
+    "--failed-calls-count/--no-failed-calls-count",
+    default=True,
+    show_default=True,
+    help="Whether calls without data use up the quota. (Fixer does not document it.)",
+)
+@click.option(
+    "--out-of-range-code",
+    type=click.Choice(["302", "106"]),
+    default="302",
+    show_default=True,
+    help="The error for a date before 1999 or after today. (Sources differ.)",
+)
+@click.option(
+    "--series-days",
+    type=click.IntRange(1, 365),
+    default=365,
+    show_default=True,
+    help="Maximum days of a timeseries, first and last included. Above: error 505.",
+)
+@click.option(
+    "--currencies",
+    type=click.IntRange(0, 700),
+    default=0,
+    help="Fill each day up to this many currencies with made-up ones. Default: none.",
+)
+def sandbox(
+    host: str,
+    port: int | None,
+    plan: str,
+    quota: int | None,
+    latency: float,
+    faults: tuple[str, ...],
+    seed: int,
+    errors: str,
+    key: str | None,
+    failed_calls_count: bool,
+    out_of_range_code: str,
+    series_days: int,
+    currencies: int,
+) -> None:
+    """Run a local Fixer: its protocol, with the European Central Bank's daily history.
+
+    Replaces Fixer if there is no key or no network. Values after the last day of the history are made up.
+    """
+    from fx_pipeline.fixer.sandbox.app import SandboxOptions
+    from fx_pipeline.fixer.sandbox.app import serve as serve_sandbox
+    from fx_pipeline.fixer.sandbox.faults import parse_faults
+
+    try:
+        options = SandboxOptions(
+            plan=plan,  # type: ignore[arg-type]  # click has checked it
+            quota=quota,
+            latency=latency,
+            faults=parse_faults(faults),
+            seed=seed,
+            errors=errors,  # type: ignore[arg-type]
+            key=key,
+            failed_calls_count=failed_calls_count,
+            out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]
+            series_days=series_days,
+            currencies=currencies,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    port = port or load_settings().fx_sandbox_port
+    try:
+        serve_sandbox(options, host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. "
+            "Set FX_SANDBOX_PORT to a free port."
+        ) from None

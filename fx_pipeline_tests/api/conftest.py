@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from fx_pipeline.api import datasette
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.middleware.stack import application
+from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.api.history import History
 
@@ -146,3 +148,12 @@ async def open_api() -> AsyncIterator[OpenApi]:
 def api(history: History, open_api: OpenApi) -> Api:
     """The API over `history`."""
     return open_api(history.path)
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the metadata of the database, which the test may change before it opens the API."""
+    whole = read_metadata(datasette.CONFIG / "metadata.yaml")
+    monkeypatch.setattr(datasette, "read_metadata", lambda path: whole)
+    database: dict[str, Any] = whole["databases"]["fx"]
+    return database

@@ -310,14 +310,15 @@ def test_the_api_has_no_other_sql() -> None:
     }
 
 
-async def test_an_endpoint_is_closed_if_one_of_its_queries_is(history: History, open_api: OpenApi) -> None:
+async def test_an_endpoint_is_closed_if_one_of_its_queries_is(
+    history: History, open_api: OpenApi, metadata: dict[str, Any]
+) -> None:
+    metadata["queries"]["rates_by_date"]["allow"] = {"id": "reports"}
     api = open_api(history.path)
-    queries = api.datasette._metadata_local["databases"]["fx"]["queries"]
-    queries["rates_by_date"]["allow"] = {"id": "reports"}
     answers = {path: (await api.get(path)).status_code for path in ("/rates/latest", "/rates/2026-03-05..")}
     assert answers == {"/rates/latest": 403, "/rates/2026-03-05..": 200}
-    api = open_api(history.path)  # rules are read once
-    api.datasette._metadata_local["databases"]["fx"]["allow"] = {"id": "reports"}
+    metadata["allow"] = {"id": "reports"}
+    api = open_api(history.path)
     for path in ("/rates/latest", "/rates/2026-03-05..", "/rates/symbols", "/rates/"):
         response = await api.get(path)
         assert response.status_code == 403

@@ -1,5 +1,7 @@
 """Past Datasette's router or through it: the same answers, and the same rules."""
 
+from typing import Any
+
 import pytest
 
 from fx_pipeline_tests.api.conftest import OpenApi
@@ -44,10 +46,10 @@ async def test_a_request_with_a_cookie_goes_another_way_to_the_same_answer(
     [({"allow": False}, 403), ({"allow": {"id": "*"}}, 403), ({"allow": True}, 200), ({}, 200)],
 )
 async def test_the_rules_of_the_metadata_hold_on_both(
-    history: History, open_api: OpenApi, rule: dict[str, object], status: int
+    history: History, open_api: OpenApi, metadata: dict[str, Any], rule: dict[str, object], status: int
 ) -> None:
+    metadata["queries"]["rates_by_date"].update(rule)
     api = open_api(history.path)
-    api.datasette._metadata_local["databases"]["fx"]["queries"]["rates_by_date"].update(rule)
     await api.get("/-/health")
     for headers in ({}, {"cookie": "ds_actor=x"}):
         assert (await api.get("/rates/2026-03-09/", **headers)).status_code == status

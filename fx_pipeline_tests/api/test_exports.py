@@ -187,11 +187,11 @@ def test_no_cell_of_any_separator_begins_with_a_formula(text: str) -> None:
 
 async def test_bytes_are_named_by_their_address(api: Api, history: History) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reports")
-    history.db.execute("UPDATE fetches SET body = x'00ff' WHERE id = 2")
+    history.db.execute("UPDATE fetches SET body = CASE id WHEN 2 THEN x'00ff' END")
     history.db.conn.commit()
     headers = {"Authorization": f"Bearer {token}"}
     rows = {row[0]: row[-1] for row in rows_of((await api.get("/fx/fetches.csv", **headers)).text)}
-    assert rows == {"1": "", "2": "/fx/fetches/2.blob?_blob_column=body", "3": "", "4": "", "5": ""}
+    assert rows == {"1": "", "2": "/fx/fetches/2.blob?_blob_column=body", "3": "", "4": "", "5": "", "6": ""}
     assert (await api.get(rows["2"], **headers)).content == b"\x00\xff"
     assert (await api.get("/fx/fetches.csv")).status_code == 401
 

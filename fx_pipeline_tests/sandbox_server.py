@@ -1,30 +1,34 @@
-"""A sandbox for tests: the real one, under uvicorn in a thread, on a free port of 127.0.0.1."""
+"""The sandbox, served by uvicorn in a thread, on a free port of 127.0.0.1."""
 
+import asyncio
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from fx_pipeline.fixer.sandbox.app import SandboxOptions, SandboxState, bind, create_app, server
+from fx_pipeline_tests.waiting import wait_for
 
 
 class Sandbox:
-    """A running sandbox: `url` is used exactly like https://data.fixer.io/api."""
+    """A running sandbox. `url` is used exactly like https://data.fixer.io/api."""
 
-    def __init__(self, url: str, state: SandboxState) -> None:
+    def __init__(self, url: str, state: SandboxState, released: threading.Event) -> None:
         self.url = url
         self.state = state
+        self._released = released
 
     def stats(self) -> dict[str, Any]:
-        """What GET /-/stats answers: calls in all, by endpoint and outcome, and against the quota."""
+        """Return what GET /-/stats responds: all calls, by endpoint and outcome, and the quota's use."""
         return self.state.stats()
 
     def asked_dates(self) -> Counter[str]:
-        """How often each date has been asked for by itself."""
+        """Return how often each date has been asked for, in calls for a single day."""
         asked = {tuple(question.split(" ", 1)): times for question, times in self.state.asked.items()}
         return Counter(
             {
@@ -35,24 +39,50 @@ class Sandbox:
         )
 
     def change(self, **options: Any) -> None:
-        """Replace some of the SandboxOptions while it runs (all but `currencies`)."""
+        """Replace some of the SandboxOptions while it runs, except `currencies`."""
         self.state.options = replace(self.state.options, **options)
+
+    def hold(self) -> None:
+        """Count requests, but send no response until `release`."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Send the responses that are held, and later ones immediately."""
+        self._released.set()
+
+
+class _Hold:
+    """ASGI middleware that sends responses only while an event is set."""
+
+    def __init__(self, app: ASGIApp, released: threading.Event) -> None:
+        self._app = app
+        self._released = released
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_when_released(message: Message) -> None:
+            while not self._released.is_set():
+                await asyncio.sleep(0.01)
+            await send(message)
+
+        await self._app(scope, receive, send_when_released)
 
 
 @contextmanager
 def running_sandbox(**options: Any) -> Iterator[Sandbox]:
-    """Run a sandbox with these SandboxOptions for the length of a `with` block."""
+    """Yield a running sandbox with these SandboxOptions."""
     app = create_app(SandboxOptions(**options))
+    released = threading.Event()
+    released.set()
+    app.add_middleware(_Hold, released=released)
     with bind("127.0.0.1", 0) as listener:
         service = server(app)
         thread = threading.Thread(target=service.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            while not service.started:
-                if not thread.is_alive():
-                    raise RuntimeError("The sandbox ended before it had started; its log says why.")
-                time.sleep(0.005)
-            yield Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.sandbox)
+            wait_for(lambda: service.started or not thread.is_alive(), pause=0.005)
+            assert service.started, "the sandbox did not start; its log shows the reason"
+            yield Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.sandbox, released)
         finally:
+            released.set()
             service.should_exit = True
             thread.join()

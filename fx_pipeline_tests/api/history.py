@@ -4,9 +4,9 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from fx_pipeline.fixer.parsing import end_of
+from fx_pipeline.clock import end_of_day, parse_instant
 from fx_pipeline.rates import DayRates
-from fx_pipeline.store.database import from_text, open_database
+from fx_pipeline.store.database import open_database
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.answers import answer_with
 
@@ -25,7 +25,7 @@ class History:
 
         Return the number of the fetch.
         """
-        self._now = from_text(fetched_at)
+        self._now = parse_instant(fetched_at)
         given = [_day(dt.date.fromisoformat(date), rates) for date, rates in days.items()]
         stored, *_ = self._store.record([answer_with(*given, asked_at=self._now)])
         return stored.fetch_id
@@ -40,4 +40,4 @@ class History:
 
 
 def _day(date: dt.date, rates: Mapping[str, float]) -> DayRates:
-    return DayRates(date=date, base="EUR", timestamp=end_of(date), rates=rates)
+    return DayRates(date=date, base="EUR", timestamp=end_of_day(date), rates=rates)

@@ -1,6 +1,7 @@
-"""The API in a process of its own, asked over a real socket."""
+"""`fx-pipeline serve` in a process of its own, and requests to it over real sockets."""
 
 import http.client
+import json
 import re
 import signal
 import socket
@@ -18,9 +19,9 @@ from fx_pipeline_tests.waiting import wait_for
 
 
 class Server:
-    """`fx-pipeline serve` over the database file `path`, on a free port, with its output in the file `log`.
+    """A server over the database file `path`, on a free port, that writes its output to the file `log`.
 
-    With `certificate`, a file of a key and its certificates, it speaks https, and knows no options.
+    With `certificate`, a file with a key and its certificates, it serves https. It then takes no options.
     """
 
     def __init__(
@@ -53,36 +54,40 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is, without a slash at the end."""
+        """Return its address, without a slash at the end."""
         return f"http{'s' if self._is_secure else ''}://127.0.0.1:{self.port}"
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-        """Status and body of one request on a connection of its own."""
+        """Send a request on a new connection. Return status and body."""
         with closing(self.connect()) as connection:
             return ask(connection, path, headers)
 
     def raw(self, request: bytes) -> bytes:
-        """All that comes back for some bytes."""
+        """Send bytes, and return everything that comes back."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def workers(self) -> set[int]:
-        """The processes that announced themselves as started workers."""
+        """Return the processes of all workers that have started so far."""
         return {
             int(number) for number in re.findall(r"Started server process \[(\d+)\]", self.log.read_text())
         }
 
+    def wait_for_workers(self, count: int) -> set[int]:
+        """Wait until this many workers have started, and return their processes."""
+        return wait_for(self.workers, lambda found: len(found) == count)
+
     def connect(self) -> http.client.HTTPConnection:
-        """A connection that stays open, and so stays with one worker."""
+        """Return a connection that stays open, and so stays with one worker."""
         if self._is_secure:
-            # Who it is does not matter here: it was started by this very object.
+            # The certificate need not be checked: this object has started the server.
             context = ssl._create_unverified_context()  # noqa: S323
             return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
-    def answers(self) -> bool:
-        """Whether it has started."""
+    def is_ready(self) -> bool:
+        """Return whether it has started."""
         assert self.process.poll() is None, f"The server did not start:\n{self.log.read_text()}"
         try:
             return self.get("/-/health")[0] == 200
@@ -90,7 +95,7 @@ class Server:
             return False
 
     def stop(self) -> int:
-        """Stop it, unless it has ended, and return its exit code."""
+        """Stop it if it still runs, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self._reservation.close()
@@ -107,10 +112,10 @@ def serving(
     certificate: Path | None = None,
     **settings: str,
 ) -> Iterator[Server]:
-    """A server that answers, stopped at the end."""
+    """Yield a server that answers, and stop it at the end."""
     server = Server(path, log, *options, workers=workers, certificate=certificate, **settings)
     try:
-        wait_for(server.answers)
+        wait_for(server.is_ready)
         yield server
     finally:
         server.stop()
@@ -119,7 +124,57 @@ def serving(
 def ask(
     connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of one request on an open connection."""
+    """Send a request on an open connection. Return status and body."""
     connection.request("GET", path, headers=dict(headers or {}))
     response = connection.getresponse()
     return response.status, response.read()
+
+
+@contextmanager
+def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.client.HTTPConnection]]:
+    """Yield an open connection to each of the workers, by the worker's process."""
+    workers = server.wait_for_workers(count)
+    found: dict[int, http.client.HTTPConnection] = {}
+
+    def connect() -> bool:
+        connection = server.connect()
+        # A closed connection must not be replaced silently, perhaps by one to another worker.
+        connection.auto_open = 0
+        connection.connect()
+        assert ask(connection, "/-/health")[0] == 200
+        worker = _process_of(connection, workers)
+        if worker in found:
+            connection.close()
+        else:
+            found[worker] = connection
+        return len(found) == count
+
+    try:
+        wait_for(connect, pause=0)
+        yield found
+    finally:
+        for connection in found.values():
+            connection.close()
+
+
+def _process_of(connection: http.client.HTTPConnection, processes: set[int]) -> int:
+    """Return the process that has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
+    ours = f"{connection.sock.getsockname()[1]:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = [row[9] for row in rows if row[2].endswith(f":{ours}") and row[9] != "0"]
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                if descriptor.readlink() == Path(f"socket:[{inode}]"):
+                    return process
+            except FileNotFoundError:  # closed since the folder was listed
+                continue
+    raise AssertionError(f"no worker has socket {inode}")
+
+
+def rate_in(response: tuple[int, bytes]) -> float:
+    """Return the only rate in a response."""
+    status, body = response
+    assert status == 200, body
+    (value,) = json.loads(body)["rates"].values()
+    return float(value)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fx_pipeline.api.middleware import gate
 from fx_pipeline.api.tokens.file import TokenFile
-from fx_pipeline.store.database import as_text
+from fx_pipeline.clock import instant_text
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
@@ -616,7 +616,7 @@ async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
     made = {"c": "fxp_of_somebody_else"}
     valid: set[str] = set()
     needed, rate = False, 1.0
-    history.fetch(as_text(NOW), {"2026-03-09": {"USD": rate}})
+    history.fetch(instant_text(NOW), {"2026-03-09": {"USD": rate}})
     for step, *what in steps:
         if step == "create" and what[0] not in valid:
             made[what[0]], needed = file.create(what[0]), True
@@ -629,7 +629,7 @@ async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
             valid, needed = set(), False
         elif step == "commit":
             rate += 0.5
-            history.fetch(as_text(NOW), {"2026-03-09": {"USD": rate}})
+            history.fetch(instant_text(NOW), {"2026-03-09": {"USD": rate}})
         elif step == "ask":
             who, carrier, worker = what
             path, headers = carried(carrier, made[who]) if made.get(who) else (LATEST, {})

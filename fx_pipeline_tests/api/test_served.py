@@ -16,8 +16,7 @@ from fx_pipeline.api.reading import served
 from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import ask, serving
-from fx_pipeline_tests.api.test_workers import one_connection_each, rate
+from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving
 from fx_pipeline_tests.waiting import wait_for
 
 LATEST = "/rates/2026-03-09?symbols=USD"
@@ -332,7 +331,7 @@ def test_every_worker_notices_a_replaced_or_deleted_file(
             return {tuple(ask(one, path)[0] for path in paths) for one in workers.values()}
 
         def rates() -> set[float]:
-            return {rate(ask(connection, LATEST)) for connection in workers.values()}
+            return {rate_in(ask(connection, LATEST)) for connection in workers.values()}
 
         assert rates() == {OLD}
         replace(other, history.path)

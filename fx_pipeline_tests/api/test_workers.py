@@ -1,15 +1,13 @@
 """Several workers: all answer alike after a change, one may crash, and all stop cleanly."""
 
 import http.client
-import json
 import os
 import resource
 import signal
 import socket
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,61 +15,13 @@ import pytest
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.server import Server, ask, serving
+from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
 LATEST = "/rates/2026-03-09?symbols=USD"
-
-
-@contextmanager
-def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.client.HTTPConnection]]:
-    """Open a connection to each worker, by the worker's process."""
-    workers = started(server, count)
-    found: dict[int, http.client.HTTPConnection] = {}
-    deadline = time.monotonic() + PATIENCE
-    while len(found) < count:
-        assert time.monotonic() < deadline, found
-        connection = server.connect()
-        # A closed connection must not be replaced silently: the new one could lead to another worker.
-        connection.auto_open = 0
-        connection.connect()
-        assert ask(connection, "/-/health")[0] == 200
-        worker = process_of(connection, workers)
-        if worker in found:
-            connection.close()
-        else:
-            found[worker] = connection
-    try:
-        yield found
-    finally:
-        for connection in found.values():
-            connection.close()
-
-
-def process_of(connection: http.client.HTTPConnection, processes: set[int]) -> int:
-    """Return which of the processes has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
-    ours = f"{connection.sock.getsockname()[1]:04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [row[9] for row in rows if row[2].endswith(f":{ours}") and row[9] != "0"]
-    for process in processes:
-        for descriptor in Path(f"/proc/{process}/fd").iterdir():
-            try:
-                if descriptor.readlink() == Path(f"socket:[{inode}]"):
-                    return process
-            except FileNotFoundError:  # closed after the folder was listed
-                continue
-    raise AssertionError(f"no process has {inode}")
-
-
-def rate(answer: tuple[int, bytes]) -> float:
-    """Return the only rate in a response."""
-    status, body = answer
-    assert status == 200, body
-    (value,) = json.loads(body)["rates"].values()
-    return float(value)
 
 
 def test_every_worker_sees_a_commit_immediately(history: History, tmp_path: Path) -> None:
@@ -84,7 +34,7 @@ def test_every_worker_sees_a_commit_immediately(history: History, tmp_path: Path
             history.fetch(f"2026-03-10T10:{minute:02}:00.000000Z", {"2026-03-09": {"USD": new}})
             # Twice, because the second response of a worker may be cached.
             for connection in (*workers.values(), *workers.values()):
-                assert rate(ask(connection, LATEST)) == new
+                assert rate_in(ask(connection, LATEST)) == new
 
 
 def test_every_worker_sees_a_change_of_tokens_immediately(history: History, tmp_path: Path) -> None:
@@ -158,21 +108,16 @@ def test_counts_the_requests_of_all_workers(history: History, tmp_path: Path) ->
 def test_no_request_fails_after_a_worker_is_killed(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log", workers=2) as server:
         for crash in (1, 2):
-            alive = {pid for pid in started(server, 1 + crash) if is_alive(pid)}
+            alive = {pid for pid in server.wait_for_workers(1 + crash) if is_alive(pid)}
             os.kill(min(alive), signal.SIGKILL)
             # The other worker answers immediately.
             assert {server.get(LATEST)[0] for _ in range(30)} == {200}
             history.fetch(f"2026-03-10T11:0{crash}:00.000000Z", {"2026-03-09": {"USD": 2 + crash / 10}})
-            assert {rate(server.get(LATEST)) for _ in range(10)} == {2 + crash / 10}
+            assert {rate_in(server.get(LATEST)) for _ in range(10)} == {2 + crash / 10}
             assert server.process.poll() is None
-        ever = started(server, 4)
+        ever = server.wait_for_workers(4)
         assert server.stop() == 0
     assert [pid for pid in ever if is_alive(pid)] == []
-
-
-def started(server: Server, count: int) -> set[int]:
-    """Wait until `count` workers have ever started. Return their processes."""
-    return wait_for(server.workers, lambda found: len(found) == count)
 
 
 def is_alive(pid: int) -> bool:
@@ -185,7 +130,7 @@ def is_alive(pid: int) -> bool:
 
 def test_workers_end_when_their_supervisor_is_killed(history: History, tmp_path: Path) -> None:
     with serving(history.path, tmp_path / "log", workers=2) as server:
-        workers = started(server, 2)
+        workers = server.wait_for_workers(2)
         server.process.kill()
         # The next server can have the port.
         wait_for(lambda: is_free(server.port))
@@ -215,7 +160,7 @@ def test_a_stopped_server_finishes_open_requests(
     }
     history.fetch("2026-03-10T11:00:00.000000Z", days)
     with serving(history.path, tmp_path / "log", workers=workers) as server:
-        processes = started(server, workers)
+        processes = server.wait_for_workers(workers)
         whole = server.get("/rates/2010-01-01..2010-12-31")[1]
         with socket.socket() as slow, socket.create_connection(("127.0.0.1", server.port)) as idle:
             # Too small for the response, which waits in the server until the client reads it.
@@ -248,7 +193,7 @@ def refuses(port: int) -> bool:
 def test_ctrl_c_in_a_terminal_stops_all(history: History, tmp_path: Path) -> None:
     """The terminal sends the signal to every process."""
     with serving(history.path, tmp_path / "log", workers=2) as server:
-        processes = started(server, 2)
+        processes = server.wait_for_workers(2)
         for pid in (*processes, server.process.pid):
             os.kill(pid, signal.SIGINT)
         assert server.process.wait(PATIENCE) == 0

@@ -1,20 +1,23 @@
-"""The child processes of the test run: a test ends only when every process that it started is gone."""
+"""The child processes of the test run. A test ends only when every process that it started has ended."""
 
 import os
 import subprocess
+from collections.abc import Callable
 
 import psutil
 
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
+
 
 def running_children() -> dict[int, str]:
-    """Return the children of this process by PID, with their command lines.
+    """Return the children of this process: their command lines by PID.
 
-    A child that has exited and that its parent has not waited for yet is one of them: as long as that is so,
-    its `Popen` object raises a ResourceWarning in whichever test happens to collect the garbage.
+    They include children that have exited and that nothing has waited for yet. The `Popen` object of such a
+    child raises a ResourceWarning in whichever test happens to collect the garbage.
     """
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # there is no child, which is the usual case: spare the search through /proc
+    except ChildProcessError:  # the usual case: without children, skip the search through /proc
         return {}
     children = {}
     for child in psutil.Process().children():
@@ -22,16 +25,28 @@ def running_children() -> dict[int, str]:
             command = " ".join(child.cmdline()) or child.name()
         except psutil.NoSuchProcess:
             continue
-        if "multiprocessing.resource_tracker" not in command:  # Python's own, for the life of this process
+        if "multiprocessing.resource_tracker" not in command:  # Python's own, until this process ends
             children[child.pid] = command
     return children
 
 
-def wait_until_gone(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", seconds: float = 120) -> None:
-    """Wait for a process that has been asked to end; kill it and raise TimeoutExpired if it does not."""
+def wait_until_gone(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    """Wait for a process that has been asked to end. If it does not, kill it and raise TimeoutExpired."""
     try:
-        process.wait(seconds)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
         raise
+
+
+def wait_while_running(
+    process: "subprocess.Popen[bytes] | subprocess.Popen[str]", condition: Callable[[], object]
+) -> None:
+    """Wait until a condition is true. Fail if the process ends before."""
+
+    def look() -> object:
+        assert process.poll() is None, f"the process ended early, with exit code {process.returncode}"
+        return condition()
+
+    wait_for(look, pause=0.005)

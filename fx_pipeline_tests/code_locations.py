@@ -1,4 +1,4 @@
-"""The code location of workspace.yaml, loaded as Dagster's webserver and daemon load it."""
+"""The code location of workspace.yaml, loaded like Dagster's webserver and daemon load it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loaded_workspace(instance: dg.DagsterInstance) -> Iterator["WorkspaceProcessContext"]:
-    """Yield the workspace, with its code server in a process of its own that is gone at the end.
+    """Yield the workspace. Its code server runs in another process, which has ended when this returns.
 
-    Dagster only asks its code servers to shut down. Each first waits for the runs that it has started, and
-    writes into the instance's files how they ended: the instance must outlive it, and so must the test.
+    Dagster only asks its code servers to shut down. A code server first waits for the runs that it has
+    started, and records how they ended. The instance and the test must therefore outlive it.
     """
     started = []
     try:

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: no settings from the environment, a folder without `.env`, no process left over."""
+"""Fixtures of every test: no settings from outside, an empty working directory, no process left over."""
 
 import os
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ import pytest
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.child_processes import running_children
 
-# How long an example takes depends on what else the machine does: no test asserts a time.
+# The time of an example depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name.upper() for name in Settings.model_fields]:
-        monkeypatch.delenv(name, raising=False)
+    """Hide the settings of the environment and of `.env`, and make an empty folder the working directory."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
-    assert not Path(".env").exists()
     os.environ.pop("DAGSTER_HOME", None)
 
 
 @pytest.fixture(autouse=True)
 def _no_process_is_left() -> Iterator[None]:
-    """Fail the test that leaves a process behind, and no other one that happens to run when it ends."""
+    """Fail the test that leaves a process behind, not a later one that runs when the process ends."""
     before = running_children()
     yield
     left = {pid: command for pid, command in running_children().items() if pid not in before}

@@ -1,4 +1,4 @@
-"""Free ports for servers whose port must be known before they start."""
+"""Free ports, for servers whose port must be known before they start."""
 
 import socket
 from collections.abc import Iterator
@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 @contextmanager
 def reserved_ports(count: int) -> Iterator[list[int]]:
-    """Yield ports of 127.0.0.1 that no other process is given while the block runs.
+    """Yield ports of 127.0.0.1 that the kernel gives to no other process while the block runs.
 
-    A socket that is bound but does not listen holds each of them. The kernel then does not choose the port
-    for any other socket, but a server that binds this very port with SO_REUSEADDR, as servers do, can listen
-    on it (Linux, socket(7)).
+    Each is held by a socket that is bound but does not listen. A server that binds the same port with
+    SO_REUSEADDR, as servers do, can still listen on it (Linux, socket(7)).
     """
     with ExitStack() as stack:
         ports = []
@@ -25,6 +24,6 @@ def reserved_ports(count: int) -> Iterator[list[int]]:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Yield one such port."""
+    """Yield one port of 127.0.0.1 that the kernel gives to no other process."""
     with reserved_ports(1) as [port]:
         yield port

@@ -1,11 +1,11 @@
-"""Random choices of tests that can be repeated: `FX_TESTS_SEED=N make test` makes the same ones again."""
+"""Repeatable random choices: `FX_TESTS_SEED=N make test` makes the same ones again."""
 
 import os
 import random
 
 
 def seeded_random() -> random.Random:
-    """Return a generator, and print its seed, which pytest shows when the test fails."""
+    """Return a random generator. Print its seed, which pytest shows if the test fails."""
     seed = int(os.environ.get("FX_TESTS_SEED", random.randrange(2**32)))
     print(f"FX_TESTS_SEED={seed}")
     return random.Random(seed)

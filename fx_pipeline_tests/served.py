@@ -1,4 +1,4 @@
-"""The API over a database file, asked over HTTP in this process."""
+"""The API over a database file, in this process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from fx_pipeline.settings import Settings
 
 @asynccontextmanager
 async def served(database: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API, whose Datasette is closed at the end of the block."""
+    """Yield an HTTP client of the API. Close its Datasette at the end."""
     datasette = FxDatasette(Settings(fx_database=database))
     transport = httpx.ASGITransport(app=application(datasette))
     try:

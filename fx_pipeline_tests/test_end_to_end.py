@@ -1,24 +1,22 @@
-"""The whole way in one test: a provider over HTTP, the command, Dagster, the SQLite file, the API's JSON."""
+"""All parts in one test: a provider over HTTP, the command, Dagster, the SQLite file and the API."""
 
-import datetime as dt
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import requests
 
 from fx_pipeline.commands.runs import open_instance
-from fx_pipeline.rates import date_range
 from fx_pipeline_tests.command_line import messages, run_command
+from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served
+from fx_pipeline_tests.stored import assert_consistent, rows
 
-DAYS = [str(date) for date in date_range(dt.date(2024, 1, 1), dt.date(2024, 1, 10))]
+DAYS = dates_between("2024-01-01", "2024-01-10")
 KEY = "the-secret-key-of-an-account"
 
 
-async def test_what_the_provider_says_of_a_day_is_what_the_api_answers(tmp_path: Path) -> None:
+async def test_the_api_returns_what_the_provider_sent(tmp_path: Path) -> None:
     database = tmp_path / "data" / "fx.db"
     with running_sandbox() as sandbox:
         settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": KEY}
@@ -29,7 +27,7 @@ async def test_what_the_provider_says_of_a_day_is_what_the_api_answers(tmp_path:
             "10 days stored.\n"
         )
         assert sandbox.stats()["endpoints"] == {"historical": {"ok": 10}, "symbols": {"ok": 1}}
-        said = {day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=60).json() for day in DAYS}
+        sent = {day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=60).json() for day in DAYS}
         names = requests.get(f"{sandbox.url}/symbols?access_key={KEY}", timeout=60).json()["symbols"]
 
         with open_instance(tmp_path / "data" / "dagster") as instance:
@@ -38,23 +36,21 @@ async def test_what_the_provider_says_of_a_day_is_what_the_api_answers(tmp_path:
             assert {run.status for run in runs.values()} == {dg.DagsterRunStatus.SUCCESS}
             assert set(runs) == {"rates_job", "symbols_job"}
 
-        with closing(sqlite3.connect(database)) as file:
-            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert file.execute("SELECT date, currencies FROM days ORDER BY date").fetchall() == [
-                (day, 31) for day in DAYS
-            ]
-            assert file.execute(
-                "SELECT DISTINCT run_id FROM fetches WHERE endpoint = 'historical'"
-            ).fetchall() == [(runs["rates_job"].run_id,)]
+        assert_consistent(database)
+        assert rows(database, "SELECT date, currencies FROM days ORDER BY date") == [
+            (day, 31) for day in DAYS
+        ]
+        fetched_by = rows(database, "SELECT DISTINCT run_id FROM fetches WHERE endpoint = 'historical'")
+        assert fetched_by == [(runs["rates_job"].run_id,)]
 
         async with served(database) as api:
             for day in DAYS:
-                answer = (await api.get(f"/rates/{day}/")).json()
-                assert answer == {**said[day], "rates": dict(sorted(said[day]["rates"].items()))}
+                document = (await api.get(f"/rates/{day}/")).json()
+                assert document == {**sent[day], "rates": dict(sorted(sent[day]["rates"].items()))}
             missing = await api.get("/rates/2024-01-11/")
             assert (missing.status_code, missing.json()["error"]["code"]) == (404, 106)
             assert (await api.get("/rates/symbols")).json()["symbols"] == {
-                code: names[code] for code in said[DAYS[0]]["rates"]
+                code: names[code] for code in sent[DAYS[0]]["rates"]
             }
 
             sandbox.change(faults={"revision": 1.0})
@@ -66,7 +62,6 @@ async def test_what_the_provider_says_of_a_day_is_what_the_api_answers(tmp_path:
     changed = {code for code, rate in before["rates"].items() if after["rates"][code] != rate}
     assert changed
     assert f"{len(changed)} updated, {31 - len(changed)} unchanged" in done.stdout
-    with closing(sqlite3.connect(database)) as file:
-        replaced = file.execute("SELECT date, currency, rate FROM revisions ORDER BY currency").fetchall()
-        assert replaced == [(DAYS[0], code, before["rates"][code]) for code in sorted(changed)]
+    replaced = rows(database, "SELECT date, currency, rate FROM revisions ORDER BY currency")
+    assert replaced == [(DAYS[0], code, before["rates"][code]) for code in sorted(changed)]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]

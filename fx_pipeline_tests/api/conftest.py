@@ -1,4 +1,4 @@
-"""A small history on a real file, and the API over it at a fixed instant."""
+"""A small history in a real file, and the API over it at a fixed instant."""
 
 import datetime as dt
 import shutil
@@ -26,7 +26,7 @@ NAMES = {
     "JPY": "Japanese Yen",
     "USD": "United States Dollar",
     "XAU": "Gold (troy ounce)",
-    # Named and never sent.
+    # Has a name but no rates.
     "ZWL": "Zimbabwean Dollar",
 }
 MARCH = {
@@ -71,7 +71,7 @@ MARCH = {
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three old days and four of March 2026 (not the 7th). On the 8th two values of the 6th were revised."""
+    """Write three old days and four of March 2026 (not the 7th), two rates of which were revised."""
     history = History(tmp_path_factory.mktemp("history") / "fx.db")
     history.fetch(
         "2026-03-06T00:05:00.000000Z",
@@ -94,7 +94,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def history(written: Path, tmp_path: Path) -> Iterator[History]:
-    """A copy of what was written, for one test to change."""
+    """Yield a copy of the written history, for one test to change."""
     shutil.copy(written, tmp_path / "fx.db")
     copy = History(tmp_path / "fx.db")
     yield copy
@@ -102,7 +102,7 @@ def history(written: Path, tmp_path: Path) -> Iterator[History]:
 
 
 class Api:
-    """The whole application, asked over HTTP in process, at an instant that the test may move."""
+    """The whole application in this process, at an instant that the test may change."""
 
     def __init__(self, path: Path, **settings: Any) -> None:
         self.now = NOW
@@ -132,7 +132,7 @@ OpenApi = Callable[..., Api]
 
 @pytest.fixture
 async def open_api() -> AsyncIterator[OpenApi]:
-    """Opens the API over a file, with settings; closes it after the test."""
+    """Yield a function that opens the API over a file, with settings. Close all at the end."""
     opened: list[Api] = []
 
     def open_(path: Path, **settings: Any) -> Api:
@@ -146,7 +146,7 @@ async def open_api() -> AsyncIterator[OpenApi]:
 
 @pytest.fixture
 def api(history: History, open_api: OpenApi) -> Api:
-    """The API over `history`."""
+    """Return the API over `history`."""
     return open_api(history.path)
 
 

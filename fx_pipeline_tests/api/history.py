@@ -8,7 +8,7 @@ from fx_pipeline.clock import end_of_day, parse_instant
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.database import open_database
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.fetches import fetch_of
 
 
 class History:
@@ -27,12 +27,12 @@ class History:
         """
         self._now = parse_instant(fetched_at)
         given = [_day(dt.date.fromisoformat(date), rates) for date, rates in days.items()]
-        stored, *_ = self._store.record([answer_with(*given, asked_at=self._now)])
+        stored, *_ = self._store.record([fetch_of(*given, asked_at=self._now)])
         return stored.fetch_id
 
     def name(self, **names: str) -> None:
         """Store the provider's names of currencies."""
-        self._store.record([answer_with(endpoint="symbols", asked_at=self._now, names=names)])
+        self._store.record([fetch_of(endpoint="symbols", asked_at=self._now, names=names)])
 
     def close(self) -> None:
         self._store.close()

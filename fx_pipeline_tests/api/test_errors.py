@@ -7,9 +7,9 @@ import pytest
 
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.fetches import fetch_of
 
 PREFIX = "No rate was ever stored of: "
 HINT = ". /rates/symbols lists what there is."
@@ -594,7 +594,7 @@ async def test_the_home_page_shows_no_older_day_for_a_base_that_the_newest_one_l
         for day, rates in ((8, {"USD": 1.1, "GBP": 0.8}), (9, {"USD": 1.2})):
             date = dt.date(2026, 3, day)
             rates_of_day = DayRates(date=date, base="EUR", timestamp=0, rates={**rates, "EUR": 1.0})
-            store.record([answer_with(rates_of_day)])
+            store.record([fetch_of(rates_of_day)])
     api = open_api(path)
     assert (await api.get("/?base=USD")).status_code == 200
     answer, page = await api.get("/rates/latest?base=GBP"), await api.get("/?base=GBP")

@@ -25,3 +25,9 @@ def sandbox() -> Iterator[Sandbox]:
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with open_instance(tmp_path / "dagster") as instance:
         yield instance
+
+
+@pytest.fixture(autouse=True)
+def _no_delay_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Dagster retry a step of a run in this process immediately, not after 5 and 10 seconds."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda policy, attempt: 0.0)

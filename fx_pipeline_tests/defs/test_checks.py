@@ -16,7 +16,6 @@ from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES, to_e
 from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.defs.rates_run import (
     execute_checks,
     materialize_rates,
@@ -26,6 +25,7 @@ from fx_pipeline_tests.defs.rates_run import (
     run_table_checks,
     verdicts,
 )
+from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions", "symbols")
@@ -213,7 +213,7 @@ def store_days(days: dict[int, dict[str, float]]) -> None:
         for ago, rates in days.items():
             date = today - dt.timedelta(days=ago)
             day = DayRates(date=date, base="EUR", timestamp=0, rates=rates)
-            store.record([answer_with(day)])
+            store.record([fetch_of(day)])
 
 
 CALM = {"USD": 1.1, "GBP": 0.8, "JPY": 160.0, "CHF": 0.95, "AUD": 1.6}

@@ -3,11 +3,8 @@
 import datetime as dt
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,59 +15,23 @@ from fx_pipeline.alerts import MAX_CHARACTERS
 from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery_metadata
-from fx_pipeline.defs.sensors import Cursor, Ended, alerts
+from fx_pipeline.defs.sensors import Cursor, Ended
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.defs.inbox import TOKEN, Inbox, open_inbox, tick
 from fx_pipeline_tests.defs.rates_run import QUIET, materialize_rates, run_rates, run_table_checks
+from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 # Apprise's plugins import a module that Python 3.13 no longer has.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 KEY = "k3yThatMustNotBeSeen"
-TOKEN = "t0kenOfTheAddress"
 NOT_AGAIN = {"dagster/max_retries": "0"}
 """Tags of a run that Dagster does not restart."""
 
 NOTHING = "Alerts sent: 0; to be retried: 0."
 SENT = "Alerts sent: 1; to be retried: 0."
-
-
-class Inbox(ThreadingHTTPServer):
-    """An address that stores what is posted to it, or responds with 503 while `closed`."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received: list[dict[str, Any]] = []
-        self.closed = False
-
-    @property
-    def url(self) -> str:
-        """Its entry in FX_ALERT_URLS."""
-        return f"json://127.0.0.1:{self.server_address[1]}/{TOKEN}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.server.closed:
-            self.server.received.append(json.loads(body))
-        self.send_response(503 if self.server.closed else 200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing to stderr."""
-
-
-@contextmanager
-def open_inbox() -> Iterator[Inbox]:
-    with Inbox() as inbox:
-        threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True).start()
-        yield inbox
-        inbox.shutdown()
 
 
 @pytest.fixture
@@ -83,14 +44,6 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIXER_ACCESS_KEY", KEY)
-
-
-def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[str, str | None]:
-    """Evaluate the sensor once. Return its message and its cursor."""
-    result = alerts(dg.build_sensor_context(instance=instance, cursor=cursor))
-    assert isinstance(result, dg.SensorResult)
-    reason = result.skip_reason
-    return (reason.skip_message or "" if isinstance(reason, dg.SkipReason) else reason or ""), result.cursor
 
 
 def test_a_run_with_failed_dates_and_a_failed_check_sends_one_alert(
@@ -172,7 +125,7 @@ def test_a_known_finding_stays_known_after_runs_over_many_dates_from_the_ui(
 def test_a_finding_of_the_table_sends_one_alert(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     day = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=9)
     with RateStore(Path("fx.db")) as store:
-        store.record([answer_with(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}))])
+        store.record([fetch_of(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1}))])
     cursor = None
     for _ in range(2):
         run_table_checks(instance)

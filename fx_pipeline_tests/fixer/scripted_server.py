@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from fx_pipeline_tests.waiting import PATIENCE
+
 Play = bytes | Callable[[socket.socket], None]
 """Bytes to send, or what to do with the connection, which is closed afterwards."""
 
@@ -168,3 +170,20 @@ def scripted(
         finally:
             server.shutdown()
             thread.join()
+
+
+def together(number: int, play: bytes) -> Callable[[], Play]:
+    """Answer the first `number` requests only when all of them have come, and later ones immediately."""
+    barrier = threading.Barrier(number)
+    begun = 0
+
+    def first(connection: socket.socket) -> None:
+        barrier.wait(PATIENCE)
+        connection.sendall(play)
+
+    def next_play() -> Play:
+        nonlocal begun
+        begun += 1
+        return first if begun <= number else play
+
+    return next_play

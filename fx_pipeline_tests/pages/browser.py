@@ -23,6 +23,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from fx_pipeline_tests.waiting import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP: ViewportSize = {"width": 1400, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -83,8 +85,7 @@ class Visitor:
     ) -> None:
         self.url = url
         self.context = browser.new_context(base_url=url, viewport=size, color_scheme=scheme, locale=language)
-        # A busy machine is slow.
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(PATIENCE * 1000)
         self.page: Page = self.context.new_page()
         self.page.add_init_script(WATCH_SHIFTS)
         self.requested: list[str] = []

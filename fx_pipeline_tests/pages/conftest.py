@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.sync_api import Browser
 
+from fx_pipeline.clock import yesterday
 from fx_pipeline.rates import date_range
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
-from fx_pipeline_tests.pages.filled import fill, yesterday
+from fx_pipeline_tests.pages.filled import fill
 
 START = dt.date(2019, 1, 1)
 

@@ -8,15 +8,10 @@ from fx_pipeline.clock import end_of_day
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.rates import DayRates, RejectedRate, date_range
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.fetches import fetch_of
 
 CHUNK = 365
 """Days in one response."""
-
-
-def yesterday() -> dt.date:
-    """Return the latest day that can be stored."""
-    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
 
 
 def fill(
@@ -60,10 +55,10 @@ def fill(
         for date in sorted({*wrong, *bad})
     ]
     with RateStore(path) as store:
-        store.record([answer_with(endpoint="symbols", provider="sandbox", names=history.names)])
+        store.record([fetch_of(endpoint="symbols", provider="sandbox", names=history.names)])
         listed = list(early.values())
         for first in range(0, len(listed), CHUNK):
             some = listed[first : first + CHUNK]
-            store.record([answer_with(*some, endpoint="timeseries", provider="sandbox")])
-        store.record([answer_with(day, provider="sandbox") for day in late])
+            store.record([fetch_of(*some, endpoint="timeseries", provider="sandbox")])
+        store.record([fetch_of(day, provider="sandbox") for day in late])
     return path

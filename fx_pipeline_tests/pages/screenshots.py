@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 import requests
 from playwright.sync_api import Page, ViewportSize
 
+from fx_pipeline.clock import yesterday
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
 from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
-from fx_pipeline_tests.pages.filled import yesterday
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 

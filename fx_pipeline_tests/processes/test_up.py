@@ -14,6 +14,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from fx_pipeline.clock import yesterday
 from fx_pipeline.commands.runs import only_servers, open_instance
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.leftovers import watched
@@ -31,10 +32,6 @@ def free_ports() -> Iterator[dict[str, str]]:
     """Yield settings of free ports."""
     with reserved() as settings:
         yield settings
-
-
-def yesterday() -> dt.date:
-    return dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
 
 
 PARTITIONS = (

@@ -1,4 +1,4 @@
-"""What the proofs share: a folder in memory, where Dagster's many flushes cost nothing, and an instance."""
+"""A folder in memory, where Dagster's many flushes cost nothing, and a Dagster instance in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ import pytest
 
 from fx_pipeline.commands.runs import open_instance
 
-MEMORY = Path("/dev/shm")  # noqa: S108  # the folder in it has a name of its own
+MEMORY = Path("/dev/shm")  # noqa: S108  # TemporaryDirectory makes an unguessable folder in it
 
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory."""
+    """Yield an empty folder, which is also the working directory."""
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         monkeypatch.chdir(folder)
         yield Path(folder)
@@ -22,6 +22,12 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def instance(folder: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance as the command makes it, in `dagster` of the folder."""
+    """Yield a Dagster instance like the command's, in `dagster` of the folder."""
     with open_instance(folder / "dagster") as instance:
         yield instance
+
+
+@pytest.fixture(autouse=True)
+def _no_delay_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Dagster retry a step of a run in this process immediately, not after 5 and 10 seconds."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda policy, attempt: 0.0)

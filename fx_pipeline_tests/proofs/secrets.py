@@ -1,4 +1,4 @@
-"""Where a secret can be found that should be nowhere: in files, in what is kept in databases, in output."""
+"""A search for secrets in files and in the values of databases, in all usual encodings."""
 
 import json
 import sqlite3
@@ -11,14 +11,14 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 KEY = "k3y/Mark+7f3a9c=d&e%"
-"""An access key that is another in every encoding."""
+"""An access key that differs in every encoding."""
 
 ALERTS = "json://operator:p4ssMark7f3a9c@127.0.0.1:9/t0kenMark7f3a9c"
-"""An address of Apprise's with a password and a token, where nobody listens."""
+"""An Apprise address with a password and a token, at a port where no server listens."""
 
 
 def forms_of(secret: str) -> Iterator[bytes]:
-    """A secret as text carries it: in each encoding by itself, in lower case."""
+    """Yield a secret in each encoding that text may have, in lower case."""
     data = secret.encode()
     texts = [
         secret,
@@ -38,7 +38,7 @@ def forms_of(secret: str) -> Iterator[bytes]:
 
 
 def base64_of(secret: str) -> Iterator[bytes]:
-    """The letters of base64 that a secret always gives, for each place where it may begin among others."""
+    """Yield the base64 letters of a secret within longer data, for each possible alignment."""
     for before in range(3):
         for table in (None, b"-_"):
             letters = b64encode(b"\0" * before + secret.encode(), table)
@@ -49,23 +49,23 @@ LETTER_FORMS = ("%{:02x}", "%25{:02x}", "&#{};", "&#{:03};", "&#x{:x};", "\\u{:0
 
 
 class Secrets:
-    """The key, the address's password and token, and `more`: as they are, and in the usual encodings."""
+    """The key, the password and token of the alert address, and `more`, in all usual encodings."""
 
     def __init__(self, *more: str) -> None:
-        told = (KEY, "Mark+7f3a9c", "operator:p4ssMark7f3a9c", "p4ssMark7f3a9c", "t0kenMark7f3a9c", *more)
-        self._forms = {form for secret in told for form in forms_of(secret)}
-        self._base64 = {form for secret in told for form in base64_of(secret)}
+        secrets = (KEY, "Mark+7f3a9c", "operator:p4ssMark7f3a9c", "p4ssMark7f3a9c", "t0kenMark7f3a9c", *more)
+        self._forms = {form for secret in secrets for form in forms_of(secret)}
+        self._base64 = {form for secret in secrets for form in base64_of(secret)}
 
     def found_in(self, data: bytes) -> list[bytes]:
-        """Those forms of the secrets that `data` holds."""
+        """Return the encoded secrets that `data` contains."""
         folded = data.lower()
         return [form for form in self._forms if form in folded] + [
             form for form in self._base64 if form in data
         ]
 
     def traces(self, folder: Path) -> Iterator[str]:
-        """Every file below `folder` that holds a secret, and every value of a database, also a packed one."""
-        # All are read before any is opened as a database: SQLite makes and removes files beside it.
+        """Yield every file below `folder` and every database row with a secret, even a compressed one."""
+        # Read all files before opening any as a database: SQLite creates and removes files next to it.
         files = {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
         for file, data in files.items():
             if self.found_in(data):
@@ -78,13 +78,13 @@ class Secrets:
         with closing(sqlite3.connect(database)) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (table,) in tables:
-                for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608  # its own
-                    if any(self.found_in(_unpacked(value)) for value in row):
+                for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608  # its own name
+                    if any(self.found_in(_decompressed(value)) for value in row):
                         yield f"{database.name}: {table}: {row[0]}"
 
 
-def _unpacked(value: object) -> bytes:
+def _decompressed(value: object) -> bytes:
     data = value if isinstance(value, bytes) else str(value).encode()
-    with suppress(zlib.error):  # what is not packed is as it is
+    with suppress(zlib.error):  # the value is not compressed
         return zlib.decompress(data)
     return data

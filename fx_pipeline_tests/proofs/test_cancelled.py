@@ -1,13 +1,9 @@
-"""A run is cancelled while it fetches: what was answered is stored, nothing more is asked, nothing hangs."""
+"""A run is cancelled while it fetches: responses are stored, no further call is made, and nothing hangs."""
 
 import datetime as dt
 import signal
-import sqlite3
-import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -25,9 +21,12 @@ from fx_pipeline.settings import Settings
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.command_line import PROGRAM, environment, messages, run_command
-from fx_pipeline_tests.proofs.content import broken, stored_dates
+from fx_pipeline_tests.child_processes import wait_while_running
+from fx_pipeline_tests.command_line import messages, run_command, start_command
+from fx_pipeline_tests.fixer.scripted_server import reply, scripted, together
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.stored import assert_consistent, rows, stored_dates
+from fx_pipeline_tests.waiting import wait_for
 
 DATES = list(date_range(dt.date(2024, 1, 1), dt.date(2024, 3, 31)))
 
@@ -38,18 +37,24 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+def settings(sandbox: Sandbox) -> dict[str, str]:
+    return {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "DAGSTER_HOME": "dagster"}
+
+
 def fetches(database: Path) -> dict[str, int]:
-    """How many questions that were asked have each status; one may just have been opened and is abandoned."""
-    query = "SELECT status, count(*) FROM fetches WHERE (status, calls) <> ('abandoned', 0) GROUP BY status"
-    with closing(sqlite3.connect(database)) as connection:
-        return dict(connection.execute(query))
+    """Return how many fetches have each status.
+
+    Leave out a fetch that was opened and abandoned before its call.
+    """
+    sql = "SELECT status, count(*) FROM fetches WHERE (status, calls) <> ('abandoned', 0) GROUP BY status"
+    return dict(rows(database, sql))
 
 
 def fetching_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("fixer")]
 
 
-def test_what_was_answered_is_stored_though_nobody_waits_for_it(folder: Path, sandbox: Sandbox) -> None:
+def test_stores_every_response_after_the_caller_has_left(folder: Path, sandbox: Sandbox) -> None:
     database = folder / "fx.db"
     with (
         RateStore(database) as store,
@@ -59,29 +64,29 @@ def test_what_was_answered_is_stored_though_nobody_waits_for_it(folder: Path, sa
         outcomes = ingest(plan_calls(DATES), client, store, ledger, concurrency=4)
         assert isinstance(outcomes, Iterator)
         assert next(outcomes).stored
-        outcomes.close()  # type: ignore[attr-defined]  # as Python does with a generator that is left
+        outcomes.close()  # type: ignore[attr-defined]  # as Python does with an abandoned generator
         assert fetching_threads() == []
         calls = sandbox.stats()["total"]
     assert 4 <= calls < len(DATES)
     assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
     assert fetches(database) == {"ok": calls}
-    assert list(broken(database)) == []
+    assert_consistent(database)
 
 
 class InterruptedOnce(RateStore):
-    """A store during whose first commit somebody presses Ctrl-C: Python says so when it is done."""
+    """A store that gets Ctrl-C during its first commit. Python raises after the commit."""
 
-    pressed = False
+    is_interrupted = False
 
     def record(self, answers: Sequence[Fetch], *, run_id: str | None = None) -> list[StoredDay]:
         stored = super().record(answers, run_id=run_id)
-        if not self.pressed:
-            self.pressed = True
+        if not self.is_interrupted:
+            self.is_interrupted = True
             raise KeyboardInterrupt
         return stored
 
 
-def test_what_was_just_being_stored_is_not_stored_and_counted_twice(folder: Path, sandbox: Sandbox) -> None:
+def test_stores_and_counts_once_what_an_interrupted_commit_wrote(folder: Path, sandbox: Sandbox) -> None:
     database = folder / "fx.db"
     with (
         InterruptedOnce(database) as store,
@@ -96,121 +101,101 @@ def test_what_was_just_being_stored_is_not_stored_and_counted_twice(folder: Path
     assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
 
 
-def test_no_repetition_is_waited_for(folder: Path, sandbox: Sandbox) -> None:
-    sandbox.change(faults={"rate-limit": 1.0}, retry_after=50)
+def test_an_interrupt_ends_the_wait_for_a_retry(folder: Path) -> None:
+    """All four threads are asked to wait for 50 seconds, and then interrupted."""
     database = folder / "fx.db"
+    answer = together(4, reply("", 429, Retry_After="50", Connection="close"))
 
     def interrupt() -> None:
-        before = 0
-        while before < 1 or before != sandbox.stats()["total"]:  # until all of them wait
-            before = sandbox.stats()["total"]
-            time.sleep(0.5)
-        calls.append(before)
+        wait_for(lambda: len(server.requests) >= 4)
         signal.pthread_kill(main, signal.SIGINT)
 
     main = threading.get_ident()
-    calls: list[int] = []
-    threading.Thread(target=interrupt).start()
-    with (
-        RateStore(database) as store,
-        Ledger(database) as ledger,
-        FixerClient(sandbox.url, "a-key", backoff=50) as client,
-        pytest.raises(KeyboardInterrupt),
-    ):
-        list(ingest(plan_calls(DATES), client, store, ledger, concurrency=4))
-    assert fetching_threads() == []
-    assert [sandbox.stats()["total"]] == calls
-    assert fetches(database).keys() == {"too many requests at once (HTTP 429)"}
+    with scripted(by_path=lambda _: answer()) as server:
+        threading.Thread(target=interrupt).start()
+        with (
+            RateStore(database) as store,
+            Ledger(database) as ledger,
+            FixerClient(server.url, "a-key", backoff=50) as client,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            list(ingest(plan_calls(DATES), client, store, ledger, concurrency=4))
+        assert fetching_threads() == []
+        assert len(server.requests) == 4
+    assert fetches(database) == {"too many requests at once (HTTP 429)": 4}
     with RateStore(database) as store:
-        assert [store.coverage().calls] == calls
+        assert store.coverage().calls == 4
 
 
-def end_of(home: Path) -> Alert | None:
-    """What is told of the last run, each of whose ends the daemon sees."""
+def alert_for_last_run(home: Path) -> Alert | None:
+    """Return the alert for the last run, if it has one. The daemon sees each of the run's end events."""
     with open_instance(home) as instance:
         run = instance.get_runs(limit=1)[0]
-        told = [
+        decisions = [
             alert_of(instance, Ended(run.run_id, kind is dg.DagsterEventType.RUN_FAILURE, 0), Settings())
             for kind in ENDS
             if instance.all_logs(run.run_id, of_type=kind)
         ]
-    assert told
-    alerts = [alert for alert in told if alert]
+    assert decisions
+    alerts = [alert for alert in decisions if alert]
     assert len(alerts) <= 1
     return alerts[0] if alerts else None
 
 
-def test_what_a_cancelled_run_had_found_is_told(folder: Path, sandbox: Sandbox) -> None:
-    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "DAGSTER_HOME": "dagster"}
-    before = run_command(folder, "ingest", "--from", "2024-01-01", "--to", "2024-01-31", **settings)
-    assert before.returncode == 0
+def test_alerts_for_the_findings_of_a_cancelled_run(folder: Path, sandbox: Sandbox) -> None:
+    january = run_command(folder, "ingest", "--from", "2024-01-01", "--to", "2024-01-31", **settings(sandbox))
+    assert january.returncode == 0
     sandbox.change(faults={"off-by-100": 0.5, "empty": 0.4}, seed=1)
+
+    def waits_for_its_next_attempt() -> bool:
+        run = instance.get_runs(limit=1)[0]
+        return bool(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+
     with (
-        subprocess.Popen(
-            [*PROGRAM, "ingest", "--from", "2024-02-01", "--to", "2024-02-10"],
-            cwd=folder,
-            env=environment(**settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        start_command(
+            folder, "ingest", "--from", "2024-02-01", "--to", "2024-02-10", **settings(sandbox)
         ) as command,
         open_instance(folder / "dagster") as instance,
     ):
-        while not waits(instance.get_runs(limit=1)[0].run_id, instance):
-            assert command.poll() is None
-            time.sleep(0.1)
+        wait_while_running(command, waits_for_its_next_attempt)
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate()
     assert messages(errors).startswith("failed  The run was cancelled")
-    alert = end_of(folder / "dagster")
+    alert = alert_for_last_run(folder / "dagster")
     assert alert is not None
     assert alert.title.startswith("fx-pipeline: check failed: ")
     assert "jump" in alert.title
 
 
-def waits(run_id: str, instance: dg.DagsterInstance) -> bool:
-    """Whether a run waits for its next attempt."""
-    return bool(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
-
-
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_ends_at_once_and_the_next_one_does_the_rest(
+def test_a_cancelled_command_ends_immediately_and_the_next_one_fetches_the_rest(
     folder: Path, sandbox: Sandbox, signal_: signal.Signals
 ) -> None:
     sandbox.change(faults={"rate-limit": 0.3}, seed=1, retry_after=50)  # first for the twentieth request
-    settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "a-key", "DAGSTER_HOME": "dagster"}
-    command = ["ingest", "--from", str(DATES[0]), "--to", str(DATES[-1])]
+    arguments = ["ingest", "--from", str(DATES[0]), "--to", str(DATES[-1])]
     database = folder / "data" / "fx.db"
-    with subprocess.Popen(
-        [*PROGRAM, *command],
-        cwd=folder,
-        env=environment(**settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
-        while not sandbox.stats()["endpoints"].get("historical", {}).get("rate-limit"):
-            assert run.poll() is None
-            time.sleep(0.01)
-        run.send_signal(signal_)
+    with start_command(folder, *arguments, **settings(sandbox)) as command:
+        wait_while_running(
+            command, lambda: sandbox.stats()["endpoints"].get("historical", {}).get("rate-limit")
+        )
+        command.send_signal(signal_)
         calls = sandbox.stats()["total"]
-        output, errors = run.communicate()
-    assert run.returncode == 1
+        output, errors = command.communicate()
+    assert command.returncode == 1
     with open_instance(folder / "dagster") as instance:
-        [ended] = instance.get_runs()
-    assert ended.status is dg.DagsterRunStatus.CANCELED
-    assert ended.tags["dagster/will_retry"] == "false"  # by the daemon
+        [run] = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert run.tags["dagster/will_retry"] == "false"  # by the daemon
     assert errors.splitlines()[-1] == "failed  The run was cancelled. Days that it had stored are kept."
     assert output.endswith(" stored.\n")
-    answered = sandbox.stats()["endpoints"]["historical"]["ok"]
-    assert sandbox.stats()["total"] <= calls + 8  # those under way, and what is asked again without a wait
-    assert fetches(database)["ok"] == len(stored_dates(database)) == answered
-    assert list(broken(database)) == []
-
-    assert end_of(folder / "dagster") is None
+    responses = sandbox.stats()["endpoints"]["historical"]["ok"]
+    assert sandbox.stats()["total"] <= calls + 8  # calls in flight, and immediate first retries
+    assert fetches(database)["ok"] == len(stored_dates(database)) == responses
+    assert_consistent(database)
+    assert alert_for_last_run(folder / "dagster") is None
 
     sandbox.change(faults={})
-    again = run_command(folder, *command, "--missing", **settings)
+    again = run_command(folder, *arguments, "--missing", **settings(sandbox))
     assert again.returncode == 0, again.stderr
     assert sandbox.stats()["endpoints"]["historical"]["ok"] == len(DATES)
     assert stored_dates(database) == {str(date) for date in DATES}

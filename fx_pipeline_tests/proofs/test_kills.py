@@ -13,18 +13,23 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.commands.runs import open_instance
-from fx_pipeline.defs.partitions import days
-from fx_pipeline.rates import date_range
-from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
-from fx_pipeline_tests.proofs.content import broken, dump, stored_dates
+from fx_pipeline_tests.child_processes import wait_while_running
+from fx_pipeline_tests.command_line import environment, run_command, start_command
+from fx_pipeline_tests.dates import dates_between
+from fx_pipeline_tests.proofs.runs import MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.seeds import seeded_random
+from fx_pipeline_tests.stored import assert_consistent, dump, stored_dates
 
-STORED = ("2024-01-01", "2024-01-20")
-"""Days that are there before and have other values at the next reading."""
+pytestmark = pytest.mark.slow
 
-WANTED = ("2024-01-01", "2024-02-19")
-"""Days that the killed run asks for: those, and 30 more."""
+STORED = dates_between("2024-01-01", "2024-01-20")
+"""Days that are stored before the killed run, which gets other values for them."""
+
+WANTED = dates_between("2024-01-01", "2024-02-19")
+"""Days that the killed run fetches: those, and 30 more."""
+
+COMMAND = ["ingest", "--from", WANTED[0], "--to", WANTED[-1]]
 
 FORKS = """
 import datetime as dt, os, signal, sys, time
@@ -32,11 +37,10 @@ from pathlib import Path
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import plan_calls
-from fx_pipeline.rates import date_range
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 
-dates = list(date_range(*map(dt.date.fromisoformat, sys.argv[2:4])))
+dates = [dt.date.fromisoformat(date) for date in sys.argv[2:]]
 
 def run():
     with (
@@ -57,11 +61,11 @@ for line in sys.stdin:
         os.kill(child, signal.SIGKILL)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Runs the ingestion in a child for each line, kills it after the seconds in it, and says how it ended."""
+"""Forks an ingestion for each line of stdin, kills it after that many seconds, and prints its exit code."""
 
 
 class Forks:
-    """Runs of the ingestion, each in a process of its own, without the seconds that imports take."""
+    """Ingestions in processes of their own, without the seconds that imports take."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self._process = subprocess.Popen(
@@ -74,7 +78,7 @@ class Forks:
         )
 
     def run(self, killed_after: float | None = None) -> int:
-        """Run to the end, or until killed after so many seconds; the exit code, negative for a signal."""
+        """Run to the end, or until killed. Return the exit code, which is negative for a signal."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n" if killed_after is None else f"{killed_after}\n")
@@ -93,11 +97,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def before(folder: Path, sandbox: Sandbox) -> Path:
-    """A file with some days, of which the provider gives other values from now on."""
-    ingested = run_command(folder, "ingest", "--from", STORED[0], "--to", STORED[1], **settings(sandbox))
-    assert ingested.returncode == 0, ingested.stderr
-    sandbox.change(faults={"revision": 1.0})  # for whoever has read a date before, and from then on the same
-    sandbox.state.read.update(map(dt.date.fromisoformat, keys()))
+    """Return a file with some days, for which the provider sends other values from now on."""
+    done = run_command(folder, "ingest", "--from", STORED[0], "--to", STORED[-1], **settings(sandbox))
+    assert done.returncode == 0, done.stderr
+    sandbox.change(faults={"revision": 1.0})  # of every date that has been read before
+    sandbox.state.read.update(map(dt.date.fromisoformat, WANTED))
     return (folder / "fx.db").rename(folder / "before.db")
 
 
@@ -111,105 +115,82 @@ def settings(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-def as_before(before: Path, database: Path) -> None:
-    for rest in database.parent.glob(f"{database.name}*"):
-        if rest.is_dir():
-            shutil.rmtree(rest)  # the locks of killed processes
+def restore(before: Path, database: Path) -> None:
+    for path in database.parent.glob(f"{database.name}*"):
+        if path.is_dir():
+            shutil.rmtree(path)  # the locks of killed processes
         else:
-            rest.unlink()
+            path.unlink()
     shutil.copy(before, database)
 
 
-@pytest.mark.slow
-def test_a_killed_ingestion_leaves_whole_days_and_the_next_one_the_rest(
-    folder: Path, sandbox: Sandbox, before: Path
-) -> None:
+def test_a_killed_ingestion_stores_whole_days_only(folder: Path, sandbox: Sandbox, before: Path) -> None:
     dice = seeded_random()
     database = folder / "fx.db"
     forks = Forks(folder, sandbox)
     try:
-        as_before(before, database)
+        restore(before, database)
         assert forks.run() == 0
         undisturbed = dump(database)
-        halves = 0
+        interrupted = 0
         for _ in range(30):
-            as_before(before, database)
+            restore(before, database)
             started = time.monotonic()
             assert forks.run() == 0
             duration = time.monotonic() - started
             assert dump(database) == undisturbed
-            as_before(before, database)
-            ended = forks.run(killed_after=dice.uniform(0, duration))
-            assert ended in (0, -signal.SIGKILL)
-            assert list(broken(database)) == []
-            halves += dump(database) not in (dump(before), undisturbed)
+            restore(before, database)
+            assert forks.run(killed_after=dice.uniform(0, duration)) in (0, -signal.SIGKILL)
+            assert_consistent(database)
+            interrupted += dump(database) not in (dump(before), undisturbed)
             assert forks.run() == 0
-            assert list(broken(database)) == []
+            assert_consistent(database)
             assert dump(database) == undisturbed
     finally:
         forks.close()
-    print(f"{halves} of 30 were half way")
-    assert halves
+    print(f"{interrupted} of 30 were killed halfway")
+    assert interrupted
 
 
-def killed(folder: Path, sandbox: Sandbox, command: list[str], after: int) -> None:
-    """Run the command and kill it when the sandbox has seen its request number `after`."""
-    last = sandbox.stats()["total"] + after
-    with subprocess.Popen(
-        [*PROGRAM, *command],
-        cwd=folder,
-        env=environment(**settings(sandbox)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as run:
-        while sandbox.stats()["total"] < last:
-            assert run.poll() is None, f"the command ended before its request number {after}"
-            time.sleep(0.005)
-        run.kill()
+def kill_after(requests: int, folder: Path, sandbox: Sandbox) -> None:
+    """Run the command, and kill it when the sandbox has had this many requests from it."""
+    last = sandbox.stats()["total"] + requests
+    with start_command(folder, *COMMAND, **settings(sandbox)) as command:
+        wait_while_running(command, lambda: sandbox.stats()["total"] >= last)
+        command.kill()
 
 
-@pytest.mark.slow
-def test_a_killed_command_leaves_whole_days_and_the_next_one_the_rest(
-    folder: Path, sandbox: Sandbox, before: Path
-) -> None:
+def test_a_killed_command_stores_whole_days_only(folder: Path, sandbox: Sandbox, before: Path) -> None:
     dice = seeded_random()
     database = folder / "fx.db"
-    command = ["ingest", "--from", WANTED[0], "--to", WANTED[1]]
-    as_before(before, database)
-    assert run_command(folder, *command, **settings(sandbox)).returncode == 0
+    restore(before, database)
+    assert run_command(folder, *COMMAND, **settings(sandbox)).returncode == 0
     undisturbed = dump(database)
     sandbox.change(latency=0.03)
     for _ in range(3):
-        as_before(before, database)
-        # With one thread that fetches, the day before the last request may still be about to be stored.
-        requests = dice.randint(3, 47)
-        killed(folder, sandbox, command, after=requests)
-        assert list(broken(database)) == []
+        restore(before, database)
+        # With one fetching thread, the day before the last request may not be stored yet.
+        kill_after(dice.randint(3, len(WANTED) - 3), folder, sandbox)
+        assert_consistent(database)
         assert dump(database) not in (dump(before), undisturbed)
-        again = run_command(folder, *command, **settings(sandbox))
+        again = run_command(folder, *COMMAND, **settings(sandbox))
         assert again.returncode == 0, again.stderr
-        assert list(broken(database)) == []
+        assert_consistent(database)
         assert dump(database) == undisturbed
 
 
-@pytest.mark.slow
-def test_what_a_killed_command_stored_is_not_asked_again_and_is_shown(folder: Path, sandbox: Sandbox) -> None:
-    command = ["ingest", "--from", WANTED[0], "--to", WANTED[1]]
+def test_days_of_a_killed_command_are_not_fetched_again_and_are_shown(folder: Path, sandbox: Sandbox) -> None:
     sandbox.change(latency=0.03)
-    killed(folder, sandbox, command, after=20)
-    left, asked = stored_dates(folder / "fx.db"), sandbox.stats()["total"]
-    assert 0 < len(left) < 50
-    # One day more on the other side, so that the run is about what the killed one had stored last, too.
-    again = run_command(folder, *command[:-1], "2024-02-20", "--missing", **settings(sandbox))
+    kill_after(20, folder, sandbox)
+    left, calls = stored_dates(folder / "fx.db"), sandbox.stats()["total"]
+    assert 0 < len(left) < len(WANTED)
+    # One later day, so that the run covers the days that the killed one stored last, too.
+    again = run_command(folder, *COMMAND[:-1], "2024-02-20", "--missing", **settings(sandbox))
     assert again.returncode == 0, again.stderr
-    assert sandbox.stats()["endpoints"]["historical"]["ok"] - asked == 51 - len(left)
+    assert sandbox.stats()["endpoints"]["historical"]["ok"] - calls == len(WANTED) + 1 - len(left)
     with open_instance(folder / "dagster") as instance:
-        shown = instance.get_status_by_partition(dg.AssetKey("rates"), keys(), days)
+        shown = shown_in_ui(instance, WANTED)
         statuses = [run.status for run in instance.get_runs() if run.job_name == "rates_job"]
-    assert shown == dict.fromkeys(keys(), dg.AssetPartitionStatus.MATERIALIZED)
+    assert shown == {MATERIALIZED: set(WANTED)}
     assert statuses[-1] is dg.DagsterRunStatus.FAILURE
     assert set(statuses[:-1]) == {dg.DagsterRunStatus.SUCCESS}
-
-
-def keys() -> list[str]:
-    return [str(date) for date in date_range(*map(dt.date.fromisoformat, WANTED))]

@@ -1,4 +1,4 @@
-"""A morning of Dagster's daemon: what an outage ends is tried again, and only the last failure is alerted."""
+"""A morning of Dagster's daemon: runs that an outage ended are repeated; only the last failure is alerted."""
 
 import datetime as dt
 import sqlite3
@@ -13,27 +13,24 @@ import pytest
 from starlette.testclient import TestClient
 
 from fx_pipeline.dagster_internals import web_application
-from fx_pipeline.rates import date_range
-from fx_pipeline_tests.defs.test_sensors import Inbox, open_inbox, tick
-from fx_pipeline_tests.proofs.content import broken, stored_dates
-from fx_pipeline_tests.proofs.daemon import Daemon, running_daemon
+from fx_pipeline_tests.dates import dates_between
+from fx_pipeline_tests.defs.inbox import Inbox, open_inbox, tick
+from fx_pipeline_tests.proofs.daemon import FIRST_TRY, Daemon, running_daemon
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.stored import assert_consistent, stored_dates
 
 # Apprise's plugins import a module that Python 3.13 no longer has.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
-
-TODAY = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=15, second=0, microsecond=0)
-"""Five minutes after the first try of a morning."""
 
 HOURS = (0, 1, 3, 6)
 
 
 def before_today(days: int) -> str:
-    return str(TODAY.date() - dt.timedelta(days=days))
+    return str(FIRST_TRY.date() - dt.timedelta(days=days))
 
 
 class Morning:
-    """The daemon, its provider, and the address that its alerts go to."""
+    """A daemon, its provider, and the address that receives its alerts."""
 
     def __init__(self, daemon: Daemon, sandbox: Sandbox, inbox: Inbox) -> None:
         self.daemon = daemon
@@ -41,26 +38,26 @@ class Morning:
         self.inbox = inbox
         self.cursor: str | None = None
 
-    def tries(self, hour: int, *, days_ago: int = 0) -> list[str]:
-        """Let the daemon look at this hour's tick and the sensor at what came of it. The runs' statuses."""
-        now = TODAY.replace(hour=hour) - dt.timedelta(days=days_ago)
-        launched = self.daemon.looks(now)
-        self.daemon.waits()
+    def try_at(self, hour: int, *, days_ago: int = 0) -> list[str]:
+        """Evaluate the schedules at this hour, then the alert sensor. Return the statuses of the runs."""
+        now = FIRST_TRY.replace(hour=hour) - dt.timedelta(days=days_ago)
+        launched = self.daemon.evaluate_schedules(now)
+        self.daemon.wait_for_runs()
         _, self.cursor = tick(self.daemon.instance, self.cursor)
         runs = [self.daemon.instance.get_run_by_id(run.run_id) for run in launched]
         return [run.status.value for run in runs if run]
 
-    def asked(self, hour: int) -> tuple[list[str], Counter[str]]:
-        """The same, and which dates the provider was asked for."""
+    def try_and_count(self, hour: int) -> tuple[list[str], Counter[str]]:
+        """Do the same. Return also how often the provider was asked for each date."""
         before = self.sandbox.asked_dates()
-        return self.tries(hour), self.sandbox.asked_dates() - before
+        return self.try_at(hour), self.sandbox.asked_dates() - before
 
 
 @contextmanager
 def beginning(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, **settings: str
 ) -> Iterator[Morning]:
-    """A morning after one on which all was well: 3 days are in the window, 5 are searched for gaps."""
+    """Yield the morning after a good one. The window has 3 days, and 5 days are searched for gaps."""
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox(key="good"))
         inbox = stack.enter_context(open_inbox())
@@ -76,16 +73,17 @@ def beginning(
             monkeypatch.setenv(name, value)
         daemon = stack.enter_context(running_daemon(instance))
         morning = Morning(daemon, sandbox, inbox)
-        daemon.looks(TODAY - dt.timedelta(days=1, minutes=10))  # it has just been started
-        assert morning.tries(0, days_ago=1) == ["SUCCESS"]
-        assert morning.tries(6, days_ago=1) == []  # but the names of the currencies are read
+        # The daemon's first look at a schedule only notes when it began.
+        daemon.evaluate_schedules(FIRST_TRY - dt.timedelta(days=1, minutes=10))
+        assert morning.try_at(0, days_ago=1) == ["SUCCESS"]
+        assert morning.try_at(6, days_ago=1) == []  # only the names of the currencies are fetched
         assert stored_dates(folder / "fx.db") == {before_today(days) for days in range(2, 7)}
         set_back_to_yesterday(folder / "fx.db")
         yield morning
 
 
 def set_back_to_yesterday(database: Path) -> None:
-    """Let what was fetched by the clock of this test have been fetched on the morning that it stands for."""
+    """Date all fetches to yesterday, the morning that they stand for."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "UPDATE fetches SET fetched_at = ? || substr(fetched_at, 11) WHERE endpoint = 'historical'",
@@ -93,37 +91,37 @@ def set_back_to_yesterday(database: Path) -> None:
         )
 
 
-def is_late(sandbox: Sandbox) -> None:
-    """The provider has no rates of yesterday yet."""
-    sandbox.change(today=lambda: TODAY.date() - dt.timedelta(days=2), out_of_range_code=106)
+def delay_yesterday(sandbox: Sandbox) -> None:
+    """Let the provider have no rates of yesterday yet."""
+    sandbox.change(today=lambda: FIRST_TRY.date() - dt.timedelta(days=2), out_of_range_code=106)
 
 
 @pytest.mark.slow
-def test_the_day_is_tried_again_until_it_comes_and_nobody_is_alerted(
+def test_retries_a_late_day_until_it_comes_without_an_alert(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch, FX_REVISION_DAYS="0") as morning:
-        is_late(morning.sandbox)
-        assert morning.tries(0) == ["FAILURE"]
-        assert morning.tries(1) == ["FAILURE"]
+        delay_yesterday(morning.sandbox)
+        assert morning.try_at(0) == ["FAILURE"]
+        assert morning.try_at(1) == ["FAILURE"]
         assert morning.sandbox.stats()["endpoints"]["historical"] == {"106": 2, "ok": 5}
         morning.sandbox.change(today=None)
-        assert morning.asked(3) == (["SUCCESS"], Counter([before_today(1)]))
-        assert morning.asked(6) == ([], Counter())
+        assert morning.try_and_count(3) == (["SUCCESS"], Counter([before_today(1)]))
+        assert morning.try_and_count(6) == ([], Counter())
         assert morning.inbox.received == []
     assert before_today(1) in stored_dates(folder / "fx.db")
-    assert list(broken(folder / "fx.db")) == []
+    assert_consistent(folder / "fx.db")
 
 
 @pytest.mark.slow
-def test_when_the_last_try_has_failed_one_alert_says_so(
+def test_sends_one_alert_after_the_last_failed_try(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch, FX_REVISION_DAYS="0") as morning:
-        is_late(morning.sandbox)
+        delay_yesterday(morning.sandbox)
         alerts = []
         for hour in HOURS:
-            assert morning.tries(hour) == ["FAILURE"]
+            assert morning.try_at(hour) == ["FAILURE"]
             alerts.append(len(morning.inbox.received))
         assert alerts == [0, 0, 0, 1]
         [message] = morning.inbox.received
@@ -134,40 +132,40 @@ def test_when_the_last_try_has_failed_one_alert_says_so(
 
 
 @pytest.mark.slow
-def test_what_no_try_can_mend_is_alerted_immediately_and_not_tried_again(
+def test_alerts_immediately_if_no_retry_can_succeed(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch) as morning:
         morning.sandbox.change(key="another")
-        assert [morning.tries(hour) for hour in HOURS] == [["FAILURE"], [], [], []]
+        assert [morning.try_at(hour) for hour in HOURS] == [["FAILURE"], [], [], []]
         [message] = morning.inbox.received
         assert message["title"] == "fx-pipeline: rates_job failed"
         assert "the access key is missing or unknown" in message["message"]
 
 
 @pytest.mark.slow
-def test_after_an_outage_the_next_try_does_what_the_first_was_to_do(
+def test_the_next_try_after_an_outage_fetches_the_whole_window(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch) as morning:
         window = [before_today(days) for days in (1, 2, 3)]
         morning.sandbox.change(faults={"server-error": 1.0})
-        assert morning.tries(0) == ["FAILURE"]
+        assert morning.try_at(0) == ["FAILURE"]
         assert morning.inbox.received == []
         morning.sandbox.change(faults={})
         good = morning.sandbox.stats()["endpoints"]["historical"]["ok"]
-        assert morning.tries(1) == ["SUCCESS"]
+        assert morning.try_at(1) == ["SUCCESS"]
         assert morning.sandbox.stats()["endpoints"]["historical"]["ok"] == good + len(window)
-        assert morning.asked(3) == ([], Counter())
+        assert morning.try_and_count(3) == ([], Counter())
         assert morning.inbox.received == []
 
 
 @pytest.mark.slow
-def test_a_machine_that_was_off_in_the_night_fetches_the_day_by_the_last_try(
+def test_a_machine_that_was_off_at_night_fetches_the_day_with_the_last_try(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch) as morning:
-        assert morning.asked(9) == (["SUCCESS"], Counter(before_today(days) for days in (1, 2, 3)))
+        assert morning.try_and_count(9) == (["SUCCESS"], Counter(before_today(days) for days in (1, 2, 3)))
     assert before_today(1) in stored_dates(folder / "fx.db")
 
 
@@ -189,7 +187,7 @@ REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "fx_
 
 
 class Webserver:
-    """Dagster's webserver over the daemon's workspace, asked as the UI asks it."""
+    """Dagster's webserver over the daemon's workspace, and queries like those of the UI."""
 
     def __init__(self, client: TestClient) -> None:
         self._client = client
@@ -200,7 +198,7 @@ class Webserver:
         return answer["data"]
 
     def preview(self, schedule: str, at: dt.datetime) -> Any:
-        """ "Preview tick result": what the schedule would do at this instant."""
+        """Return what the schedule would do at this instant ("Preview tick result")."""
         answer = self.ask(DRY_RUN, schedule={**REPOSITORY, "scheduleName": schedule}, at=at.timestamp())[
             "scheduleDryRun"
         ]
@@ -210,7 +208,7 @@ class Webserver:
         return result
 
     def launch(self, tags: list[dict[str, str]], config: str = "{}") -> str:
-        """ "Launch", there or in the launchpad."""
+        """Launch a run as the preview or the launchpad does, and return its id."""
         answer = self.ask(
             LAUNCH,
             run={
@@ -225,19 +223,19 @@ class Webserver:
 
 
 @pytest.mark.slow
-def test_what_the_ui_launches_asks_for_no_day_that_is_not_over_and_alerts_nobody(
+def test_runs_from_the_ui_never_fetch_a_day_that_is_not_over_and_send_no_alert(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with beginning(folder, instance, monkeypatch) as morning:
         app = web_application(morning.daemon.workspace)
         with TestClient(app) as client:
             webserver = Webserver(client)
-            tomorrow = TODAY.replace(minute=10) + dt.timedelta(days=1)
+            tomorrow = FIRST_TRY.replace(minute=10) + dt.timedelta(days=1)
             [request] = webserver.preview("daily_rates", tomorrow)["runRequests"]
             last = {tag["key"]: tag["value"] for tag in request["tags"]}["dagster/asset_partition_range_end"]
             assert last == before_today(1)
             webserver.launch(request["tags"], request["runConfigYaml"])
-            today = str(TODAY.date())
+            today = str(FIRST_TRY.date())
             for first in (before_today(2), today):
                 webserver.launch(
                     [
@@ -246,13 +244,12 @@ def test_what_the_ui_launches_asks_for_no_day_that_is_not_over_and_alerts_nobody
                     ]
                 )
             webserver.launch([{"key": "dagster/partition", "value": today}])
-            morning.daemon.launches()
-            morning.daemon.waits()
+            morning.daemon.launch_queued_runs()
+            morning.daemon.wait_for_runs()
         _, morning.cursor = tick(instance, morning.cursor)
         statuses = [run.status for run in instance.get_runs(dg.RunsFilter(job_name="rates_job"))]
         assert set(statuses) == {dg.DagsterRunStatus.SUCCESS}
         assert len(statuses) == 5
         assert morning.inbox.received == []
         assert max(morning.sandbox.asked_dates()) == before_today(1)
-    everything = date_range(dt.date.fromisoformat(before_today(6)), dt.date.fromisoformat(before_today(1)))
-    assert stored_dates(folder / "fx.db") == {str(date) for date in everything}
+    assert stored_dates(folder / "fx.db") == set(dates_between(before_today(6), before_today(1)))

@@ -1,4 +1,4 @@
-"""A file that cannot be used: one clear line of the real command, an exit code, and nothing is damaged."""
+"""A file that cannot be used: the command prints one clear line, fails, and damages nothing."""
 
 import datetime as dt
 import os
@@ -14,22 +14,22 @@ import pytest
 
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
 from fx_pipeline_tests.command_line import messages, problems, run_command
-from fx_pipeline_tests.proofs.content import broken, stored_dates
+from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.stored import assert_consistent, stored_dates
 
 BARELY = """
 import ctypes, os, resource, sys
 file_size, *arguments = sys.argv[1:]
 if os.geteuid() == 0:
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: to root too, a mode is then a mode
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: file modes then hold for root too
         assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
 if file_size != "any":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_size), int(file_size)))
 os.execv(sys.executable, [sys.executable, "-m", "fx_pipeline", *arguments])
 """
-"""Runs the command without root's right to write everything, and with a limit to the size of its files."""
+"""Runs the command without root's right to write everywhere, and with a limit on the size of its files."""
 
 NOT_STORED = "What was being written is not stored, all before it is."
 DAYS = ["--from", "2024-01-01", "--to", "2024-06-30"]
@@ -40,7 +40,7 @@ FIRST = ["--from", "2024-07-01", "--to", "2024-07-03"]
 def barely(
     folder: Path, *arguments: str, settings: dict[str, str], file_size: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `fx-pipeline` with no more rights than those that the modes of files give."""
+    """Run `fx-pipeline` with only the rights that file modes give."""
     program = (sys.executable, "-c", BARELY, str(file_size or "any"))
     return run_command(folder, *arguments, program=program, **settings)
 
@@ -58,7 +58,7 @@ def settings(sandbox: Sandbox) -> dict[str, str]:
 
 @pytest.fixture
 def database(folder: Path) -> Path:
-    """A file with three days of the sandbox's, in a folder of its own."""
+    """Return a file with three days from the sandbox, in a folder of its own."""
     path = folder / "kept" / "fx.db"
     store_days(path)
     return path
@@ -69,12 +69,12 @@ def store_days(path: Path, provider: str = "sandbox", base: str = "EUR") -> None
         DayRates(date=dt.date(2024, 7, day), base=base, timestamp=0, rates={"CHF": 0.95}) for day in (1, 2, 3)
     ]
     with RateStore(path) as store:
-        store.record([answer_with(day, provider=provider) for day in days])
+        store.record([fetch_of(day, provider=provider) for day in days])
 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """A file system in memory of that size at `folder`; False where this user may mount none."""
+    """Mount a file system in memory at `folder`. Yield False if this user may not."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
@@ -85,7 +85,7 @@ def small_disk(folder: Path, size: str) -> Iterator[bool]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
+def test_a_full_disk_keeps_stored_days_and_the_next_run_fetches_the_rest(
     folder: Path, settings: dict[str, str]
 ) -> None:
     kept = folder / "kept"
@@ -93,7 +93,7 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
     with small_disk(kept, "2300k") as mounted:
         done = barely(folder, "ingest", *FIRST, settings=settings)
         assert done.returncode == 0, done.stderr
-        # A limit is one for all files, Dagster's too: only many values at once need more than they do.
+        # The limit holds for Dagster's files too. Only a month in one response needs more than they do.
         limit = None if mounted else 900_000
         settings["FIXER_TIMESERIES"] = "0" if mounted else "1"
         done = barely(folder, "ingest", *MONTH, file_size=limit, settings=settings)
@@ -110,7 +110,7 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
         assert missing.startswith("Not fetched: 2024-06-01")
         assert done.returncode == 1
         database = kept / "fx.db"
-        assert list(broken(database)) == []
+        assert_consistent(database)
         left = stored_dates(database)
         print(f"{len(left)} days stored")
         assert {"2024-07-01", "2024-07-02", "2024-07-03"} <= left
@@ -121,32 +121,32 @@ def test_a_full_disk_keeps_what_was_stored_and_room_lets_it_go_on(
         again = run_command(folder, "ingest", *MONTH, "--missing", **settings)
         assert again.returncode == 0, again.stderr
         assert len(stored_dates(database)) == 33
-        assert list(broken(database)) == []
+        assert_consistent(database)
 
 
 @pytest.mark.slow
-def test_where_dagster_finds_no_room_it_is_one_line_and_the_database_is_whole(
+def test_a_full_disk_under_dagsters_home_is_one_line_and_leaves_the_database_whole(
     folder: Path, settings: dict[str, str]
 ) -> None:
     home = folder / "home"
     home.mkdir()
-    # Few currencies: where the limit is one for all files, Dagster's are to be the first that reach it.
+    # With few currencies, Dagster's files are the first to reach a limit on all files.
     with running_sandbox(currencies=5) as sandbox, small_disk(home, "1800k") as mounted:
         settings |= {"DAGSTER_HOME": str(home), "FIXER_BASE_URL": sandbox.url}
         done = barely(folder, "ingest", *DAYS, file_size=None if mounted else 310_000, settings=settings)
         [said] = problems(done.stderr)
         assert said.startswith(f"Error: Dagster's home {home} cannot be ")
-        # SQLite says the second, too, where it is the file of its index in memory that finds no room.
+        # SQLite reports an I/O error if its shared-memory file does not fit.
         assert "(database or disk is full)" in said or "(disk I/O error)" in said
         assert done.returncode == 1
     database = folder / "kept" / "fx.db"
-    assert list(broken(database)) == []
-    print(f"{len(stored_dates(database))} days stored")
+    assert_consistent(database)
+    assert stored_dates(database)
 
 
 @pytest.mark.parametrize(("locked", "mode"), [("kept/fx.db", 0o444), ("kept", 0o555)])
 @pytest.mark.parametrize("arguments", [["ingest", *FIRST], ["rebuild"]], ids=["ingest", "rebuild"])
-def test_what_may_not_be_written_is_named(
+def test_names_a_file_that_may_not_be_written(
     folder: Path,
     database: Path,
     settings: dict[str, str],
@@ -171,7 +171,7 @@ def test_what_may_not_be_written_is_named(
     assert database.read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_made_is_named(folder: Path, settings: dict[str, str]) -> None:
+def test_names_a_folder_that_cannot_be_created(folder: Path, settings: dict[str, str]) -> None:
     (folder / "locked").mkdir(mode=0o555)
     settings["FX_DATABASE"] = "locked/kept/fx.db"
     done = barely(folder, "ingest", settings=settings)
@@ -229,7 +229,7 @@ def written(path: Path, text: str) -> None:
     ],
     ids=["another base", "sandbox, then Fixer", "Fixer, then sandbox", "no database", "of something else"],
 )
-def test_a_file_that_is_for_something_else_is_left_as_it_is_and_nobody_is_asked(
+def test_leaves_a_foreign_file_unchanged_and_calls_no_provider(
     folder: Path,
     settings: dict[str, str],
     make: Callable[[Path], None],
@@ -240,11 +240,11 @@ def test_a_file_that_is_for_something_else_is_left_as_it_is_and_nobody_is_asked(
     path.parent.mkdir()
     make(path)
     before = path.read_bytes()
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # in the place of whoever would be asked
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # in place of every provider
         port = listener.getsockname()[1]
-        everybody = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{port}")
-        asked_there = {"FIXER_BASE_URL": everybody["HTTP_PROXY"], "FX_SANDBOX_PORT": str(port)}
-        done = run_command(folder, "ingest", *FIRST, **{**settings, **everybody, **asked_there, **changed})
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{port}")
+        providers = {"FIXER_BASE_URL": proxies["HTTP_PROXY"], "FX_SANDBOX_PORT": str(port)}
+        done = run_command(folder, "ingest", *FIRST, **{**settings, **proxies, **providers, **changed})
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()

@@ -1,4 +1,4 @@
-"""The search for secrets finds them wherever one is put: otherwise it would prove nothing."""
+"""Tests of the search for secrets itself: without them its other users would prove nothing."""
 
 import sqlite3
 import zlib
@@ -62,7 +62,7 @@ def test_a_secret_is_found(
     assert set(found) <= set(traces)
 
 
-def test_what_is_no_secret_is_not_found(tmp_path: Path) -> None:
+def test_nothing_else_is_found(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("operator reads fx.db with ***", encoding="utf-8")
     stored(tmp_path / "kept", zlib.compress(b"nothing"))
     assert list(Secrets(TOKEN).traces(tmp_path)) == []

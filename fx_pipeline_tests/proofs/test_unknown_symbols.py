@@ -1,23 +1,21 @@
-"""A code in FX_SYMBOLS that the provider does not know or never sends is named; the others are fetched."""
+"""A code in FX_SYMBOLS that the provider does not know or never sends is reported; the others are fetched."""
 
 import datetime as dt
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from fx_pipeline.definitions import defs
-from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.run_config import range_tags, rates_config
+from fx_pipeline.defs.resources import FixerResource
 from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, verdicts
-from fx_pipeline_tests.proofs.content import broken, stored_dates
+from fx_pipeline_tests.proofs.runs import failure_text, run_range
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.stored import assert_consistent, rows, stored_dates
 
 FIRST, LAST = "2024-01-01", "2024-01-10"
 
@@ -41,50 +39,31 @@ def run(
     timeseries: bool = False,
     concurrency: int = 1,
 ) -> dg.ExecuteInProcessResult:
-    config = rates_config().to_config_dict()  # type: ignore[no-untyped-call]
-    return defs.resolve_job_def("rates_job").execute_in_process(
-        instance=instance,
-        tags=range_tags(first, last),
-        run_config={**config, **QUIET},
-        raise_on_error=False,
-        resources={
-            "fixer": FixerResource(
-                base_url=sandbox.url,
-                base="EUR",
-                symbols=symbols.split(","),
-                concurrency=concurrency,
-                timeseries=timeseries,
-            ),
-            "database": DatabaseResource(path="fx.db"),
-        },
+    fixer = FixerResource(
+        base_url=sandbox.url,
+        base="EUR",
+        symbols=symbols.split(","),
+        concurrency=concurrency,
+        timeseries=timeseries,
     )
+    return run_range(instance, fixer, first, last)
 
 
 def read_names(instance: dg.DagsterInstance, sandbox: Sandbox) -> bool:
-    """Run the asset `symbols`, as each month does."""
+    """Run the asset `symbols`, as the monthly schedule does. Return whether it succeeded."""
     job = defs.resolve_job_def("symbols_job")
     done = job.execute_in_process(instance=instance, run_config=QUIET, resources=resources(sandbox.url))
     return done.success
 
 
-def why(result: dg.ExecuteInProcessResult) -> str:
-    """What the failure of a run says; it has failed for good, without another attempt."""
-    assert not result.success
-    assert not [event for event in result.all_events if event.is_step_up_for_retry]
-    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    assert failure.user_failure_data is not None
-    return failure.user_failure_data.description or ""
-
-
 def stored_codes(folder: Path) -> set[str]:
-    with closing(sqlite3.connect(folder / "fx.db")) as connection:
-        return {code for (code,) in connection.execute("SELECT DISTINCT currency FROM rates")}
+    return {code for (code,) in rows(folder / "fx.db", "SELECT DISTINCT currency FROM rates")}
 
 
 def calls(folder: Path) -> int:
-    """The calls that the ledger has counted."""
-    with closing(sqlite3.connect(folder / "fx.db")) as connection:
-        return int(connection.execute("SELECT sum(calls) FROM fetches").fetchone()[0])
+    """Return how many calls the ledger has counted."""
+    [(count,)] = rows(folder / "fx.db", "SELECT sum(calls) FROM fetches")
+    return int(count)
 
 
 def outcomes(sandbox: Sandbox) -> dict[str, dict[str, int]]:
@@ -93,13 +72,13 @@ def outcomes(sandbox: Sandbox) -> dict[str, dict[str, int]]:
 
 
 def drop(sandbox: Sandbox, code: str) -> None:
-    """The provider no longer knows this code."""
+    """Let the provider forget a code."""
     history = sandbox.state.history
     history.names = {name: title for name, title in history.names.items() if name != code}
 
 
 def add(sandbox: Sandbox, code: str) -> None:
-    """The provider knows a code that it has no rate of."""
+    """Let the provider know a code for which it has no rate."""
     history = sandbox.state.history
     history.names = {**history.names, code: "A new currency"}
 
@@ -113,7 +92,7 @@ def add(sandbox: Sandbox, code: str) -> None:
         ("EUR,USD,CHF,GPB", ["GPB"]),
     ],
 )
-def test_the_others_are_fetched_and_a_check_names_it(
+def test_fetches_the_known_codes_and_a_check_reports_the_unknown_one(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox, symbols: str, unknown: list[str]
 ) -> None:
     done = run(instance, sandbox, symbols)
@@ -122,13 +101,13 @@ def test_the_others_are_fetched_and_a_check_names_it(
     assert calls(folder) == sandbox.stats()["total"] == 12
     assert len(stored_dates(folder / "fx.db")) == 10
     assert stored_codes(folder) == {"EUR", "USD", "CHF"}
-    assert list(broken(folder / "fx.db")) == []
+    assert_consistent(folder / "fx.db")
     assert verdicts(done) == {
         **dict.fromkeys(verdicts(done), "passed"),
         "symbols": "ERROR",
     }
-    said = (results(done)["symbols"].description or "").splitlines()
-    assert sorted(said) == [
+    text = (results(done)["symbols"].description or "").splitlines()
+    assert sorted(text) == [
         f"the provider does not know {code}, so it is skipped. Correct or remove it in FX_SYMBOLS."
         for code in unknown
     ]
@@ -147,7 +126,7 @@ def test_the_others_are_fetched_and_a_check_names_it(
     ]
 
 
-def test_the_next_run_asks_for_the_others_only(
+def test_the_next_run_leaves_the_unknown_code_out(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run(instance, sandbox, "USD,GPB")
@@ -161,19 +140,21 @@ def test_the_next_run_asks_for_the_others_only(
     assert stored_codes(folder) == {"EUR", "USD", "GBP"}
 
 
-def test_all_threads_are_stopped_by_the_first_refusal(
+def test_the_first_refusal_stops_all_threads(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     done = run(instance, sandbox, "USD,GPB", "2024-01-01", "2024-03-31", concurrency=4)
     assert done.success
     asked = outcomes(sandbox)
     assert (asked["historical"]["ok"], asked["symbols"]) == (91, {"ok": 1})
-    assert 1 <= asked["historical"]["202"] <= 4  # those that were under way together
+    assert 1 <= asked["historical"]["202"] <= 4  # those that were in flight together
     assert calls(folder) == sandbox.stats()["total"]
     assert len(done.asset_materializations_for_node("rates")) == 91
 
 
-def test_in_a_series_too(folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+def test_leaves_the_code_out_of_a_series(
+    folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
     done = run(instance, sandbox, "USD,GPB", timeseries=True)
     assert done.success
     assert outcomes(sandbox) == {"symbols": {"ok": 1}, "timeseries": {"202": 1, "ok": 1}}
@@ -181,7 +162,7 @@ def test_in_a_series_too(folder: Path, instance: dg.DagsterInstance, sandbox: Sa
     assert verdicts(done)["symbols"] == "ERROR"
 
 
-def test_a_code_that_the_provider_drops_stops_nothing(
+def test_a_code_that_the_provider_drops_does_not_stop_the_run(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     assert run(instance, sandbox, "USD,BGN").success
@@ -189,12 +170,11 @@ def test_a_code_that_the_provider_drops_stops_nothing(
     done = run(instance, sandbox, "USD,BGN", "2024-01-11", "2024-01-13")
     assert done.success
     assert outcomes(sandbox) == {"historical": {"202": 1, "ok": 13}, "symbols": {"ok": 1}}
-    assert {name for name, said in verdicts(done).items() if said != "passed"} == {"symbols"}
-    with closing(sqlite3.connect("fx.db")) as connection:
-        assert connection.execute("SELECT max(date) FROM rates WHERE currency = 'BGN'").fetchone() == (LAST,)
+    assert {name for name, text in verdicts(done).items() if text != "passed"} == {"symbols"}
+    assert rows(folder / "fx.db", "SELECT max(date) FROM rates WHERE currency = 'BGN'") == [(LAST,)]
 
 
-def test_a_code_that_the_provider_has_again_is_fetched_again(
+def test_fetches_a_code_again_once_the_provider_knows_it(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     known = sandbox.state.history.names
@@ -208,66 +188,67 @@ def test_a_code_that_the_provider_has_again_is_fetched_again(
     assert stored_codes(folder) == {"EUR", "USD", "BGN"}
 
 
-def test_where_none_is_known_the_run_stops_and_later_ones_ask_nothing(
+def test_if_no_code_is_known_the_run_stops_and_later_runs_make_no_call(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     for _ in range(2):
-        said = why(run(instance, sandbox, "GPB,XYZ"))
-        assert said.startswith("Fixer: none of the currencies in FX_SYMBOLS is known: GPB, XYZ. ")
-        assert said.endswith(f"\nNot fetched: {FIRST} to {LAST}")
+        text = failure_text(run(instance, sandbox, "GPB,XYZ"))
+        assert text.startswith("Fixer: none of the currencies in FX_SYMBOLS is known: GPB, XYZ. ")
+        assert text.endswith(f"\nNot fetched: {FIRST} to {LAST}")
         assert outcomes(sandbox) == {"historical": {"202": 1}, "symbols": {"ok": 1}}
     assert stored_dates(folder / "fx.db") == set()
 
 
-def test_where_the_list_has_all_of_them_the_run_stops_and_says_so(
+def test_stops_if_the_provider_lists_every_code_that_it_refuses(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Contradicting(dict[str, str]):
-        """A list that holds a code and does not know it."""
+        """A list that contains a code but denies it."""
 
         def __contains__(self, code: object) -> bool:
             return code != "BGN" and super().__contains__(code)
 
     sandbox.state.history.names = Contradicting(sandbox.state.history.names)
-    said = why(run(instance, sandbox, "USD,BGN"))
-    assert said.startswith(
+    text = failure_text(run(instance, sandbox, "USD,BGN"))
+    assert text.startswith(
         "Fixer: one of USD, BGN, EUR is refused, although the list of currencies has all of"
     )
     assert outcomes(sandbox) == {"historical": {"202": 1}, "symbols": {"ok": 1}}
 
 
-def test_a_list_that_does_not_come_stops_the_run(
+def test_stops_if_the_list_of_codes_cannot_be_fetched(
     folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     sandbox.change(quota=1)
-    said = why(run(instance, sandbox, "USD,GPB"))
-    assert said.startswith("Fixer, asked for symbols: the month's calls are used up")
+    text = failure_text(run(instance, sandbox, "USD,GPB"))
+    assert text.startswith("Fixer, asked for symbols: the month's calls are used up")
     assert outcomes(sandbox) == {"historical": {"202": 1}, "symbols": {"104": 1}}
     assert calls(folder) == 2
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "text"),
     [
         (dt.date(2024, 1, 3), "WARN"),
         (dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=3), "ERROR"),
     ],
     ids=["long ago", "lately"],
 )
-def test_a_code_that_is_accepted_and_never_sent_is_named_too(
-    folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox, last: dt.date, said: str
+def test_reports_a_code_that_is_accepted_but_never_sent(
+    folder: Path, instance: dg.DagsterInstance, sandbox: Sandbox, last: dt.date, text: str
 ) -> None:
     add(sandbox, "XYZ")
     done = run(instance, sandbox, "USD,XYZ", str(last - dt.timedelta(days=2)), str(last))
     assert done.success
     assert outcomes(sandbox) == {"historical": {"ok": 3}}
-    assert verdicts(done)["symbols"] == said
+    assert verdicts(done)["symbols"] == text
     assert results(done)["symbols"].description == (
         "the provider accepts XYZ but has sent no rate. If the currency has ended, remove it from FX_SYMBOLS."
     )
 
 
-def test_the_command_and_status_name_it(folder: Path, sandbox: Sandbox) -> None:
+@pytest.mark.slow
+def test_ingest_and_status_report_the_codes(folder: Path, sandbox: Sandbox) -> None:
     add(sandbox, "XYZ")
     settings = {
         "FIXER_BASE_URL": sandbox.url,

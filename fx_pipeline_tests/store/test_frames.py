@@ -12,7 +12,7 @@ from fx_pipeline.rates import DayRates, read_rates
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.frames import RateHistory
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.fetches import fetch_of
 
 ASKED_AT = dt.datetime(2024, 5, 18, 0, 10, tzinfo=dt.timezone.utc)
 
@@ -27,7 +27,7 @@ def store(path: Path, days: Mapping[int, Mapping[str, object]], run_id: str = "r
     for number, raw in days.items():
         rates, rejected = read_rates(date(number), raw)
         day = DayRates(date=date(number), base="EUR", timestamp=0, rates=rates, rejected=rejected)
-        answers.append(answer_with(day, asked_at=ASKED_AT))
+        answers.append(fetch_of(day, asked_at=ASKED_AT))
     with RateStore(path) as written:
         written.record(answers, run_id=run_id)
 

@@ -19,7 +19,7 @@ from fx_pipeline.rates import DayRates
 from fx_pipeline.store.instants import TOLERANCE, Ahead, chosen
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.fetches import fetch_of
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.timezone.utc)
 DAY = dt.date(2026, 2, 27)
@@ -62,7 +62,7 @@ class Machine:
     def fetch(self, rate: float, truth: dt.datetime, fetch: Attempt) -> None:
         self.clock = truth + fetch.error
         day = DayRates(date=DAY, base="EUR", timestamp=0, rates={"EUR": 1, "USD": rate})
-        answer = answer_with(day, asked_at=self.clock)
+        answer = fetch_of(day, asked_at=self.clock)
         self.store.record([replace(answer, provider_at=truth if fetch.provider_tells else None)])
 
     def close(self) -> None:

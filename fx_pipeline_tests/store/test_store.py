@@ -18,7 +18,7 @@ from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.answers import answer_with
+from fx_pipeline_tests.fetches import fetch_of
 
 DAY = dt.date(2024, 5, 17)
 ASKED_AT = dt.datetime(2024, 5, 18, 0, 10, tzinfo=dt.timezone.utc)
@@ -29,7 +29,7 @@ def day(date: dt.date, raw: Mapping[str, object], base: str = "EUR") -> DayRates
     return DayRates(date=date, base=base, timestamp=1715990399, rates=rates, rejected=rejected)
 
 
-answer = partial(answer_with, asked_at=ASKED_AT)
+answer = partial(fetch_of, asked_at=ASKED_AT)
 
 
 @pytest.fixture

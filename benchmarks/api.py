@@ -19,7 +19,7 @@ from benchmarks import databases, servers
 from benchmarks.load import Load, drive, visit
 from benchmarks.results import publish, table
 from benchmarks.servers import Server
-from fx_pipeline.processes.up import YIELDING
+from fx_pipeline.processes.up import NICE
 
 BARE_MS = 0.046
 """Milliseconds per request of bare uvicorn on the machine for which the bounds were set."""
@@ -203,7 +203,7 @@ def readers(stack: ExitStack, arguments: argparse.Namespace) -> None:
     for name, load in (("both processors busy", drive), ("one visitor, pausing 2 ms", visit)):
         quiet = load(server.url + DATE, seconds)
         # At the low priority that `up` gives a backfill.
-        command = [*YIELDING, sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]
+        command = [*NICE, sys.executable, "-m", "benchmarks.writer", str(path), str(seconds + 2)]
         with subprocess.Popen(command) as writer:
             busy = load(server.url + DATE, seconds)
             writer.wait()

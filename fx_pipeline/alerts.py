@@ -27,8 +27,7 @@ class _Silence(logging.Filter):
         return not _sending.get()
 
 
-for _name in ("apprise", "urllib3.connectionpool"):
-    logging.getLogger(_name).addFilter(_Silence())
+_silence = _Silence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,8 @@ class Delivery:
 
 def send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
     """Send an alert to each address, independently. Raise nothing."""
+    for name in ("apprise", "urllib3.connectionpool"):
+        logging.getLogger(name).addFilter(_silence)  # does nothing if it is there already
     token = _sending.set(True)
     try:
         return _send(alert, urls)

@@ -1,1 +1,1 @@
-"""The Dagster UI, served behind a guard against other sites' pages."""
+"""The Dagster UI, served behind a guard against pages of other sites."""

@@ -1,7 +1,7 @@
-"""Stand between browsers and the Dagster UI, which accepts every request by itself.
+"""The guard between browsers and the Dagster UI, which itself accepts every request.
 
-Dagster's webserver executes mutations sent by GET or as `text/plain`, which any web page can make a visitor's
-browser send. The guard lets a page of another site do no more than follow a link.
+Dagster's webserver executes mutations sent by GET or as `text/plain`. Any web page can make a visitor's
+browser send those. With the guard, a page of another site can only follow a link.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from fx_pipeline.serving.hosts import Hosts
 
 logger = logging.getLogger(__name__)
 
-LONGEST_BODY = 16 * 2**20
-"""Bytes of a request that are read: a backfill names each of its days."""
+MAX_BODY_BYTES = 16 * 2**20
+"""Maximum size of a request. A backfill names each of its days."""
 
 READING = ("GET", "HEAD")
 GRAPHQL = "/graphql"
@@ -31,7 +31,7 @@ GRAPHQL = "/graphql"
 _SINGLE = ("host", "origin", "content-type", "authorization", "sec-fetch-site")
 _PAGES = ("document", "")
 _RESPONSE_HEADERS = {
-    # Dagster shows notebooks in a frame of its own.
+    # Dagster shows notebooks in a frame.
     "X-Frame-Options": "SAMEORIGIN",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -67,7 +67,7 @@ class Guard:
             refusal = _judge_body(body)
             receive = _Replayed(body or b"", receive)
         if refusal is not None:
-            # Browsers do not send a password before they have been asked for one.
+            # Browsers send no password until they are asked for one.
             if refusal.status is not HTTPStatus.UNAUTHORIZED or "authorization" in headers:
                 logger.warning("Refused %s %.200r: %s", scope["type"], scope["path"], refusal.reason)
             await _refuse(refusal, scope, receive, send)
@@ -76,7 +76,7 @@ class Guard:
 
     def _judge(self, scope: Scope, headers: Headers) -> Refusal | None:
         if any(len(headers.getlist(name)) > 1 for name in _SINGLE):
-            return Refusal(HTTPStatus.BAD_REQUEST, "A header that may come once came twice.")
+            return Refusal(HTTPStatus.BAD_REQUEST, "A header that may appear only once appears twice.")
         return (
             self._judge_host(scope, headers)
             or self._judge_origin(scope, headers)
@@ -129,7 +129,7 @@ def _foreign(page: str) -> Refusal:
 
 def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:
     if scope["method"] in READING:
-        # With this Accept header Dagster sends the GraphiQL page; otherwise it executes what is in the query.
+        # With this Accept header Dagster sends the GraphiQL page. Otherwise it executes the query string.
         is_page = "text/html" in headers.get("accept", "") and not scope["query_string"]
         if scope["path"] != GRAPHQL or is_page:
             return None
@@ -141,7 +141,7 @@ def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:
             {"Allow": "GET, HEAD, POST"},
         )
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    # A page of another site cannot send this type without asking first (CORS), and the answer is no.
+    # A page of another site needs a CORS preflight to send this type, and gets none.
     if media_type != "application/json":
         return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send a body of the type application/json.")
     return None
@@ -149,7 +149,7 @@ def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:
 
 def _judge_body(body: bytes | None) -> Refusal | None:
     if body is None:
-        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {LONGEST_BODY} bytes.")
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {MAX_BODY_BYTES} bytes.")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -160,7 +160,7 @@ def _judge_body(body: bytes | None) -> Refusal | None:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Return the body of a request. None if it is too long, or the client has gone."""
+    """Return the body of a request; None if it is too long. It is empty if the client has disconnected."""
     body = bytearray()
     more = True
     while more:
@@ -169,13 +169,13 @@ async def _read_body(receive: Receive) -> bytes | None:
             return b""
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > LONGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             return None
     return bytes(body)
 
 
 class _Replayed:
-    """Gives a body that has been read to the application, and then whatever follows it."""
+    """Passes a body that was already read to the application, then the messages after it."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
@@ -189,7 +189,7 @@ class _Replayed:
 
 
 class _Framed:
-    """Sends a response that no page of another site can show in a frame."""
+    """Adds headers to a response, so that no page of another site can show it in a frame."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -230,6 +230,6 @@ def _sent_password(headers: Headers) -> str | None:
 
 
 def _is_same(sent: str | None, password: SecretStr) -> bool:
-    """Compare in constant time, and so that not even the password's length can be measured."""
+    """Return whether the passwords are equal, in constant time, whatever their lengths."""
     wanted = hashlib.sha256(password.get_secret_value().encode()).digest()
     return sent is not None and hmac.compare_digest(hashlib.sha256(sent.encode()).digest(), wanted)

@@ -18,22 +18,22 @@ from fx_pipeline.serving.hosts import Hosts
 from fx_pipeline.settings import Settings, SettingsError
 
 GRACE_SECONDS = 5
-"""How long requests under way may still take when the server is stopped."""
+"""How long open requests may take when the server is stopped."""
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Serve the UI until SIGINT or SIGTERM. Raises SettingsError if it cannot start."""
+    """Serve the UI until SIGINT or SIGTERM. Raise SettingsError if it cannot start."""
     hosts = Hosts.of(settings.fx_dagster_url, [*settings.fx_allowed_hosts, host])
     listener = _listener(host, port)
     if settings.fx_dagster_password is None and not ip_address(listener.getsockname()[0]).is_loopback:
         raise SettingsError(
-            f"Everybody who reaches {host} could use the Dagster UI: set FX_DAGSTER_PASSWORD, or give "
+            f"Anyone who can reach {host} could use the Dagster UI. Set FX_DAGSTER_PASSWORD, or give "
             "--host 127.0.0.1."
         )
     click.echo(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.", err=True)
     # Dagster reads .env from its working directory and lets it override the environment. Its home has none.
     os.environ.update(server_environment(settings))
-    # Otherwise SIGTERM ends this process before it has ended the code server that it starts.
+    # Otherwise SIGTERM would end this process before it has ended its code server.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_instance(settings.dagster_home.absolute()) as instance:
         os.chdir(instance.root_directory)

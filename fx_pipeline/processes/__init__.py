@@ -1,1 +1,1 @@
-"""What ``fx-pipeline up`` starts, supervises and ends."""
+"""The processes of `fx-pipeline up`: started, supervised and ended."""

@@ -1,8 +1,8 @@
-"""The processes of one `up`, known by a mark in their environment, and ended with it however it ends.
+"""End all processes of an `up`, however it ends. A mark in their environment identifies them.
 
-Every process that `up` starts inherits the mark, and so does every process that these start: a run of Dagster
-too, whatever its parent, group or session. The mark is random, so nothing else can carry it. A watchdog ends
-them when `up` is killed; where the watchdog was killed too, the next `up` does.
+Every process that `up` starts inherits the mark, and so do their children, including Dagster's runs, whatever
+their parent, group or session. The mark is random, so no other process has it. If `up` is killed, a watchdog
+ends them. If the watchdog is killed too, the next `up` does.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from fx_pipeline.settings import SettingsError
 
 MARK = "FX_PIPELINE_UP"
-"""The environment variable with the mark."""
+"""The environment variable that holds the mark."""
 
 GRACE_SECONDS = 8.0
 """How long a process may take to end before it is killed."""
@@ -33,7 +33,7 @@ _GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Return every running process with the mark, but this one."""
+    """Return every running process with the mark, except this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(*_GONE):
@@ -45,7 +45,7 @@ def marked(mark: str) -> list[psutil.Process]:
 def end(mark: str, grace: float = GRACE_SECONDS) -> list[str]:
     """End every process with the mark, by force after `grace` seconds. Return their command lines."""
     ended: dict[int, str] = {}
-    # More than once: one of them may have started another meanwhile.
+    # Several rounds, because one of them may have started another one.
     for _ in range(ROUNDS):
         processes = marked(mark)
         if not processes:
@@ -64,7 +64,7 @@ def end(mark: str, grace: float = GRACE_SECONDS) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """An `up` that did not end by itself: its process, its start (UTC), and what was left of it."""
+    """An `up` that was killed: its process id, its start (UTC), and its processes that were still running."""
 
     pid: int
     started: str
@@ -73,10 +73,10 @@ class Killed:
 
 @contextmanager
 def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str, str]]:
-    """Yield the environment variables that mark the processes of this `up`; end these with the block.
+    """Yield the environment variables that mark the processes of this `up`. End them with the block.
 
-    They are ended too when this process is killed, by force after `grace` seconds. `home` keeps a record for
-    the next `up`.
+    A watchdog ends them if this process is killed, by force after `grace` seconds. A record in `home` lets
+    the next `up` end them.
     """
     mark, record = secrets.token_hex(16), _record(home)
     started = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
@@ -87,7 +87,7 @@ def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # away from the terminal, whose Ctrl-C and end it must outlive
+        start_new_session=True,  # it must survive Ctrl-C and the end of the terminal
     )
     try:
         yield {MARK: mark}
@@ -100,9 +100,9 @@ def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str
 
 
 def end_killed(home: Path, grace: float = GRACE_SECONDS) -> Killed | None:
-    """End what is left of an earlier `up` that was killed; None if none was.
+    """End the processes of an earlier `up` that was killed, and return it, or None.
 
-    Raises SettingsError where another `up` is running in this home.
+    Raise SettingsError if another `up` is running in this home.
     """
     record = _record(home)
     if not record.exists():
@@ -113,13 +113,13 @@ def end_killed(home: Path, grace: float = GRACE_SECONDS) -> Killed | None:
 
 @contextmanager
 def held(home: Path) -> Iterator[None]:
-    """Hold the home for one `up`. Raises SettingsError where another one holds it."""
+    """Hold the home for one `up`. Raise SettingsError if another one holds it."""
     lock = FileLock(home / "up.lock", blocking=False)
     try:
         lock.acquire()
     except Timeout:
         raise SettingsError(
-            f"Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to another "
+            f"Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to another "
             "folder."
         ) from None
     try:
@@ -135,7 +135,7 @@ def _end_recorded(record: Path, grace: float) -> Killed | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        # It was being written when the power went.
+        # The power failed while it was written.
         record.unlink(missing_ok=True)
         return None
     killed.ended.extend(end(mark, grace))
@@ -148,7 +148,7 @@ def _record(home: Path) -> Path:
 
 
 def main() -> None:
-    """Wait for the end of the process that holds the other end of standard input; then end what is left."""
+    """Wait until the process at the other end of standard input ends, then end all with the mark."""
     mark, grace = sys.argv[1], float(sys.argv[2])
     sys.stdin.buffer.read()
     end(mark, grace)

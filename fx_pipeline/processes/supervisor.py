@@ -1,6 +1,6 @@
-"""Servers that live and end together: their output as one, their end at a signal or with the first of them.
+"""Run several servers with a common output, and stop them all on a signal or when one of them ends.
 
-Nothing here needs its output to be read: a closed terminal or a broken pipe loses lines and stops nothing.
+A closed terminal or a broken pipe loses lines of output, but stops nothing.
 """
 
 import datetime as dt
@@ -22,29 +22,29 @@ import click
 from fx_pipeline.processes.leftovers import GRACE_SECONDS
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan")
-WIDTH = 7
+NAME_WIDTH = 7
 """Letters of the longest name."""
 
-SMALL = 4096
-"""Bytes that a pipe which can be written to takes without blocking (POSIX, PIPE_BUF)."""
+PIPE_BUF = 4096
+"""Bytes that a writable pipe accepts without blocking (POSIX)."""
 
 
 class Output:
-    """Lines of all servers on one stream, each with its time and name."""
+    """One stream for the lines of all servers, each with a time and a name."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        # Standard output is None where it was closed before the start.
+        # Standard output is None if it was closed before the start.
         self._descriptor = stream.fileno() if stream else None
         self._is_coloured = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
         self._colours: dict[str, str] = {}
         self._lock = Lock()
         self.wait = True
-        """Whether to wait for a reader that is slow; else what it does not take is lost."""
+        """Whether to wait for a slow reader. Otherwise lines that it does not read are lost."""
 
     def line(self, name: str, text: str) -> None:
-        """Write one line, or several, of the server with that name."""
+        """Write one or more lines of the server with that name."""
         now = dt.datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005  # for the person at the terminal
-        prefix = f"{now} {name:<{WIDTH}} | "
+        prefix = f"{now} {name:<{NAME_WIDTH}} | "
         with self._lock:
             if self._is_coloured and name != "system":
                 colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
@@ -57,18 +57,18 @@ class Output:
                 _, is_writable, _ = select.select([], [self._descriptor], [], 0.2)
                 if is_writable:
                     with suppress(BlockingIOError):
-                        data = data[os.write(self._descriptor, data[:SMALL]) :]
+                        data = data[os.write(self._descriptor, data[:PIPE_BUF]) :]
                 elif not self.wait:
                     return
         except (OSError, ValueError):
-            # The reader has gone (EPIPE), or the terminal (EIO), or the disk is full: go on without.
+            # No reader (EPIPE), no terminal (EIO) or a full disk: continue without output.
             self._descriptor = None
 
 
 class Supervisor:
-    """Starts servers, each in a process group of its own, and stops all of them when one ends.
+    """Starts servers, each in its own process group, and stops all of them when one ends.
 
-    SIGINT, SIGTERM and SIGHUP stop them too, from the moment that this is made: by the main thread.
+    SIGINT, SIGTERM and SIGHUP stop them too. Create it in the main thread.
     """
 
     def __init__(self, environment: Mapping[str, str], output: Output) -> None:
@@ -80,12 +80,12 @@ class Supervisor:
         self._lock = Lock()
         self._ends: SimpleQueue[int] = SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # `nohup` has SIGHUP ignored: so it stays.
+            # Under `nohup`, SIGHUP is ignored and stays ignored.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def start(self, name: str, command: Sequence[str], cwd: Path | None = None) -> None:
-        """Start a server: when it ends, all do."""
+        """Start a server. When it ends, all servers are stopped."""
         process = self._popen(name, command, cwd)
         if process is not None:
             self._say(f"{name} started (pid={process.pid})")
@@ -94,7 +94,7 @@ class Supervisor:
             waiter.start()
 
     def run(self, name: str, command: Sequence[str]) -> int:
-        """Run a command to its end next to the servers; return its exit code."""
+        """Run a command while the servers run. Return its exit code."""
         process = self._popen(name, command)
         if process is None:
             return 1
@@ -104,9 +104,9 @@ class Supervisor:
         return code
 
     def wait(self) -> int:
-        """Wait for the first server to end, or for a signal; stop everything. Return an exit code."""
+        """Wait until a server ends or a signal arrives, then stop everything. Return an exit code."""
         code = self._ends.get()
-        # From here on a slow reader of the output must not delay the end.
+        # A slow reader of the output must not delay the end.
         self.output.wait = False
         with self._lock:
             self.stopping.set()
@@ -139,7 +139,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        # Not joined: a process that outlives the server, and holds its output, is ended later.
+        # Not joined: a process that outlives the server and holds its output is ended later.
         Thread(target=self._read, args=(name, process), daemon=True).start()
         return process
 
@@ -161,7 +161,7 @@ class Supervisor:
                 os.killpg(process.pid, number)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Printed by a thread: this may have interrupted the printing of another line.
+        # In a thread, because this handler may have interrupted the printing of a line.
         received = f"{signal.Signals(number).name} received"
         Thread(target=self._say, args=(received,), daemon=True).start()
         self._ends.put(0)

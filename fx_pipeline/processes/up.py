@@ -1,7 +1,4 @@
-"""What `fx-pipeline up` starts and stops: the sandbox, the API, Dagster's webserver and daemon, a first run.
-
-When one server ends, or on Ctrl-C, all of them do.
-"""
+"""Start and stop what `fx-pipeline up` runs: sandbox, API, Dagster's webserver and daemon, a first ingest."""
 
 import datetime as dt
 import os
@@ -19,20 +16,20 @@ from fx_pipeline.processes.supervisor import Output, Supervisor
 from fx_pipeline.settings import PROJECT, Settings, SettingsError
 
 DEMO_DAYS = 90
-"""Days that the first run fetches from the sandbox, where they cost nothing."""
+"""Days that the first ingest fetches from the sandbox, where calls are free."""
 
 USUAL_DAYS = 10
-"""Days that the first run looks after otherwise."""
+"""Days that the first ingest checks if a key is set."""
 
-YIELDING = ["nice", "-n", "10"]
-"""Before the commands that fetch: a backfill has minutes, and who asks the API waits for milliseconds."""
+NICE = ["nice", "-n", "10"]
+"""Low priority for commands that fetch. A backfill can afford minutes; an API request cannot."""
 
-STARTING = 120.0
+START_TIMEOUT = 120.0
 """Seconds that a server may take until it listens."""
 
 
 def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
-    """Raise SettingsError for the first port that `up` needs and cannot have."""
+    """Raise SettingsError for the first port that `up` needs and cannot use."""
     for name, needed in (
         ("fx_api_port", True),
         ("fx_dagster_port", True),
@@ -40,22 +37,22 @@ def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
     ):
         port = getattr(settings, name)
         with socket.socket() as probe:
-            # Servers set this too: a port that waits out its last connection is free.
+            # As servers do: a port in TIME_WAIT after its last connection is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 if needed:
                     probe.bind((host, port))
             except OSError as error:
                 raise SettingsError(
-                    f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free one, "
-                    "or stop what listens there."
+                    f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free port, "
+                    "or stop the program that listens there."
                 ) from None
 
 
 def report_killed(settings: Settings) -> None:
-    """End what is left of an `up` that was killed, and print what that was.
+    """End the processes of an earlier `up` that was killed, and print them.
 
-    Raises SettingsError where another `up` is running.
+    Raise SettingsError if another `up` is running.
     """
     killed = end_killed(settings.dagster_home)
     if killed is None:
@@ -65,14 +62,17 @@ def report_killed(settings: Settings) -> None:
         f"{count} of its processes {'was' if count == 1 else 'were'} still running and had to be stopped: "
         f"{'; '.join(killed.ended)}."
         if killed.ended
-        else "None of its processes is left."
+        else "None of its processes was still running."
     )
     line = f"The last fx-pipeline up (process {killed.pid}, started {killed.started}) was killed. {left}"
     Output(sys.stdout).line("system", line)
 
 
 def run_all(settings: Settings) -> int:
-    """Start everything, ingest what is missing, and stop everything on Ctrl-C. Returns an exit code."""
+    """Start everything, ingest missing days, and stop everything on Ctrl-C or when a server ends.
+
+    Return an exit code.
+    """
     home = settings.dagster_home
     program = [sys.executable, "-m", "fx_pipeline"]
     daemon = str(Path(sysconfig.get_path("scripts")) / "dagster-daemon")
@@ -82,9 +82,9 @@ def run_all(settings: Settings) -> int:
     _introduce(settings, output)
     with watched(home) as mark:
         supervisor = Supervisor({**server_environment(settings), **mark}, output)
-        # Dagster lets a .env in its working directory override the environment: the home has none.
+        # Dagster lets a .env in its working directory override the environment. The home has none.
         supervisor.start("dagster", [*program, "webserver"], home)
-        supervisor.start("daemon", [*YIELDING, daemon, "run", *workspace, *quiet], home)
+        supervisor.start("daemon", [*NICE, daemon, "run", *workspace, *quiet], home)
         supervisor.start("api", [*program, "serve"])
         if settings.demo:
             supervisor.start("sandbox", [*program, "sandbox"])
@@ -101,7 +101,7 @@ def _introduce(settings: Settings, output: Output) -> None:
     if settings.demo:
         output.line(
             "system",
-            "DEMO: no FIXER_ACCESS_KEY is set, so the rates come from the sandbox on this machine: the "
+            "DEMO: FIXER_ACCESS_KEY is not set, so the rates come from the sandbox on this machine: the "
             "European Central Bank's history, and made-up values after its last day.",
         )
 
@@ -119,16 +119,16 @@ def server_environment(settings: Settings) -> dict[str, str]:
 
 
 def _first_run(supervisor: Supervisor, settings: Settings) -> None:
-    """Ingest, once the server that is asked listens; then say where everything is."""
+    """Ingest once the sandbox or the API listens, then print the addresses."""
     stopped, say = supervisor.stopping, supervisor.output.line
     last = settings.fx_sandbox_port if settings.demo else settings.fx_api_port
     if not _listens(last, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
-    program = [*YIELDING, sys.executable, "-m", "fx_pipeline"]
+    program = [*NICE, sys.executable, "-m", "fx_pipeline"]
     code = supervisor.run("ingest", [*program, "ingest", "--days", str(days), "--missing", "--revise"])
     if code != 0 and not stopped.is_set():
-        say("ingest", "Not all days could be fetched (see above). What is stored is served all the same.")
+        say("ingest", "Not all days could be fetched (see above). The stored ones are served.")
     if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
         yesterday = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
         say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday}/")
@@ -138,8 +138,8 @@ def _first_run(supervisor: Supervisor, settings: Settings) -> None:
 
 
 def _listens(port: int, stopped: Event) -> bool:
-    """Wait until something accepts connections there; False if it takes too long or all is stopping."""
-    deadline = time.monotonic() + STARTING
+    """Wait until a server listens on the port. Return False after START_TIMEOUT, or if everything stops."""
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stopped.wait(0.1):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

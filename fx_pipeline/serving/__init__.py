@@ -1,1 +1,1 @@
-"""What all our servers share: allowed hosts and origins, and bounds on each client."""
+"""What all servers share: allowed hosts and origins, and limits on each client."""

@@ -1,9 +1,9 @@
-"""Bound what one client can take of a server: the size of a request, the time to send it, and connections.
+"""Limits on clients of a server: the size of a request, the time to send it, and the number of connections.
 
-Every server of this project passes `BoundedProtocol` to uvicorn as its option `http`, which takes a class.
-Uvicorn offers no other place for these bounds: an application first sees a request when its headers are
-complete, and `limit_concurrency` refuses new connections without ever closing old ones. The class therefore
-relies on attributes of uvicorn's own protocol; the tests show when they change.
+Every server of this project passes `BoundedProtocol` to uvicorn as its option `http`. Uvicorn has no other
+place for these limits: an application first sees a request when its headers are complete, and
+`limit_concurrency` refuses new connections without closing old ones. So the class relies on attributes of
+uvicorn's protocol, and its tests fail if these change.
 """
 
 import asyncio
@@ -22,37 +22,37 @@ from uvicorn.server import ServerState
 
 logger = logging.getLogger(__name__)
 
-MOST_HEAD_BYTES = 32_768
-"""Bytes of a request's first line and headers. The same bounds what stands between the parts of a body."""
+MAX_HEAD_BYTES = 32_768
+"""Maximum size of a request's first line and headers, and of the bytes between the parts of a body."""
 
-MOST_HEADERS = 100
-MOST_PIPELINED = 32
-"""Requests that a connection may send before it has the answers."""
+MAX_HEADERS = 100
+MAX_PIPELINED = 32
+"""Requests that a connection may send before it has the responses."""
 
 HEAD_SECONDS = 10
-"""How long a connection may wait before a request, and a request may take until its headers are complete."""
+"""How long a connection may be idle before a request, and how long its headers may take."""
 
 BODY_SECONDS = 60
 SEND_SECONDS = 30
-"""How long a client may read nothing of an answer that is waiting for it."""
+"""How long a client may not read from a response."""
 
 LINGER_SECONDS = 2
-"""How long a refused client may go on sending. To close while it sends would keep the refusal from it."""
+"""How long a refused client may continue to send. Closing earlier would lose the refusal."""
 
 LOG_SECONDS = 10
-MOST_CONNECTIONS = 4_000
+MAX_CONNECTIONS = 4_000
 
 
-def most_connections() -> int:
-    """How many connections a process may have: at most three quarters of its file descriptors."""
+def max_connections() -> int:
+    """Return the maximum number of connections: three quarters of the file descriptors at most."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return min(MOST_CONNECTIONS, descriptors * 3 // 4)
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, descriptors * 3 // 4)
 
 
 class Phase(Enum):
-    """What a connection is waiting for its client to send."""
+    """What a connection is waiting for."""
 
     REQUEST = "a request"
     HEAD = "the rest of the headers"
@@ -60,10 +60,10 @@ class Phase(Enum):
 
 
 class Watch:
-    """All connections of one server: it ends those that take too long, and logs what was refused."""
+    """The connections of one server. Closes those that take too long, and logs refusals."""
 
     def __init__(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.most = most_connections()
+        self.most = max_connections()
         self._connections = connections
         self._loop = loop
         self._refused: Counter[str] = Counter()
@@ -72,13 +72,13 @@ class Watch:
         self._is_running = False
 
     def start(self) -> None:
-        """Look at every connection once a second, for as long as there are any."""
+        """Check every connection once a second while there are any."""
         if not self._is_running:
             self._is_running = True
             self._loop.call_later(1, self._look)
 
     def make_room(self, newest: "BoundedProtocol") -> None:
-        """Close the connection that has kept the server waiting longest, or else refuse the newest."""
+        """Close the connection that has been idle longest, or refuse the newest if none is idle."""
         waiting = [one for one in self._bounded() if one is not newest and one.is_waiting]
         if waiting:
             oldest = min(waiting, key=lambda one: (one.since, one.made_at))
@@ -88,7 +88,7 @@ class Watch:
             newest.refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"too many connections ({self.most})")
 
     def report(self, reason: str, connection: "BoundedProtocol") -> None:
-        """Count what was refused, and log it: at once the first time, then summed up every LOG_SECONDS."""
+        """Count and log a refusal: the first one immediately, then a summary every LOG_SECONDS."""
         self._refused[reason] += 1
         self._client = connection.client[0] if connection.client else ""
         self._log()
@@ -102,7 +102,7 @@ class Watch:
             self._logged_at = now
 
     def _bounded(self) -> list["BoundedProtocol"]:
-        # Websockets are among them, too.
+        # The set also has websockets.
         return [one for one in self._connections if isinstance(one, BoundedProtocol)]
 
     def _look(self) -> None:
@@ -119,12 +119,12 @@ _WATCHES: WeakKeyDictionary[ServerState, Watch] = WeakKeyDictionary()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol on one connection, within the bounds of this module."""
+    """Uvicorn's protocol on one connection, with the limits of this module."""
 
     since = 0.0
-    """From when on the client has let the server wait for what it is waiting for, to the second."""
+    """When the current wait for the client began, to the second."""
     _unread = 0
-    """Bytes received since the last headers were complete, or since the last part of a body."""
+    """Bytes received since the last complete headers, or since the last part of a body."""
     _refused_at: float | None = None
     _awaited: tuple[Phase | None, object] = (Phase.REQUEST, None)
     _sending = 0
@@ -132,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the client has its answers, so that it loses nothing when the connection is closed."""
+        """Whether the client has all its responses, so that closing the connection loses none."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -147,20 +147,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         while data and self._refused_at is None and not self.transport.is_closing():
-            # No further than to the bound, by which the headers must be complete.
-            allowed = MOST_HEAD_BYTES - self._unread
+            # Only up to the limit, by which the headers must be complete.
+            allowed = MAX_HEAD_BYTES - self._unread
             part, data = data[:allowed], data[allowed:]
             self._unread += len(part)
             super().data_received(part)
-            if self._unread >= MOST_HEAD_BYTES:
+            if self._unread >= MAX_HEAD_BYTES:
                 self._refuse_head()
 
     def on_headers_complete(self) -> None:
         self._unread = 0
-        if len(self.headers) > MOST_HEADERS:
-            self._pass_to(_too_many_headers, f"more than {MOST_HEADERS} headers (431)")
-        elif len(self.pipeline) >= MOST_PIPELINED:
-            self._pass_to(_too_many_requests, f"more than {MOST_PIPELINED} requests before an answer (429)")
+        if len(self.headers) > MAX_HEADERS:
+            self._pass_to(_too_many_headers, f"more than {MAX_HEADERS} headers (431)")
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            self._pass_to(_too_many_requests, f"more than {MAX_PIPELINED} requests before a response (429)")
         else:
             super().on_headers_complete()
 
@@ -169,13 +169,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def check(self, now: float) -> None:
-        """End the connection where its client takes too long. To be called about once a second."""
+        """Close the connection if its client takes too long. Call it about once a second."""
         if self._refused_at is not None:
             if now - self._refused_at > LINGER_SECONDS:
                 self.transport.abort()
             return
         if not self._is_read(now):
-            self._watch.report(f"read nothing of an answer in {SEND_SECONDS} seconds", self)
+            self._watch.report(f"did not read a response for {SEND_SECONDS} seconds", self)
             self.transport.abort()
             return
         phase = self._phase()
@@ -189,7 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.refuse(HTTPStatus.REQUEST_TIMEOUT, reason)
 
     def refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Answer with an error, where no answer has begun, and close the connection."""
+        """Send an error unless a response has begun, and close the connection."""
         self._watch.report(f"{reason} ({status.value})", self)
         self._refused_at = self.loop.time()
         self._unset_keepalive_if_required()
@@ -211,7 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _phase(self) -> Phase | None:
         if self.is_waiting:
-            # With the first byte of a request, the scope is another.
+            # The first byte of a request replaces the scope.
             has_begun = self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
             return Phase.HEAD if has_begun else Phase.REQUEST
         return Phase.BODY if self.cycle.more_body else None
@@ -219,7 +219,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _seconds(self, phase: Phase) -> float:
         if phase is Phase.BODY:
             return BODY_SECONDS
-        # Uvicorn's own timer for a connection that rests ends with any byte that the client sends.
+        # Uvicorn's own timer for an idle connection stops at any byte from the client.
         return max(HEAD_SECONDS, self.timeout_keep_alive) if phase is Phase.REQUEST else HEAD_SECONDS
 
     def _is_read(self, now: float) -> bool:
@@ -230,13 +230,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         if self._phase() is Phase.HEAD and not self.headers:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"more than {MOST_HEAD_BYTES} bytes of address")
+            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"more than {MAX_HEAD_BYTES} bytes of address")
         else:
-            reason = f"more than {MOST_HEAD_BYTES} bytes of headers"
+            reason = f"more than {MAX_HEAD_BYTES} bytes of headers"
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, reason)
 
     def _pass_to(self, refusing: ASGIApp, reason: str) -> None:
-        """Have another application answer this request, which closes the connection."""
+        """Let another application respond to this request and close the connection."""
         self._watch.report(reason, self)
         app, self.app = self.app, cast(Any, refusing)
         super().on_headers_complete()
@@ -248,7 +248,7 @@ def _refusing(status: HTTPStatus, reason: str) -> ASGIApp:
     return PlainTextResponse(f"{status.phrase}: {reason}.\n", status, headers)
 
 
-_too_many_headers = _refusing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {MOST_HEADERS} headers")
+_too_many_headers = _refusing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {MAX_HEADERS} headers")
 _too_many_requests = _refusing(
-    HTTPStatus.TOO_MANY_REQUESTS, f"more than {MOST_PIPELINED} requests before an answer"
+    HTTPStatus.TOO_MANY_REQUESTS, f"more than {MAX_PIPELINED} requests before a response"
 )

@@ -1,8 +1,8 @@
-"""Decide which names a server answers to, and which web pages may use it through a browser.
+"""Decide which host names a server accepts, and which web pages may use it through a browser.
 
 A page on another site can send requests to a server on the visitor's own machine or network. The browser
-names that page in `Origin`. When the page's host name has been switched to the server's address (DNS
-rebinding), the browser takes both for one site, but `Host` still has the foreign name.
+names that page in `Origin`. If the page's host name was switched to the server's address (DNS rebinding), the
+browser treats both as one site, but `Host` still has the foreign name.
 """
 
 import re
@@ -30,11 +30,11 @@ class Hosts:
 
     names: frozenset[str]
     public: Origin | None
-    """Where people reach the server, if that is set. A proxy may send another `Host`."""
+    """The public address of the server, if it is set. A proxy may send another `Host`."""
 
     @classmethod
     def of(cls, url: str | None, allowed: Iterable[str]) -> "Hosts":
-        """Return the names of a server that people reach at `url`, or under the `allowed` names."""
+        """Return the names of a server with the public address `url`, and the `allowed` names."""
         public = _origin(url) if url else None
         names = {_bare(name) for name in allowed} | ({public.name} if public else set())
         return cls(frozenset(names), public)
@@ -85,7 +85,7 @@ def _origin(url: str) -> Origin | None:
 
 
 def _split(host: str) -> tuple[str, int | None] | None:
-    """Return the name, in lower case, and the port of a `Host` header. None if it is not one."""
+    """Return the name, in lower case, and the port of a `Host` header; None if it is invalid."""
     found = _HOST.fullmatch(host)
     if found is None:
         return None

@@ -1,1 +1,1 @@
-"""The Dagster UI behind its guard: over sockets, and from a real browser."""
+"""Tests of the Dagster UI behind its guard: over sockets, and from a real browser."""

@@ -1,4 +1,4 @@
-"""What a hostile page can do with a visitor's browser, in JavaScript.
+"""Attacks by a hostile page through a visitor's browser, in JavaScript.
 
 Each attack knows `ui`, the address of the Dagster UI, and `mutation`, a GraphQL document that changes
 something. It ends when the browser has finished, and returns what the page learned.
@@ -82,6 +82,6 @@ def mutation(key: str) -> str:
 
 
 def attack(page: Page, name: str, ui: str, key: str) -> Any:
-    """Do one of the attacks from `page`. `key` names what it would leave behind."""
+    """Run an attack from `page`. `key` names the row that it would leave."""
     script = f"([ui, mutation, key]) => {{ {TOOLS} return {ATTACKS[name]}; }}"
     return page.evaluate(script, [ui, mutation(key), key])

@@ -11,11 +11,11 @@ from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
 from fx_pipeline_tests.pages.browser import chromium, running_browser
 
 FOREIGN = "foreign.example"
-"""Resolves to this machine, as a hostile name may."""
+"""A name that resolves to this machine, as a hostile name may."""
 
 
 class EmptyPage(BaseHTTPRequestHandler):
-    """Answers everything with an empty page."""
+    """Responds to every request with an empty page."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -24,10 +24,10 @@ class EmptyPage(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
+        """Log nothing."""
 
 
-# For the package: while Playwright runs, its thread has an event loop, and asynchronous tests do not start.
+# Scoped to the package: Playwright's thread has an event loop, so asynchronous tests would not start.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with running_browser(chromium(), FOREIGN, "localhost") as browser:
@@ -42,7 +42,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
 
 @pytest.fixture(scope="package")
 def elsewhere() -> Iterator[int]:
-    """The port of a server on this machine that is not the Dagster UI."""
+    """Yield the port of a server on this machine that is not the Dagster UI."""
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

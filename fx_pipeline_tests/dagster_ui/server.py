@@ -1,4 +1,4 @@
-"""The Dagster UI in a process of its own, and the state that it guards."""
+"""The Dagster UI in another process, and the state that it guards."""
 
 import os
 import signal
@@ -59,11 +59,11 @@ class UI:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """Its address, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def is_up(self) -> bool:
-        """Return whether it answers anything at all."""
+        """Return whether it responds."""
         assert self.process.poll() is None, self.log.read_text()
         try:
             requests.get(f"{self.url}/server_info", timeout=30)
@@ -72,7 +72,7 @@ class UI:
         return True
 
     def state(self) -> Rows:
-        """Return every row that Dagster keeps: runs, events, partitions, schedules."""
+        """Return every row in Dagster's database: runs, events, partitions, schedules."""
         rows: Rows = {}
         for file in sorted(self.home.rglob("*.db")):
             with closing(sqlite3.connect(file)) as connection:
@@ -83,7 +83,7 @@ class UI:
         return rows
 
     def stop(self) -> None:
-        """Stop it and wait until it and the code server that it started are gone."""
+        """Stop it, and wait until it and its code server have ended."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
@@ -99,7 +99,7 @@ class UI:
 
 @contextmanager
 def serving_ui(folder: Path, *options: str, guarded: bool = True, **settings: str) -> Iterator[UI]:
-    """Serve the UI of a new Dagster home with one run, which is over."""
+    """Serve the UI of a new Dagster home with one finished run."""
     with open_instance(folder / "dagster") as instance:
         run = instance.create_run_for_job(defs.resolve_job_def("symbols_job"))
         instance.report_run_canceled(run)

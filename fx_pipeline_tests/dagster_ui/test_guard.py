@@ -1,4 +1,4 @@
-"""What the guard lets through and what it refuses, over sockets, in front of the real Dagster UI."""
+"""The guard in front of the real Dagster UI, over sockets: what it passes on and what it refuses."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from fx_pipeline.dagster_ui.guard import LONGEST_BODY
+from fx_pipeline.dagster_ui.guard import MAX_BODY_BYTES
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.dagster_ui.attacks import mutation
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
@@ -29,7 +29,7 @@ Headers = dict[str, str]
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
-    """A UI that is reached through a proxy as well, and under one more name."""
+    """Yield a UI that is also behind a proxy, and has one more name."""
     folder = tmp_path_factory.mktemp("proxied")
     with serving_ui(folder, FX_DAGSTER_URL=PUBLIC, FX_ALLOWED_HOSTS="dagster.lan, 192.168.7.1") as ui:
         yield ui
@@ -37,7 +37,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
-    """A UI with a password, which other machines could reach."""
+    """Yield a UI with a password, which other machines could reach."""
     with serving_ui(
         tmp_path_factory.mktemp("locked"),
         "--host",
@@ -81,7 +81,7 @@ def ask(ui: UI, method: str, path: str, headers: Headers, body: str | bytes | No
         ("", 403),
     ],
 )
-def test_only_names_of_the_server_are_answered(ui: UI, host: str, status: int) -> None:
+def test_only_the_servers_names_are_accepted(ui: UI, host: str, status: int) -> None:
     assert ask(ui, "GET", "/server_info", {"Host": host})[0] == status
     assert ask(ui, "POST", "/graphql", {"Host": host, **JSON}, QUERY)[0] == status
 
@@ -112,7 +112,7 @@ def test_only_names_of_the_server_are_answered(ui: UI, host: str, status: int) -
         ({"Referer": "http://foreign.example/"}, 403),
     ],
 )
-def test_a_change_comes_from_the_servers_own_pages_or_from_no_page(
+def test_a_change_must_come_from_the_servers_own_pages_or_no_page(
     ui: UI, headers: Headers, status: int
 ) -> None:
     assert ask(ui, "POST", "/graphql", {**JSON, **headers}, QUERY)[0] == status
@@ -149,7 +149,7 @@ def test_a_page_of_another_site_may_link_to_the_ui(ui: UI, mode: str, destinatio
         ("POST", "/graphql", JSON, "", 400),
         ("POST", "/graphql", JSON, "[" * 100_000, 400),
         ("POST", "/graphql", JSON, b"\xff", 400),
-        ("POST", "/graphql", JSON, " " * (LONGEST_BODY + 1), 413),
+        ("POST", "/graphql", JSON, " " * (MAX_BODY_BYTES + 1), 413),
         ("GET", "/graphql", {"Accept": "text/html"}, None, 200),
         ("GET", "/graphql", {}, None, 405),
         ("GET", "/graphql?query={version}", {}, None, 405),
@@ -164,7 +164,7 @@ def test_a_page_of_another_site_may_link_to_the_ui(ui: UI, mode: str, destinatio
         ("POST", "/%72eport_asset_observation/rates", {}, None, 415),
     ],
 )
-def test_a_change_is_json_by_post(
+def test_a_change_must_be_json_by_post(
     ui: UI, method: str, path: str, headers: Headers, body: str | bytes | None, status: int
 ) -> None:
     before = ui.state()
@@ -172,7 +172,7 @@ def test_a_change_is_json_by_post(
     assert ui.state() == before
 
 
-def test_a_program_may_change_something(ui: UI) -> None:
+def test_a_program_may_make_changes(ui: UI) -> None:
     before = ui.state()
     status, answer = ask(ui, "POST", "/graphql", JSON, json.dumps({"query": mutation("a program")}))
     assert (status, json.loads(answer)) == (200, {"data": {"setConcurrencyLimit": True}})
@@ -181,7 +181,7 @@ def test_a_program_may_change_something(ui: UI) -> None:
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Content-Type", "Authorization", "Sec-Fetch-Site"])
-def test_a_header_that_comes_twice_is_refused(ui: UI, name: str) -> None:
+def test_a_repeated_header_is_refused(ui: UI, name: str) -> None:
     headers = {name: "127.0.0.1:PORT", name.lower(): "foreign.example"}
     assert ask(ui, "POST", "/graphql", headers, QUERY)[0] == 400
 
@@ -222,7 +222,7 @@ def open_websocket(ui: UI, headers: Headers) -> int:
 @pytest.mark.parametrize(
     "path", ["/", "/assets", "/graphql", "/server_info", "/favicon.svg", "/no-such-thing"]
 )
-def test_no_answer_can_be_framed_by_another_site(ui: UI, path: str) -> None:
+def test_no_response_can_be_framed_by_another_site(ui: UI, path: str) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", int(ui.port), timeout=60)) as connection:
         connection.request("GET", path, headers={"Accept": "text/html"})
         response = connection.getresponse()
@@ -253,7 +253,7 @@ def basic(user: str, password: str) -> Headers:
         ({"Authorization": "Basic"}, False),
     ],
 )
-def test_with_a_password_everything_asks_for_it(locked: UI, headers: Headers, allowed: bool) -> None:
+def test_with_a_password_every_request_needs_it(locked: UI, headers: Headers, allowed: bool) -> None:
     status = 200 if allowed else 401
     for path in ("/", "/server_info", "/favicon.svg", "/logs/a/b.err"):
         assert ask(locked, "GET", path, headers)[0] in ((status, 404) if allowed else (401,))
@@ -283,11 +283,11 @@ def test_without_a_password_only_this_machine_is_served(
     with reserved_port() as port:
         done = run_command(folder, "webserver", "--host", host, "--port", str(port))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"Everybody who reaches {host} could use the Dagster UI: set FX_DAGSTER_PASSWORD" in done.stderr
+    assert f"Anyone who can reach {host} could use the Dagster UI. Set FX_DAGSTER_PASSWORD" in done.stderr
     assert list(folder.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_one_line(ui: UI) -> None:
+def test_a_busy_port_is_reported_in_one_line(ui: UI) -> None:
     done = run_command(ui.home, "webserver", "--port", ui.port)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"The Dagster UI cannot listen on 127.0.0.1:{ui.port}: Address already in use." in done.stderr

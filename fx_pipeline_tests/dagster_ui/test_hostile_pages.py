@@ -1,4 +1,4 @@
-"""A real browser with a hostile page open: Dagster's state stays as it is."""
+"""A hostile page in a real browser does not change Dagster's state."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from fx_pipeline_tests.dagster_ui.conftest import FOREIGN
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
 
 SITES = [FOREIGN, *(pytest.param(name, marks=pytest.mark.slow) for name in ("localhost", "127.0.0.1"))]
-"""Names of the hostile page's site: another one, and two that differ from the UI's only by the port."""
+"""Host names of the hostile page: another one, and two that differ from the UI's only by the port."""
 
 HARMLESS_BY_ITSELF = {"a frame", "a form by GET", "a form of plain text", "JSON", "a websocket"}
-"""What a page of another site cannot change Dagster with even where there is no guard."""
+"""Attacks that fail even without the guard."""
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -33,7 +33,7 @@ def test_a_page_of_another_site_changes_nothing(
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_page_whose_name_was_rebound_changes_nothing(page: Page, ui: UI, name: str) -> None:
     own = f"http://{FOREIGN}:{ui.port}"
-    # The page itself would have come from another server, before the name was switched.
+    # Before the name was switched, the page would have come from another server.
     page.goto(f"{own}/")
     before = ui.state()
     learned = attack(page, name, own, "hostile")
@@ -68,4 +68,4 @@ def test_a_page_of_another_site_cannot_show_the_ui_in_a_frame(page: Page, ui: UI
         f"{ui.url}/assets",
     )
     [frame] = page.main_frame.child_frames
-    frame.wait_for_url("chrome-error:**")  # the test may learn of it after the page
+    frame.wait_for_url("chrome-error:**")  # the test may learn of it later than the page

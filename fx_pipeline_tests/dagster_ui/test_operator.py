@@ -1,4 +1,4 @@
-"""The operator's own browser: the Dagster UI works behind its guard as it does without one."""
+"""The Dagster UI in the operator's browser works behind its guard as it does without one."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from fx_pipeline_tests.processes.running_up import up
 
 PASSWORD = "swordfish"
 LAUNCH = re.compile("/graphql[?]op=Launch(PipelineExecution|MultipleRuns)")
-"""Mutations by which the UI launches a run; which one depends on its version."""
+"""Mutations with which the UI launches a run, depending on its version."""
 
 RUN_ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Operator:
-    """A person in front of a browser: a page, and what came over its websockets or was refused."""
+    """A browser page, with the messages of its websockets and its refused requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -39,7 +39,7 @@ class Operator:
 
 @contextmanager
 def operated(browser: Browser, password: str = "") -> Iterator[Operator]:
-    """Open a browser that knows the password, if there is one."""
+    """Open a browser that has the password, if there is one."""
     context = browser.new_context(
         viewport={"width": 1400, "height": 900},
         http_credentials={"username": "operator", "password": password} if password else None,
@@ -51,7 +51,7 @@ def operated(browser: Browser, password: str = "") -> Iterator[Operator]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("password", ["", PASSWORD])
-def test_an_asset_is_materialised_and_its_run_followed_live(
+def test_an_asset_is_materialized_and_its_run_is_shown_live(
     browser: Browser, tmp_path: Path, password: str
 ) -> None:
     with up(tmp_path, FX_DAGSTER_PASSWORD=password) as running, operated(browser, password) as operator:
@@ -66,17 +66,17 @@ def test_an_asset_is_materialised_and_its_run_followed_live(
         page.get_by_text("RUN_SUCCESS", exact=True).first.wait_for()
         assert any("RunSuccessEvent" in frame for frame in operator.live), operator.live
         assert operator.refused == []
-        assert running.asked()["symbols"] == {"ok": 2}  # with that of the first start
+        assert running.asked()["symbols"] == {"ok": 2}  # including the one at the first start
         assert "Refused" not in running.output
         assert running.interrupt() == 0
 
 
 @pytest.mark.slow
-def test_without_the_password_there_is_nothing_to_see(browser: Browser, tmp_path: Path) -> None:
+def test_without_the_password_the_ui_shows_nothing(browser: Browser, tmp_path: Path) -> None:
     with (
         serving_ui(tmp_path, FX_DAGSTER_PASSWORD=PASSWORD) as ui,
         operated(browser) as operator,
-        # A browser with a window would ask for the password.
+        # A browser with a window would prompt for the password.
         pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"),
     ):
         operator.page.goto(f"{ui.url}/assets/symbols")
@@ -94,7 +94,7 @@ def test_a_link_from_another_site_opens_the_ui(browser: Browser, ui: UI, elsewhe
 
 
 @pytest.mark.slow
-def test_graphql_can_be_written_by_hand(browser: Browser, ui: UI) -> None:
+def test_graphiql_works(browser: Browser, ui: UI) -> None:
     with operated(browser) as operator:
         page = operator.page
         page.goto(f"{ui.url}/graphql")

@@ -1,1 +1,1 @@
-"""`up` and its supervisor, as real processes."""
+"""Tests of `up` and its supervisor, as real processes."""

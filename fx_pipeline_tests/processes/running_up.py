@@ -1,4 +1,4 @@
-"""`fx-pipeline up` in a folder of its own, on free ports."""
+"""`fx-pipeline up` in an empty folder, on free ports."""
 
 import os
 import signal
@@ -21,13 +21,13 @@ PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 
 @contextmanager
 def reserved() -> Iterator[dict[str, str]]:
-    """Yield settings of ports that no other process is given while the block runs."""
+    """Yield settings with ports that are reserved for this block."""
     with reserved_ports(len(PORTS)) as ports:
         yield {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
 
 
 class Up:
-    """A running `up`: what it printed, and its services."""
+    """A running `up`: its output and its services."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.folder = folder
@@ -54,13 +54,13 @@ class Up:
         return requests.get(self.url("API", path), timeout=30)
 
     def asked(self) -> dict[str, dict[str, int]]:
-        """What the sandbox has been asked since it started."""
+        """Return the calls to the sandbox since it started."""
         stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
         endpoints: dict[str, dict[str, int]] = stats["endpoints"]
         return endpoints
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """Ask Dagster's webserver what the UI would ask."""
+        """Send a query to Dagster's webserver, as the UI does."""
         answer = requests.post(
             self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
         ).json()
@@ -68,7 +68,7 @@ class Up:
         return answer["data"]
 
     def wait(self, what: str, is_so: Callable[[], bool]) -> None:
-        """Wait for a condition. Fail if `up` ends before."""
+        """Wait for a condition. Fail if `up` ends first."""
 
         def look() -> bool:
             assert self.process.poll() is None, f"up ended before {what}:\n{self.output}"
@@ -83,27 +83,27 @@ class Up:
         self.wait("last line", lambda: "Ctrl-C stops everything." in self.output)
 
     def interrupt(self) -> int:
-        """Ctrl-C: SIGINT for the foreground process group. Returns the exit code."""
+        """Send SIGINT to the process group, as Ctrl-C does. Return the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(PATIENCE)
 
     def processes(self) -> set[int]:
-        """Every process that has this folder's Dagster home in its environment, whoever its parent is."""
+        """Return every process with this folder's database in its environment, whatever its parent."""
         mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
         found = set()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.add(int(entry.name))
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended
                 continue
         return found
 
     def priorities(self) -> dict[str, int]:
-        """How nice each server is, by what its command line names: the nicer, the later is its turn."""
+        """Return the niceness of each server, by a word in its command line."""
         found: dict[str, int] = {}
         for process in self.processes():
-            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            command = [Path(part).name for part in Path(f"/proc/{process}/cmdline").read_text().split("\0")]
             found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
         return found
 
@@ -121,7 +121,7 @@ def up(folder: Path, **settings: str) -> Iterator[Up]:
                 os.kill(process, signal.SIGKILL)
 
 
-# As the UI sends it for the dates chosen in the dialog "Materialize".
+# The UI sends this for the dates chosen in the dialog "Materialize".
 LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
     launchPartitionBackfill(backfillParams: $backfillParams) {
         __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }

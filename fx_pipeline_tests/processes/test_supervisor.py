@@ -1,4 +1,4 @@
-"""Servers end with what started them: by signals, without a reader of the output, killed, watchdog and all.
+"""Servers end with the program that started them: on signals, without a reader of its output, when killed.
 
 The servers are small programs. One has a child in a session of its own that ignores every signal it can, as
 the worst of a grandchild.
@@ -58,7 +58,7 @@ TEST = "FX_TEST_OF_SUPERVISOR"
 
 
 class Running:
-    """The program and all that descends from it, in a folder of its own."""
+    """The program and its descendants, in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Running:
             )
 
     def alive(self) -> dict[int, str]:
-        """Every process that descends from the program, and it."""
+        """Return the program and all its descendants."""
         found = {}
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -87,7 +87,7 @@ class Running:
         return found
 
     def beats(self) -> int:
-        """How far the server has come."""
+        """Return the server's last line."""
         with suppress(FileNotFoundError, ValueError):
             return int((self.folder / "beats").read_text())
         return -1
@@ -139,10 +139,8 @@ def test_a_signal_ends_everything(running: Running, number: signal.Signals) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_broken_pipe_stops_nothing_and_a_signal_still_everything(
-    running: Running, number: signal.Signals
-) -> None:
-    """`up | head`, and `up | tee log` where Ctrl-C ends tee first."""
+def test_a_broken_pipe_stops_nothing_but_a_signal_does(running: Running, number: signal.Signals) -> None:
+    """As with `up | head`, or `up | tee log` if Ctrl-C ends tee first."""
     reader, writer = os.pipe()
     running.start(writer)
     os.close(writer)
@@ -153,8 +151,8 @@ def test_a_broken_pipe_stops_nothing_and_a_signal_still_everything(
     assert_ended(running)
 
 
-def test_a_reader_that_reads_nothing_does_not_keep_it_from_ending(running: Running) -> None:
-    """`up | less`, or a terminal that was stopped by Ctrl-S."""
+def test_a_stalled_reader_does_not_delay_the_end(running: Running) -> None:
+    """As with `up | less`, or a terminal stopped by Ctrl-S."""
     reader, writer = os.pipe()
     running.start(writer)
     running.wait_until_all_run()
@@ -165,14 +163,14 @@ def test_a_reader_that_reads_nothing_does_not_keep_it_from_ending(running: Runni
     os.close(writer)
 
 
-def test_a_pipe_that_does_not_block_loses_no_line(running: Running) -> None:
-    """Another process with the same pipe or terminal may have made it so."""
+def test_a_non_blocking_pipe_loses_no_line(running: Running) -> None:
+    """Another process with the same pipe or terminal may have set this mode."""
     reader, writer = os.pipe()
     running.start(writer)
     os.set_blocking(writer, False)
     os.close(writer)
     running.wait_until_all_run()
-    with open(reader, "rb") as lines:  # noqa: PTH123  # it is a descriptor
+    with open(reader, "rb") as lines:  # noqa: PTH123  # a descriptor
         read = [lines.readline() for _ in range(300)]
         numbers = [int(line.split()[4]) for line in read if b"| line" in line]
         assert numbers == list(range(len(numbers)))
@@ -181,9 +179,9 @@ def test_a_pipe_that_does_not_block_loses_no_line(running: Running) -> None:
         assert_ended(running)
 
 
-def test_a_terminal_that_is_closed_ends_everything(running: Running) -> None:
+def test_closing_the_terminal_ends_everything(running: Running) -> None:
     terminal, end = pty.openpty()
-    # As the process that the terminal belongs to, and to which the kernel says that it is gone.
+    # As the session leader, which the kernel sends SIGHUP.
     adopt = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0)\n"
     running.start(end, adopt)
     os.close(end)
@@ -192,7 +190,7 @@ def test_a_terminal_that_is_closed_ends_everything(running: Running) -> None:
     assert_ended(running)
 
 
-def test_without_any_output_it_runs_and_ends(running: Running) -> None:
+def test_it_runs_and_ends_without_output(running: Running) -> None:
     running.start(subprocess.DEVNULL, "import os, sys; os.close(1); sys.stdout = None\n")
     running.wait_until_all_run()
     running.process.terminate()
@@ -208,8 +206,8 @@ def test_a_full_disk_stops_nothing(running: Running) -> None:
     assert_ended(running)
 
 
-def test_a_hangup_that_is_ignored_stays_so(running: Running) -> None:
-    """`nohup`."""
+def test_an_ignored_hangup_stays_ignored(running: Running) -> None:
+    """As under `nohup`."""
     ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     running.start(subprocess.DEVNULL, ignore)
     running.wait_until_all_run()
@@ -226,7 +224,7 @@ def test_a_server_that_ends_ends_everything(running: Running) -> None:
     assert_ended(running, code=1)
 
 
-def test_what_a_killed_one_started_ends_with_it(running: Running) -> None:
+def test_the_watchdog_ends_the_processes_of_a_killed_program(running: Running) -> None:
     running.start(subprocess.DEVNULL)
     running.wait_until_all_run()
     running.process.kill()
@@ -238,16 +236,16 @@ def test_what_a_killed_one_started_ends_with_it(running: Running) -> None:
     assert end_killed(running.folder) is None
 
 
-def test_the_next_one_ends_what_a_killed_one_and_its_watchdog_left(running: Running) -> None:
+def test_the_next_start_ends_the_processes_after_the_watchdog_was_killed_too(running: Running) -> None:
     running.start(subprocess.DEVNULL)
     running.wait_until_all_run()
     started = json.loads((running.folder / "up.json").read_text())["started"]
     watchdog = running.pid_of("fx_pipeline.processes.leftovers")
-    # First, so that it cannot notice the death of the other.
+    # First, so that it does not notice the other's end.
     os.kill(watchdog, signal.SIGKILL)
     running.process.kill()
     running.process.wait()
-    # The server ends by itself when it writes to the broken pipe; its child stays.
+    # The server ends when it writes to the broken pipe. Its child stays.
     wait_for(running.alive, lambda alive: len(alive) == 1)
     left = list(running.alive().values())
     killed = end_killed(running.folder, grace=0.3)
@@ -256,8 +254,8 @@ def test_the_next_one_ends_what_a_killed_one_and_its_watchdog_left(running: Runn
     assert running.alive() == {}
 
 
-def test_processes_of_others_are_left_alone(tmp_path: Path) -> None:
-    """What the record says of a process, or what has another mark, is not touched."""
+def test_other_processes_are_not_ended(tmp_path: Path) -> None:
+    """Neither the process id in the record nor another mark is enough."""
     with subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, MARK: "another"}
     ) as other:
@@ -272,15 +270,15 @@ def test_processes_of_others_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"mark": "x"}', '{"mark": "x", "pid": "y", "started": 1}']
 )
-def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_record_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "up.json").write_text(text)
     assert end_killed(tmp_path) is None
     assert not (tmp_path / "up.json").exists()
 
 
-def test_what_belongs_to_a_running_one_is_not_ended(tmp_path: Path) -> None:
+def test_the_processes_of_a_running_program_are_not_ended(tmp_path: Path) -> None:
     record = tmp_path / "up.json"
     record.write_text('{"mark": "mark", "pid": 1, "started": "2026-03-10T00:00:00+00:00"}')
-    with held(tmp_path), pytest.raises(SettingsError, match="Another fx-pipeline up uses Dagster's home"):
+    with held(tmp_path), pytest.raises(SettingsError, match="Another fx-pipeline up is using Dagster's home"):
         end_killed(tmp_path)
     assert record.exists()

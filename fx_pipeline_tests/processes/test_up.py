@@ -1,4 +1,4 @@
-"""`fx-pipeline up` as a stranger runs it: in an empty folder, on free ports, until Ctrl-C."""
+"""`fx-pipeline up` as a new user runs it: in an empty folder, on free ports, until Ctrl-C."""
 
 import datetime as dt
 import os
@@ -29,7 +29,7 @@ from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 @pytest.fixture
 def free_ports() -> Iterator[dict[str, str]]:
-    """Yield settings of free ports."""
+    """Yield settings with free ports."""
     with reserved() as settings:
         yield settings
 
@@ -50,10 +50,10 @@ RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... o
 
 
 @pytest.mark.slow
-def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_path: Path) -> None:
+def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path: Path) -> None:
     with up(tmp_path) as first:
         first.wait_until_ready()
-        assert "DEMO: no FIXER_ACCESS_KEY is set" in first.output
+        assert "DEMO: FIXER_ACCESS_KEY is not set" in first.output
         assert "each day\n" in first.output
         assert "90 days stored." in first.output
         answer = first.get(f"/rates/{yesterday()}/")
@@ -113,7 +113,7 @@ def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_p
 
     with up(tmp_path, **first.settings) as second:
         second.wait_until_ready()
-        assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two days that may be revised
+        assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two revisable days
         assert "3 days stored." in second.output
         os.kill(second.process.pid, signal.SIGTERM)
         assert second.process.wait(PATIENCE) == 0
@@ -121,7 +121,7 @@ def test_from_an_empty_folder_to_ninety_days_a_backfill_and_a_second_start(tmp_p
 
 
 @pytest.mark.slow
-def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path) -> None:
+def test_with_a_wrong_key_up_says_what_to_do_and_serves_the_stored_days(tmp_path: Path) -> None:
     with running_sandbox(key="good") as sandbox:
         provider = {"FIXER_BASE_URL": sandbox.url}
         run_command(tmp_path, "ingest", "--date", "2000-01-03", FIXER_ACCESS_KEY="good", **provider)
@@ -130,7 +130,7 @@ def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path
             running.wait_until_ready()
             assert "DEMO" not in running.output
             assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
-            assert "What is stored is served all the same." in running.output
+            assert "The stored ones are served." in running.output
             assert sandbox.stats()["total"] - asked <= 4
             assert running.get("/rates/2000-01-03/").status_code == 200
             assert running.interrupt() == 0
@@ -138,7 +138,7 @@ def test_a_wrong_key_says_what_to_do_and_what_is_stored_is_served(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
+def test_when_a_server_dies_the_others_stop(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
         [pid] = [
@@ -153,13 +153,13 @@ def test_when_a_server_dies_all_the_others_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
+def test_a_killed_up_leaves_no_process_after_the_next_start(
     tmp_path: Path, free_ports: dict[str, str]
 ) -> None:
     home = tmp_path / "data" / "dagster"
 
     def start_over(before: Up, left: str) -> None:
-        """Start it again after a kill, and find it working and the killed one named."""
+        """Start it again after a kill. Expect it to work and to name the killed one."""
         with up(tmp_path, **free_ports) as running:
             running.wait_until_ready()
             assert f"The last fx-pipeline up (process {before.process.pid}, started " in running.output
@@ -186,20 +186,20 @@ def test_a_killed_up_takes_everything_with_it_or_the_next_one_does(
         start_over(running, "of its processes were still running and had to be stopped: ")
 
 
-def test_a_second_up_is_named_and_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:
+def test_a_second_up_reports_the_first_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
     with only_servers(home), watched(home), socket.create_server(("127.0.0.1", 0)) as listener:
         taken = {**free_ports, "FX_API_PORT": str(listener.getsockname()[1])}
         done = run_command(tmp_path, "up", **taken)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
+        f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
         "another folder.\n"
     )
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_a_busy_port_is_one_line_that_names_its_setting(
+def test_a_busy_port_is_reported_with_its_setting(
     tmp_path: Path, free_ports: dict[str, str], name: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -208,12 +208,12 @@ def test_a_busy_port_is_one_line_that_names_its_setting(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"Error: Port {port} cannot be used (Address already in use): "
-        f"set {name} to a free one, or stop what listens there.\n"
+        f"set {name} to a free port, or stop the program that listens there.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(
+def test_the_sandboxs_port_may_be_busy_if_a_key_is_set(
     monkeypatch: pytest.MonkeyPatch, free_ports: dict[str, str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -225,9 +225,7 @@ def test_the_sandboxs_port_may_be_busy_where_fixer_is_asked(
         check_ports(load_settings())
 
 
-def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(
-    tmp_path: Path, free_ports: dict[str, str]
-) -> None:
+def test_an_unwritable_home_is_reported_with_its_setting(tmp_path: Path, free_ports: dict[str, str]) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     done = run_command(tmp_path, "up", DAGSTER_HOME="file/home", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
@@ -237,7 +235,7 @@ def test_a_home_that_cannot_be_written_is_one_line_that_names_its_setting(
 
 
 def begun(instance: dg.DagsterInstance) -> str:
-    """A run that has begun and of which no process says more; as one is left behind by a power cut."""
+    """Create a run that has started but has no process, as after a power cut."""
     run = instance.create_run_for_job(defs.resolve_job_def("rates_job"))
     instance.report_dagster_event(
         dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, run.job_name), run.run_id
@@ -245,7 +243,7 @@ def begun(instance: dg.DagsterInstance) -> str:
     return run.run_id
 
 
-def test_a_run_that_was_left_behind_is_reported_as_failed(tmp_path: Path) -> None:
+def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with open_instance(home) as instance:
         left, going_on = begun(instance), begun(instance)
@@ -255,13 +253,13 @@ def test_a_run_that_was_left_behind_is_reported_as_failed(tmp_path: Path) -> Non
     assert not (home / f"{left}.lock").exists()
 
 
-def test_one_home_is_for_one_up(tmp_path: Path, free_ports: dict[str, str]) -> None:
+def test_a_home_is_used_by_one_up_only(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
     with only_servers(home):
         done = run_command(tmp_path, "up", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"Error: Another fx-pipeline up uses Dagster's home {home}: stop it, or set DAGSTER_HOME to "
+        f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
         "another folder.\n"
     )
     with only_servers(home):
@@ -269,8 +267,8 @@ def test_one_home_is_for_one_up(tmp_path: Path, free_ports: dict[str, str]) -> N
 
 
 @pytest.mark.slow
-def test_processes_that_make_dagsters_home_at_once_all_find_it_whole(tmp_path: Path) -> None:
-    """Dagster's own start is not safe against this: it leaves a home that nothing can open again."""
+def test_processes_that_create_dagsters_home_concurrently_all_can_use_it(tmp_path: Path) -> None:
+    """Dagster's own start is not safe: it leaves a home that nothing can open."""
     code = (
         "from pathlib import Path; from fx_pipeline.commands.runs import open_instance; "
         "open_instance(Path('home'))"

@@ -1,1 +1,1 @@
-"""Bounds and hosts of the servers."""
+"""Tests of the limits and host names of the servers."""

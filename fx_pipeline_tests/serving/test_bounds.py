@@ -1,4 +1,4 @@
-"""What one client can take of a server: tried on a real server, with the bounds of time made short."""
+"""Limits on clients, tested on a real server with short timeouts."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
 from fx_pipeline.serving import bounds
-from fx_pipeline.serving.bounds import MOST_HEAD_BYTES, MOST_HEADERS, MOST_PIPELINED, BoundedProtocol
+from fx_pipeline.serving.bounds import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, BoundedProtocol
 from fx_pipeline_tests.waiting import PATIENCE, wait_for_async
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -24,7 +24,7 @@ LARGE = 20_000_000
 
 
 async def respond(request: Request) -> Response:
-    """The length of the body."""
+    """Respond with the length of the body."""
     if request.url.path == "/large":
         return PlainTextResponse(b"x" * LARGE)
     if request.url.path == "/never":
@@ -33,7 +33,7 @@ async def respond(request: Request) -> Response:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Send back what comes."""
+    """Echo each message."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
@@ -49,14 +49,14 @@ APP = Starlette(
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[int]:
-    """The port of a server with the bounds."""
+    """Yield the port of a server with the limits."""
     async with served() as (port, _):
         yield port
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[int, uvicorn.Server]]:
-    """The same with the server itself."""
+    """Yield the port and the server."""
     config = uvicorn.Config(
         APP,
         port=0,
@@ -77,7 +77,7 @@ async def served() -> AsyncIterator[tuple[int, uvicorn.Server]]:
 
 
 class Connection:
-    """A client's connection, over which it sends bytes."""
+    """A client's connection for raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -89,7 +89,7 @@ class Connection:
         return self
 
     async def send(self, data: bytes) -> None:
-        """Send some bytes; the server may have closed the connection."""
+        """Send bytes. The server may have closed the connection."""
         try:
             self._writer.write(data)
             await self._writer.drain()
@@ -97,15 +97,15 @@ class Connection:
             pass
 
     async def until(self, end: bytes) -> bytes:
-        """What comes, up to `end`."""
+        """Return the bytes up to `end`."""
         return await asyncio.wait_for(self._reader.readuntil(end), PATIENCE)
 
     async def part(self) -> bytes:
-        """Some of what comes."""
+        """Return some bytes."""
         return await asyncio.wait_for(self._reader.read(65536), PATIENCE)
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes the connection."""
+        """Return all bytes until the server closes the connection."""
         received = b""
         try:
             while part := await self.part():
@@ -123,30 +123,30 @@ class Connection:
 
 
 def request_of(size: int) -> bytes:
-    """A request whose first line and headers have exactly so many bytes."""
+    """Return a request whose first line and headers have this many bytes."""
     start, end = GET + b"Connection: close\r\nX: ", b"\r\n\r\n"
     return start + b"a" * (size - len(start) - len(end)) + end
 
 
 def many(count: int) -> bytes:
-    """A request with so many headers."""
+    """Return a request with this many headers."""
     return GET + b"Connection: close\r\n" + b"X: a\r\n" * (count - 2) + b"\r\n"
 
 
 CHUNKED = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-TOO_LARGE = (431, f"Request Header Fields Too Large: more than {MOST_HEAD_BYTES} bytes of headers.\n")
+TOO_LARGE = (431, f"Request Header Fields Too Large: more than {MAX_HEAD_BYTES} bytes of headers.\n")
 
 SENT: list[tuple[str, bytes, tuple[int, str]]] = [
-    ("headers that just fit", request_of(MOST_HEAD_BYTES), (200, "0")),
-    ("one byte more", request_of(MOST_HEAD_BYTES + 1), TOO_LARGE),
+    ("headers that just fit", request_of(MAX_HEAD_BYTES), (200, "0")),
+    ("one byte more", request_of(MAX_HEAD_BYTES + 1), TOO_LARGE),
     ("a header without an end", GET + b"Cookie: " + b"a=b; " * 2_000_000, TOO_LARGE),
     ("a name without an end", GET + b"A" * 2_000_000, TOO_LARGE),
     ("an address without an end", b"GET /" + b"a" * 2_000_000, (414, "")),
-    ("just so many headers", many(MOST_HEADERS), (200, "0")),
+    ("the maximum number of headers", many(MAX_HEADERS), (200, "0")),
     (
         "one header more",
-        many(MOST_HEADERS + 1),
-        (431, f"Request Header Fields Too Large: more than {MOST_HEADERS} headers.\n"),
+        many(MAX_HEADERS + 1),
+        (431, f"Request Header Fields Too Large: more than {MAX_HEADERS} headers.\n"),
     ),
     ("small headers without an end", GET + b"A: b\r\n" * 500_000, TOO_LARGE),
     (
@@ -164,35 +164,37 @@ SENT: list[tuple[str, bytes, tuple[int, str]]] = [
 
 
 def parsed(response: bytes) -> tuple[int, str]:
-    """Status and body of a response."""
+    """Return the status and body of a response."""
     head, _, body = response.partition(b"\r\n\r\n")
     return int(head.split()[1]), body.decode()
 
 
 @pytest.mark.parametrize(("sent", "expected"), [case[1:] for case in SENT], ids=[case[0] for case in SENT])
-async def test_size(sent: bytes, expected: tuple[int, str], caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_size_of_a_request_is_limited(
+    sent: bytes, expected: tuple[int, str], caplog: pytest.LogCaptureFixture
+) -> None:
     async with listening() as port:
         connection = await Connection.to(port)
         sending = asyncio.create_task(connection.send(sent))
         status, body = parsed(await connection.rest())
         await sending
         assert (status, body[: len(expected[1])]) == expected
-        # The next client is served as ever.
+        # The next client is served.
         assert parsed(await (await Connection.to(port, request_of(200))).rest()) == (200, "0")
     logged = [record.message for record in caplog.records if record.name == bounds.__name__]
     assert len(logged) == (status in (431, 414))
     assert not any("a=b" in line or "yyy" in line for line in logged)
 
 
-async def test_requests_before_an_answer() -> None:
+async def test_pipelined_requests_are_limited() -> None:
     async with listening() as port:
         few = await Connection.to(port, (GET + b"\r\n") * 20 + GET + b"Connection: close\r\n\r\n")
         assert (await few.rest()).count(b"HTTP/1.1 200 OK") == 21
-        too_many = await Connection.to(port, (GET + b"\r\n") * (10 * MOST_PIPELINED))
-        assert (await too_many.rest()).count(b"HTTP/1.1 200 OK") <= MOST_PIPELINED + 1
+        too_many = await Connection.to(port, (GET + b"\r\n") * (10 * MAX_PIPELINED))
+        assert (await too_many.rest()).count(b"HTTP/1.1 200 OK") <= MAX_PIPELINED + 1
 
 
-async def test_a_client_that_waits_to_be_asked_for_its_body() -> None:
+async def test_a_client_may_wait_for_100_continue() -> None:
     async with listening() as port:
         headers = b"Connection: close\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
         connection = await Connection.to(port, POST + headers)
@@ -203,7 +205,7 @@ async def test_a_client_that_waits_to_be_asked_for_its_body() -> None:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds of time that a test can wait for."""
+    """Set timeouts that a test can wait for."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS", "SEND_SECONDS", "LINGER_SECONDS"):
         monkeypatch.setattr(bounds, name, 1)
 
@@ -223,14 +225,14 @@ SLOW: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(("sent", "expected"), [case[1:] for case in SLOW], ids=[case[0] for case in SLOW])
-async def test_a_slow_client_is_not_waited_for(sent: bytes, expected: str) -> None:
+async def test_a_slow_client_times_out(sent: bytes, expected: str) -> None:
     async with listening() as port:
         response = await (await Connection.to(port, sent)).rest()
         assert response == b"" if not expected else parsed(response) == (408, expected)
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_client_that_drips_gains_no_time() -> None:
+async def test_sending_byte_by_byte_does_not_extend_the_timeout() -> None:
     async with listening() as port:
         connection = await Connection.to(port, GET)
         received = asyncio.create_task(connection.rest())
@@ -241,8 +243,8 @@ async def test_a_client_that_drips_gains_no_time() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_connection_that_rests_is_closed() -> None:
-    """Also where it sends empty lines, which end uvicorn's own timer."""
+async def test_an_idle_connection_is_closed() -> None:
+    """Even if it sends empty lines, which stop uvicorn's own timer."""
     async with listening() as port:
         connection = await Connection.to(port, GET + b"\r\n")
         await connection.until(b"\r\n\r\n0")
@@ -254,7 +256,7 @@ async def test_a_connection_that_rests_is_closed() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_an_answer_that_takes_long_to_make_is_waited_for() -> None:
+async def test_a_slow_response_is_not_cut_off() -> None:
     async with listening() as port:
         connection = await Connection.to(port, b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
         other = await Connection.to(port, GET)
@@ -265,7 +267,7 @@ async def test_an_answer_that_takes_long_to_make_is_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_an_answer_that_is_not_read_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_response_that_is_not_read_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with listening() as port:
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -273,11 +275,11 @@ async def test_an_answer_that_is_not_read_is_given_up(caplog: pytest.LogCaptureF
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
             client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             await wait_for_async(
-                lambda: caplog.text, lambda text: "read nothing of an answer in 1 seconds" in text
+                lambda: caplog.text, lambda text: "did not read a response for 1 seconds" in text
             )
 
 
-async def test_an_answer_that_is_read_slowly_arrives() -> None:
+async def test_a_response_that_is_read_slowly_arrives() -> None:
     async with served() as (port, server):
         client = await Connection.to(port, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await client.until(b"\r\n\r\n")
@@ -293,7 +295,7 @@ async def test_an_answer_that_is_read_slowly_arrives() -> None:
         assert total + len(await client.rest()) == LARGE
 
 
-async def test_a_websocket_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_websocket_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "HEAD_SECONDS", 0)
     async with served() as (port, server), connect(f"ws://127.0.0.1:{port}/echo") as websocket:
         for text in ("one", "two", "three"):
@@ -303,10 +305,10 @@ async def test_a_websocket_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["half-open", "resting"])
-async def test_the_longest_waiting_connection_makes_room(
+async def test_the_longest_idle_connection_is_closed_for_a_new_one(
     kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(bounds, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(bounds, "MAX_CONNECTIONS", 5)
     async with served() as (port, server):
         busy = await Connection.to(port, b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
         while not server.server_state.tasks:
@@ -323,10 +325,10 @@ async def test_the_longest_waiting_connection_makes_room(
             await connection.close()
 
 
-async def test_a_server_with_nothing_but_requests_under_way_refuses_more(
+async def test_a_server_without_idle_connections_refuses_new_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounds, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(bounds, "MAX_CONNECTIONS", 3)
     async with served() as (port, server):
         busy = [await Connection.to(port, b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(3)]
         while len(server.server_state.tasks) < 3:
@@ -339,13 +341,15 @@ async def test_a_server_with_nothing_but_requests_under_way_refuses_more(
             await connection.close()
 
 
-async def test_the_log_sums_up(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_summarizes_refusals(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with listening() as port:
         for _ in range(20):
             await (await Connection.to(port, many(200))).rest()
         monkeypatch.setattr(bounds, "LOG_SECONDS", 0)
         await (await Connection.to(port, many(200))).rest()
-    reason = f"more than {MOST_HEADERS} headers (431)"
+    reason = f"more than {MAX_HEADERS} headers (431)"
     assert [record.message for record in caplog.records if record.name == bounds.__name__] == [
         f"Refused connections or requests, the last from 127.0.0.1: 1 × {reason}.",
         f"Refused connections or requests, the last from 127.0.0.1: 20 × {reason}.",

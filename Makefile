@@ -7,6 +7,7 @@ ifneq ($(origin PYTHON),file)
 endif
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+TESTS ?= fx_pipeline_tests
 CLIENTS := fx_pipeline_tests/api/clients
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
 
@@ -39,14 +40,14 @@ clients: $(CLIENTS)/node_modules ## install the published JavaScript clients for
 $(CLIENTS)/node_modules: $(CLIENTS)/package-lock.json
 	if command -v npm >/dev/null; then npm ci --silent --prefix $(CLIENTS) && touch $@; fi
 
-test: install-dev clients ## run all tests except the slow ones
-	$(BIN)/pytest
+test: install-dev clients ## run all tests except the slow ones; TESTS=... selects files
+	$(BIN)/pytest $(TESTS)
 
 test-all: install-dev clients ## run all tests
-	$(BIN)/pytest --slow
+	$(BIN)/pytest --slow $(TESTS)
 
 coverage: install-dev clients ## run all tests except the slow ones, and measure coverage
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov $(TESTS)
 
 check: lint test ## run lint and the fast tests
 

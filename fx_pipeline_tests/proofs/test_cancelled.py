@@ -142,6 +142,7 @@ def alert_for_last_run(home: Path) -> Alert | None:
     return alerts[0] if alerts else None
 
 
+@pytest.mark.slow
 def test_alerts_for_the_findings_of_a_cancelled_run(folder: Path, sandbox: Sandbox) -> None:
     january = run_command(folder, "ingest", "--from", "2024-01-01", "--to", "2024-01-31", **settings(sandbox))
     assert january.returncode == 0
@@ -167,6 +168,7 @@ def test_alerts_for_the_findings_of_a_cancelled_run(folder: Path, sandbox: Sandb
     assert "jump" in alert.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_cancelled_command_ends_immediately_and_the_next_one_fetches_the_rest(
     folder: Path, sandbox: Sandbox, signal_: signal.Signals

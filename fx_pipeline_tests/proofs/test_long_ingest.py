@@ -95,6 +95,7 @@ def test_a_line_shows_each_run_and_one_result_covers_all(folder: Path, sandbox: 
     assert (len(document["runs"]), document["not_tried"]) == (2, [])
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_progress_bar_apart_from_the_result(folder: Path, sandbox: Sandbox) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(

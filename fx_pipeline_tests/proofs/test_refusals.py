@@ -205,16 +205,16 @@ def written(path: Path, text: str) -> None:
         (
             store_days,
             {"FIXER_BASE_URL": "https://api.apilayer.com/fixer"},
-            "kept/fx.db holds rates of the sandbox, to which none of Fixer are added: the sandbox's, some of "
-            "them made up, are kept apart. Remove the demo's data folder, or set FX_DATABASE and "
+            "kept/fx.db holds rates from the sandbox. Rates from Fixer are not added to them, because some "
+            "of the sandbox's rates are made up. Remove the demo's data folder, or set FX_DATABASE and "
             "DAGSTER_HOME to new places.",
         ),
         (
             lambda path: store_days(path, "fixer"),
             {"FIXER_BASE_URL": "", "FIXER_ACCESS_KEY": ""},
-            "kept/fx.db holds rates of Fixer, to which none of the sandbox are added: the sandbox's, some of "
-            "them made up, are kept apart. Set FIXER_ACCESS_KEY again, or set FX_DATABASE and DAGSTER_HOME "
-            "to new places.",
+            "kept/fx.db holds rates from Fixer. Rates from the sandbox are not added to them, because some "
+            "of the sandbox's rates are made up. Set FIXER_ACCESS_KEY again, or set FX_DATABASE and "
+            "DAGSTER_HOME to new places.",
         ),
         (
             lambda path: written(path, "these are notes, and long enough to be read as a header"),

@@ -5,9 +5,9 @@ import re
 from datasette import hookimpl
 
 from fx_pipeline.api import failures, views
-from fx_pipeline.api.middleware import gate
 from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
+from fx_pipeline.api.pages.login import login
 from fx_pipeline.api.pages.static import static
 from fx_pipeline.api.tables import exports, json_rows, parameters
 
@@ -17,8 +17,8 @@ def register_routes(datasette):
     return [
         *((rf"{re.escape(check.path)}$", views.health_view(check)) for check in datasette.health_checks()),
         (r"/rates/docs$", pages.api_docs),
-        (r"/rates(/(?P<path>.*))?$", views.rates),
-        (r"/-/login$", gate.login),
+        (r"/rates(/.*)?$", views.rates),
+        (r"/-/login$", login),
         (r"/-/mcp$", views.mcp),
         (r"/$", pages.home),
         (r"/fx/rates_by_date$", pages.day),

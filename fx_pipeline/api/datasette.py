@@ -5,6 +5,7 @@ import datetime as dt
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,9 +76,7 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         return connection
 
 
-def utc_now() -> dt.datetime:
-    """Return the present instant, UTC."""
-    return dt.datetime.now(dt.timezone.utc)
+utc_now = partial(dt.datetime.now, dt.timezone.utc)
 
 
 def tokens_of(settings: Settings) -> Tokens:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
-from urllib.parse import unquote
 
 from datasette import Forbidden, Request, Response
 from starlette.types import Receive, Scope, Send
@@ -40,7 +39,8 @@ async def rates(request: Request, datasette: FxDatasette) -> Response:
     """Answer any request under ``/rates/``."""
     rendering = Rendering()
     try:
-        operation, parts = datasette.routes.find(unquote(request.url_vars["path"] or ""))
+        path = request.scope["path"].removeprefix("/rates").removeprefix("/")
+        operation, parts = datasette.routes.find(path)
         parameters = Parameters.parse(request.query_string, datasette.clock())
         rendering = _rendering(operation, parameters, request)
         reply = await read(

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.middleware.cache import ResponseCache
-from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline.api.middleware.normalise import Normalise
+from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
 
-MEBIBYTE = 2**20
-
 
 class CachedApi:
-    """The application behind a cache, asked over HTTP in process."""
+    """The application behind a cache, called over HTTP in this process."""
 
-    def __init__(self, api: Api, size: int = MEBIBYTE) -> None:
-        self.cache = ResponseCache(api.app, api.datasette, size)
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=self.cache, raise_app_exceptions=False),
-            base_url="http://api",
-            headers={"accept-encoding": "identity"},
-        )
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        assert isinstance(api.app, Normalise)
+        assert isinstance(api.app.app, ResponseCache)
+        self.cache = api.app.app
+        self.client = api.client
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[str | None, httpx.Response]:
         """How the cache had it (`hit`, `miss`, None where it kept out of it) and the response."""
@@ -43,10 +41,8 @@ class CachedApi:
 
 
 @pytest.fixture
-async def cached(api: Api, history: History) -> AsyncIterator[CachedApi]:
-    cached = CachedApi(api)
-    yield cached
-    await cached.client.aclose()
+def cached(history: History, open_api: OpenApi) -> CachedApi:
+    return CachedApi(open_api(history.path, fx_cache_mb=1))
 
 
 async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
@@ -143,7 +139,7 @@ async def test_what_one_client_can_read_is_not_given_to_one_that_cannot(
     _, first = await cached.ask("/rates/openapi.json", accept_encoding=accepted)
     assert (first.headers.get("content-encoding") == "gzip") is GZIP_TAKEN[accepted]
     for other, taken in GZIP_TAKEN.items():
-        cached.cache._forget_all(cached.cache._version)
+        cached.cache.clear()
         await cached.ask("/rates/openapi.json", accept_encoding=accepted)
         how, response = await cached.ask("/rates/openapi.json", accept_encoding=other)
         assert (response.headers.get("content-encoding") == "gzip") is taken
@@ -152,10 +148,10 @@ async def test_what_one_client_can_read_is_not_given_to_one_that_cannot(
 
 
 async def test_is_bypassed_while_tokens_are_required(
-    cached: CachedApi, api: Api, monkeypatch: pytest.MonkeyPatch
+    cached: CachedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cached.how("/rates/2026-03-09/")
-    monkeypatch.setattr(api.datasette, "is_open", lambda: False)
+    monkeypatch.setattr(cached.api.datasette, "is_open", lambda: False)
     assert await cached.how("/rates/2026-03-09/") is None
     monkeypatch.undo()
     assert await cached.how("/rates/2026-03-09/") == "hit"
@@ -193,22 +189,21 @@ async def test_a_changed_rate_changes_the_etag_and_an_old_one_is_answered_in_ful
     ],
 )
 async def test_an_answer_is_not_given_for_longer_than_it_says(
-    cached: CachedApi, api: Api, path: str, now: str, seconds: int, how: str
+    cached: CachedApi, path: str, now: str, seconds: int, how: str
 ) -> None:
-    api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
+    cached.api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
     await cached.how(path)
-    api.now += dt.timedelta(seconds=seconds)
+    cached.api.now += dt.timedelta(seconds=seconds)
     assert await cached.how(path) == how
 
 
-async def test_the_longest_unused_make_room(api: Api, history: History) -> None:
-    cached = CachedApi(api, size=20_000)
+async def test_the_longest_unused_make_room(cached: CachedApi) -> None:
+    cached.cache.size = 20_000
     for index in range(60):
         await cached.how("/rates/2026-03-09/")
         await cached.how(f"/rates/2026-03-0{5 + index % 5}/?symbols=USD&amount={index}")
-        assert cached.cache._bytes <= 20_000
+        assert cached.cache.used <= 20_000
     assert await cached.how("/rates/2026-03-09/") == "hit"
-    await cached.client.aclose()
 
 
 paths = st.sampled_from(

@@ -4,17 +4,15 @@ import asyncio
 import logging
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
-from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.reading import served
 from fx_pipeline.api.replies import RETRY_SECONDS
-from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving
 from fx_pipeline_tests.waiting import wait_for
@@ -49,9 +47,8 @@ class Cached:
     """The API behind a cache."""
 
     def __init__(self, api: Api) -> None:
-        app = ResponseCache(api.app, api.datasette, 2**20)
         self.api = api
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
+        self.client = api.client
 
     async def rates(self) -> set[float]:
         """Return the rate as the cache, the event loop, the lanes and Datasette's threads read it."""
@@ -88,11 +85,10 @@ class Cached:
 
 
 @pytest.fixture
-async def cached(api: Api) -> AsyncIterator[Cached]:
-    cached = Cached(api)
+async def cached(history: History, open_api: OpenApi) -> Cached:
+    cached = Cached(open_api(history.path, fx_cache_mb=1))
     assert await cached.rates() == {OLD}
-    yield cached
-    await cached.client.aclose()
+    return cached
 
 
 def log_files(path: Path) -> list[Path]:

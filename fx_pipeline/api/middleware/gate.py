@@ -1,21 +1,20 @@
-"""Who may ask. The token of a request is found, judged and taken out before Datasette sees the request.
+"""Requires a token while one is needed, and takes it out of the request before Datasette sees it.
 
-What is behind the gate holds no token, and so cannot log, show or report one. A token travels as
-`Authorization: Bearer` (RFC 6750), as the header `apikey` or as the parameter `access_key` (as at Fixer's
-two hosts), or stands behind the cookie of a browser that has given one at `/-/login`. Any valid one opens,
-whatever else was sent along: clients of Fixer cannot be kept from sending an `access_key`.
+No code behind the gate has a token, so none can log, show or report one. A token is sent as
+`Authorization: Bearer` (RFC 6750), as the header `apikey` or as the parameter `access_key` (as with Fixer's
+two hosts). A browser that sent one at `/-/login` has a cookie instead. Any valid token is enough, whatever
+else the request holds: clients of Fixer always send an `access_key`.
 """
 
 import asyncio
 import re
 import time
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
+from datasette import Request, Response
 from datasette.actor_auth_cookie import actor_from_request as actor_of_cookie
 from datasette.utils import baseconv
-from datasette.utils.asgi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,20 +28,19 @@ from fx_pipeline.api.errors import (
     error_document,
 )
 from fx_pipeline.api.middleware.origins import why_foreign_form
+from fx_pipeline.api.middleware.paths import FORMS, LOGOUT, needs_no_token
+from fx_pipeline.api.pages.login import Refusal, refused
 from fx_pipeline.api.replies import JSON, NO_STORE, as_json
 from fx_pipeline.api.tokens.live import Holder
 
-LOGIN, LOGOUT = FORMS = ("/-/login", "/-/logout")
 COOKIE = "ds_actor"
 COOKIE_SECONDS = 30 * 86_400
 LONGEST_FORM = 8192
-"""Bytes of a form that are read."""
+"""The most bytes that are read of a form."""
 WRITE_SECONDS = 10
-"""How long requests are counted in memory before they are written."""
+"""How long requests are counted in memory before the counts are written."""
 
-# Supervisors have no token, and what pages look like tells nothing.
-_OPEN = re.compile(r"/-/(health(/freshness)?|login)|/static/.*|/favicon\.ico")
-_LOCAL = re.compile(r"/(?![/\\])[!-~]*")
+_LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 
 MISSING = (
     "This API asks for a token: send it as `Authorization: Bearer`, as the header `apikey` or as the "
@@ -52,17 +50,8 @@ CLOSED = "No request is answered now: the server has lost track of its tokens. /
 INVALID = "This token is not valid: it was never made here, or it has been revoked."
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not answered, and where it was going."""
-
-    kind: ErrorKind
-    info: str
-    next: str
-
-
 class Gate:
-    """An ASGI application in front of `app`: it lets through who holds a valid token, while one is needed."""
+    """An ASGI application in front of `app` that passes on requests with a valid token, if one is needed."""
 
     def __init__(self, app: ASGIApp, datasette: FxDatasette) -> None:
         self.app = app
@@ -77,17 +66,16 @@ class Gate:
         sent, scope = take_tokens(scope)
         path = scope["raw_path"].decode("latin-1")
         if scope["method"] == "POST" and path in FORMS:
-            await self._answer_form(path, scope, receive, send)
-        elif _OPEN.fullmatch(path) or not self._tokens.are_required():
+            response = await self._form_response(path, scope, receive)
+            await response.asgi_send(send)
+        elif needs_no_token(path) or not self._tokens.are_required():
             await self.app(scope, receive, send)
         elif holder := self._holder(sent) or self._holder_of_cookie(scope):
             self._count(holder)
             await self.app({**scope, "actor": _actor(holder)}, receive, send)
         else:
-            kind, info = (INVALID_ACCESS_KEY, INVALID) if sent else (MISSING_ACCESS_KEY, MISSING)
-            if self._tokens.problem():
-                info = CLOSED
-            await self._refuse(Refusal(kind, info, _destination(scope)), path, scope, receive, send)
+            response = await self._refuse(bool(sent), path, scope)
+            await response.asgi_send(send)
 
     def _holder(self, sent: list[str]) -> Holder | None:
         return next((holder for token in sent if (holder := self._tokens.find(token))), None)
@@ -97,36 +85,37 @@ class Gate:
         key = actor.get("key") if isinstance(actor, dict) else None
         return self._tokens.find_by_key(key) if isinstance(key, str) else None
 
-    async def _refuse(self, refusal: Refusal, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, has_token: bool, path: str, scope: Scope) -> Response:
+        kind, info = (INVALID_ACCESS_KEY, INVALID) if has_token else (MISSING_ACCESS_KEY, MISSING)
+        if self._tokens.problem():
+            info = CLOSED
         if _is_page(path, scope):
-            await self.app(_login_page(scope, refusal), receive, send)
-        else:
-            await _send_error(refusal.kind, refusal.info, send)
+            refusal = Refusal(kind, _requested(scope))
+            return await refused(Request(scope, None), self._datasette, refusal)
+        return _error(kind, info)
 
-    async def _answer_form(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _form_response(self, path: str, scope: Scope, receive: Receive) -> Response:
         if (why := why_foreign_form(self._datasette.hosts, scope)) is not None:
-            await _send_error(FUNCTION_ACCESS_RESTRICTED, why, send)
-            return
+            return _error(FUNCTION_ACCESS_RESTRICTED, why)
         form = await _read_form(receive)
         if form is None:
-            await _send_error(PAYLOAD_TOO_LARGE, f"A form has at most {LONGEST_FORM} bytes.", send)
-            return
-        response, destination = _redirect("/"), form.get("next", "/")
-        if _LOCAL.fullmatch(destination) is None:
-            destination = "/"
+            return _error(PAYLOAD_TOO_LARGE, f"A form has at most {LONGEST_FORM} bytes.")
         secure = scope["scheme"] == "https"
         if path == LOGOUT:
+            response = _redirect("/")
             response.set_cookie(COOKIE, "", max_age=0, httponly=True, secure=secure)
-        elif holder := self._tokens.find(form.get("token", "").strip()):
-            response = _redirect(destination)
-            response.set_cookie(
-                COOKIE, self._cookie(holder), max_age=COOKIE_SECONDS, httponly=True, secure=secure
-            )
-        else:
-            refusal = Refusal(INVALID_ACCESS_KEY, INVALID, destination)
-            await self.app(_login_page(scope, refusal), receive, send)
-            return
-        await response.asgi_send(send)
+            return response
+        next_path = form.get("next", "/")
+        if _LOCAL_PATH.fullmatch(next_path) is None:
+            next_path = "/"
+        holder = self._tokens.find(form.get("token", "").strip())
+        if holder is None:
+            refusal = Refusal(INVALID_ACCESS_KEY, next_path)
+            return await refused(Request(scope, None), self._datasette, refusal)
+        response = _redirect(next_path)
+        cookie = self._cookie(holder)
+        response.set_cookie(COOKIE, cookie, max_age=COOKIE_SECONDS, httponly=True, secure=secure)
+        return response
 
     def _cookie(self, holder: Holder) -> str:
         expires = baseconv.base62.encode(int(time.time()) + COOKIE_SECONDS)
@@ -151,27 +140,10 @@ class Gate:
         return sending
 
 
-async def login(request: Request, datasette: FxDatasette) -> Response:
-    """``/-/login``: a page that takes a token, in its own right or instead of the one that was asked for."""
-    refusal: Refusal | None = request.scope.get("fx_refusal")
-    context = {
-        "required": datasette.tokens.are_required(),
-        "invalid": refusal is not None and refusal.kind is INVALID_ACCESS_KEY,
-        "next": refusal.next if refusal else request.args.get("next") or "/",
-    }
-    html = await datasette.render_template("login.html", context, request=request)
-    headers = {"cache-control": NO_STORE}
-    if refusal:
-        return Response.html(
-            html, status=refusal.kind.status, headers={**headers, "www-authenticate": "Bearer"}
-        )
-    return Response.html(html, headers=headers)
-
-
 def take_tokens(scope: Scope) -> tuple[list[str], Scope]:
-    """The tokens that a request carries in the open, in the order in which they count, and the rest of it.
+    """Return the tokens of a request in order of precedence, and the request without them.
 
-    Of `Authorization` the name is left, because an answer to one who sent it is private (RFC 9111, 3.5).
+    The name of `Authorization` stays, because a response to a request with it is private (RFC 9111, 3.5).
     """
     bearer, keys, headers = [], [], []
     for name, value in scope["headers"]:
@@ -186,14 +158,14 @@ def take_tokens(scope: Scope) -> tuple[list[str], Scope]:
             headers.append((name, value))
     query: bytes = scope["query_string"]
     if query:
-        kept = []
+        remaining = []
         for part in query.split(b"&"):
             name, _, value = part.decode("latin-1").partition("=")
             if unquote_plus(name) == "access_key":
                 keys.append(unquote_plus(value).strip())
             else:
-                kept.append(part)
-        query = b"&".join(kept)
+                remaining.append(part)
+        query = b"&".join(remaining)
     tokens = [token for token in (*bearer, *keys) if token]
     return tokens, {**scope, "headers": headers, "query_string": query}
 
@@ -203,31 +175,20 @@ def _actor(holder: Holder) -> dict[str, Any]:
 
 
 def _is_page(path: str, scope: Scope) -> bool:
-    """Whether a person asks with a browser, for a page and not for data."""
+    """Return whether a browser requests a page, not data."""
     if path.endswith((".json", ".csv")) or (path.startswith("/rates") and path != "/rates/docs"):
         return False
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def _destination(scope: Scope) -> str:
-    query = scope["query_string"]
-    asked = scope["fx_path"] + (f"?{query.decode('latin-1')}" if query else "")
-    return str(asked)
-
-
-def _login_page(scope: Scope, refusal: Refusal) -> Scope:
-    return {
-        **scope,
-        "method": "GET",
-        "path": LOGIN,
-        "raw_path": LOGIN.encode(),
-        "query_string": b"",
-        "fx_refusal": refusal,
-    }
+def _requested(scope: Scope) -> str:
+    """Return the path and query as they were requested, without a token."""
+    path, query = scope["fx_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 async def _read_form(receive: Receive) -> dict[str, str] | None:
-    """The fields of a form; None if it is too long to be one of ours."""
+    """Return the fields of a form, or None if it is longer than any of ours."""
     body = bytearray()
     more = True
     while more:
@@ -243,9 +204,8 @@ def _redirect(path: str) -> Response:
     return Response("", status=303, headers={"location": path, "cache-control": NO_STORE})
 
 
-async def _send_error(kind: ErrorKind, info: str, send: Send) -> None:
+def _error(kind: ErrorKind, info: str) -> Response:
     headers = {"cache-control": NO_STORE}
     if kind.status == 401:
         headers["www-authenticate"] = "Bearer"
-    response = Response(as_json(error_document(kind, info)), kind.status, headers, JSON)
-    await response.asgi_send(send)
+    return Response(as_json(error_document(kind, info)), kind.status, headers, JSON)

@@ -1,19 +1,19 @@
-"""Requests for rates by nobody in particular, answered without Datasette's router.
+"""Answers anonymous requests for rates without Datasette's router.
 
-What the router does for a request (sessions, messages, CSRF, forty other routes) costs more than the answer
-and changes nothing for one without a cookie and without credentials. All others go through it.
+What the router does (sessions, messages, CSRF, forty other routes) costs more than the response, and changes
+nothing for a request without a cookie and credentials. All other requests go through it.
 """
 
 import re
 
-from datasette.utils.asgi import Request
+from datasette import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fx_pipeline.api import views
 from fx_pipeline.api.datasette import FxDatasette
 
 _RATES = re.compile(rb"/rates(/(?!docs$).*)?")
-_OF_SOMEBODY = frozenset({b"cookie", b"authorization"})
+IDENTIFYING_HEADERS = frozenset({b"cookie", b"authorization"})
 
 
 class Shortcut:
@@ -24,21 +24,18 @@ class Shortcut:
         self._datasette = datasette
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = _RATES.fullmatch(scope["raw_path"]) if self._is_direct(scope) else None
-        if match is None:
+        if not _is_anonymous(scope) or _RATES.fullmatch(scope["raw_path"]) is None:
             await self.app(scope, receive, send)
             return
-        path = (match[1] or b"/")[1:].decode("latin-1")
-        request = Request({**scope, "url_route": {"kwargs": {"path": path}}}, receive)
-        response = await views.rates(request, self._datasette)
-        response.headers["vary"] = "Cookie, Authorization"  # as the router would
+        await self._datasette.invoke_startup()
+        response = await views.rates(Request(scope, receive), self._datasette)
+        response.headers["vary"] = "Cookie, Authorization"  # as the router sets it
         await response.asgi_send(send)
 
-    def _is_direct(self, scope: Scope) -> bool:
-        return (
-            scope["type"] == "http"
-            and scope.get("actor") is None
-            # Datasette's start-up is its own, at the first request.
-            and self._datasette._startup_invoked
-            and _OF_SOMEBODY.isdisjoint(name for name, _ in scope["headers"])
-        )
+
+def _is_anonymous(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope.get("actor") is None
+        and IDENTIFYING_HEADERS.isdisjoint(name for name, _ in scope["headers"])
+    )

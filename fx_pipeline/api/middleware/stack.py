@@ -1,4 +1,4 @@
-"""The layers that each request passes before Datasette."""
+"""The layers around Datasette."""
 
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
@@ -7,13 +7,23 @@ from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.middleware.edge import Edge
 from fx_pipeline.api.middleware.gate import Gate
+from fx_pipeline.api.middleware.normalise import Normalise
 from fx_pipeline.api.middleware.shortcut import Shortcut
 from fx_pipeline.api.replies import GZIP_LEVEL
 from fx_pipeline.api.tables.canned import CannedQueries
 
 
 def application(datasette: FxDatasette) -> ASGIApp:
-    """Return Datasette behind all layers. A request passes them from the last line up."""
+    """Return `datasette` behind all layers. A request passes them from the last line up.
+
+    1. `Normalise`: one form of method, path and headers.
+    2. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off.
+    3. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
+    4. `GZipMiddleware`.
+    5. `Gate`: takes the token out of the request, and checks it.
+    6. `Shortcut`: anonymous requests for rates, without Datasette's router.
+    7. `CannedQueries`: refuses parameters that a canned query would misread.
+    """
     app: ASGIApp = datasette.app()
     app = CannedQueries(app, datasette)
     app = Shortcut(app, datasette)
@@ -22,4 +32,4 @@ def application(datasette: FxDatasette) -> ASGIApp:
     app = Edge(app)
     if megabytes := datasette.fx_settings.fx_cache_mb:
         app = ResponseCache(app, datasette, megabytes * 2**20)
-    return app
+    return Normalise(app)

@@ -1,0 +1,17 @@
+"""The paths about the server itself, and which of them are public."""
+
+LOGIN, LOGOUT, MCP = "/-/login", "/-/logout", "/-/mcp"
+FORMS = (LOGIN, LOGOUT)
+"""Where a browser posts a form."""
+HEALTH = ("/-/health", "/-/health/freshness")
+"""Supervisors have no token."""
+
+
+def is_closed(path: str) -> bool:
+    """Return whether a page is closed to everyone: Datasette's own pages about the server."""
+    return path.startswith("/-/") and path not in (*HEALTH, LOGIN, MCP)
+
+
+def needs_no_token(path: str) -> bool:
+    """Return whether a page is public even while tokens are required. Static files reveal nothing."""
+    return path in (*HEALTH, LOGIN, "/favicon.ico") or path.startswith("/static/")

@@ -138,15 +138,6 @@ def round_significant(value: float, digits: int = 10) -> float:
     return float("%.*e" % (digits - 1, value))  # noqa: UP031  # half the time of a format string
 
 
-def cross_rate(rate: float, base_rate: float) -> float:
-    """Units of a currency for one unit of another, from what one unit of the stored base gives of each.
-
-    One division, rounded once to 10 significant digits: neither bands nor fixed decimals, so that a small
-    rate (IDR in gold) does not become 0.
-    """
-    return round_significant(rate / base_rate)
-
-
 def rebase(
     rates: Mapping[str, float], *, stored_base: str, base: str, symbols: Sequence[str] | None = None
 ) -> dict[str, float] | None:

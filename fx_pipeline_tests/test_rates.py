@@ -17,7 +17,6 @@ from fx_pipeline.rates import (
     calendar,
     contiguous,
     convert,
-    cross_rate,
     date_range,
     fluctuation,
     is_code,
@@ -109,6 +108,12 @@ def test_what_may_be_stored_and_what_not() -> None:
         ("BGN", "10000", "too small or too large to be a rate"),
     ]
     assert all(isinstance(bad, RejectedRate) and bad.date == DAY for bad in rejected)
+
+
+def cross_rate(rate: float, base_rate: float) -> float:
+    rebased = rebase({"AAA": rate, "BBB": base_rate}, stored_base="EUR", base="BBB")
+    assert rebased is not None
+    return rebased["AAA"]
 
 
 @given(rates, rates)

@@ -1,7 +1,7 @@
-"""What Fixer can answer instead of rates, and what each answer means: ask again, stop, fall back, no data.
+"""The errors that a request to Fixer can end with: retry, stop, fall back, or no data.
 
-One class is one meaning. An error is told by its code, then by the beginning of its type, never by Fixer's
-own words, which vary and are missing for some. No text here holds a URL, because the key may stand in it.
+One class is one meaning. The error's code decides, then the start of its type. Fixer's own words never do:
+they vary, and some errors have none. No text here contains a URL, because a URL may contain the key.
 """
 
 import datetime as dt
@@ -13,16 +13,20 @@ Scope = Literal["run", "endpoint", "base", "symbols", "date"]
 
 
 class FixerError(Exception):
-    """A question to Fixer that brought no rates. `str()` says what happened, to what, and what to do.
+    """A request to Fixer that brought no rates. `str()` says what happened, for which dates, and what to do.
 
-    `scope` tells how far it reaches: `run` (each further question would end the same: stop), `endpoint` (the
-    plan lacks this endpoint: ask another), `base` (the plan lacks this base: ask in EUR), `symbols` (one of
-    the codes asked for is unknown: ask without it), `date` (only what was asked for). `retryable`: the same
-    question may be answered later, `retry_after` seconds from now where Fixer named a wait.
+    `scope` is what the error concerns:
 
-    `reason` is what happened without what was asked for and without Fixer's own words (`info`), so that
-    failed dates can be grouped by it. `answer` is what was received, to be kept; None if nothing was. `calls`
-    counts the HTTP requests made.
+    - `run`: all further requests. Stop.
+    - `endpoint`: the plan lacks this endpoint. Use another one.
+    - `base`: the plan lacks this base. Request EUR.
+    - `symbols`: a requested code is unknown. Request the others.
+    - `date`: only this request.
+
+    `retryable`: the same request may succeed later, after `retry_after` seconds if Fixer named a wait.
+
+    `reason` leaves out the dates and Fixer's own words (`info`), so that failures can be grouped by it.
+    `fetch` is what was received, None if nothing was. `calls` is the number of HTTP requests made.
     """
 
     retryable: bool = False
@@ -33,17 +37,17 @@ class FixerError(Exception):
     def __init__(
         self,
         reason: str = "",
-        asked_for: str = "",
+        requested: str = "",
         *,
         code: int | None = None,
         type: str | None = None,
         info: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        # These two are `args`, from which pickle makes the error again; it restores the rest by itself.
-        super().__init__(reason, asked_for)
+        # pickle calls the class with `args`, and restores the attributes by itself.
+        super().__init__(reason, requested)
         self.reason = reason or self.summary
-        self.asked_for = asked_for
+        self.requested = requested
         self.code = code
         self.type = type
         self.info = info
@@ -52,13 +56,13 @@ class FixerError(Exception):
         self.calls = 0
 
     def __str__(self) -> str:
-        about = f", asked for {self.asked_for}" if self.asked_for else ""
+        about = f" ({self.requested})" if self.requested else ""
         info = f' Fixer says: "{self.info}"' if self.info else ""
         return f"Fixer{about}: {self.reason}.{info} {self.advice}".rstrip()
 
 
 class InvalidKey(FixerError):
-    """101, HTTP 401: no key, or one that Fixer does not know."""
+    """101, HTTP 401: no key, or an unknown key."""
 
     summary = "the access key is missing or unknown"
     scope = "run"
@@ -66,15 +70,15 @@ class InvalidKey(FixerError):
 
 
 class InactiveAccount(FixerError):
-    """102, HTTP 403: the key is known and its account may not use Fixer."""
+    """102, HTTP 403: the key is valid, but its account may not use Fixer."""
 
     summary = "the account may not use this service"
     scope = "run"
-    advice = "See in your Fixer account whether it is active and subscribed, then start again."
+    advice = "Check in your Fixer account that it is active and subscribed, then start again."
 
 
 class UnknownEndpoint(FixerError):
-    """103, 404: there is no such endpoint at this address."""
+    """103, 404: the address has no such endpoint."""
 
     summary = "there is no such endpoint at this address"
     scope = "run"
@@ -82,12 +86,12 @@ class UnknownEndpoint(FixerError):
 
 
 class QuotaExhausted(FixerError):
-    """104, or HTTP 429 with nothing left of the month: no answer before the plan's next month."""
+    """104, or HTTP 429 with no calls left: no rates before the plan's next month."""
 
-    summary = "the month's calls are used up"
+    summary = "this month's calls are used up"
     scope = "run"
     advice = (
-        "Wait for the next month of your plan or take a larger one; FIXER_MONTHLY_QUOTA stops before this."
+        "Wait for the plan's next month, or upgrade it. FIXER_MONTHLY_QUOTA stops runs before this happens."
     )
 
 
@@ -96,15 +100,15 @@ class EndpointRestricted(FixerError):
 
     summary = "the plan lacks this endpoint"
     scope: Scope = "endpoint"
-    advice = "Take a plan that has it; without timeseries (FIXER_TIMESERIES=0), days are fetched one by one."
+    advice = "Upgrade the plan, or set FIXER_TIMESERIES=0 to fetch days one by one."
 
 
 class BaseRestricted(FixerError):
-    """105 `base_currency_access_restricted`: the plan gives rates in EUR only."""
+    """105 `base_currency_access_restricted`: the plan has rates in EUR only."""
 
     summary = "the plan lacks this base"
     scope = "base"
-    advice = "Ask in EUR (FX_BASE=EUR) or take a plan with other bases."
+    advice = "Set FX_BASE=EUR, or take a plan with other bases."
 
 
 class HttpsRestricted(FixerError):
@@ -116,14 +120,14 @@ class HttpsRestricted(FixerError):
 
 
 class NoRates(FixerError):
-    """106: Fixer has no data for this question."""
+    """106: Fixer has no data for this request."""
 
     summary = "there are no rates for this"
-    advice = "There is nothing to fetch for it; asking again brings the same."
+    advice = "There is nothing to fetch. A retry does not change that."
 
 
 class InvalidBase(FixerError):
-    """201: the base is no currency of Fixer's."""
+    """201: Fixer does not have the base currency."""
 
     summary = "the base is unknown"
     scope = "run"
@@ -131,22 +135,22 @@ class InvalidBase(FixerError):
 
 
 class InvalidSymbols(FixerError):
-    """202: one code of those asked for is unknown, which fails the whole question."""
+    """202: one of the requested codes is unknown, so the whole request fails."""
 
     summary = "one of the symbols is unknown"
     scope: Scope = "symbols"
-    advice = "Correct the codes in FX_SYMBOLS, or remove those that Fixer does not list."
+    advice = "Correct FX_SYMBOLS, or remove the codes that Fixer does not list."
 
 
 class InvalidDate(FixerError):
     """301, 302: a date that is missing, malformed, before 1999 or in the future."""
 
     summary = "the date is not accepted"
-    advice = "Ask for days from 1999-01-01 to yesterday (UTC)."
+    advice = "Request days from 1999-01-01 to yesterday (UTC)."
 
 
 class InvalidConversion(FixerError):
-    """402, 403: a conversion without a good `from`, `to` or `amount`."""
+    """402, 403: a conversion without a valid `from`, `to` or `amount`."""
 
     summary = "the conversion is not accepted"
     advice = "Give two currency codes and an amount above zero."
@@ -156,104 +160,102 @@ class InvalidTimeframe(FixerError):
     """501 to 504: a range that is missing, malformed or reversed."""
 
     summary = "the range of days is not accepted"
-    advice = "Ask for at most 365 days from a first to a last day, both from 1999-01-01 to yesterday (UTC)."
+    advice = "Request at most 365 days, all of them from 1999-01-01 to yesterday (UTC)."
 
 
 class TimeframeTooLong(InvalidTimeframe):
-    """505: a range of more days than one call brings, whatever Fixer's documentation promises."""
+    """505: a range of more days than one call allows. The limit may be lower than documented."""
 
     summary = "the range has too many days for one call"
-    advice = "Ask for fewer days at a time."
+    advice = "Request fewer days at a time."
 
 
 class RequestRefused(FixerError):
-    """An HTTP 4xx that says nothing of Fixer's: the request did not get through to it."""
+    """An HTTP 4xx that is not from Fixer: the request did not reach it."""
 
     summary = "the request was refused on its way"
     scope = "run"
-    advice = "See whether FIXER_BASE_URL is right and whether a proxy stands between."
+    advice = "Check FIXER_BASE_URL, and whether a proxy blocks the request."
 
 
 class Redirected(FixerError):
-    """An HTTP 3xx. It is not followed: the key would go along to where it was never meant to go."""
+    """An HTTP 3xx. It is not followed, because that would send the key to another address."""
 
-    summary = "the address answers with a redirect, which is not followed"
+    summary = "the address redirects, which is not followed"
     scope = "run"
-    advice = "Set FIXER_BASE_URL to where Fixer answers by itself (https:// in place of http://, perhaps)."
+    advice = "Set FIXER_BASE_URL to the final address, for example with https:// instead of http://."
 
 
 class RateLimited(FixerError):
-    """HTTP 429: too many questions at once."""
+    """HTTP 429: too many requests in a short time."""
 
-    summary = "too many requests at once"
+    summary = "too many requests in a short time"
     retryable = True
-    advice = "Ask again later; a lower FIXER_CONCURRENCY asks more slowly."
+    advice = "Try again later, perhaps with a lower FIXER_CONCURRENCY."
 
 
 class ServerTrouble(FixerError):
-    """HTTP 5xx, or an error of Fixer's that its documentation does not name."""
+    """HTTP 5xx, or an undocumented error of Fixer."""
 
-    summary = "trouble on the provider's side"
+    summary = "a problem on the provider's side"
     retryable = True
-    advice = "Ask again later."
+    advice = "Try again later."
 
 
 class Unreachable(FixerError):
-    """No answer: no connection, a broken one, or a wait that was too long."""
+    """No response: no connection, a broken one, or a timeout."""
 
-    summary = "no answer"
+    summary = "no response"
     retryable = True
-    advice = "See whether the network is up and FIXER_BASE_URL right, then ask again."
+    advice = "Check the network and FIXER_BASE_URL, then try again."
 
 
 class UntrustedServer(FixerError):
-    """The server's TLS certificate is not one that can be trusted: nothing, the key least, was sent to it."""
+    """The server's TLS certificate is not trusted. Nothing was sent to it, in particular not the key."""
 
     summary = "the server's certificate is not trusted"
     scope = "run"
-    advice = (
-        "See whether FIXER_BASE_URL is right; behind a proxy, set REQUESTS_CA_BUNDLE to its certificates."
-    )
+    advice = "Check FIXER_BASE_URL. Behind a proxy, set REQUESTS_CA_BUNDLE to its certificates."
 
 
 class BadResponse(FixerError):
-    """An answer that must not be believed: cut, not JSON, or not about what was asked."""
+    """A response that cannot be trusted: truncated, not JSON, or not what was requested."""
 
-    summary = "the answer cannot be used"
+    summary = "the response cannot be used"
     retryable = True
-    advice = "Nothing of it is stored. Ask again later."
+    advice = "None of it is stored. Try again later."
 
 
 class MislabelledBase(BadResponse):
-    """An answer that names a base over rates of another: each of them would be wrong by the same factor."""
+    """A response that names another base than its rates have. All would be wrong by the same factor."""
 
-    summary = "the answer's rates are not in the base that it names"
+    summary = "the response's rates are not in the base it names"
     advice = (
-        "Nothing of it is stored. Set FX_BASE=EUR, the base that every plan has, with another FX_DATABASE, "
+        "None of it is stored. Set FX_BASE=EUR, the base that every plan has, with another FX_DATABASE, "
         "or ask the provider why it ignores `base`."
     )
 
 
 class Unfinished(FixerError):
-    """A day that is not over, or was not when Fixer made this answer: its rates still change."""
+    """A day that is not over, or was not when Fixer sent its rates, which still change."""
 
     summary = "the day is not over (UTC)"
-    advice = "A day can be fetched from 00:00 UTC of the next."
+    advice = "A day can be fetched from 00:00 UTC on the next day."
 
 
 class ProviderDown(FixerError):
-    """So many requests in a row were not answered that a run stopped asking."""
+    """A run stopped because too many requests in a row failed."""
 
-    summary = "the provider does not answer"
+    summary = "the provider is not responding"
     scope = "run"
-    advice = "The run has stopped, to save calls. Run the days again when Fixer answers."
+    advice = "The run has stopped to save calls. Run the days again when Fixer responds."
 
     @classmethod
     def after(cls, requests: int, last: FixerError) -> "ProviderDown":
-        """Make the error that says how many there were, and why the last of them was not answered."""
-        reason = f"{requests} requests in a row were not answered, the last with: {last.reason}"
+        """Return the error for this number of requests, with the reason of the last."""
+        reason = f"{requests} requests in a row failed, the last with: {last.reason}"
         if requests == 1:
-            reason = f"still no answer, as in the run before: {last.reason}"
+            reason = f"still failing, as in the run before: {last.reason}"
         stopped = cls(reason, info=last.info)
         if isinstance(last, Unreachable):
             stopped.advice = f"The run has stopped. {last.advice}"
@@ -261,7 +263,7 @@ class ProviderDown(FixerError):
 
 
 class LongWaitRequested(FixerError):
-    """The provider asks for a wait (Retry-After) that is longer than a run waits."""
+    """The provider asks for a longer wait (Retry-After) than a run accepts."""
 
     summary = "the provider asks for a long wait"
     scope = "run"
@@ -269,8 +271,8 @@ class LongWaitRequested(FixerError):
 
     @classmethod
     def until(cls, instant: dt.datetime, last: FixerError) -> "LongWaitRequested":
-        """Make the error that says until when, and what the answer said."""
-        reason = f"{last.reason}; it asks for no request before {instant:%Y-%m-%d %H:%M:%S} UTC"
+        """Return the error that names the end of the wait, and the reason of the last response."""
+        reason = f"{last.reason}; it accepts no request before {instant:%Y-%m-%d %H:%M:%S} UTC"
         return cls(reason, info=last.info)
 
 
@@ -300,13 +302,13 @@ _MEANINGS: tuple[tuple[int, str, type[FixerError]], ...] = (
     (504, "invalid_time_frame", InvalidTimeframe),
     (505, "time_frame_too_long", TimeframeTooLong),
 )
-"""The errors of Fixer's documentation: code, how its type begins, meaning."""
+"""The documented errors: code, start of the type, meaning."""
 
 
 def meaning(code: int | None, type: str | None) -> type[FixerError]:
-    """The class for an error that Fixer names by `code` and `type`; either may be missing.
+    """Return the class for an error with this `code` and `type`; either may be missing.
 
-    ServerTrouble, which is asked again, where neither is documented.
+    If neither is documented, that is ServerTrouble, which is retried.
     """
     same_code = [row for row in _MEANINGS if row[0] == code]
     same_type = [row for row in same_code or _MEANINGS if type and type.startswith(row[1])]

@@ -1,6 +1,6 @@
-"""Why no answer could be read, told by the types of what the HTTP libraries raised.
+"""Why no response could be read, by the types of the exceptions that the HTTP libraries raised.
 
-Their texts are never used: they hold the URL, and the key may stand in it.
+Their texts are never used: they contain the URL, which may contain the key.
 """
 
 import http.client
@@ -14,43 +14,43 @@ from fx_pipeline.fixer.errors import BadResponse, FixerError, Unreachable, Untru
 
 
 class TooLargeError(Exception):
-    """A body has more bytes than are read."""
+    """A body exceeds the size limit."""
 
 
 class TooSlowError(Exception):
-    """A response keeps coming, but too slowly to wait for its end."""
+    """A response is still arriving at its deadline."""
 
 
-# The first that is found counts: one failure is wrapped in others, of which the outer say less.
+# The first match counts. One exception wraps another, and the outer ones say less.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], ...] = (
-    ((TooLargeError,), BadResponse, "the answer is too large"),
-    ((TooSlowError,), Unreachable, "the answer came too slowly"),
+    ((TooLargeError,), BadResponse, "the response is too large"),
+    ((TooSlowError,), Unreachable, "the response came too slowly"),
     ((ssl.SSLCertVerificationError,), UntrustedServer, UntrustedServer.summary),
     ((ssl.SSLError, wire.SSLError), Unreachable, "no secure connection could be made"),
-    ((wire.ProxyError,), Unreachable, "the proxy does not connect"),
-    ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host's name is unknown"),
+    ((wire.ProxyError,), Unreachable, "the proxy did not connect"),
+    ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host name is unknown"),
     ((ConnectionRefusedError,), Unreachable, "the connection was refused"),
-    ((wire.IncompleteRead, http.client.IncompleteRead), BadResponse, "the answer was cut"),
-    ((wire.DecodeError,), BadResponse, "the answer cannot be unpacked"),
-    ((wire.ReadTimeoutError,), Unreachable, "no answer came in time"),
+    ((wire.IncompleteRead, http.client.IncompleteRead), BadResponse, "the response was cut off"),
+    ((wire.DecodeError,), BadResponse, "the response cannot be decompressed"),
+    ((wire.ReadTimeoutError,), Unreachable, "no response in time"),
     ((wire.NewConnectionError,), Unreachable, "no connection could be made"),
-    ((wire.ConnectTimeoutError,), Unreachable, "no connection was made in time"),
-    ((ConnectionError,), Unreachable, "the connection was broken off"),
-    ((http.client.HTTPException,), Unreachable, "the answer is not HTTP"),
+    ((wire.ConnectTimeoutError,), Unreachable, "no connection in time"),
+    ((ConnectionError,), Unreachable, "the connection was lost"),
+    ((http.client.HTTPException,), Unreachable, "the response is not HTTP"),
 )
 
 
 def explain(failure: Exception) -> tuple[type[FixerError], str]:
-    """The meaning of a failed request, and its reason in words."""
+    """Return the error class of a failed request, and the reason."""
     causes = list(_causes(failure))
     for kinds, meaning, reason in _REASONS:
         if any(isinstance(cause, kinds) for cause in causes):
             return meaning, reason
-    return Unreachable, f"no answer could be read ({type(failure).__name__})"
+    return Unreachable, f"the response could not be read ({type(failure).__name__})"
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """The exception and all that are inside it: libraries wrap one another's in each of these ways."""
+    """Yield the exception and all that it wraps, in each of the ways in which libraries do that."""
     seen: set[int] = set()
     waiting: list[object] = [failure]
     while waiting:

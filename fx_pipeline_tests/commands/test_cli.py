@@ -130,7 +130,7 @@ def test_rebuild_names_days_with_a_mislabelled_base(tmp_path: Path) -> None:
         0,
         [
             "The rates were rebuilt from 0 responses.",
-            "Skipped: 2024-03-06 to 2024-03-06: the answer's rates are not in USD, the base that it names. "
+            "Skipped: 2024-03-06 to 2024-03-06: the response's rates are not in USD, the base it names. "
             "Fetch these days again.",
         ],
     )

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -294,7 +295,7 @@ def test_only_a_credible_quota_is_read_from_the_headers(
         (refused(101, "invalid_access_key"), errors.InvalidKey, "run",
          "the access key is missing or unknown (101 invalid_access_key)"),
         (refused(104, "usage_limit_reached"), errors.QuotaExhausted, "run",
-         "the month's calls are used up (104 usage_limit_reached)"),
+         "this month's calls are used up (104 usage_limit_reached)"),
         (refused(105, "function_access_restricted"), errors.EndpointRestricted, "run",
          "the plan lacks this endpoint (105 function_access_restricted)"),
         (refused(105, "base_currency_access_restricted"), errors.BaseRestricted, "base",
@@ -304,12 +305,12 @@ def test_only_a_credible_quota_is_read_from_the_headers(
         (reply({"message": "Invalid authentication credentials"}, 401), errors.InvalidKey, "run",
          "the access key is missing or unknown (HTTP 401)"),
         (reply({"message": "limit"}, 429, x_ratelimit_remaining_month="0"), errors.QuotaExhausted, "run",
-         "the month's calls are used up (HTTP 429)"),
+         "this month's calls are used up (HTTP 429)"),
         (reply(PAGE, 404), errors.UnknownEndpoint, "run",
          "there is no such endpoint at this address (HTTP 404)"),
         (reply({**DAY, "date": "2000-01-04"}), errors.BadResponse, "date",
-         "the answer has another date than asked for"),
-        (reply({**DAY, "rates": {}}), errors.BadResponse, "date", "the answer has no usable rate"),
+         "the response has another date than requested"),
+        (reply({**DAY, "rates": {}}), errors.BadResponse, "date", "the response has no valid rate"),
     ],
 )  # fmt: skip
 def test_an_answer_against_the_question_is_asked_once_and_kept(
@@ -323,7 +324,7 @@ def test_an_answer_against_the_question_is_asked_once_and_kept(
     assert error.fetch is not None
     assert (error.scope, error.reason, error.fetch.status) == (scope, status, status)
     assert (error.fetch.body, error.fetch.days) == (answer.partition(b"\r\n\r\n")[2], ())
-    assert str(error).startswith(f"Fixer, asked for 2000-01-03: {status}.")
+    assert str(error).startswith(f"Fixer (2000-01-03): {status}.")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -344,43 +345,51 @@ def test_symbols_are_names() -> None:
 # --- asking again -------------------------------------------------------------------------------------------
 
 NO_ANSWER: dict[str, tuple[Play, type[errors.FixerError], str]] = {
-    "closed": (hang_up, errors.Unreachable, "the connection was broken off"),
-    "reset": (reset, errors.Unreachable, "the connection was broken off"),
-    "silent": (silence, errors.Unreachable, "no answer came in time"),
-    "cut in the head": (then_hang_up(GOOD[:30]), errors.BadResponse, "the answer is cut or not JSON"),
-    "cut in the body": (then_hang_up(GOOD[:-10]), errors.BadResponse, "the answer was cut"),
+    "closed": (hang_up, errors.Unreachable, "the connection was lost"),
+    "reset": (reset, errors.Unreachable, "the connection was lost"),
+    "silent": (silence, errors.Unreachable, "no response in time"),
+    "cut in the head": (then_hang_up(GOOD[:30]), errors.BadResponse, "the response is truncated or not JSON"),
+    "cut in the body": (then_hang_up(GOOD[:-10]), errors.BadResponse, "the response was cut off"),
     "cut in a chunk": (
         then_hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{"),
         errors.BadResponse,
-        "the answer was cut",
+        "the response was cut off",
     ),
     "cut without a length": (
         then_hang_up(b'HTTP/1.0 200 OK\r\n\r\n{"success": tr'),
         errors.BadResponse,
-        "the answer is cut or not JSON",
+        "the response is truncated or not JSON",
     ),
     "silent in the body": (
         then_silence(GOOD[:-10]),
         errors.Unreachable,
-        "no answer came in time",
+        "no response in time",
     ),
-    "no HTTP": (then_hang_up(b"SSH-2.0-OpenSSH\r\n"), errors.Unreachable, "the answer is not HTTP"),
+    "no HTTP": (then_hang_up(b"SSH-2.0-OpenSSH\r\n"), errors.Unreachable, "the response is not HTTP"),
     "bad gzip": (
         reply(b"not gzip", Content_Encoding="gzip"),
         errors.BadResponse,
-        "the answer cannot be unpacked",
+        "the response cannot be decompressed",
     ),
-    "empty": (reply(""), errors.BadResponse, "the answer is cut or not JSON"),
-    "a page": (reply(PAGE), errors.BadResponse, "the answer is a page of HTML"),
-    "a page with 400": (reply(PAGE, 400), errors.BadResponse, "the answer is a page of HTML"),
-    "429": (reply({"message": "limit"}, 429), errors.RateLimited, "too many requests at once (HTTP 429)"),
-    "500": (reply("Internal error", 500), errors.ServerTrouble, "trouble on the provider's side (HTTP 500)"),
-    "502": (reply(PAGE, 502), errors.ServerTrouble, "trouble on the provider's side (HTTP 502)"),
-    "503": (reply("", 503), errors.ServerTrouble, "trouble on the provider's side (HTTP 503)"),
+    "empty": (reply(""), errors.BadResponse, "the response is truncated or not JSON"),
+    "a page": (reply(PAGE), errors.BadResponse, "the response is an HTML page"),
+    "a page with 400": (reply(PAGE, 400), errors.BadResponse, "the response is an HTML page"),
+    "429": (
+        reply({"message": "limit"}, 429),
+        errors.RateLimited,
+        "too many requests in a short time (HTTP 429)",
+    ),
+    "500": (
+        reply("Internal error", 500),
+        errors.ServerTrouble,
+        "a problem on the provider's side (HTTP 500)",
+    ),
+    "502": (reply(PAGE, 502), errors.ServerTrouble, "a problem on the provider's side (HTTP 502)"),
+    "503": (reply("", 503), errors.ServerTrouble, "a problem on the provider's side (HTTP 503)"),
     "an unknown error in 200": (
         refused(500, "internal_error"),
         errors.ServerTrouble,
-        "trouble on the provider's side (500 internal_error)",
+        "a problem on the provider's side (500 internal_error)",
     ),
 }
 
@@ -478,9 +487,9 @@ def test_waits_between_repetitions_grow(monkeypatch: pytest.MonkeyPatch) -> None
     "answer", [reply(b" " * 2000), reply(gzip.compress(b" " * 10**6, mtime=0), Content_Encoding="gzip")]
 )
 def test_an_answer_that_is_too_large_is_left(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fx_pipeline.fixer.client.LARGEST_BODY", 1000)
+    monkeypatch.setattr("fx_pipeline.fixer.transport.LARGEST_BODY", 1000)
     with scripted(answer, GOOD) as server, client_of(server.url, retries=0) as client:
-        with pytest.raises(errors.BadResponse, match="the answer is too large"):
+        with pytest.raises(errors.BadResponse, match="the response is too large"):
             client.historical(DATE)
         assert client.historical(DATE).calls == 1
 
@@ -500,7 +509,7 @@ def test_nobody_listens() -> None:
 def test_a_host_that_does_not_exist() -> None:
     with (
         client_of("http://fixer.invalid/api", retries=1) as client,
-        pytest.raises(errors.Unreachable, match="the host's name is unknown"),
+        pytest.raises(errors.Unreachable, match="the host name is unknown"),
     ):
         client.historical(DATE)
 
@@ -510,7 +519,7 @@ def test_nobody_accepts() -> None:
         queued.connect(full.getsockname())  # fills the queue: the next connection waits for ever
         with (
             client_of(f"http://127.0.0.1:{full.getsockname()[1]}", retries=0, timeout=(0.2, 1.0)) as client,
-            pytest.raises(errors.Unreachable, match="no connection was made in time"),
+            pytest.raises(errors.Unreachable, match="no connection in time"),
         ):
             client.historical(DATE)
 
@@ -519,7 +528,7 @@ def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with (
         client_of("http://fixer.invalid/api", retries=1) as client,
-        pytest.raises(errors.Unreachable, match="the proxy does not connect"),
+        pytest.raises(errors.Unreachable, match="the proxy did not connect"),
     ):
         client.historical(DATE)
 
@@ -583,16 +592,15 @@ def test_the_ledger_is_asked_before_each_request_and_its_refusal_comes_through(
     assert (refusal.__cause__, refusal.__context__) == (None, None)
 
 
-def test_the_ledger_of_a_question_stands_in_for_the_clients() -> None:
+def test_each_endpoint_counts_its_requests() -> None:
     counted: list[str] = []
-    with scripted(GOOD) as server, client_of(server.url, spend=lambda: counted.append("client")) as client:
-        client.historical(DATE)
-        client.historical(DATE, spend=lambda: counted.append("question"))
+    with scripted(GOOD) as server, client_of(server.url) as client:
+        client.historical(DATE, spend=lambda: counted.append("historical"))
         with pytest.raises(errors.FixerError):
             client.symbols(spend=lambda: counted.append("symbols"))
         with pytest.raises(errors.FixerError):
             client.timeseries(DATE, DATE, spend=lambda: counted.append("timeseries"))
-    assert counted == ["client", "question", "symbols", "timeseries"]
+    assert counted == ["historical", "symbols", "timeseries"]
 
 
 # --- a plan with one base -----------------------------------------------------------------------------------
@@ -615,7 +623,7 @@ def test_a_plan_without_the_base_is_asked_in_eur_from_then_on(caplog: pytest.Log
     assert first.days == second.days
     assert (first.days[0].base, first.days[0].rates["GBP"]) == ("USD", 0.6146468469)
     assert [record.message for record in caplog.records] == [
-        "The plan refuses rates in USD: they are made from rates in EUR."
+        "The plan refuses rates in USD: converting rates in EUR instead."
     ]
 
 
@@ -673,10 +681,11 @@ def test_one_client_serves_many_threads() -> None:
 
     with (
         scripted(by_path=answer) as server,
-        client_of(server.url, timeout=(5, 5), spend=lambda: counted.append(1)) as client,
+        client_of(server.url, timeout=(5, 5)) as client,
         ThreadPoolExecutor(16) as pool,
     ):
-        answers = list(pool.map(client.historical, dates))
+        fetch = partial(client.historical, spend=lambda: counted.append(1))
+        answers = list(pool.map(fetch, dates))
     assert [(a.days[0].date, a.days[0].rates["USD"]) for a in answers] == [(d, d.toordinal()) for d in dates]
     assert len(counted) == sum(asked.values()) == sum(a.calls for a in answers)
 

@@ -1,6 +1,7 @@
 """The client against the sandbox: it understands what the sandbox has, whatever goes wrong between."""
 
 import datetime as dt
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 
 from fx_pipeline.fixer import errors
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.parsing import parse_historical, parse_symbols, parse_timeseries, rebase
-from fx_pipeline.rates import DayRates, date_range
+from fx_pipeline.fixer.parsing import parse_historical, parse_symbols, parse_timeseries
+from fx_pipeline.rates import DayRates, date_range, rebase
 from fx_pipeline_tests.sandbox_server import running_sandbox
 
 START, END = dt.date(2012, 4, 27), dt.date(2012, 5, 6)
@@ -47,7 +48,8 @@ def test_a_plan_that_gives_eur_alone(errors_style: str) -> None:
         client_of(sandbox.url) as in_eur,
     ):
         (day,) = client.historical(START).days
-        assert day == rebase(in_eur.historical(START).days[0], "USD")
+        euro = in_eur.historical(START).days[0].rates
+        assert day.rates == rebase(euro, stored_base="EUR", base="USD")
         with pytest.raises(errors.EndpointRestricted) as caught:
             client.timeseries(START, END)
     assert caught.value.scope == "endpoint"
@@ -94,14 +96,16 @@ def test_the_quota_that_the_gateway_names(auth: str) -> None:
 DATES = list(date_range(dt.date(2012, 1, 1), dt.date(2012, 2, 9)))
 
 
-def fetch(client: FixerClient) -> tuple[dict[dt.date, DayRates], list[errors.FixerError]]:
-    """Every date until it has come, or has failed for good; what failed on the way, too."""
+def fetch(
+    client: FixerClient, spend: Callable[[], None] = lambda: None
+) -> tuple[dict[dt.date, DayRates], list[errors.FixerError]]:
+    """Fetch every date until it arrives or fails for good. Return the failures on the way, too."""
     failures: list[errors.FixerError] = []
 
     def ask(date: dt.date) -> DayRates:
         for _ in range(20):
             try:
-                return client.historical(date).days[0]
+                return client.historical(date, spend=spend).days[0]
             except errors.FixerError as error:
                 failures.append(error)
                 if not error.retryable:
@@ -143,9 +147,9 @@ def test_no_fault_changes_what_arrives_in_the_end(fault: str, undisturbed: dict[
     options = {"faults": {fault: 0.4}, "retry_after": 0, "timeout_seconds": 0.5}
     with (
         running_sandbox(**options) as sandbox,
-        client_of(sandbox.url, timeout=(2.0, 0.2), spend=lambda: counted.append(1)) as client,
+        client_of(sandbox.url, timeout=(2.0, 0.2)) as client,
     ):
-        arrived, failures = fetch(client)
+        arrived, failures = fetch(client, lambda: counted.append(1))
         assert arrived == undisturbed
         assert len(counted) == sandbox.stats()["total"] >= len(DATES) + (fault != "plain")
     assert {error.scope for error in failures} <= {"date"}

@@ -70,7 +70,7 @@ def test_a_response_that_never_ends_is_told_as_too_slow(way: str) -> None:
     with (
         scripted(ENDLESS[way]) as server,
         client_of(server.url, retries=0) as client,
-        pytest.raises(errors.Unreachable, match="the answer came too slowly"),
+        pytest.raises(errors.Unreachable, match="the response came too slowly"),
     ):
         client.historical(DATE)
 
@@ -100,7 +100,7 @@ def test_through_a_proxy_too(scheme: str, method: str, way: str, monkeypatch: py
         monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{proxy.port}")
         with (
             client_of(f"{scheme}://fixer.invalid/api", retries=0) as client,
-            pytest.raises(errors.Unreachable, match="the answer came too slowly"),
+            pytest.raises(errors.Unreachable, match="the response came too slowly"),
         ):
             client.historical(DATE)
         assert proxy.requests[0].startswith(f"{method} ")
@@ -148,7 +148,7 @@ def test_the_timeout_of_each_wait_still_holds() -> None:
     with (
         scripted(then_silence(GOOD[:30])) as server,
         client_of(server.url, timeout=(5, 0.1), retries=0) as client,
-        pytest.raises(errors.Unreachable, match="no answer came in time"),
+        pytest.raises(errors.Unreachable, match="no response in time"),
     ):
         client.historical(DATE)
 

@@ -9,8 +9,9 @@ import pytest
 
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer import errors
+from fx_pipeline.fixer.document import response_error
 from fx_pipeline.fixer.errors import FixerError, meaning
-from fx_pipeline.fixer.parsing import parse_historical, refusal
+from fx_pipeline.fixer.parsing import parse_historical
 
 ASKED_AT = dt.datetime(2026, 11, 20, 12, tzinfo=dt.timezone.utc)
 
@@ -60,7 +61,7 @@ def test_a_documented_error_means_the_same_in_each_style(
     code: int, type: str, kind: type[FixerError], retryable: bool, scope: str, status: int, style: str
 ) -> None:
     body = json.dumps({"success": False, "error": STYLES[style](code, type)}).encode()
-    error = refusal(status, body, "2000-01-03")
+    error = response_error(status, body, "2000-01-03")
     assert error is not None
     assert (error.__class__, error.retryable, error.scope) == (kind, retryable, scope)
 
@@ -126,13 +127,13 @@ PAGE = "<!DOCTYPE html><html><body>Bad Request</body></html>"
 def test_what_is_not_fixers_own_is_told_by_status(
     status: int, body: str, headers: dict[str, Any], kind: type[FixerError], retry_after: float | None
 ) -> None:
-    error = refusal(status, body.encode(), "2000-01-03", **headers)
+    error = response_error(status, body.encode(), "2000-01-03", **headers)
     assert (error.__class__, error.retry_after if error else None) == (kind, retry_after)
 
 
 @pytest.mark.parametrize("body", ['{"success": true}', '{"message": "hello"}', '{"success": "yes"}'])
 def test_a_document_is_left_to_be_read(body: str) -> None:
-    assert refusal(200, body.encode(), "2000-01-03") is None
+    assert response_error(200, body.encode(), "2000-01-03") is None
 
 
 def test_the_text_says_what_happened_to_what_and_what_to_do() -> None:
@@ -141,7 +142,7 @@ def test_the_text_says_what_happened_to_what_and_what_to_do() -> None:
     with pytest.raises(errors.InvalidKey) as caught:
         parse_historical(body, dt.date(2000, 1, 3), "EUR", asked_at=ASKED_AT)
     assert str(caught.value) == (
-        "Fixer, asked for 2000-01-03: the access key is missing or unknown (101 invalid_access_key). "
+        "Fixer (2000-01-03): the access key is missing or unknown (101 invalid_access_key). "
         'Fixer says: "You have not." '
         "Set FIXER_ACCESS_KEY to the key shown in your Fixer account, and FIXER_BASE_URL to its host."
     )
@@ -150,7 +151,7 @@ def test_the_text_says_what_happened_to_what_and_what_to_do() -> None:
 
 def test_what_fixer_says_is_fit_for_a_terminal() -> None:
     body = json.dumps({"error": {"code": 106, "info": "\x1b[31mred\x07\u202e " + "long " * 100}}).encode()
-    error = refusal(200, body, "2000-01-03")
+    error = response_error(200, body, "2000-01-03")
     assert error is not None and error.info is not None
     assert error.info.startswith("?[31mred?? long") and len(error.info) == 200
 

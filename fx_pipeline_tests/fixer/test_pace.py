@@ -103,8 +103,8 @@ def test_what_was_under_way_together_counts_once() -> None:
     fail(pace, ServerTrouble("HTTP 503"))
     assert isinstance(pace.reason, ProviderDown)
     assert str(pace.reason) == (
-        "Fixer: 22 requests in a row were not answered, the last with: HTTP 503. The run has stopped, to "
-        "save calls. Run the days again when Fixer answers."
+        "Fixer: 22 requests in a row failed, the last with: HTTP 503. The run has stopped to "
+        "save calls. Run the days again when Fixer responds."
     )
     with pytest.raises(Stopped):
         pace.begin()
@@ -117,8 +117,8 @@ def test_after_an_outage_one_unanswered_request_is_enough(pool: ThreadPoolExecut
     assert waits(other)
     pace.end(probe, ServerTrouble("HTTP 503"))
     assert str(pace.reason) == (
-        "Fixer: still no answer, as in the run before: HTTP 503. The run has stopped, to save calls. Run the "
-        "days again when Fixer answers."
+        "Fixer: still failing, as in the run before: HTTP 503. The run has stopped to save calls. Run the "
+        "days again when Fixer responds."
     )
     with pytest.raises(Stopped):
         other.result(PATIENCE)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from fx_pipeline.api.pages.figures import shown_change, shown_rate
-from fx_pipeline.rates import convert, cross_rate, fluctuation
+from fx_pipeline.rates import convert, fluctuation, round_significant
 from fx_pipeline_tests.api.server import Server
 from fx_pipeline_tests.pages.browser import Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
@@ -61,7 +61,7 @@ def test_the_converter_converts(
     visitor: Visitor, service: Service, amount: str, start: str, end: str
 ) -> None:
     rates = answer(service.server, "/rates/latest")["rates"]
-    rate = rates[end] if start == "EUR" else cross_rate(rates[end], rates[start])
+    rate = rates[end] if start == "EUR" else round_significant(rates[end] / rates[start])
     plain = amount.replace(",", "")
     expected = convert(Decimal(plain), rate)
     said = answer(service.server, f"/rates/convert?from={start}&to={end}&amount={plain}")

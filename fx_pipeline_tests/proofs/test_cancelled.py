@@ -122,7 +122,7 @@ def test_an_interrupt_ends_the_wait_for_a_retry(folder: Path) -> None:
             list(ingest(plan_calls(DATES), client, store, ledger, concurrency=4))
         assert fetching_threads() == []
         assert len(server.requests) == 4
-    assert fetches(database) == {"too many requests at once (HTTP 429)": 4}
+    assert fetches(database) == {"too many requests in a short time (HTTP 429)": 4}
     with RateStore(database) as store:
         assert store.coverage().calls == 4
 

@@ -129,7 +129,7 @@ def read_all(terminal: int) -> Iterator[bytes]:
     ("change", "stored", "reason"),
     [
         ({"key": "another"}, 0, "the access key is missing or unknown"),
-        ({"quota": 2}, 2, "the month's calls are used up"),
+        ({"quota": 2}, 2, "this month's calls are used up"),
         ({"inactive": True}, 0, "the account may not use this service"),
     ],
     ids=["key", "quota", "account"],

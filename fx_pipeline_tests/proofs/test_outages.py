@@ -87,7 +87,7 @@ def test_a_refused_connection_costs_no_call(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     down = run(instance, f"http://127.0.0.1:{port}", "2024-01-01", "2024-01-10", concurrency=concurrency)
-    assert "in a row were not answered, the last with: the connection was refused." in failure_text(down)
+    assert "in a row failed, the last with: the connection was refused." in failure_text(down)
     assert used(folder) == 0
     with running_sandbox(quota=100) as sandbox:
         assert run(instance, sandbox.url, "2024-01-01", "2024-01-10", concurrency=concurrency).success
@@ -117,7 +117,7 @@ def test_an_outage_stops_the_run_after_eight_requests(
         text = failure_text(result)
         assert len(server.requests) == used(folder) == 8
     stopped, *failed, left = text.splitlines()
-    assert stopped.startswith("Fixer: 8 requests in a row were not answered, the last with: ")
+    assert stopped.startswith("Fixer: 8 requests in a row failed, the last with: ")
     assert failed  # the day with six requests, and the day with two
     assert left == "Not fetched: 2024-01-01 to 2024-01-22"
 
@@ -131,7 +131,7 @@ def test_the_next_runs_of_a_backfill_make_one_request_each(
         for first, last in (("2024-02-01", "2024-02-29"), ("2024-01-01", "2024-01-31")):
             before = len(server.requests)
             text = failure_text(run(instance, server.url, first, last, concurrency=concurrency))
-            assert text.startswith("Fixer: still no answer, as in the run before: trouble on the provider's ")
+            assert text.startswith("Fixer: still failing, as in the run before: a problem on the provider's ")
             assert len(server.requests) == before + 1
         assert used(folder) == 8 + 2
     with scripted(by_path=good) as server:
@@ -152,7 +152,7 @@ def test_concurrent_failures_count_as_one_and_then_one_thread_probes(
     with scripted(by_path=lambda _: answer()) as server:
         text = failure_text(run(instance, server.url, "2024-01-01", "2024-01-24", concurrency=concurrency))
         assert len(server.requests) == used(folder) == concurrency + 7
-    assert text.startswith(f"Fixer: {concurrency + 7} requests in a row were not answered, ")
+    assert text.startswith(f"Fixer: {concurrency + 7} requests in a row failed, ")
 
 
 def test_waits_for_the_end_of_a_short_outage(folder: Path, instance: dg.DagsterInstance) -> None:
@@ -207,7 +207,7 @@ def test_a_long_retry_after_stops_the_run_and_is_reported(
             "2024-01-28",
         ]
         assert used(folder) == 3
-    named = re.search(r"; it asks for no request before (\S+ \S+) UTC\. The run has stopped\.", text)
+    named = re.search(r"; it accepts no request before (\S+ \S+) UTC\. The run has stopped\.", text)
     assert named is not None, text
     until = dt.datetime.fromisoformat(named[1]).replace(tzinfo=dt.timezone.utc)
     day = dt.timedelta(days=1)
@@ -220,7 +220,7 @@ def test_a_long_retry_after_stops_all_threads(folder: Path, instance: dg.Dagster
     with scripted(by_path=lambda _: answer()) as server:
         text = failure_text(run(instance, server.url, "2024-01-01", "2024-01-30", concurrency=4))
         assert len(server.requests) == used(folder) == 4
-    assert "it asks for no request before" in text
+    assert "it accepts no request before" in text
 
 
 class Heard(logging.Handler):
@@ -231,7 +231,7 @@ class Heard(logging.Handler):
         self.again = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("Asking again"):
+        if record.getMessage().startswith("Retrying "):
             self.again.set()
 
 

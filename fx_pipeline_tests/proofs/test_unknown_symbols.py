@@ -221,7 +221,7 @@ def test_stops_if_the_list_of_codes_cannot_be_fetched(
 ) -> None:
     sandbox.change(quota=1)
     text = failure_text(run(instance, sandbox, "USD,GPB"))
-    assert text.startswith("Fixer, asked for symbols: the month's calls are used up")
+    assert text.startswith("Fixer (symbols): this month's calls are used up")
     assert outcomes(sandbox) == {"historical": {"202": 1}, "symbols": {"104": 1}}
     assert calls(folder) == 2
 

@@ -310,8 +310,8 @@ def test_an_outage_is_remembered_for_ten_minutes_whatever_the_clock_says(
 def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path) -> None:
     with opened() as ledger:
         ledger.close_unanswered(ask(ledger), "not asked", 0)
-        ledger.close_unanswered(ask(ledger), "no answer came in time", 6)
-    assert rows(path, "SELECT calls, status FROM fetches") == [(6, "no answer came in time")]
+        ledger.close_unanswered(ask(ledger), "no response in time", 6)
+    assert rows(path, "SELECT calls, status FROM fetches") == [(6, "no response in time")]
 
 
 def test_closing_the_ledger_closes_its_questions(opened: Opened, path: Path) -> None:

@@ -105,7 +105,7 @@ def test_what_was_stored_under_a_wrong_base_is_left_out_and_all_else_is_kept(pat
             store.rebuild(parse_stored)
         assert rows(path, other_days, date) == before
     assert rows(path, "SELECT status, inserted + updated + unchanged FROM fetches WHERE id = ?", newest) == [
-        ("the answer's rates are not in EUR, the base that it names", 0)
+        ("the response's rates are not in EUR, the base it names", 0)
     ]
     # The day keeps what an earlier answer said.
     [(status,)] = rows(

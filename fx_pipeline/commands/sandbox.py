@@ -1,5 +1,7 @@
 """The command `sandbox`: a local Fixer."""
 
+from typing import Any
+
 import click
 
 from fx_pipeline.settings import SettingsError, load_settings
@@ -56,19 +58,7 @@ from fx_pipeline.settings import SettingsError, load_settings
     help="Fill each day up to this many currencies with made-up ones. Default: none.",
 )
 def sandbox(
-    host: str,
-    port: int | None,
-    plan: str,
-    quota: int | None,
-    latency: float,
-    faults: tuple[str, ...],
-    seed: int,
-    errors: str,
-    key: str | None,
-    failed_calls_count: bool,
-    out_of_range_code: str,
-    series_days: int,
-    currencies: int,
+    host: str, port: int | None, faults: tuple[str, ...], out_of_range_code: str, **options: Any
 ) -> None:
     """Run a local Fixer: its protocol, with the European Central Bank's daily history.
 
@@ -79,24 +69,16 @@ def sandbox(
     from fx_pipeline.fixer.sandbox.faults import parse_faults
 
     try:
-        options = SandboxOptions(
-            plan=plan,  # type: ignore[arg-type]  # click has checked it
-            quota=quota,
-            latency=latency,
+        parsed = SandboxOptions(
             faults=parse_faults(faults),
-            seed=seed,
-            errors=errors,  # type: ignore[arg-type]
-            key=key,
-            failed_calls_count=failed_calls_count,
-            out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]
-            series_days=series_days,
-            currencies=currencies,
+            out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]  # click has checked it
+            **options,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     port = port or load_settings().fx_sandbox_port
     try:
-        serve_sandbox(options, host, port)
+        serve_sandbox(parsed, host, port)
     except OSError as error:
         raise SettingsError(
             f"The sandbox cannot listen on {host}:{port}: {error.strerror}. "

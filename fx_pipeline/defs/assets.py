@@ -6,7 +6,7 @@ from typing import TypedDict
 import dagster as dg
 
 from fx_pipeline.defs.checks import check_last_run, check_table, run_checks, table_checks
-from fx_pipeline.defs.failures import Cancelled, fatal_failure
+from fx_pipeline.defs.failures import Cancelled, run_failure
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.rates_run import RatesRun
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
@@ -88,7 +88,7 @@ def rates(
             yield from check_table(checks, fixer, database, within_backfill=False)
             yield from check_last_run(checks, fixer, database)
     except StoreError as error:
-        raise fatal_failure(error) from None
+        raise run_failure(error=error) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Cancelled from None
 
@@ -109,5 +109,5 @@ def symbols(
             store.check_source(fixer.base, fixer.known_provider())
             count = len(ingest_names(client, store, ledger))
     except (FixerError, QuotaReached, StoreError) as error:
-        raise fatal_failure(error) from None
+        raise run_failure(error=error) from None
     return dg.MaterializeResult(metadata={"currencies": count})

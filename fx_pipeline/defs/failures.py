@@ -44,69 +44,52 @@ class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
         super().__init__(CANCELLED)
 
 
-def fatal_failure(
-    error: Fatal, *, failed: Iterable[Outcome] = (), missing: Collection[dt.date] = ()
+def run_failure(
+    failed: Iterable[Outcome] = (), *, error: Fatal | None = None, missing: Collection[dt.date] = ()
 ) -> dg.Failure:
-    """Return the failure of a run that `error` ended early.
+    """Return the failure of a run, with its dates grouped by reason.
 
-    `missing` are all dates that were not stored. Of the `failed` ones, only those with an error of their own
-    are listed with that error.
+    `error` ended the run early, with these dates `missing`. Then only `failed` dates with their own error are
+    listed with that error.
     """
-    errors = [(date, own) for date, own in _errors(failed) if own.scope == "date"]
-    left = set(missing) - {date for date, _ in errors}
-    retryable = isinstance(error, FixerError) and error.retryable
-    # An outage is not retryable: repeating the step within seconds would only make more requests. The
-    # schedule's next try, hours later, can help.
-    is_outage = retryable or isinstance(error, ProviderDown | LongWaitRequested)
-    by_reason = _by_reason(errors)
-    lines = [str(error), *_lines(by_reason)]
-    if left:
-        by_reason["stopped before"] = left
-        lines.append(f"Not fetched: {date_ranges(left)}")
-    return _failure(
-        lines,
-        by_reason,
-        later=_available_later(errors) | (left if is_outage else set()),
-        can_recover=is_outage,
-        allow_retries=retryable,
-        stopped_by=type(error).__name__,
-    )
-
-
-def dates_failure(failed: Iterable[Outcome]) -> dg.Failure:
-    """Return the failure of a run that tried all its dates and could not fetch some."""
-    errors = _errors(failed)
-    by_reason = _by_reason(errors)
-    return _failure(
-        _lines(by_reason),
-        by_reason,
-        later=_available_later(errors),
-        can_recover=True,
-        allow_retries=any(error.retryable for _, error in errors),
-    )
-
-
-def _failure(
-    lines: list[str],
-    by_reason: dict[str, set[dt.date]],
-    *,
-    later: set[dt.date],
-    can_recover: bool,
-    allow_retries: bool,
-    stopped_by: str | None = None,
-) -> dg.Failure:
-    every_date = set().union(*by_reason.values())
-    metadata: dict[str, dg.RawMetadataValue] = {
-        reason: date_ranges(dates) for reason, dates in by_reason.items()
-    }
-    if stopped_by is not None:
-        metadata[STOPPED_BY] = stopped_by
-    complete = can_recover and later == every_date
+    by_date = {outcome.date: outcome.error for outcome in failed if outcome.error is not None}
+    if error is not None:
+        by_date = {date: own for date, own in by_date.items() if own.scope == "date"}
+    by_reason: dict[str, set[dt.date]] = defaultdict(set)
+    for date, own in by_date.items():
+        by_reason[own.reason].add(date)
+    lines = [
+        f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}: {reason}: {date_ranges(dates)}"
+        for reason, dates in by_reason.items()
+    ]
+    later = {date for date, own in by_date.items() if _may_succeed_later(date, own)}
+    allow_retries = any(own.retryable for own in by_date.values())
+    can_recover = True
+    if error is not None:
+        lines.insert(0, str(error))
+        allow_retries = isinstance(error, FixerError) and error.retryable
+        # An outage is not retryable: repeating the step within seconds would only make more requests. The
+        # schedule's next try, hours later, can help.
+        can_recover = allow_retries or isinstance(error, ProviderDown | LongWaitRequested)
+        if left := set(missing) - by_date.keys():
+            by_reason["stopped before"] = left
+            lines.append(f"Not fetched: {date_ranges(left)}")
+            later |= left if can_recover else set()
+    complete = can_recover and later == set().union(*by_reason.values())
     return dg.Failure(
         description="\n".join(lines),
-        metadata={**metadata, **recovery_metadata(complete=complete, dates=later)},
+        metadata={
+            **{reason: date_ranges(dates) for reason, dates in by_reason.items()},
+            **({} if error is None else {STOPPED_BY: type(error).__name__}),
+            **recovery_metadata(complete=complete, dates=later),
+        },
         allow_retries=allow_retries,
     )
+
+
+def _may_succeed_later(date: dt.date, error: FixerError) -> bool:
+    """Return whether Fixer may have the date later today: after an outage, or because it publishes late."""
+    return error.retryable or (date == yesterday() and isinstance(error, NoRates | Unfinished))
 
 
 def recovery_metadata(*, complete: bool, dates: Collection[dt.date]) -> "dict[str, dg.RawMetadataValue]":
@@ -114,34 +97,6 @@ def recovery_metadata(*, complete: bool, dates: Collection[dt.date]) -> "dict[st
     return {
         TEMPORARY: complete,
         TRY_AGAIN: dg.MetadataValue.json(sorted(date.isoformat() for date in dates)),
-    }
-
-
-def _errors(failed: Iterable[Outcome]) -> list[tuple[dt.date, FixerError]]:
-    return [(outcome.date, outcome.error) for outcome in failed if outcome.error is not None]
-
-
-def _by_reason(errors: Iterable[tuple[dt.date, FixerError]]) -> dict[str, set[dt.date]]:
-    by_reason: dict[str, set[dt.date]] = defaultdict(set)
-    for date, error in errors:
-        by_reason[error.reason].add(date)
-    return by_reason
-
-
-def _lines(by_reason: dict[str, set[dt.date]]) -> list[str]:
-    return [
-        f"{len(dates)} {'date' if len(dates) == 1 else 'dates'}: {reason}: {date_ranges(dates)}"
-        for reason, dates in by_reason.items()
-    ]
-
-
-def _available_later(errors: Iterable[tuple[dt.date, FixerError]]) -> set[dt.date]:
-    """Return the dates that Fixer may have later today: after an outage, or because it publishes late."""
-    newest = yesterday()
-    return {
-        date
-        for date, error in errors
-        if error.retryable or (date == newest and isinstance(error, NoRates | Unfinished))
     }
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_internals import RESUME_TAGS, SCHEDULE_TAG
 from fx_pipeline.defs.checks import RATES, check_run, check_table
-from fx_pipeline.defs.failures import Fatal, date_ranges, dates_failure, fatal_failure
+from fx_pipeline.defs.failures import Fatal, date_ranges, run_failure
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.run_config import RatesConfig
 from fx_pipeline.fixer.client import FixerClient
@@ -96,7 +96,7 @@ class RatesRun:
     def _fetch(
         self, calls: list[Call], store: RateStore, ledger: Ledger, client: FixerClient
     ) -> Iterator[dg.AssetMaterialization]:
-        """Make the calls. Yield each date as it is stored, log each that fails."""
+        """Make the calls. Yield each date as it is stored, and log each that fails."""
         outcomes = ingest(calls, client, store, ledger, concurrency=self._fixer.concurrency, warn=self._warn)
         for outcome in outcomes:
             if outcome.stored is None:
@@ -115,18 +115,16 @@ class RatesRun:
             self._context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
 
     def _judge(self) -> Iterator[dg.AssetCheckEvaluation]:
-        """Yield the results of the checks: of what was fetched, or of the skipped days if all were."""
+        """Yield the check results for the fetched days, or for the skipped ones if nothing was to fetch."""
         skipped = [] if self._to_fetch else [day.date for day in self._skipped]
         yield from check_run(self._runs, skipped, self._fixer, self._database)
         checks = self._context.selected_asset_check_keys
         yield from check_table(checks, self._fixer, self._database, within_backfill=True)
 
     def _raise_failure(self) -> None:
-        if self._error is not None:
-            missing = self._to_fetch - self._stored
-            raise fatal_failure(self._error, failed=self._failed, missing=missing)
-        if self._failed:
-            raise dates_failure(self._failed)
+        missing = self._to_fetch - self._stored
+        if self._failed or self._error:
+            raise run_failure(self._failed, error=self._error, missing=missing)
 
     def _days_to_skip(self, store: RateStore) -> list[StoredDay]:
         """Return the stored days of the run that are not refetched.

@@ -207,7 +207,7 @@ def _waits_for_next_try(instance: dg.DagsterInstance, ended: Ended) -> bool:
 
 
 def _is_recovered(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> bool:
-    """Return whether another try has followed the run, or what it should fetch was fetched in another way."""
+    """Return whether another try followed the run, or another run fetched what it failed to fetch."""
     found = _recovery(instance, run) if tries.NEXT_TRY in run.tags else None
     if found is None:
         return False

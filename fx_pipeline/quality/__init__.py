@@ -1,1 +1,1 @@
-"""What looks wrong in stored rates: verdicts, learnt limits on moves, wrong dates, missing currencies."""
+"""Judge stored rates: wrong values, gaps, wrong dates and missing currencies."""

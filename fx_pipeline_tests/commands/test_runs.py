@@ -1,10 +1,13 @@
-"""The division of an ingest into runs."""
+"""The division of an ingest into runs, and the text that its runs do not print."""
 
 import datetime as dt
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from fx_pipeline.commands.runs import planned
+from fx_pipeline.dagster_internals import UNSAVED_EVENT
 from fx_pipeline.rates import date_range
 
 Span = tuple[str, str]
@@ -70,3 +73,8 @@ def test_the_whole_history_takes_more_runs_not_longer_ones() -> None:
     plan = planned(dates, across_gaps=True)
     assert len(plan) == -(-len(dates) // 100)
     assert {len(run) for run in plan[:-1]} == {100}
+
+
+def test_dagster_still_words_unsaved_events_as_expected() -> None:
+    sources = (Path(dg.__file__).parent / "_core" / "instance").glob("*.py")
+    assert any(f'stderr.write(f"{UNSAVED_EVENT}' in source.read_text("utf-8") for source in sources)

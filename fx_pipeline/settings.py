@@ -1,7 +1,7 @@
 """Every environment variable of the project: its name, type, default and meaning.
 
-A value comes from the environment, else from ``.env`` in the working directory, else from its default here.
-The name of a variable is the field's name in capitals.
+A value comes from the environment, from ``.env`` in the working directory, or from its default here, in this
+order. The name of a variable is the field's name in capitals.
 """
 
 import datetime as dt
@@ -24,16 +24,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from fx_pipeline.serving.hosts import is_host_name
 
 PROJECT = Path(__file__).resolve().parent.parent
-"""The checkout: where ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml`` stand."""
+"""The checkout, which contains ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml``."""
 
 FIXER_HOSTS = ("data.fixer.io", "api.apilayer.com")
-"""Where nobody but Fixer answers."""
+"""The hosts of Fixer itself."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _absolute(path: Path) -> Path:
-    """Return the absolute path, with `~` expanded. Raises ValueError for a path that some part cannot use."""
+    """Return the absolute path, with `~` expanded. Raise ValueError if some part cannot use the path."""
     if str(path).startswith("$"):
         raise ValueError("it begins with a variable, which is not expanded here: write the path in full")
     try:
@@ -41,7 +41,7 @@ def _absolute(path: Path) -> Path:
     except RuntimeError:
         raise ValueError("it begins with ~, and there is no such home folder") from None
     if not str(absolute).isprintable():
-        raise ValueError("the path holds a character that cannot be printed")
+        raise ValueError("the path contains a character that cannot be printed")
     if "?" in str(absolute) or "%" in str(absolute):
         raise ValueError(f"Dagster cannot open a path with a ? or %, such as {absolute}")
     return absolute
@@ -63,11 +63,11 @@ def _bare(value: str) -> str:
 
 
 class SettingsError(Exception):
-    """A setting has a value that cannot be used; the message is one line that names it."""
+    """An unusable value of a setting. The message is one line that names the setting."""
 
 
 class Settings(BaseSettings):
-    """What can be set; `load_settings` makes one. Descriptions are what ``.env.example`` and README print."""
+    """The settings, read by `load_settings`. ``.env.example`` and ``docs/`` show the descriptions."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
@@ -78,84 +78,88 @@ class Settings(BaseSettings):
     )
     fixer_base_url: str = Field(
         "https://data.fixer.io/api",
-        description="Where Fixer is: https://data.fixer.io/api or https://api.apilayer.com/fixer.",
+        description="Fixer's address: https://data.fixer.io/api or https://api.apilayer.com/fixer.",
     )
     fixer_auth: Literal["auto", "query", "header"] = Field(
         "auto",
-        description="Where the key goes: `query` (access_key=), `header` (apikey:), or `auto`: "
-        "header for api.apilayer.com, else query.",
+        description="How the key is sent: `query` (access_key=), `header` (apikey:), or `auto`: "
+        "header for api.apilayer.com, otherwise query.",
     )
     fixer_monthly_quota: int | None = Field(
-        None, ge=1, description="Calls your plan allows in a calendar month (UTC). Unset: no limit is kept."
+        None, ge=1, description="Calls your plan allows in a calendar month (UTC). Unset: no limit."
     )
     fixer_timeseries: bool = Field(
         False, description="1: fetch ranges with one call per 365 days (Professional plan and above)."
     )
-    fixer_concurrency: int = Field(4, ge=1, le=64, description="Calls to Fixer under way at once in one run.")
+    fixer_concurrency: int = Field(4, ge=1, le=64, description="Maximum concurrent calls to Fixer per run.")
     fx_base: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The base of every stored rate.")
     fx_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Currencies to ask for beside FX_BASE, comma-separated. Unset: all that Fixer has."
+        (), description="Currencies to fetch besides FX_BASE, comma-separated. Unset: all of Fixer's."
     )
     fx_start_date: dt.date = Field(
-        dt.date(1999, 1, 1), description="The first day that can be fetched: the first partition."
+        dt.date(1999, 1, 1), description="The first day that can be fetched, which is the first partition."
     )
     fx_revision_days: int = Field(
-        2, ge=0, le=365, description="Past days that the daily run reads again, because Fixer changes them."
+        2, ge=0, le=365, description="Past days that the daily run refetches, because Fixer revises them."
     )
     fx_database: AbsolutePath = Field(
         Path("data/fx.db"), validate_default=True, description="The database file."
     )
     fx_max_age_days: int = Field(
-        3, ge=1, description="Age in days of the newest stored day from which /-/health/freshness is red."
+        3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )
     fx_catch_up_days: int = Field(
-        31, ge=0, le=3660, description="How many past days the daily run searches for gaps to fill."
+        31, ge=0, le=3660, description="Past days that the daily run searches for gaps to fill."
     )
     fx_revision_alert: float = Field(
-        0.01, gt=0, description="Relative change of a stored value from which a revision turns a check red."
+        0.01, gt=0, description="Relative change of a stored value at which a check reports a revision."
     )
-    fx_require_token: bool = Field(False, description="1: the API asks for a token even while none exists.")
-    fx_cache_mb: int = Field(32, ge=0, description="Size of each API worker's response cache; 0: none.")
+    fx_require_token: bool = Field(False, description="1: the API requires a token even if none exists.")
+    fx_cache_mb: int = Field(
+        32, ge=0, description="Size of the response cache of each API worker. 0: no cache."
+    )
     fx_alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Where failures are reported: Apprise URLs, separated by spaces."
+        (), description="Where alerts are sent: Apprise URLs, separated by spaces."
     )
     fx_api_port: Port = Field(8001, description="Port of the API.")
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
     fx_dagster_url: str | None = Field(
         None,
-        description="Where people reach the Dagster UI, for links. Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
+        description="Public address of the Dagster UI, for links. Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
     )
     fx_dagster_password: SecretStr | None = Field(
         None,
-        description="Password of the Dagster UI, with any user name. Unset: none is needed, and the UI "
-        "listens only on this machine.",
+        description="Password of the Dagster UI, with any user name. Unset: no login, and the UI listens "
+        "only on this machine.",
     )
     fx_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Host names, comma-separated, under which the Dagster UI and `/-/mcp` may be used, in "
-        "addition to localhost and those in FX_DAGSTER_URL and FX_API_URL.",
+        description="Host names, comma-separated, that the Dagster UI and `/-/mcp` accept besides localhost "
+        "and those in FX_DAGSTER_URL and FX_API_URL.",
     )
     fx_sandbox_port: Port = Field(8002, description="Port of the sandbox.")
     datasette_secret: SecretStr | None = Field(
-        None, description="Signs Datasette's cookies. Unset: made anew at each start."
+        None, description="Key that signs Datasette's cookies. Unset: a new one at each start."
     )
     sentry_dsn: SecretStr | None = Field(
         None, description="Where unexpected API errors are sent. Unset: nowhere."
     )
     dagster_home: AbsolutePath = Field(
-        Path("data/dagster"), validate_default=True, description="Dagster's home: runs, events, schedules."
+        Path("data/dagster"),
+        validate_default=True,
+        description="Dagster's home folder, with runs, events and schedules.",
     )
 
     fx_api_url: str | None = Field(
-        None, description="Where the API is opened from Dagster. Unset: http://127.0.0.1:FX_API_PORT."
+        None, description="Public address of the API, for links. Unset: http://127.0.0.1:FX_API_PORT."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _strip(cls, values: dict[str, object]) -> dict[str, object]:
-        """Take white space and quotation marks from around each value; an empty value is an unset one.
+        """Remove white space and quotation marks around each value, and drop empty values.
 
-        `docker run --env-file` keeps the quotes that other readers of such a file remove.
+        `docker run --env-file` keeps quotes that other readers of such a file remove.
         """
         bare = {name: _bare(value) if isinstance(value, str) else value for name, value in values.items()}
         return {name: value for name, value in bare.items() if value != ""}
@@ -179,7 +183,7 @@ class Settings(BaseSettings):
         for code in value:
             if not (len(code) == 3 and code.isascii() and code.isalpha()):
                 raise ValueError(f"{code!r} is not a currency code of three letters")
-            if code not in (code.upper(), code.lower()):  # GBp is a penny, and not the pound
+            if code not in (code.upper(), code.lower()):  # GBp is the penny, not the pound
                 raise ValueError(
                     f"{code!r} mixes capital and small letters: write {code.upper()!r} if you mean that"
                 )
@@ -214,8 +218,8 @@ class Settings(BaseSettings):
     @classmethod
     def _is_not_of_tokens(cls, value: Path) -> Path:
         if value.name == "tokens.db":
-            raise ValueError("tokens.db is the name of the file of API tokens beside it")
-        if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises where a folder cannot be read
+            raise ValueError("tokens.db is the name of the file of API tokens in the same folder")
+        if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises if a folder cannot be read
             raise ValueError(f"{value} is a folder: add the name of a file in it, such as fx.db")
         return value
 
@@ -230,56 +234,56 @@ class Settings(BaseSettings):
     @classmethod
     def _is_past(cls, value: dt.date) -> dt.date:
         if not dt.date(1999, 1, 1) <= value < dt.datetime.now(dt.timezone.utc).date():
-            raise ValueError("must be from 1999-01-01, where Fixer's history begins, to yesterday")
+            raise ValueError("must be between 1999-01-01, when Fixer's history begins, and yesterday")
         return value
 
     @field_validator("*", mode="before")
     @classmethod
     def _has_no_stray_quote(cls, value: object) -> object:
-        # Before validators run from the last to the first: this one sees the text.
+        # Before validators run last to first, so this one sees the text.
         if isinstance(value, str) and (value[:1] in _QUOTES or value[-1:] in _QUOTES):
             raise ValueError("it begins or ends with a quotation mark: remove it, or quote the whole value")
         return value
 
     @property
     def tokens_database(self) -> Path:
-        """The file of API tokens: beside the database."""
+        """The file of API tokens, next to the database."""
         return self.fx_database.with_name("tokens.db")
 
     @property
     def demo(self) -> bool:
-        """Whether the sandbox stands in for Fixer: no key is set, and no other place to ask."""
+        """Whether the sandbox replaces Fixer, because neither a key nor another address is set."""
         return self.fixer_access_key is None and "fixer_base_url" not in self.model_fields_set
 
     @property
     def daily_calls(self) -> int:
-        """Calls of one daily run: a day and those before it that may be revised, or one series of them."""
+        """Calls of one daily run: one for each day that it fetches, or one for all as a series."""
         return 1 if self.fixer_timeseries else self.fx_revision_days + 1
 
     @property
     def provider_url(self) -> str:
-        """The base URL that is asked: Fixer's, or the sandbox's on this machine."""
+        """The base URL of Fixer, or of the sandbox on this machine."""
         return f"http://127.0.0.1:{self.fx_sandbox_port}" if self.demo else self.fixer_base_url
 
     @property
     def known_provider(self) -> Literal["sandbox", "fixer"] | None:
-        """Whose rates will come, where that is known before: None at an address of somebody else's."""
+        """The provider of the rates, or None if the address does not show it."""
         if self.demo:
             return "sandbox"
         return "fixer" if urlsplit(self.fixer_base_url).hostname in FIXER_HOSTS else None
 
     @property
     def api_url(self) -> str:
-        """Where links to the API lead."""
+        """The address of the API for links."""
         return self.fx_api_url or f"http://127.0.0.1:{self.fx_api_port}"
 
     @property
     def dagster_url(self) -> str:
-        """Where the Dagster UI is, without a slash at its end."""
+        """The address of the Dagster UI, without a slash at its end."""
         return self.fx_dagster_url or f"http://127.0.0.1:{self.fx_dagster_port}"
 
     def require_key(self) -> None:
-        """Raise SettingsError when Fixer is to be asked and there is no key for it."""
+        """Raise SettingsError if Fixer is the provider and no key is set."""
         if self.fixer_access_key is None and not self.demo:
             raise SettingsError(
                 "FIXER_ACCESS_KEY is not set: set it to the key of your Fixer account in .env."
@@ -287,7 +291,7 @@ class Settings(BaseSettings):
 
     @property
     def provider_key(self) -> SecretStr:
-        """The key that is sent; the sandbox takes any. Raises SettingsError when there is none for Fixer."""
+        """The key to send; the sandbox accepts any. Raises SettingsError if Fixer's is not set."""
         self.require_key()
         return self.fixer_access_key or SecretStr("sandbox")
 
@@ -295,8 +299,8 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings from the environment and ``.env``.
 
-    Raises SettingsError, in one line, for the first value that cannot be used. The value itself is not
-    repeated: it may be a secret.
+    Raise SettingsError for the first value that cannot be used. The message does not repeat the value, which
+    may be a secret.
     """
     try:
         return Settings()

@@ -116,8 +116,8 @@ def test_the_paths_are_absolute_where_none_is_set(tmp_path: Path) -> None:
             (name, "~no-such-user/fx.db", "it begins with ~, and there is no such home folder")
             for name in PATHS
         ),
-        *((name, "data/\udcff.db", "the path holds a character that cannot be printed") for name in PATHS),
-        *((name, "data/\n/fx.db", "the path holds a character that cannot be printed") for name in PATHS),
+        *((name, "data/\udcff.db", "the path contains a character that cannot be printed") for name in PATHS),
+        *((name, "data/\n/fx.db", "the path contains a character that cannot be printed") for name in PATHS),
         ("FX_DATABASE", "folder", "{cwd}/folder is a folder: add the name of a file in it"),
         ("FX_DATABASE", ".", "{cwd} is a folder: add the name of a file in it"),
         ("FX_DATABASE", "data/", "data/ names a folder: add the name of a file in it"),

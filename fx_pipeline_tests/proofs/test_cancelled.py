@@ -101,6 +101,15 @@ def test_stores_and_counts_once_what_an_interrupted_commit_wrote(folder: Path, s
     assert stored_dates(database) == {str(date) for date in DATES[-calls:]}
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, even if a shell ignores it for background jobs such as this one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_an_interrupt_ends_the_wait_for_a_retry(folder: Path) -> None:
     """All four threads are asked to wait for 50 seconds, and then interrupted."""
     database = folder / "fx.db"

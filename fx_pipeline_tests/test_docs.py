@@ -24,8 +24,8 @@ from fx_pipeline.api.contract.routes import Routes
 from fx_pipeline.api.endpoints.operation import Operation
 from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import PROJECT, Settings, load_settings
+from fx_pipeline_tests.api.javascript import CLIENTS, node
 from fx_pipeline_tests.api.server import Server, serving
-from fx_pipeline_tests.api.test_clients import CLIENTS, node
 from fx_pipeline_tests.command_line import environment, run_command
 from fx_pipeline_tests.documents import DOCS, DOCUMENTS, ENV_EXAMPLE, PARTS, env_example, with_parts
 from fx_pipeline_tests.sandbox_server import running_sandbox

@@ -4,7 +4,6 @@ Each does what it can of: the rates of a date, the latest, a series, a conversio
 """
 
 import json
-import os
 import shutil
 import subprocess
 import urllib.request
@@ -21,9 +20,8 @@ import pytest
 import trustme
 
 from fx_pipeline_tests.api.conftest import NAMES
+from fx_pipeline_tests.api.javascript import CLIENTS, node
 from fx_pipeline_tests.api.server import Server, serving
-
-CLIENTS = Path(__file__).with_name("clients")
 
 SIXTH = {"USD": 1.1618, "GBP": 0.8672}
 NINTH_IN_USD = {"EUR": 0.8583690987, "GBP": 0.7441201717}
@@ -150,17 +148,6 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             client.fetch_latest_data("QQQ")
         with pytest.raises(Exception, match=r"(?s)StatusCode : 404.*Reason : Not Found$"):
             client.fetch_data_for_date("2026-03-07")
-
-
-def node() -> str:
-    """The program that runs JavaScript; without it, or the clients, the test is skipped, but not in CI."""
-    found = shutil.which("node")
-    if found and (CLIENTS / "node_modules").is_dir():
-        return found
-    reason = f"needs Node.js, and the clients that `make clients` puts into {CLIENTS}"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def asked(client: str, server: Server) -> dict[str, Any]:

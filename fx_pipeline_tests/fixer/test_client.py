@@ -5,7 +5,6 @@ import gzip
 import json
 import logging
 import socket
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer import errors
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.rates import DayRates
+from fx_pipeline_tests.fixer.calls import DATE, DAY, GOOD, KEY, PAGE, client_of, refused, timeout_for, tls
 from fx_pipeline_tests.fixer.scripted_server import (
     Play,
     hang_up,
@@ -32,35 +32,6 @@ from fx_pipeline_tests.fixer.scripted_server import (
     then_silence,
 )
 from fx_pipeline_tests.ports import reserved_port
-from fx_pipeline_tests.waiting import PATIENCE
-
-DATE = dt.date(2000, 1, 3)
-DAY = {
-    "success": True,
-    "timestamp": 946943999,
-    "historical": True,
-    "base": "EUR",
-    "date": "2000-01-03",
-    "rates": {"EUR": 1, "USD": 1.020124, "GBP": 0.627016},
-}
-GOOD = reply(DAY)
-KEY = "0123456789abcdef"
-PAGE = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"
-
-
-def refused(code: int, type: str) -> bytes:
-    return reply({"success": False, "error": {"code": code, "type": type, "info": "In words."}})
-
-
-def client_of(url: str, **options: Any) -> FixerClient:
-    """Return a client that retries immediately."""
-    return FixerClient(url, KEY, **{"timeout": (PATIENCE, PATIENCE), "backoff": 0.0, **options})
-
-
-def timeout_for(name: str) -> tuple[float, float]:
-    """Return a short read timeout only if the server is silent. A busy machine may be slow otherwise."""
-    return (PATIENCE, 0.5 if "silent" in name else PATIENCE)
-
 
 # --- what is asked ------------------------------------------------------------------------------------------
 
@@ -537,12 +508,6 @@ def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(errors.Unreachable, match="the proxy did not connect"),
     ):
         client.historical(DATE)
-
-
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 def test_a_certificate_that_is_not_trusted(certificate: Path) -> None:

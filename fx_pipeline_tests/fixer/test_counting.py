@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.fixer import errors
+from fx_pipeline_tests.fixer.calls import DATE, GOOD, PAGE, client_of, tls
 from fx_pipeline_tests.fixer.scripted_server import (
     Play,
     hang_up,
@@ -19,7 +20,6 @@ from fx_pipeline_tests.fixer.scripted_server import (
     then_hang_up,
     then_silence,
 )
-from fx_pipeline_tests.fixer.test_client import DATE, GOOD, PAGE, client_of, tls
 from fx_pipeline_tests.waiting import PATIENCE
 
 Place = Callable[[pytest.MonkeyPatch, Path], AbstractContextManager[str]]

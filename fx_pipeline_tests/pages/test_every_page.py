@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from fx_pipeline_tests.api.server import Server
 from fx_pipeline_tests.pages.browser import PHONE, Visitor
+from fx_pipeline_tests.pages.checks import failures, wider_than_the_window, wider_than_their_box
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
 
 Address = Callable[[Service], str]
@@ -77,17 +77,6 @@ def open_page(visitor: Visitor, service: Service, name: str) -> None:
     assert visitor.open(address(service)).status == status
 
 
-def failures(visitor: Visitor, *rules: str) -> list[str]:
-    """Return the serious and critical findings of axe with their elements, for all rules or some."""
-    options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
-    found = Axe().run(visitor.page, options=options).response["violations"]
-    return [
-        f"{one['id']}: {[(node['html'], node['failureSummary']) for node in one['nodes'][:3]]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-
-
 @every_page
 def test_a_page_has_no_errors_or_third_party_requests_and_fits_a_phone(
     visitor: Visitor, service: Service, name: str
@@ -135,25 +124,3 @@ def test_nothing_moves_when_scripts_and_data_arrive(visitor: Visitor, service: S
     # After two frames, the last change has been painted and reported.
     visitor.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert visitor.evaluate("window.shifted") == []
-
-
-def wider_than_the_window(visitor: Visitor) -> list[str]:
-    """Return the elements beyond the right edge of the window, if the page scrolls sideways."""
-    found: list[str] = visitor.evaluate(
-        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-            [...document.querySelectorAll("body *")]
-                .filter((element) => element.getBoundingClientRect().right > innerWidth)
-                .map((element) => element.outerHTML.slice(0, 200))"""
-    )
-    return found
-
-
-def wider_than_their_box(visitor: Visitor) -> list[str]:
-    """Return the elements that are cut off on the right, except those for screen readers only."""
-    found: list[str] = visitor.evaluate(
-        """() => [...document.querySelectorAll("main, main *:not(.hear)")]
-            .filter((one) => getComputedStyle(one).overflowX !== "visible")
-            .filter((one) => one.scrollWidth > one.clientWidth)
-            .map((one) => one.outerHTML.slice(0, 200))"""
-    )
-    return found

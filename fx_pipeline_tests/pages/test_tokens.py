@@ -11,9 +11,9 @@ from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.clock import yesterday
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.pages.browser import Visitor
+from fx_pipeline_tests.pages.checks import failures, wider_than_the_window
 from fx_pipeline_tests.pages.conftest import OpenVisitor
 from fx_pipeline_tests.pages.filled import fill
-from fx_pipeline_tests.pages.test_every_page import failures, wider_than_the_window
 
 PATHS = (
     "/",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fx_pipeline.clock import instant_text
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.api.test_queries import QUERIES
+from fx_pipeline_tests.api.metadata import QUERIES
 
 NOW = dt.datetime(2026, 3, 20, 12, tzinfo=dt.timezone.utc)
 MONTH = dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc)

@@ -16,7 +16,7 @@ from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.clock import instant_text
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.test_hardening import BAD, CLOSED, OPEN, PATHS
+from fx_pipeline_tests.api.public_paths import BAD, CLOSED, OPEN, PATHS
 from fx_pipeline_tests.waiting import wait_for_async
 
 MISSING = {

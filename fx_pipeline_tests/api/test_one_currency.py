@@ -16,7 +16,7 @@ from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import LONG
 from fx_pipeline.rates import LARGEST_RATE, SMALLEST_RATE
 from fx_pipeline.store.migrations import migrations
-from fx_pipeline_tests.api.test_queries import QUERIES
+from fx_pipeline_tests.api.metadata import QUERIES
 
 DAYS = st.dictionaries(
     st.dates(dt.date(2023, 12, 25), dt.date(2024, 3, 5)).map(str),

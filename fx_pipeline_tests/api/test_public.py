@@ -9,7 +9,7 @@ from fx_pipeline.api.pages.public import EXPOSURES, Access
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.api.test_hardening import CLOSED, PATHS
+from fx_pipeline_tests.api.public_paths import CLOSED, PATHS
 
 CASES = [(path, exposure.access) for exposure in EXPOSURES for path in exposure.paths]
 IDS = [path for path, _ in CASES]

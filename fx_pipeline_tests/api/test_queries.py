@@ -12,14 +12,11 @@ import pytest
 
 from fx_pipeline.api.reading import reader
 from fx_pipeline.api.reading.lanes import Limit
-from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.tables.exports import cell
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
-
-DATABASE: dict[str, Any] = read_metadata(PROJECT / "datasette_config" / "metadata.yaml")["databases"]["fx"]
-QUERIES: dict[str, dict[str, Any]] = DATABASE["queries"]
+from fx_pipeline_tests.api.metadata import DATABASE, QUERIES
 
 FIRST = {**MARCH["2026-03-06"], "USD": 1.16, "GBP": 0.86}
 

@@ -23,7 +23,6 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 
 from benchmarks.results import publish, table
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.run_config import range_tags
@@ -31,6 +30,7 @@ from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.parsing import parse_historical
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.protocol import Protocol
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.ports import reserved_port
 

@@ -1,1 +1,1 @@
-"""A self-hosted Fixer: daily exchange rates fetched once, kept with their revisions, and served for ever."""
+"""A self-hosted Fixer: fetch daily exchange rates once, store them with their revisions, and serve them."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.command_line import environment
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import requests
 
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.sandbox_server import running_sandbox

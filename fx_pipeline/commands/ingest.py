@@ -151,10 +151,10 @@ class IngestPlan:
             RunError,
             materialise,
             materialise_symbols,
-            open_instance,
             planned,
         )
         from fx_pipeline.ingestion.plan import plan_calls, quota_warning
+        from fx_pipeline.processes.dagster_home import open_instance
 
         runs = planned(self.dates, across_gaps=self.skip_stored and not self.by_name)
         # A series does not continue from one run into the next.

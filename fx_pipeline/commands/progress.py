@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TaskID
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.store.store import RateStore
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def shown_progress(
 
 @contextmanager
 def _bar(console: Console, database: Path, total: int) -> Iterator[None]:
-    since = dt.datetime.now(dt.timezone.utc)
+    since = utc_now()
     done = Event()
 
     def follow(bar: Progress, task: TaskID) -> None:

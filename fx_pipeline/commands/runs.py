@@ -1,20 +1,16 @@
 """Runs from a terminal, through Dagster: the same assets and instance that the UI shows."""
 
 import datetime as dt
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import dagster as dg
-from alembic.util.exc import CommandError
-from filelock import FileLock
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from fx_pipeline.commands.run_locks import fail_abandoned_runs, fail_killed_runs, run_lock
 from fx_pipeline.dagster_internals import (
     MAX_RETRIES_TAG,
     UNSAVED_EVENT,
@@ -29,8 +25,8 @@ from fx_pipeline.defs.assets import rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_failures, step_reason
 from fx_pipeline.defs.run_config import range_tags, rates_config
-from fx_pipeline.processes.leftovers import held
-from fx_pipeline.settings import PROJECT, SettingsError
+from fx_pipeline.processes.dagster_home import first_line, open_instance
+from fx_pipeline.processes.run_locks import fail_killed_runs, run_lock
 
 MIN_DAYS_IN_VAIN = 10
 """A failed run that stored none of at least this many dates ends the ingest. The provider is down, or has no
@@ -76,44 +72,6 @@ def planned(dates: Iterable[dt.date], *, across_gaps: bool) -> list[list[dt.date
                 continue
         runs.append([date])
     return runs
-
-
-def open_instance(home: Path) -> dg.DagsterInstance:
-    """Return the Dagster instance in `home`, creating it if necessary. Raise SettingsError if that fails."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        # Two processes that create Dagster's files at the same moment leave them permanently unusable.
-        with FileLock(home / "opening.lock"):
-            _copy_configuration(home)
-            os.environ["DAGSTER_HOME"] = str(home.absolute())
-            return dg.DagsterInstance.get()
-    except (OSError, SQLAlchemyError, CommandError) as error:
-        raise SettingsError(
-            f"Dagster's home {home} cannot be used ({_first_line(error)}). Check permissions and disk "
-            "space, or set DAGSTER_HOME to another folder."
-        ) from None
-
-
-def _copy_configuration(home: Path) -> None:
-    """Copy the project's dagster.yaml into the home, in one step: a daemon may be reading it."""
-    wanted, file = (PROJECT / "dagster.yaml").read_bytes(), home / "dagster.yaml"
-    if not file.exists() or file.read_bytes() != wanted:
-        new = home / "dagster.yaml.new"
-        new.write_bytes(wanted)
-        new.replace(file)
-
-
-@contextmanager
-def only_servers(home: Path) -> Iterator[None]:
-    """Hold the home for the servers of one `up`, and report runs that earlier ones abandoned as failed.
-
-    Raise SettingsError if another `up` holds the home, or it cannot be used.
-    """
-    with ExitStack() as holding:
-        with open_instance(home) as instance:
-            holding.enter_context(held(home))
-            fail_abandoned_runs(instance)
-        yield
 
 
 def materialise(
@@ -177,7 +135,7 @@ def _execute(
         return result
     except (OSError, SQLAlchemyError) as error:
         raise RunError(
-            f"Dagster's home {instance.root_directory} cannot be written ({_first_line(error)}). Stored days "
+            f"Dagster's home {instance.root_directory} cannot be written ({first_line(error)}). Stored days "
             "are kept. Free disk space or fix its permissions, and run again with --missing."
         ) from None
 
@@ -256,9 +214,3 @@ def last_run(home: Path) -> dict[str, str | None] | None:
 
 def _instant(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat(timespec="seconds")
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error, without the statement and the values that SQLAlchemy adds."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return str(cause).splitlines()[0]

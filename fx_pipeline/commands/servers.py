@@ -26,7 +26,7 @@ def up() -> None:
     report_killed(settings)
     check_ports(settings)
 
-    from fx_pipeline.commands.runs import only_servers
+    from fx_pipeline.processes.dagster_home import only_servers
     from fx_pipeline.store.database import open_database
 
     open_database(settings.fx_database).close()

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 import click
 import uvicorn
 
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.dagster_internals import open_workspace, web_application
 from fx_pipeline.dagster_ui.guard import Guard
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from fx_pipeline import clock
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import moves, verdicts
 from fx_pipeline.quality.misdated import misdated
@@ -117,7 +118,7 @@ def _judged(
             symbols=[code for code in fixer.symbols if code != fixer.base],
             refused=refused,
             last_dates=history.last_dates(),
-            recent_from=_today() - dt.timedelta(days=RECENT_DAYS),
+            recent_from=clock.today() - dt.timedelta(days=RECENT_DAYS),
         ),
     }
     for name, verdict in results.items():
@@ -138,7 +139,7 @@ def check_table(
     if not any(spec.key in selected for spec in table_checks):
         return
     settings = load_settings()
-    today = _today()
+    today = clock.today()
     start = today - dt.timedelta(days=RECENT_DAYS)
     with RateHistory(Path(database.path)) as history:
         span, gaps = history.span(), history.gaps()
@@ -152,7 +153,10 @@ def check_table(
     newest = span[1] if span else None
     closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)
     results = {
-        "freshness": (verdicts.outdated(newest, today=today, max_age_days=settings.fx_max_age_days), "days"),
+        "freshness": (
+            verdicts.outdated(newest, today=today, max_age_days=settings.fx_max_age_days),
+            "days",
+        ),
         "gaps": (verdicts.gaps(gaps, len(frame), closed_from=closed_from), "days"),
         "clock": (misdated(ahead, clock_error), "fetches"),
         "stale_run": (verdicts.stale(still, len(frame.columns)), "currencies"),
@@ -172,10 +176,6 @@ def check_table(
 def _known(fixer: FixerResource, refused: Collection[str]) -> list[str]:
     """Return the symbols that are requested. Only the check `symbols` is about the others."""
     return [code for code in fixer.symbols if code not in refused]
-
-
-def _today() -> dt.date:
-    return dt.datetime.now(dt.timezone.utc).date()
 
 
 def to_evaluation(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckEvaluation:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
@@ -31,7 +32,7 @@ def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     """Request one run over all days that are due, also after the machine was off for a while."""
     settings = load_settings()
     at = context.scheduled_execution_time
-    now = min(at, dt.datetime.now(dt.timezone.utc))
+    now = min(at, utc_now())
     window = settings.fx_revision_days + 1
     keys = days.get_partition_keys(current_time=now)[-max(window, settings.fx_catch_up_days) :]
     if not keys:
@@ -92,7 +93,7 @@ def _left(
 def monthly_symbols(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Request a run unless the names were read this month, or another try this morning cannot help."""
     at = context.scheduled_execution_time
-    now = min(at, dt.datetime.now(dt.timezone.utc))
+    now = min(at, utc_now())
     try:
         with RateHistory(load_settings().fx_database) as history:
             read_at = history.names_last_fetched()

@@ -5,7 +5,6 @@ their parent, group or session. The mark is random, so no other process has it. 
 ends them. If the watchdog is killed too, the next `up` does.
 """
 
-import datetime as dt
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.settings import SettingsError
 
 MARK = "FX_PIPELINE_UP"
@@ -79,7 +79,7 @@ def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str
     the next `up` end them.
     """
     mark, record = secrets.token_hex(16), _record(home)
-    started = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    started = utc_now().isoformat(timespec="seconds")
     record.write_text(json.dumps({"mark": mark, "pid": os.getpid(), "started": started}), encoding="utf-8")
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "fx_pipeline.processes.leftovers", mark, str(grace)],

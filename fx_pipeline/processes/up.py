@@ -1,6 +1,5 @@
 """Start and stop what `fx-pipeline up` runs: sandbox, API, Dagster's webserver and daemon, a first ingest."""
 
-import datetime as dt
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from threading import Event, Thread
 
 from dotenv import dotenv_values
 
+from fx_pipeline.clock import yesterday
 from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
 from fx_pipeline.settings import PROJECT, Settings, SettingsError
@@ -130,8 +130,7 @@ def _first_run(supervisor: Supervisor, settings: Settings) -> None:
     if code != 0 and not stopped.is_set():
         say("ingest", "Not all days could be fetched (see above). The stored ones are served.")
     if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
-        yesterday = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=1)
-        say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday}/")
+        say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday()}/")
         say("system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
         say("system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}/assets/rates")
         say("system", "Ctrl-C stops everything.")

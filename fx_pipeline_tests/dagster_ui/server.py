@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.definitions import defs
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port

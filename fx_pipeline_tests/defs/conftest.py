@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 
 

@@ -15,8 +15,8 @@ import pytest
 from filelock import FileLock
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.commands.runs import only_servers, open_instance
 from fx_pipeline.definitions import defs
+from fx_pipeline.processes.dagster_home import only_servers, open_instance
 from fx_pipeline.processes.leftovers import watched
 from fx_pipeline.processes.up import check_ports
 from fx_pipeline.rates import date_range
@@ -270,7 +270,7 @@ def test_a_home_is_used_by_one_up_only(tmp_path: Path, free_ports: dict[str, str
 def test_processes_that_create_dagsters_home_concurrently_all_can_use_it(tmp_path: Path) -> None:
     """Dagster's own start is not safe: it leaves a home that nothing can open."""
     code = (
-        "from pathlib import Path; from fx_pipeline.commands.runs import open_instance; "
+        "from pathlib import Path; from fx_pipeline.processes.dagster_home import open_instance; "
         "open_instance(Path('home'))"
     )
     command = [sys.executable, "-c", code]

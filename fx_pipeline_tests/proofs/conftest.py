@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.processes.dagster_home import open_instance
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # TemporaryDirectory makes an unguessable folder in it
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import requests
 
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, Up, up

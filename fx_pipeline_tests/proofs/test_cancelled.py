@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.alerts import Alert
-from fx_pipeline.commands.runs import open_instance
 from fx_pipeline.defs.sensors import ENDS, Ended, alert_of
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import plan_calls
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.rates import date_range
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.days import StoredDay

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fx_pipeline.commands.runs import open_instance
+from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.child_processes import wait_while_running
 from fx_pipeline_tests.command_line import environment, run_command, start_command
 from fx_pipeline_tests.dates import dates_between

@@ -189,7 +189,7 @@ async def test_the_queue_is_bounded_and_disconnected_clients_leave_it(
         status, headers, body = await (await Client.asking(port, AS_OF)).answer()
         assert (status, headers["retry-after"]) == (503, str(RETRY_SECONDS))
         assert headers["cache-control"] == "no-store"
-        info = f"{LONG_PLACES} requests like this are waiting already: try again later."
+        info = f"{LONG_PLACES} requests like this are already waiting. Retry later."
         assert json.loads(body) == {
             "success": False,
             "status": 503,
@@ -249,8 +249,8 @@ async def test_a_large_response_is_the_same_compressed(long_history: Path, open_
         assert headers["etag"] == plain.headers["etag"]
         assert "Accept-Encoding" in headers["vary"]
         assert gzip.decompress(body) == plain.content
-        asked = ("Accept-Encoding: gzip", f"If-None-Match: {headers['etag']}")
-        status, headers, body = await (await Client.asking(port, SERIES, *asked)).answer()
+        request_headers = ("Accept-Encoding: gzip", f"If-None-Match: {headers['etag']}")
+        status, headers, body = await (await Client.asking(port, SERIES, *request_headers)).answer()
         assert (status, headers["etag"], body) == (304, plain.headers["etag"], b"")
     assert plain.json() == document()
 
@@ -321,9 +321,9 @@ async def test_work_that_is_stopped_before_its_start_does_not_run(api: Api) -> N
         effort.begin()
 
 
-@pytest.mark.parametrize("asked", [AS_OF, SERIES])
+@pytest.mark.parametrize("path", [AS_OF, SERIES])
 async def test_work_that_exceeds_a_lane_moves_to_the_long_lane_and_then_fails(
-    long_history: Path, open_api: OpenApi, asked: str
+    long_history: Path, open_api: OpenApi, path: str
 ) -> None:
     api = open_api(long_history)
     reader = api.datasette.reader
@@ -331,7 +331,7 @@ async def test_work_that_exceeds_a_lane_moves_to_the_long_lane_and_then_fails(
     reader.short.limit = Limit(0)
     assert (await api.get("/")).status_code == 200
     reader.long.limit = Limit(0)
-    response = await api.get(asked)
+    response = await api.get(path)
     assert (response.status_code, response.headers["retry-after"]) == (503, str(RETRY_SECONDS))
     assert response.json()["error"]["type"] == "server_busy"
     page = await api.get("/", accept="text/html")

@@ -253,8 +253,8 @@ def plan_of(path: Path, sql: str, **parameters: str) -> list[str]:
     """Return the lines of EXPLAIN QUERY PLAN."""
     connection = sqlite3.connect(path)
     try:
-        asked = {name: parameters.get(name, "") for name in re.findall(r":([a-z_]+)", sql)}
-        return [line for *_, line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", asked)]
+        values = {name: parameters.get(name, "") for name in re.findall(r":([a-z_]+)", sql)}
+        return [line for *_, line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     finally:
         connection.close()
 

@@ -96,8 +96,8 @@ def test_a_date_opens_the_page_of_that_day(visitor: Visitor, service: Service) -
     visitor.page.get_by_label("Date").fill(str(service.revised))
     visitor.page.get_by_role("button", name="Show").click()
     visitor.page.wait_for_url("**/fx/rates_by_date?**")
-    asked = parse_qs(urlsplit(visitor.page.url).query)
-    assert asked == {"date": [str(service.revised)], "base": ["USD"]}
+    query = parse_qs(urlsplit(visitor.page.url).query)
+    assert query == {"date": [str(service.revised)], "base": ["USD"]}
     assert str(service.revised.year) in visitor.page.locator("h1").inner_text()
     rates = answer(service.server, f"/rates/{service.revised}/?base=USD")["rates"]
     assert {code: rate for code, (rate, _) in shown_table(visitor).items()} == {

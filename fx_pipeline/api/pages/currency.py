@@ -77,8 +77,8 @@ def page(request: PageRequest, *, code: str) -> Page:
             "inverse": 1 / rate,
             "summary": figures.summary(chosen, [point for point in days if point[0] >= starts[chosen]]),
             "years": figures.by_year(days),
-            "api_call": api_path(path, base=span.asked(base), symbols=code),
-            "csv": api_path(f"{path}.csv", base=span.asked(base), symbols=code),
+            "api_call": api_path(path, base=span.base_parameter(base), symbols=code),
+            "csv": api_path(f"{path}.csv", base=span.base_parameter(base), symbols=code),
         },
     )
 

@@ -36,7 +36,7 @@ def page(request: PageRequest) -> Page:
         "before": stored.before,
         "after": stored.after,
         "as_of": as_of,
-        "path": partial(day_path, base=span.asked(base), as_of=as_of),
+        "path": partial(day_path, base=span.base_parameter(base), as_of=as_of),
         "rows": [],
     }
     if not stored.days:
@@ -56,8 +56,8 @@ def page(request: PageRequest) -> Page:
             "revisions": revision_rows(request.queries.rows("day_revisions", date=read.date)),
             "stored_base": read.base,
             "made_up": request.is_made_up(read.date),
-            "api_call": api_path(read.date, base=span.asked(base), as_of=as_of),
-            "csv": api_path(f"{read.date}.csv", base=span.asked(base), as_of=as_of),
+            "api_call": api_path(read.date, base=span.base_parameter(base), as_of=as_of),
+            "csv": api_path(f"{read.date}.csv", base=span.base_parameter(base), as_of=as_of),
         },
     )
 

@@ -24,7 +24,7 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
         return Page("empty.html", {"section": "home"})
     base = request.parameters.base() or span.base
     if request.text("date") not in ("", span.newest):
-        return Page("", elsewhere=day_path(request.text("date"), span.asked(base)))
+        return Page("", elsewhere=day_path(request.text("date"), span.base_parameter(base)))
     newest = parse_date(span.newest)
     series = read_series(request.queries, newest - TREND, None, RateQuery(base=base))
     dates, rates_by_day = list(series.days), list(series.days.values())
@@ -46,9 +46,9 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
             "rows": rows,
             "majors": [by_code[code] for code in MOST_TRADED if code in by_code][:MAJORS_SHOWN],
             "before": dates[-2] if len(dates) > 1 else None,
-            "api_call": api_path(f"{newest - TREND}..{newest}", base=span.asked(base)),
-            "api_day": api_path("latest", base=span.asked(base)),
-            "csv": api_path(f"{newest}.csv", base=span.asked(base)),
+            "api_call": api_path(f"{newest - TREND}..{newest}", base=span.base_parameter(base)),
+            "api_day": api_path("latest", base=span.base_parameter(base)),
+            "csv": api_path(f"{newest}.csv", base=span.base_parameter(base)),
             "made_up": request.is_made_up(),
         },
     )

@@ -15,7 +15,7 @@ class Span(NamedTuple):
     oldest: str
     base: str
 
-    def asked(self, base: str) -> str:
+    def base_parameter(self, base: str) -> str:
         """Return the parameter `base` of a link: empty for the stored base."""
         return "" if base == self.base else base
 

@@ -24,7 +24,7 @@ def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
         "oldest": span.oldest,
         "today": request.today.isoformat(),
         "base": base,
-        "base_query": f"?base={base}" if span.asked(base) else "",
+        "base_query": f"?base={base}" if span.base_parameter(base) else "",
     }
 
 

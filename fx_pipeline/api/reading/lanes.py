@@ -120,9 +120,7 @@ class Lane:
         Raises ApiError if the queue is full, and whatever `work` raises.
         """
         if self.waiting >= self.places:
-            raise ApiError(
-                SERVER_BUSY, f"{self.places} requests like this are waiting already: try again later."
-            )
+            raise ApiError(SERVER_BUSY, f"{self.places} requests like this are already waiting. Retry later.")
         self.waiting += 1
         try:
             await self._turn.acquire()

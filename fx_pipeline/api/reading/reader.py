@@ -33,7 +33,7 @@ PROBE = Limit(5.0)
 """How long a health check may wait for the database file."""
 
 SHORT_PLACES, LONG_PLACES, PROBE_PLACES = 64, 16, 8
-"""Requests that may wait in each lane. When a lane is full, clients are asked to retry later."""
+"""Requests that may wait in each lane. When a lane is full, clients get a 503."""
 
 _HOOKS = ("permission_allowed", "get_metadata", "canned_queries")
 
@@ -141,7 +141,7 @@ class Reader:
         try:
             return await self.long.run(read)
         except TooLong:
-            info = "This takes longer than one answer may take: try again later, or ask for fewer days."
+            info = "This response takes too long to compute. Retry later, or request fewer days."
             raise ApiError(SERVER_BUSY, info) from None
 
     async def _sql_of(self, names: tuple[str, ...]) -> Mapping[str, str]:

@@ -97,8 +97,10 @@ class RatesRun:
         self, calls: list[Call], store: RateStore, ledger: Ledger, client: FixerClient
     ) -> Iterator[dg.AssetMaterialization]:
         """Make the calls. Yield each date as it is stored, and log each that fails."""
-        outcomes = ingest(calls, client, store, ledger, concurrency=self._fixer.concurrency, warn=self._warn)
-        for outcome in outcomes:
+        # Without a name for the iterator, so that an interrupt closes it before the store and the ledger.
+        for outcome in ingest(
+            calls, client, store, ledger, concurrency=self._fixer.concurrency, warn=self._warn
+        ):
             if outcome.stored is None:
                 self._failed.append(outcome)
                 self._context.log.error(f"{outcome.date}: {outcome.error}")

@@ -1,4 +1,4 @@
-"""The domain, pure: a day's rates, currency codes, cross rates, rounding, date ranges.
+"""The domain: a day's rates, currency codes, conversion, rounding and date ranges.
 
 Nothing here reads a file, a clock or a network.
 """
@@ -13,17 +13,17 @@ from decimal import Decimal
 from functools import lru_cache
 
 FIRST_DATE = dt.date(1999, 1, 1)
-"""Fixer's history begins here (Fixer's documentation)."""
+"""The first day of Fixer's history, by its documentation."""
 
 MAX_TIMESERIES_DAYS = 365
-"""The most days of one `timeseries` answer, the first and the last included (Fixer's documentation)."""
+"""Maximum days of one `timeseries` call, first and last included, by Fixer's documentation."""
 
 MAJORS = ("USD", "EUR", "JPY", "GBP", "CNY", "AUD", "CAD", "CHF")
 MOST_TRADED = (*MAJORS, "HKD", "SGD", "SEK", "KRW", "NOK", "NZD")
 """The most traded currencies, in this order (BIS, Triennial Central Bank Survey 2022)."""
 
 SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e100
-"""What is beyond is no rate, and a cross rate of it may be no number."""
+"""Values outside these limits are rejected: a cross rate of them may overflow."""
 
 _CODE = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -31,7 +31,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True, slots=True)
 class RejectedRate:
-    """A value that came and must not be stored, as text, and the reason."""
+    """A received value that must not be stored, as text, and the reason."""
 
     date: dt.date
     currency: str
@@ -41,7 +41,7 @@ class RejectedRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRates:
-    """The rates of one day as the provider gave them: units of each currency for one unit of `base`.
+    """The rates of one day from the provider: units of each currency for one unit of `base`.
 
     `timestamp` is the provider's own, in Unix seconds.
     """
@@ -55,32 +55,32 @@ class DayRates:
 
 @lru_cache(maxsize=1024)  # the same codes come for each day
 def is_code(text: str) -> bool:
-    """Whether `text` has the form of a currency code: three capital letters (ISO 4217).
+    """Return whether `text` has the form of a currency code: three capital letters.
 
-    The form is all that counts: Fixer names codes that the standard does not list (BTC, GGP, BYR).
+    Only the form counts: Fixer has codes that ISO 4217 does not list (BTC, GGP, BYR).
     """
     return _CODE.fullmatch(text) is not None
 
 
 class NoSuchDate(ValueError):
-    """A date in the right form that the calendar does not have; the message says why, without a full stop."""
+    """A well-formed date that does not exist. The message says why, without a full stop."""
 
 
 def parse_date(text: str) -> dt.date:
     """Return the day written `YYYY-MM-DD`, in ASCII digits.
 
-    Raises NoSuchDate where the form is right and the calendar has no such day, ValueError for anything else.
+    Raises NoSuchDate if the form is right but the day does not exist, ValueError for anything else.
     """
     if _DATE.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a date of the form YYYY-MM-DD")
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
-        raise NoSuchDate(f"{text} does not exist: {_what_there_is(text)}") from None
+        raise NoSuchDate(f"{text} does not exist: {_valid_dates(text)}") from None
 
 
-def _what_there_is(text: str) -> str:
-    """Say which years, months or days there are, for a date of the right form that does not exist."""
+def _valid_dates(text: str) -> str:
+    """Say which years, months or days exist, for a well-formed date that does not."""
     year, month = int(text[:4]), int(text[5:7])
     if year == 0:
         return "years begin with 0001"
@@ -90,7 +90,7 @@ def _what_there_is(text: str) -> str:
 
 
 def is_date(text: str) -> bool:
-    """Whether `text` is a day written `YYYY-MM-DD`."""
+    """Return whether `text` is a day written `YYYY-MM-DD`."""
     try:
         parse_date(text)
     except ValueError:
@@ -99,9 +99,9 @@ def is_date(text: str) -> bool:
 
 
 def read_rates(date: dt.date, raw: Mapping[str, object]) -> tuple[dict[str, float], tuple[RejectedRate, ...]]:
-    """Divide what came for a day into what may be stored and what may not, with the reason.
+    """Split the received values of a day into valid rates and rejected ones, each with the reason.
 
-    A rate is a number from SMALLEST_RATE to LARGEST_RATE under a code of three capital letters.
+    A valid rate is a number from SMALLEST_RATE to LARGEST_RATE under a code of three capital letters.
     """
     rates: dict[str, float] = {}
     rejected: list[RejectedRate] = []
@@ -134,18 +134,21 @@ def _fault(code: str, value: object) -> str | None:
 
 
 def round_significant(value: float, digits: int = 10) -> float:
-    """`value` rounded to `digits` significant digits, the nearest double to that decimal."""
+    """Return `value` rounded to `digits` significant digits, as the nearest double."""
     return float("%.*e" % (digits - 1, value))  # noqa: UP031  # half the time of a format string
 
 
 def rebase(
     rates: Mapping[str, float], *, stored_base: str, base: str, symbols: Sequence[str] | None = None
 ) -> dict[str, float] | None:
-    """A day's rates for one unit of `base`, from those for one unit of `stored_base`.
+    """Return a day's rates for one unit of `base`, from those for one unit of `stored_base`.
 
-    `symbols` chooses the currencies and their order; without it all are given, in alphabetical order.
-    One that the day has no rate of is left out. A base costs exactly 1 of itself, stored or not. None where
-    the day has no rate of `base`: there is nothing to divide by.
+    Each rate is divided once and rounded once, to 10 significant digits. Fixed decimals would turn a small
+    rate (IDR in gold) into 0.
+
+    `symbols` selects the currencies and their order; by default all, in alphabetical order. Currencies
+    without a rate are left out. A base costs exactly 1 of itself, stored or not. Return None if the day has
+    no rate for `base`.
     """
     known = {**rates, stored_base: 1.0}
     if base not in known:
@@ -161,19 +164,19 @@ def rebase(
 
 
 def convert(amount: Decimal, rate: float) -> float:
-    """`amount` at `rate`: their decimal product, the nearest double to it."""
+    """Return the decimal product of `amount` and `rate`, as the nearest double."""
     return float(amount * Decimal(repr(rate)))
 
 
 def multiplied(rates: Mapping[str, float], amount: Decimal) -> dict[str, float]:
-    """Return a day's rates for `amount` units of the base: decimal products, as `convert` makes them."""
+    """Return a day's rates for `amount` units of the base, multiplied by `convert`."""
     return {code: convert(amount, rate) for code, rate in rates.items()}
 
 
 def fluctuation(start_rate: float, end_rate: float) -> tuple[float, float]:
-    """The change from the first rate to the second, and the same in percent of the first.
+    """Return the change from the first rate to the second, and the change in percent of the first.
 
-    The change is the decimal difference of the two as they are shown; the percentage is rounded once, to 10
+    The change is the decimal difference of the rates as shown. The percentage is rounded once, to 10
     significant digits.
     """
     start, end = Decimal(repr(start_rate)), Decimal(repr(end_rate))
@@ -181,18 +184,18 @@ def fluctuation(start_rate: float, end_rate: float) -> tuple[float, float]:
 
 
 def as_number(rate: float) -> int | float:
-    """`rate` as JSON should show it: Fixer writes whole numbers without a point (`"EUR": 1`)."""
+    """Return `rate` as JSON shows it. Fixer writes whole numbers without a point (`"EUR": 1`)."""
     return int(rate) if rate.is_integer() and abs(rate) < 2**53 else rate
 
 
 def date_range(start: dt.date, end: dt.date) -> Iterator[dt.date]:
-    """Every day from `start` to `end`, both included; none where `end` is before `start`."""
+    """Yield every day from `start` to `end`, both included; none if `end` is before `start`."""
     for offset in range((end - start).days + 1):
         yield start + dt.timedelta(days=offset)
 
 
 def calendar(start: dt.date, end: dt.date) -> list[str]:
-    """Every day from `start` to `end`, both included, as it is written: `YYYY-MM-DD`."""
+    """Return every day from `start` to `end`, both included, written `YYYY-MM-DD`."""
     years = [day for year in range(start.year, end.year + 1) for day in _days_of(year)]
     first = start.timetuple().tm_yday - 1
     return years[first : first + (end - start).days + 1]

@@ -1,4 +1,4 @@
-"""Every environment variable of the project: its name, type, default and meaning.
+"""Every environment variable: its name, type, default and description.
 
 A value comes from the environment, from ``.env`` in the working directory, or from its default here, in this
 order. The name of a variable is the field's name in capitals.
@@ -35,11 +35,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 def _absolute(path: Path) -> Path:
     """Return the absolute path, with `~` expanded. Raise ValueError if some part cannot use the path."""
     if str(path).startswith("$"):
-        raise ValueError("it begins with a variable, which is not expanded here: write the path in full")
+        raise ValueError("it begins with a variable, which is not expanded here: write the full path")
     try:
         absolute = path.expanduser().absolute()
     except RuntimeError:
-        raise ValueError("it begins with ~, and there is no such home folder") from None
+        raise ValueError("it begins with ~, but there is no such home folder") from None
     if not str(absolute).isprintable():
         raise ValueError("the path contains a character that cannot be printed")
     if "?" in str(absolute) or "%" in str(absolute):
@@ -54,7 +54,7 @@ _QUOTES = ('"', "'")
 
 
 def _bare(value: str) -> str:
-    """Return the value without white space and one pair of quotation marks around it."""
+    """Return the value without surrounding white space and one pair of quotation marks."""
     value = value.strip()
     quote = value[:1]
     if quote in _QUOTES and len(value) > 1 and value.endswith(quote) and quote not in value[1:-1]:
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Calls your plan allows in a calendar month (UTC). Unset: no limit."
     )
     fixer_timeseries: bool = Field(
-        False, description="1: fetch ranges with one call per 365 days (Professional plan and above)."
+        False, description="1: fetch up to 365 days per call (Professional plan and above)."
     )
     fixer_concurrency: int = Field(4, ge=1, le=64, description="Maximum concurrent calls to Fixer per run.")
     fx_base: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The base of every stored rate.")
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         None, description="Key that signs Datasette's cookies. Unset: a new one at each start."
     )
     sentry_dsn: SecretStr | None = Field(
-        None, description="Where unexpected API errors are sent. Unset: nowhere."
+        None, description="Sentry DSN for unexpected API errors. Unset: they are only logged."
     )
     dagster_home: AbsolutePath = Field(
         Path("data/dagster"),
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{code!r} is not a currency code of three letters")
             if code not in (code.upper(), code.lower()):  # GBp is the penny, not the pound
                 raise ValueError(
-                    f"{code!r} mixes capital and small letters: write {code.upper()!r} if you mean that"
+                    f"{code!r} mixes upper and lower case: write {code.upper()!r} if you mean that"
                 )
         return tuple(map(str.upper, value))
 
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     @classmethod
     def _names_a_file(cls, value: object) -> object:
         if isinstance(value, str) and value.endswith("/"):
-            raise ValueError(f"{value} names a folder: add the name of a file in it, such as fx.db")
+            raise ValueError(f"{value} is a folder: add a file name, such as fx.db")
         return value
 
     @field_validator("fx_database")

@@ -113,7 +113,7 @@ def test_the_paths_are_absolute_where_none_is_set(tmp_path: Path) -> None:
         ),
         *((name, "$HOME/fx.db", "it begins with a variable, which is not expanded here") for name in PATHS),
         *(
-            (name, "~no-such-user/fx.db", "it begins with ~, and there is no such home folder")
+            (name, "~no-such-user/fx.db", "it begins with ~, but there is no such home folder")
             for name in PATHS
         ),
         *((name, "data/\udcff.db", "the path contains a character that cannot be printed") for name in PATHS),
@@ -200,7 +200,7 @@ def test_symbols_are_codes_in_capitals_or_small_letters(
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("USD,GBp", "'GBp' mixes capital and small letters: write 'GBP' if you mean that"),
+        ("USD,GBp", "'GBp' mixes upper and lower case: write 'GBP' if you mean that"),
         ("USD,EURO", "'EURO' is not a currency code of three letters"),
     ],
 )

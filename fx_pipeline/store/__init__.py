@@ -1,1 +1,1 @@
-"""The database file: its schema, what is written to it, and the ledger of calls."""
+"""The database file: schema, writing, reading for checks, and the ledger of calls."""

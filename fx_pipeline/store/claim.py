@@ -1,8 +1,8 @@
-"""Which processes are still running, among those that have opened a question in the ledger.
+"""Which of the processes that have opened a call in the ledger are still running.
 
 Each process holds a locked file next to the database. The operating system releases the lock when the process
-ends, however it ends. SQLite's WAL mode works only within one machine, and there a lock is visible to every
-container that shares the folder, whatever their host names, process ids and clocks are.
+ends, however that happens. SQLite's WAL mode works only within one machine. There, every container with the
+folder sees the lock, whatever its host name, process ids and clock are.
 """
 
 import os
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 
 class Claim:
-    """The locked file of one process; `name` is what the ledger keeps of it.
+    """The locked file of one process. The ledger stores its `name`.
 
     The file exists from `hold` until `release`. A killed process leaves its file behind, without the lock.
     """
@@ -22,13 +22,13 @@ class Claim:
     def __init__(self, database: Path) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._file = _file(database, self.name)
-        # The timeout is for a process that removes files without a lock and takes this one for such a file.
+        # The timeout covers a process that is removing unlocked files and has this one open for a moment.
         self._lock = FileLock(self._file, timeout=10, thread_local=False)
 
     def hold(self) -> None:
-        """Create and lock the file, unless that is done already, and remove the files of ended processes.
+        """Create and lock the file if needed, and remove the files of ended processes.
 
-        Raises OSError where it cannot be created.
+        Raises OSError if it cannot be created.
         """
         if self._lock.is_locked:
             return
@@ -38,7 +38,7 @@ class Claim:
         self._lock.acquire()
 
     def release(self) -> None:
-        """Remove the file, if it was ever created."""
+        """Remove the file, if it exists."""
         if self._lock.is_locked:
             self._file.unlink(missing_ok=True)
             self._lock.release()
@@ -47,13 +47,13 @@ class Claim:
 def is_held(database: Path, name: str) -> bool:
     """Return whether the process of this claim is running; remove its file if not.
 
-    True where that cannot be found out, as on a file system without locks.
+    Return True if that is unknown, as on a file system without locks.
     """
     return _is_locked(_file(database, name))
 
 
 def shown(name: str) -> str:
-    """Return a claim's name for people: host and process id."""
+    """Return the readable part of a claim's name: host and process id."""
     return name.rpartition(":")[0] or name
 
 

@@ -1,6 +1,6 @@
-"""The database file: how it is opened and brought up to date, written all or nothing, and what it may say.
+"""The database file: opening, migrating, transactions, and errors that say what to do.
 
-To import it loads sqlite-utils, and with that pandas: what serves the file has it opened by another process.
+Importing this loads sqlite-utils, and with it pandas. So the API writes to the file from another process.
 """
 
 import sqlite3
@@ -13,17 +13,17 @@ from sqlite_utils import Database
 from fx_pipeline.store.migrations import migrations
 
 WAIT_FOR_LOCK = 60.0
-"""Seconds that a writer waits for another one to commit."""
+"""Seconds that a writer waits for another to commit."""
 
 
 class StoreError(Exception):
-    """The database file cannot be used or written; the message is one line that says why and what to do."""
+    """The database file cannot be used or written. The message says why and what to do, in one line."""
 
 
 def open_database(path: Path) -> Database:
-    """Open the file to be written, in WAL mode; make it and bring its schema up to date where needed.
+    """Open the file for writing, in WAL mode. Create it and migrate its schema if needed.
 
-    Raises StoreError when that cannot be done.
+    Raises StoreError if that fails.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,10 @@ def open_database(path: Path) -> Database:
 
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
-    """All or nothing of what is written inside, with nobody else writing meanwhile."""
+    """Write the block in one transaction, without other writers: `Database.atomic`, but IMMEDIATE."""
     try:
-        # IMMEDIATE: what was read to decide on a write must still be so when it is written.
-        db.execute("BEGIN IMMEDIATE")  # inside: an interrupt may come as soon as it is done
+        # IMMEDIATE: data read before a write must not change until it is written.
+        db.execute("BEGIN IMMEDIATE")  # inside the try: an interrupt may follow directly
         yield
         db.execute("COMMIT")
     except BaseException:
@@ -59,7 +59,7 @@ def transaction(db: Database) -> Iterator[None]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say of `path` into a StoreError that says what to do."""
+    """Turn errors of SQLite and the file system into a StoreError that says what to do."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -69,30 +69,30 @@ def explained(path: Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (
-            f"its folder cannot be made ({error.strerror}). Give this user the right to make it, or set "
-            "FX_DATABASE to another place."
+            f"its folder cannot be created ({error.strerror}). Give this user permission to create it, or "
+            "set FX_DATABASE to another place."
         )
     text = str(error)
-    kept = "What was being written is not stored, all before it is."
+    kept = "The last write is lost. Everything before it is stored."
     for sign, reason in (
         ("not a database", "this is not a SQLite database. Set FX_DATABASE to another file."),
         (
             "malformed",
-            "the database is damaged. Restore it from a backup; `fx-pipeline rebuild` remakes the rates.",
+            "the database is damaged. Restore a backup, or rebuild the rates with `fx-pipeline rebuild`.",
         ),
-        ("readonly", "the file or its folder cannot be written. Give this user the right to write both."),
-        ("unable to open", "the file cannot be opened. Check that its folder can be written by this user."),
-        ("disk is full", f"the disk is full. {kept} Make room and run the dates again."),
+        ("readonly", "the file or its folder is not writable. Give this user write permission for both."),
+        ("unable to open", "the file cannot be opened. Check that this user may write to its folder."),
+        ("disk is full", f"the disk is full. {kept} Free some space and run the dates again."),
         (
             "disk I/O error",
-            "the file could not be written or read (disk I/O error): the disk is broken, or a limit to the "
-            f"size of files is reached. {kept} Put that right and run the dates again.",
+            "the file could not be read or written (disk I/O error): the disk is faulty, or a file size "
+            f"limit is reached. {kept} Fix that and run the dates again.",
         ),
         (
             "locked",
-            f"another process has kept the database locked for {WAIT_FOR_LOCK:.0f} s. Run the dates again.",
+            f"another process has locked the database for {WAIT_FOR_LOCK:.0f} s. Run the dates again.",
         ),
     ):
         if sign in text:
             return reason
-    return f"SQLite cannot do what was asked of it ({text}). {kept}"
+    return f"SQLite failed ({text}). {kept}"

@@ -1,6 +1,6 @@
-"""What is stored, read for judging it: frames of rates by day and currency, revisions, rejects, gaps.
+"""Stored data for the checks: frames of rates by day and currency, revisions, rejected values, gaps.
 
-The file is opened to be read only, and all that one reader sees is as of one commit.
+The file is opened read-only, and one reader sees a single commit.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ _RUNS = "SELECT value FROM json_each(?)"
 
 
 class RateHistory:
-    """The database file, opened to be read. Raises StoreError, as all its methods do, when that cannot be."""
+    """The database file, open read-only. Raises StoreError, as all its methods do, if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,9 +43,9 @@ class RateHistory:
         self._connection.close()
 
     def rates(self, start: dt.date, end: dt.date) -> pd.DataFrame:
-        """The stored days from `start` to `end`, both included, oldest first: a column for each currency.
+        """Return the stored days from `start` to `end`, both included, oldest first: a column per currency.
 
-        A currency that has no value on a day is NaN there.
+        A currency without a rate on a day is NaN.
         """
         days = [
             date
@@ -60,7 +60,7 @@ class RateHistory:
         cursor = self._execute(
             "SELECT date, currency, rate FROM rates WHERE date BETWEEN ? AND ?", start, end
         )
-        # In parts, so that memory holds the frame and little else.
+        # In chunks, so that memory holds little besides the frame.
         while part := cursor.fetchmany(10_000):
             places, columns, rates = zip(
                 *((row_of[date], column_of[code], rate) for date, code, rate in part), strict=True
@@ -70,8 +70,10 @@ class RateHistory:
         return frame.dropna(axis="columns", how="all")
 
     def rates_around(self, first: dt.date, last: dt.date, *, learn: int, reach: int) -> pd.DataFrame:
-        """The rates from `first` to `last`, with `learn` stored days before them (or after, as far as there
-        are fewer before) and those within `reach` days after."""
+        """Return the rates from `first` to `last`, with `learn` stored days before and `reach` days after.
+
+        If there are fewer stored days before, more days after are returned instead.
+        """
         start, before = self._nth(first, learn, "<", "DESC")
         end = last + dt.timedelta(days=reach)
         if before < learn:
@@ -80,7 +82,7 @@ class RateHistory:
         return self.rates(start, end)
 
     def _nth(self, date: dt.date, count: int, side: str, order: str) -> tuple[dt.date, int]:
-        """The last of the `count` stored days next to `date` on one side, and how many there are."""
+        """Return the furthest of the `count` stored days next to `date` on one side, and their number."""
         rows = self._rows(
             f"SELECT date FROM days WHERE date {side} ? ORDER BY date {order} LIMIT ?",  # noqa: S608  # constants
             date,
@@ -89,7 +91,7 @@ class RateHistory:
         return (dt.date.fromisoformat(rows[-1][0]) if rows else date), len(rows)
 
     def currency(self, code: str) -> pd.Series:
-        """The whole history of a currency, oldest first."""
+        """Return the whole history of a currency, oldest first."""
         rows = self._rows("SELECT date, rate FROM rates WHERE currency = ? ORDER BY date", code)
         return pd.Series(
             [rate for _, rate in rows],
@@ -99,20 +101,20 @@ class RateHistory:
         )
 
     def span(self) -> tuple[dt.date, dt.date] | None:
-        """The first and the last stored day; None where none is."""
+        """Return the first and the last stored day; None if none is stored."""
         ((first, last),) = self._rows("SELECT min(date), max(date) FROM days")
         return (dt.date.fromisoformat(first), dt.date.fromisoformat(last)) if first else None
 
     def last_dates(self) -> dict[str, str]:
-        """The last stored day of each currency that was ever stored."""
+        """Return the last stored day of each currency."""
         return dict(self._rows("SELECT code, last_date FROM symbols WHERE last_date IS NOT NULL"))  # type: ignore[arg-type]
 
     def refused_symbols(self) -> set[str]:
-        """The codes that the provider does not know, as far as it has been asked for them."""
+        """Return the codes that the provider is known not to know."""
         return {code for (code,) in self._rows("SELECT code FROM refused_symbols")}
 
     def gaps(self) -> list[tuple[dt.date, dt.date]]:
-        """The ranges of days that are missing between the first and the last stored one."""
+        """Return the ranges of days missing between the first and the last stored day."""
         span = self.span()
         if span is None:
             return []
@@ -120,7 +122,7 @@ class RateHistory:
         return contiguous(set(date_range(*span)) - stored)
 
     def last_fetched(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
-        """The stored days from `first` to `last`, both included, and when each was last fetched."""
+        """Return the stored days from `first` to `last`, both included, and when each was last fetched."""
         rows = self._rows(
             """
             SELECT days.date, fetched_at FROM days JOIN fetches ON fetches.id = days.fetch_id
@@ -132,19 +134,19 @@ class RateHistory:
         return {dt.date.fromisoformat(date): parse_instant(fetched_at) for date, fetched_at in rows}
 
     def names_last_fetched(self) -> dt.datetime | None:
-        """When the names of the currencies were last fetched; None if they never were."""
+        """Return when the names of the currencies were last fetched; None if never."""
         ((last,),) = self._rows(
             "SELECT max(fetched_at) FROM fetches WHERE endpoint = 'symbols' AND status = 'ok'"
         )
         return parse_instant(last) if last else None
 
     def last_run(self) -> str | None:
-        """The run that was the last to store a day; None where there is none."""
+        """Return the run that was the last to store a day; None if there is none."""
         rows = self._rows("SELECT run_id FROM fetches WHERE id = (SELECT max(fetch_id) FROM days)")
         return rows[0][0] if rows else None
 
     def stored_by(self, runs: Sequence[str]) -> set[dt.date]:
-        """The days that one of the runs was the last to store."""
+        """Return the days that one of these runs was the last to store."""
         rows = self._rows(
             f"SELECT date FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE run_id IN ({_RUNS})",  # noqa: S608
             json.dumps(runs),
@@ -152,7 +154,7 @@ class RateHistory:
         return {dt.date.fromisoformat(date) for (date,) in rows}
 
     def revisions(self, runs: Sequence[str]) -> pd.DataFrame:
-        """The values that the runs replaced. Columns: date, currency, old, new."""
+        """Return the values that the runs replaced. Columns: date, currency, old, new."""
         return self._frame(
             f"""
             SELECT old.date, old.currency, old.rate AS old, coalesce(later.rate, rates.rate) AS new
@@ -167,7 +169,7 @@ class RateHistory:
         )
 
     def rejects(self, runs: Sequence[str]) -> pd.DataFrame:
-        """The values that the runs did not store. Columns: date, currency, value, reason."""
+        """Return the values that the runs rejected. Columns: date, currency, value, reason."""
         return self._frame(
             f"""
             SELECT date, currency, value, reason FROM fetches
@@ -178,7 +180,7 @@ class RateHistory:
         )
 
     def rejects_without_value(self, start: dt.date) -> pd.DataFrame:
-        """The values from `start` on that were not stored, and that no later answer has brought.
+        """Return the rejected values from `start` on for which no later fetch brought a rate.
 
         Columns: date, currency, value, reason.
         """
@@ -198,11 +200,11 @@ class RateHistory:
         )
 
     def ahead(self) -> instants.Ahead:
-        """Which fetches are dated in the future."""
+        """Return which fetches are dated in the future."""
         return instants.ahead(self._connection, utc_now())
 
     def clock_error(self) -> dt.timedelta | None:
-        """By how much the clock was ahead of the provider's at the newest fetch; None if they agreed."""
+        """Return how far the clock was ahead of the provider's at the newest fetch; None if they agreed."""
         return instants.clock_error(self._connection)
 
     def _frame(self, sql: str, *parameters: object) -> pd.DataFrame:

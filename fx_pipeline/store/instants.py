@@ -1,9 +1,8 @@
-"""The instants at which fetches were stored, kept right although the clock of the machine may be wrong.
+"""The instants at which fetches were stored, correct even if the machine's clock is not.
 
-What was known when is read from them: their order is that of the numbers of the fetches, and none may lie in
-the future. A clock that was ahead is noticed when it has been set right, and the instants that it gave are
-moved to just before the present. Until then they lie between the right one before and the present, so nothing
-is claimed to have been known earlier than it was.
+`as_of` reads them, so their order is the order of the fetch ids, and none may lie in the future. Once a clock
+that was ahead has been corrected, the instants it gave are moved to just before the present. Until then they
+lie between the last correct instant and the present, so no rate is dated earlier than it was known.
 """
 
 import datetime as dt
@@ -15,17 +14,17 @@ from sqlite_utils import Database
 from fx_pipeline.clock import instant_text, parse_instant
 
 TOLERANCE = dt.timedelta(minutes=1)
-"""A clock that is set back by less moves no stored instant: the next ones follow the newest directly."""
+"""If the clock is set back by less, no stored instant moves: the next ones follow the newest directly."""
 
 DISAGREEMENT = dt.timedelta(hours=1)
-"""A difference between the clock and the provider's from which one of them must be wrong."""
+"""The difference between the clock and the provider's at which one of them must be wrong."""
 
 _STEP = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """Fetches whose instants lie in the future: how many, and the last of these instants."""
+    """The number of fetches dated in the future, and the last of their instants."""
 
     count: int
     newest: dt.datetime | None
@@ -35,8 +34,8 @@ class Ahead:
             return "ok"
         return (
             f"{self.count:,} {'fetch is' if self.count == 1 else 'fetches are'} dated in the future, up to "
-            f"{self.newest:%Y-%m-%d %H:%M} UTC, so `as_of` leaves them out: the clock was ahead. Set the "
-            "clock right; the next fetch corrects them, or `fx-pipeline rebuild`."
+            f"{self.newest:%Y-%m-%d %H:%M} UTC, so `as_of` leaves them out: the clock was ahead. Correct the "
+            "clock; the next fetch or `fx-pipeline rebuild` then corrects them."
         )
 
 
@@ -44,10 +43,10 @@ NONE_AHEAD = Ahead(0, None)
 
 
 def chosen(clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime | None) -> dt.datetime:
-    """Return the present instant, by the clock, by the provider's, and by the newest stored instant.
+    """Return the current instant, judged by the clock, the provider's clock and the newest stored instant.
 
-    The clock is believed where the provider's agrees, or where the newest instant agrees with it and not with
-    the provider's, which may come from a cache. In all other cases the provider's is believed.
+    The clock is right if the provider's agrees, or if the newest instant agrees with it and not with the
+    provider's, which may come from a cache. Otherwise the provider's is right.
     """
     if provider is None or abs(clock - provider) <= DISAGREEMENT:
         return clock
@@ -57,9 +56,9 @@ def chosen(clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime
 
 
 def next_instant(db: Database, clock: dt.datetime, provider: dt.datetime | None) -> dt.datetime:
-    """Return the instant for the next fetch, after all others; those in its future are moved before it.
+    """Return the instant for the next fetch, after all others. Move those in its future before it.
 
-    To be called within the transaction that stores the fetch.
+    Call this within the transaction that stores the fetch.
     """
     newest = _newest(db.conn)
     now = chosen(clock, provider, newest)
@@ -72,7 +71,7 @@ def next_instant(db: Database, clock: dt.datetime, provider: dt.datetime | None)
 
 
 def move_back(db: Database, now: dt.datetime) -> int:
-    """Move what lies in the future to just before `now`, in its order. Returns how many instants moved."""
+    """Move instants in the future to just before `now`, in order. Return the number of moved instants."""
     moved, limit = [], now
     rows = db.execute("SELECT id, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC")
     for fetch_id, fetched_at in rows:
@@ -85,7 +84,7 @@ def move_back(db: Database, now: dt.datetime) -> int:
 
 
 def ahead(connection: Connection, now: dt.datetime) -> Ahead:
-    """Return which stored instants lie in the future of `now`, by more than clocks may differ."""
+    """Return which stored instants lie after `now`, by more than the tolerance."""
     count, newest = connection.execute(
         "SELECT count(*), max(fetched_at) FROM fetches WHERE fetched_at > ?", [instant_text(now + TOLERANCE)]
     ).fetchone()
@@ -95,7 +94,7 @@ def ahead(connection: Connection, now: dt.datetime) -> Ahead:
 def clock_error(connection: Connection) -> dt.timedelta | None:
     """Return by how much the clock was ahead of the provider's at the newest fetch; None if they agreed.
 
-    It was asked by the clock of this machine, and stored at the instant that was chosen.
+    `asked_at` is by this machine's clock, `fetched_at` by the chosen one.
     """
     row = connection.execute(
         "SELECT asked_at, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"

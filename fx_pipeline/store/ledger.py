@@ -1,8 +1,8 @@
-"""The ledger of calls: may one more be made, and for whom. It is the table `fetches`, shared by all runs.
+"""The ledger of calls in the table `fetches`, shared by all runs: the quota, and which days are in flight.
 
-A question is opened before it is asked, so that no two runs ask the same at once, and each call of it is
-counted before it is made. What a killed process had opened stays counted: its calls may have been made.
-Another process takes such a question over as soon as it wants the same days.
+A fetch is opened before its first call, so that no two runs fetch the same days concurrently. Each call is
+counted before it is made. Calls of a killed process stay counted, because they may have been made. Another
+process takes its days over when it needs them.
 """
 
 import datetime as dt
@@ -22,23 +22,23 @@ from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.days import StoredDay
 
 MAX_IN_FLIGHT = dt.timedelta(minutes=15)
-"""After this a question is taken over even from a process that is still running."""
+"""After this, days are taken over even from a running process."""
 
 OUTAGE_MEMORY = dt.timedelta(minutes=10)
-"""For so long after an outage, the provider is assumed to be still down."""
+"""How long after an outage the provider is assumed to be down."""
 
 WARN_AT = 0.8
-"""Share of the month's quota from which its use is worth a warning."""
+"""Share of the month's quota at which its use causes a warning."""
 
 _STILL_OPEN = "fetched_at IS NULL AND status = 'asked' AND process = ?"
 
 
 class QuotaReached(Exception):
-    """One more call would exceed the quota, or take what is kept for the daily runs. It was not made."""
+    """One more call would exceed the quota, or use a call reserved for the daily runs. It was not made."""
 
 
 class AlreadyInFlight(Exception):
-    """Another running process has a question open that shares a day with this one."""
+    """Another running process is fetching some of the same days."""
 
     def __init__(self, process: str, since: dt.datetime, start: str, end: str) -> None:
         days = start if start == end else f"{start} to {end}"
@@ -52,7 +52,7 @@ class AlreadyInFlight(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """The state of the month (UTC): calls allowed, made, and kept for the daily runs still to come."""
+    """The state of the month (UTC): calls allowed, made, and reserved for the daily runs still to come."""
 
     limit: int
     used: int
@@ -60,29 +60,28 @@ class Quota:
     renewed_on: dt.date
 
     def left(self, *, daily: bool = False) -> int:
-        """Calls that may still be made: by the daily run if `daily`, else by any other."""
+        """Return the calls left: for the daily run if `daily`, otherwise for any other."""
         return max(0, self.limit - self.used - (0 if daily else self.reserved))
 
     @property
     def nearly_used(self) -> bool:
-        """Whether so much is used that somebody should know."""
+        """Whether so much is used that the operator should know."""
         return self.used >= WARN_AT * self.limit
 
     def __str__(self) -> str:
         return (
             f"{self.used} of the {self.limit} calls of this month are used (FIXER_MONTHLY_QUOTA), "
-            f"{self.reserved} are kept for its daily runs; the count starts again on {self.renewed_on}"
+            f"{self.reserved} are reserved for its daily runs; the count restarts on {self.renewed_on}"
         )
 
 
 class Ledger:
-    """The calls made from one database file. Safe for use by several threads; close it after use.
+    """The calls made from one database file. Safe for concurrent use; close it after use.
 
-    `limit` is the calls allowed in a calendar month (None: no limit). `daily_calls` is what one daily run
-    needs: for each day of the month still to come so many are kept back from all other runs. `now` is the
-    clock.
+    `limit` is the number of calls per calendar month (None: no limit). `daily_calls` is the number that one
+    daily run needs, and is reserved for each remaining day of the month. `now` is the clock.
 
-    Raises StoreError when the file cannot be used.
+    Raises StoreError if the file cannot be used.
     """
 
     def __init__(
@@ -104,9 +103,9 @@ class Ledger:
         with explained(path):
             connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._db = Database(connection, execute_plugins=False)
-            # Not flushed for each call: what a power cut would lose here are counts, not rates.
+            # No flush per call: a power cut would lose counts here, not rates.
             self._db.execute("PRAGMA synchronous = NORMAL")
-            # A number, not an instant: the clock may be set back meanwhile.
+            # An id, not an instant: the clock may be set back in the meantime.
             self._opened_after = self._newest_fetch()
 
     def __enter__(self) -> "Ledger":
@@ -118,7 +117,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and what is still open of this run's questions."""
+        """Close the file, and the open fetches of this run."""
         try:
             with self._write():
                 self._abandon([self._claim.name])
@@ -127,7 +126,7 @@ class Ledger:
             self._claim.release()
 
     def quota(self) -> Quota | None:
-        """The state of this month; None where no limit is set."""
+        """Return the state of this month; None without a limit."""
         with self._lock, explained(self._path):
             return self._quota()
 
@@ -148,9 +147,9 @@ class Ledger:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Write everything inside the block in one transaction; other threads wait until its end.
+        """Write everything inside the block in one transaction. Other threads wait for its end.
 
-        A question opened in it may be asked only after it.
+        Calls for a fetch opened in it may be made only after it.
         """
         with self._write():
             yield
@@ -164,10 +163,10 @@ class Ledger:
         base: str,
         symbols: Sequence[str] = (),
     ) -> int:
-        """Open a question, about the days from `start` to `end` if it is about days. Returns its row's id.
+        """Open a fetch of the days from `start` to `end`, if it is about days. Return the id of its row.
 
-        Raises AlreadyInFlight while another running process has one open that shares a day with it; those of
-        processes that have ended are closed.
+        Raises AlreadyInFlight while another running process has one of these days open. Fetches that ended
+        processes left open are closed.
         """
         now = self._now()
         span = [start and start.isoformat(), end and end.isoformat()]
@@ -182,16 +181,16 @@ class Ledger:
                 """,
                 [endpoint, *span, base, ",".join(symbols), instant_text(now), self.run_id, self._claim.name],
             )
-            return int(opened.lastrowid)  # type: ignore[arg-type]  # an INSERT always has one
+            return int(opened.lastrowid)  # type: ignore[arg-type]  # never None after an INSERT
 
     def spend(self, fetch_id: int, *, daily: bool = False) -> None:
-        """Count one more call of a question, before it is made.
+        """Count one more call of a fetch, before it is made.
 
-        Raises QuotaReached, and counts nothing, when it would exceed the quota or, unless `daily`, use what
-        is kept for the daily runs.
+        Raises QuotaReached, and counts nothing, if it would exceed the quota or, unless `daily`, use a call
+        reserved for the daily runs.
         """
         if self._limit is None:
-            return  # what was made is counted when the question is closed
+            return  # calls are counted when the fetch is closed
         with self._write():
             quota = self._quota()
             if quota is not None and quota.left(daily=daily) < 1:
@@ -199,30 +198,30 @@ class Ledger:
             self._db.execute("UPDATE fetches SET calls = calls + 1 WHERE id = ?", [fetch_id])
 
     def refund(self, fetch_id: int) -> None:
-        """Take back the last call counted of a question: it did not reach the provider."""
+        """Uncount the last call of a fetch: it did not reach the provider."""
         if self._limit is None:
             return
         with self._write():
             self._db.execute("UPDATE fetches SET calls = calls - 1 WHERE id = ? AND calls > 0", [fetch_id])
 
     def record_outage(self) -> None:
-        """Let the runs of the next OUTAGE_MEMORY know that the provider did not answer this one."""
+        """Note, for runs within OUTAGE_MEMORY, that the provider did not respond."""
         with self._write():
             self._db.execute("INSERT OR REPLACE INTO outage VALUES (1, ?)", [instant_text(self._now())])
 
     def clear_outage(self) -> None:
-        """Note that the provider has answered."""
+        """Note that the provider has responded."""
         with self._write():
             self._db.execute("DELETE FROM outage")
 
     def is_outage(self) -> bool:
-        """Return whether the provider did not answer an earlier run, and has answered none since."""
+        """Return whether the provider has recently not responded, and not responded since."""
         with self._lock, explained(self._path):
             row = self._db.execute("SELECT seen_at FROM outage").fetchone()
         return row is not None and abs(self._now() - parse_instant(row[0])) < OUTAGE_MEMORY
 
     def close_unanswered(self, fetch_id: int, status: str, calls: int) -> None:
-        """Close a question that was not answered: why, and how many calls were made. None leaves no trace."""
+        """Close a fetch without a response, with its status and number of calls. Without calls, delete it."""
         with self._write():
             self._db.execute(
                 "UPDATE fetches SET status = ?, calls = max(calls, ?) WHERE id = ?", [status, calls, fetch_id]
@@ -230,7 +229,7 @@ class Ledger:
             self._db.execute("DELETE FROM fetches WHERE id = ? AND calls = 0", [fetch_id])
 
     def open_fetches(self) -> set[int]:
-        """The questions of this run that are opened, and neither stored nor given up."""
+        """Return the fetches of this process that are neither stored nor closed."""
         with self._lock, explained(self._path):
             query = f"SELECT id FROM fetches WHERE {_STILL_OPEN}"  # noqa: S608
             return {fetch_id for (fetch_id,) in self._db.execute(query, [self._claim.name])}
@@ -248,7 +247,7 @@ class Ledger:
         held = {process: is_held(self._path, process) for process in {process for process, *_ in others}}
         for process, asked_at, start, end in others:
             since = parse_instant(asked_at)
-            # An instant far in the future was written while the clock was wrong.
+            # abs: an instant far in the future was written while the clock was wrong.
             if held[process] and abs(now - since) < MAX_IN_FLIGHT:
                 raise AlreadyInFlight(process, since, start, end)
         self._abandon([process for process, running in held.items() if not running])
@@ -261,7 +260,7 @@ class Ledger:
             )
 
     def _newest_fetch(self) -> int:
-        """The number of the fetch that was stored last: later ones have higher numbers."""
+        """Return the id of the fetch stored last. Later fetches have higher ids."""
         query = "SELECT coalesce(max(id), 0) FROM fetches WHERE fetched_at IS NOT NULL"
         return int(self._db.execute(query).fetchone()[0])
 
@@ -280,9 +279,9 @@ class Ledger:
         )
 
     def _used(self, start: dt.date) -> int:
-        """Return the calls of this month: the provider's last count, those made since, those under way.
+        """Return the calls of this month: the provider's last count, plus calls made since or in flight.
 
-        A provider that has counted no call has not counted ours: its word would reset the count each time.
+        A provider's count of 0 is ignored: it has not counted our calls, and would reset the count each time.
         """
         counted = self._db.execute(
             """

@@ -1,6 +1,6 @@
-"""The schema of the database file, step by step. A step that has been released is never changed.
+"""The schema of the database file, step by step. A released step never changes.
 
-``fx-pipeline`` applies what is pending whenever it opens the file to write; each step is one transaction.
+Pending steps are applied whenever ``fx-pipeline`` opens the file for writing, in one transaction.
 """
 
 from sqlite_utils import Migrations
@@ -11,7 +11,7 @@ migrations = Migrations("fx_pipeline")
 
 @migrations()
 def create_tables(db: Database) -> None:
-    """The tables of rates, their revisions, and where each value came from."""
+    """Create the tables of rates, revisions and fetches."""
     for statement in (
         """
         CREATE TABLE fetches (
@@ -95,9 +95,9 @@ def create_tables(db: Database) -> None:
 
 @migrations()
 def narrow_history_index(db: Database) -> None:
-    """An index that holds the values too: a currency's history is read in one sweep, three times as fast.
+    """Drop the fetch id from the index: a twentieth of all bytes was for it.
 
-    Which fetch brought each is asked of the table, where that matters: a twentieth of all bytes was for it.
+    The index keeps the rates, so a currency's history is read three times as fast as from the table.
     """
     db.execute("DROP INDEX rates_by_currency")
     db.execute("CREATE INDEX rates_by_currency ON rates (currency, date, rate)")
@@ -105,7 +105,7 @@ def narrow_history_index(db: Database) -> None:
 
 @migrations()
 def remember_refused_symbols(db: Database) -> None:
-    """The codes in FX_SYMBOLS that the provider does not know: each of them would fail a whole day again."""
+    """Store the codes in FX_SYMBOLS that the provider does not know: each would fail a whole day again."""
     db.execute(
         "CREATE TABLE refused_symbols (code TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT, WITHOUT ROWID"
     )
@@ -113,7 +113,7 @@ def remember_refused_symbols(db: Database) -> None:
 
 @migrations()
 def mark_tokens(db: Database) -> None:
-    """A row while tokens are on, so that a database without its file of tokens opens nothing."""
+    """Store a row while tokens are on, so that a database without its file of tokens stays closed."""
     db.execute(
         """
         CREATE TABLE token_mark (
@@ -126,5 +126,5 @@ def mark_tokens(db: Database) -> None:
 
 @migrations()
 def remember_outage(db: Database) -> None:
-    """When a run last stopped because the provider did not answer, until it has answered again."""
+    """Store when a run last ended because the provider did not respond, until it responds again."""
     db.execute("CREATE TABLE outage (id INTEGER PRIMARY KEY CHECK (id = 1), seen_at TEXT NOT NULL) STRICT")

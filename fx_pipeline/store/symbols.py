@@ -1,4 +1,4 @@
-"""Currencies in FX_SYMBOLS that are not fetched: unknown to the provider, or without a rate."""
+"""Currencies in FX_SYMBOLS that the provider does not know, or has no rate for."""
 
 import datetime as dt
 import json
@@ -10,7 +10,7 @@ from fx_pipeline.clock import instant_text, parse_instant
 
 
 def refuse(db: Database, codes: Iterable[str], at: dt.datetime) -> None:
-    """Note that the provider does not know these codes, unless that is known already."""
+    """Note that the provider does not know these codes. Keep the date if already noted."""
     db.conn.executemany(
         "INSERT OR IGNORE INTO refused_symbols (code, refused_at) VALUES (?, ?)",
         [(code, instant_text(at)) for code in codes],
@@ -25,16 +25,13 @@ def accept(db: Database, codes: Collection[str]) -> None:
 
 
 def refused(db: Database) -> dict[str, dt.date]:
-    """Return the codes that the provider does not know, each with the day (UTC) since when that is known."""
+    """Return the codes that the provider does not know, each with the day (UTC) on which that was noted."""
     rows = db.execute("SELECT code, refused_at FROM refused_symbols ORDER BY code")
     return {code: parse_instant(at).date() for code, at in rows}
 
 
 def missing(db: Database, codes: Sequence[str]) -> dict[str, str]:
-    """Return those of the codes that are not fetched, each with the reason.
-
-    They are those that the provider does not know, and those without a rate on the newest stored day.
-    """
+    """Return the codes that are unknown to the provider or missing on the newest day, with the reason."""
     unknown = refused(db)
     (newest,) = db.execute("SELECT max(date) FROM days").fetchone()
     rows = db.execute(
@@ -46,9 +43,9 @@ def missing(db: Database, codes: Sequence[str]) -> dict[str, str]:
     )
     found: dict[str, str] = {}
     for code, last in rows:
-        until = f"; its last rate is of {last}" if last else "; no rate of it is stored"
+        until = f"; its last rate is for {last}" if last else "; no rate is stored"
         if code in unknown:
-            found[code] = f"the provider does not know it (asked on {unknown[code]}){until}"
+            found[code] = f"the provider does not know it (checked on {unknown[code]}){until}"
         elif newest is not None and last != newest:
-            found[code] = f"there is none for {newest}, the newest day{until}"
+            found[code] = f"no rate for {newest}, the newest day{until}"
     return found

@@ -1,4 +1,4 @@
-"""The mark in the database that tokens are on, as it is written. `api.tokens.mark` says what it is for."""
+"""Writing the mark that tokens are on. `api.tokens.mark` explains its purpose."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ class TokenMark:
         self._db = db
 
     def changes(self) -> int | None:
-        """Return the changes that the mark holds; None if tokens are off."""
+        """Return the number of changes in the mark; None if tokens are off."""
         row = self._db.execute("SELECT changes FROM token_mark").fetchone()
         return int(row[0]) if row else None
 
     def set(self, changes: int) -> None:
-        """Mark that tokens are on, with so many changes in their file."""
+        """Mark that tokens are on, with this number of changes in their file."""
         self._db.execute("INSERT OR REPLACE INTO token_mark (id, changes) VALUES (1, ?)", [changes])
 
     def clear(self) -> None:
@@ -31,7 +31,7 @@ class TokenMark:
 
 @contextmanager
 def marking(database: Path) -> Iterator[TokenMark]:
-    """Open the mark to be changed, in one transaction. Raises StoreError."""
+    """Open the mark for writing, in one transaction. Raises StoreError."""
     db = open_database(database)
     try:
         with explained(database), transaction(db):

@@ -97,7 +97,7 @@ def test_status_reports_fetches_dated_in_the_future() -> None:
     document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS, ahead=ahead)
     assert document["clock"] == (
         "1 fetch is dated in the future, up to 2027-04-14 09:30 UTC, so `as_of` leaves them out: the clock "
-        "was ahead. Set the clock right; the next fetch corrects them, or `fx-pipeline rebuild`."
+        "was ahead. Correct the clock; the next fetch or `fx-pipeline rebuild` then corrects them."
     )
 
 

@@ -31,7 +31,7 @@ os.execv(sys.executable, [sys.executable, "-m", "fx_pipeline", *arguments])
 """
 """Runs the command without root's right to write everywhere, and with a limit on the size of its files."""
 
-NOT_STORED = "What was being written is not stored, all before it is."
+NOT_STORED = "The last write is lost. Everything before it is stored."
 DAYS = ["--from", "2024-01-01", "--to", "2024-06-30"]
 MONTH = ["--from", "2024-06-01", "--to", "2024-06-30"]
 FIRST = ["--from", "2024-07-01", "--to", "2024-07-03"]
@@ -164,8 +164,8 @@ def test_names_a_file_that_may_not_be_written(
     assert (done.returncode, done.stdout, messages(done.stderr)) == (
         1,
         "",
-        f"Error: {database}: the file or its folder cannot be written. Give this user the right to write "
-        "both.\n",
+        f"Error: {database}: the file or its folder is not writable. Give this user write permission "
+        "for both.\n",
     )
     assert sandbox.stats()["total"] == asked
     assert database.read_bytes() == before
@@ -178,8 +178,8 @@ def test_names_a_folder_that_cannot_be_created(folder: Path, settings: dict[str,
     assert (done.returncode, done.stdout, messages(done.stderr)) == (
         1,
         "",
-        f"Error: {folder}/locked/kept/fx.db: its folder cannot be made (Permission denied). Give this user "
-        "the right to make it, or set FX_DATABASE to another place.\n",
+        f"Error: {folder}/locked/kept/fx.db: its folder cannot be created (Permission denied). Give this "
+        "user permission to create it, or set FX_DATABASE to another place.\n",
     )
     assert list((folder / "locked").iterdir()) == []
 

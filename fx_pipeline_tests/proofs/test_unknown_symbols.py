@@ -121,7 +121,7 @@ def test_fetches_the_known_codes_and_a_check_reports_the_unknown_one(
         if entry.user_message.startswith("FX_SYMBOLS: ")
     ]
     assert [re.sub(r"[\d-]{10}", "DAY", line) for line in sorted(logged)] == [
-        f"FX_SYMBOLS: {code}: the provider does not know it (asked on DAY); no rate of it is stored."
+        f"FX_SYMBOLS: {code}: the provider does not know it (checked on DAY); no rate is stored."
         for code in unknown
     ]
 
@@ -258,11 +258,11 @@ def test_ingest_and_status_report_the_codes(folder: Path, sandbox: Sandbox) -> N
     }
     done = run_command(folder, "ingest", "--from", FIRST, "--to", LAST, **settings)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "10 days stored.")
-    asked = r"\(asked on \d{4}-\d\d-\d\d\)"
+    asked = r"\(checked on \d{4}-\d\d-\d\d\)"
     assert re.fullmatch(
-        rf"symbols GPB: the provider does not know it {asked}; no rate of it is stored\. "
+        rf"symbols GPB: the provider does not know it {asked}; no rate is stored\. "
         r"Correct or remove it in FX_SYMBOLS\.\n"
-        r"symbols XYZ: there is none for 2024-01-10, the newest day; no rate of it is stored\. "
+        r"symbols XYZ: no rate for 2024-01-10, the newest day; no rate is stored\. "
         r"Correct or remove it in FX_SYMBOLS\.\n",
         messages(done.stderr),
     ), done.stderr

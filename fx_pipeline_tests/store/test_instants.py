@@ -210,7 +210,7 @@ def test_what_lies_in_the_future_is_found_and_repaired_by_a_rebuild(tmp_path: Pa
         assert found == Ahead(2, truth[2] + AHEAD.error)
         assert str(found) == (
             "2 fetches are dated in the future, up to 2027-04-08 12:00 UTC, so `as_of` leaves them out: the "
-            "clock was ahead. Set the clock right; the next fetch corrects them, or `fx-pipeline rebuild`."
+            "clock was ahead. Correct the clock; the next fetch or `fx-pipeline rebuild` then corrects them."
         )
         day = DayRates(date=DAY, base="EUR", timestamp=0, rates={"EUR": 1, "USD": 1.5})
         rates.rebuild(lambda answer: replace(answer, days=(day,)))

@@ -99,7 +99,7 @@ def test_the_last_calls_are_kept_for_the_daily_runs_of_the_month(opened: Opened)
         fetch_id = ask(ledger)
         for _ in range(7):
             ledger.spend(fetch_id)
-        with pytest.raises(QuotaReached, match="33 are kept for its daily runs"):
+        with pytest.raises(QuotaReached, match="33 are reserved for its daily runs"):
             ledger.spend(fetch_id)
         for _ in range(33):
             ledger.spend(fetch_id, daily=True)

@@ -220,7 +220,7 @@ class Settings(BaseSettings):
         if value.name == "tokens.db":
             raise ValueError("tokens.db is the name of the file of API tokens in the same folder")
         if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises if a folder cannot be read
-            raise ValueError(f"{value} is a folder: add the name of a file in it, such as fx.db")
+            raise ValueError(f"{value} is a folder: add a file name, such as fx.db")
         return value
 
     @field_validator("dagster_home")

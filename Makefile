@@ -55,7 +55,7 @@ lint: install-dev ## run ruff, mypy and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .

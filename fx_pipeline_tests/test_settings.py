@@ -175,6 +175,7 @@ def test_a_path_with_unusual_characters_works_in_every_command(tmp_path: Path, f
     assert {path.name for path in tmp_path.iterdir()} == {folder, "log"}
 
 
+@pytest.mark.slow
 def test_home_is_expanded_by_every_command(tmp_path: Path) -> None:
     home = tmp_path / "home"
     settings = {"HOME": str(home), "FX_DATABASE": "~/rates/fx.db", "DAGSTER_HOME": "~/rates/dagster"}

@@ -241,6 +241,7 @@ def test_a_refusal_by_the_provider_exits_with_1_and_says_what_to_do(sandbox: San
     assert sandbox.stats()["total"] <= 4
 
 
+@pytest.mark.slow
 def test_ingest_and_status_report_what_was_fetched(sandbox: Sandbox, tmp_path: Path) -> None:
     settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good"}
     dates = ["--date", "2024-03-01", "--date", "2024-03-03", "--date", "2024-03-02", "--date", "2024-03-08"]
@@ -280,6 +281,7 @@ def test_ingest_and_status_report_what_was_fetched(sandbox: Sandbox, tmp_path: P
     assert "gaps           2024-03-04 to 2024-03-07\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_every_command_names_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
     """With absolute paths, and never in the JSON on standard output."""
     settings = {"FIXER_BASE_URL": sandbox.url, "FIXER_ACCESS_KEY": "good", "FX_DATABASE": "here/fx.db"}

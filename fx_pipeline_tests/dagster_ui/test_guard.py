@@ -275,6 +275,7 @@ def test_the_password_is_not_logged(locked: UI) -> None:
     assert basic("anyone", PASSWORD)["Authorization"].split()[1] not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
 def test_without_a_password_only_this_machine_is_served(
     tmp_path_factory: pytest.TempPathFactory, host: str

@@ -156,6 +156,7 @@ told = st.builds(Attempt, gaps, small | ahead | ahead.map(lambda error: -error),
 SOON = dt.timedelta(seconds=45)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(any_fetch, min_size=1, max_size=8))
 def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]) -> None:
@@ -163,6 +164,7 @@ def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]
     assert all(earlier < later for earlier, later in pairwise(said))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(told, min_size=1, max_size=8))
 def test_where_the_provider_tells_the_time_each_instant_is_right(fetches: list[Attempt]) -> None:
@@ -175,6 +177,7 @@ def off(truth: dt.datetime, said: dt.datetime) -> bool:
     return abs(said - truth) > SOON
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(only_ahead, max_size=8))
 @example([RIGHT, AHEAD])

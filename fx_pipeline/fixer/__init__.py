@@ -1,1 +1,1 @@
-"""The provider: Fixer over HTTP, what it can answer, and a stand-in to run here."""
+"""The provider: the client for Fixer, its errors, and the sandbox that can replace it."""

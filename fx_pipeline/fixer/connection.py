@@ -1,7 +1,7 @@
-"""HTTP connections on which no response outlasts a deadline, and which say whether a request was sent.
+"""HTTP connections with a deadline per response, which say whether a request was sent.
 
-The timeouts of requests and urllib3 bound each wait for bytes. A server that sends one byte of a header every
-few seconds, or `100 Continue` without end, never exceeds them.
+The timeouts of requests and urllib3 bound each wait for bytes. A server that sends one header byte every few
+seconds, or endless `100 Continue`, never exceeds them.
 """
 
 import http.client
@@ -19,22 +19,24 @@ from urllib3.connection import HTTPConnection
 from fx_pipeline.fixer.network import TooSlowError
 
 LONGEST_RESPONSE = 120.0
-"""Seconds from a request to the last byte of its response: interim responses, headers and body together."""
+"""Maximum seconds from a request to the last byte of its response."""
 
 
 class Sending(threading.local):
-    """What this thread's last request came to: `started` once a connection had been made for it."""
+    """The state of this thread's last request: `started` once its connection was open."""
 
     started = False
 
 
 sending = Sending()
-"""Set to False before a request, and read after it. No exception of urllib3 tells: a TLS handshake that is
-reset or times out looks like a response that is."""
+"""Set to False before a request, and read after it. The exceptions of urllib3 do not show it.
+
+A TLS handshake that is reset or times out looks like a response that is.
+"""
 
 
 class BoundedAdapter(HTTPAdapter):
-    """The HTTP adapter of requests, with a deadline on each response and interim responses skipped."""
+    """The HTTP adapter of requests, with a deadline per response. It skips interim responses."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Extend the hook that requests offers to subclasses."""
@@ -51,9 +53,9 @@ class BoundedAdapter(HTTPAdapter):
 
 
 def _bound(manager: PoolManager) -> None:
-    """Make the manager's connections read responses by way of `_BoundedResponse`.
+    """Make the manager's connections read responses through `_BoundedResponse`.
 
-    The classes are derived from those of the manager, which differ where it connects through a SOCKS proxy.
+    The classes derive from the manager's own, which differ for a SOCKS proxy.
     """
     manager.pool_classes_by_scheme = {
         scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
@@ -66,7 +68,7 @@ def _bounded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """A response, also a proxy's to CONNECT, that is read until its deadline and no longer."""
+    """A response with a deadline, including a proxy's response to CONNECT."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -85,7 +87,7 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """The bytes of a socket. Raises TooSlowError once LONGEST_RESPONSE has passed."""
+    """The bytes of a socket. Raises TooSlowError after LONGEST_RESPONSE."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -93,7 +95,7 @@ class _DeadlineReader(io.RawIOBase):
         self._deadline = time.monotonic() + LONGEST_RESPONSE
 
     def readable(self) -> bool:
-        """Say that this can be read, as BufferedReader asks."""
+        """Return True, as BufferedReader requires."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
@@ -119,15 +121,15 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Connection(HTTPConnection):
-    """A connection that reads bounded responses, and notes when it begins to send a request.
+    """A connection that reads bounded responses, and notes when it starts to send a request.
 
-    By then the name is resolved, a proxy has connected, and the TLS handshake is done.
+    At that point the name is resolved, a proxy has connected, and the TLS handshake is done.
     """
 
     response_class = _BoundedResponse
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Extend the method by which urllib3 sends a request."""
+        """Extend the method with which urllib3 sends a request."""
         if self.is_closed:
             self.connect()
         sending.started = True

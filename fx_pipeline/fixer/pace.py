@@ -1,8 +1,8 @@
-"""What the requests of one run have in common: how long all of them wait, and when the run stops asking.
+"""The pace that all requests of one run share: how long they wait, and when the run stops.
 
-A provider that is down or limits requests does so for every day. One thread that is asked to wait makes all
-of them wait, and requests without an answer are counted together, so that an outage costs the run about as
-many calls as one day would.
+A provider that is down or limits requests does so for every day. So a wait requested from one thread applies
+to all threads, and failed requests are counted together. An outage then costs the run about as many calls as
+one day would.
 """
 
 import datetime as dt
@@ -14,38 +14,38 @@ from dataclasses import dataclass
 from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, ProviderDown
 
 UNANSWERED = 8
-"""Unanswered requests, one after the other, that stop a run. With the waits between them that is a minute."""
+"""Failed requests in a row that stop a run. With the waits between them, that takes a minute."""
 
 LONGEST_WAIT = 60.0
-"""Seconds of a Retry-After that a run waits; a longer one stops it."""
+"""Maximum Retry-After in seconds that a run waits. A longer one stops it."""
 
 LONGEST_BACKOFF = 30.0
-"""Seconds between two requests to a provider that does not answer."""
+"""Maximum seconds between two requests to a provider that is not responding."""
 
 
 class Stopped(Exception):
-    """The run is over: no further request may be made."""
+    """The run is over. No further request may be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The permission to make one request. `probe`: no other is made until its outcome is known."""
+    """The permission to make one request. `probe`: no other is made until its result is known."""
 
     began: float
     probe: bool
 
 
 class Pace:
-    """Lets requests through: all of them while the provider answers, one by one after it did not.
+    """Admits requests: concurrently while the provider responds, one by one after a failure.
 
-    Waits between unanswered requests double from `backoff` seconds, with jitter. After `patience` of them in
-    a row, or when the provider asks for a wait longer than LONGEST_WAIT, it stops and `reason` says why.
-    Requests that were under way together count once.
+    Waits between failed requests double from `backoff` seconds, with jitter. After `patience` failures in a
+    row, or if the provider asks for a wait longer than LONGEST_WAIT, the run stops and `reason` says why.
+    Requests in flight together count once.
 
-    `outage`: the provider did not answer an earlier run. The first request is then made alone, and stops the
-    run if it is not answered either.
+    `outage`: the provider did not respond to an earlier run. Only one request is then made first, and it
+    stops the run if it fails too.
 
-    Safe for use by many threads.
+    Safe for concurrent use.
     """
 
     def __init__(self, backoff: float = 0.5, patience: int = UNANSWERED, *, outage: bool = False) -> None:
@@ -63,7 +63,7 @@ class Pace:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the last request that was made had no answer."""
+        """Whether the last request failed."""
         return self._requests > 0
 
     def begin(self) -> Turn:
@@ -80,27 +80,27 @@ class Pace:
             return Turn(time.monotonic(), self._probing)
 
     def end(self, turn: Turn, error: FixerError | None) -> None:
-        """Note what a request came to. An error that is not `retryable` is an answer like any other."""
+        """Note the result of a request. An error that is not `retryable` counts as a response."""
         with self._changed:
             self._release(turn)
             if error is None or not error.retryable:
                 self._in_a_row = self._requests = 0
                 self._resume_at = 0.0
             else:
-                self._unanswered(turn, error)
+                self._failed(turn, error)
 
     def cancel(self, turn: Turn) -> None:
-        """Give back a turn for which no request was made."""
+        """Return a turn for which no request was made."""
         with self._changed:
             self._release(turn)
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the run is over."""
+        """Wait for this time, or until the run is over."""
         with self._changed:
             self._changed.wait_for(lambda: self.over, seconds)
 
     def stop(self, reason: Exception | None = None) -> None:
-        """Let no further request through. The reason of the first call counts."""
+        """Admit no further request. The reason of the first call counts."""
         with self._changed:
             self._stop(reason)
 
@@ -109,7 +109,7 @@ class Pace:
             self._probing = False
         self._changed.notify_all()
 
-    def _unanswered(self, turn: Turn, error: FixerError) -> None:
+    def _failed(self, turn: Turn, error: FixerError) -> None:
         now = time.monotonic()
         self._requests += 1
         if turn.began >= self._failed_at:
@@ -125,7 +125,7 @@ class Pace:
             self._stop(ProviderDown.after(self._requests, error))
 
     def _backoff_time(self) -> float:
-        """As urllib3 has it: the first repetition follows immediately."""
+        """Return the wait before the next request. As in urllib3, the first retry follows immediately."""
         if self._in_a_row < 2:
             return 0.0
         doubled = self._backoff * 2.0 ** (self._in_a_row - 1)

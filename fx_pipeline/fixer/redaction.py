@@ -1,8 +1,8 @@
-"""Finding a secret in what a server sends, in whatever encoding it repeats it.
+"""Replacing a secret in a response, in any encoding in which a server repeats it.
 
-A body is decoded step by step, as its readers might: charset, then percent-encoding, HTML entities and
-escapes, in any order and depth, then base64 and hexadecimal. Each decoded character remembers where it began
-in the body, so that exactly the form that was found is replaced.
+A body is decoded step by step, as a reader might: charset, then percent-encoding, HTML entities and escapes,
+in any order and depth, then base64 and hexadecimal. Each decoded character remembers its place in the body,
+so that exactly the encoded secret is replaced.
 """
 
 import codecs
@@ -18,22 +18,24 @@ from typing import TypeAlias
 REDACTED = "***"
 
 SHORTEST_SECRET = 8
-"""Characters from which a secret is found inside words, in any case and split by blanks. Shorter ones, which
-no provider gives out, are found only as whole words: they would be found everywhere."""
+"""Minimum length of a secret to find it inside words, in any case and split by white space.
+
+Shorter secrets, which no provider issues, are found only as whole words: they would match everywhere.
+"""
 
 DEEPEST = 12
-"""Layers of escapes that are undone. A body with more is not kept."""
+"""Maximum layers of escapes to decode. A body with more is dropped."""
 
 DEEPEST_PACKED = 3
-"""Layers of base64 that are undone. What has more is not kept."""
+"""Maximum layers of base64 to decode. Text with more is dropped."""
 
 LARGEST = 2**19
-"""Bytes of a body with escapes that are searched. A larger one is not kept; plain JSON of any size is."""
+"""Maximum bytes of a body with escapes. A larger one is dropped. Plain JSON may have any size."""
 
 _Span: TypeAlias = tuple[int, int]
 _Views: TypeAlias = Iterator[tuple[str, list[int]]]
 
-# Line breaks, controls, soft hyphens and marks without a width, which may stand inside a word; and blanks.
+# Line breaks, controls, soft hyphens and zero-width marks, which may occur inside a word; and white space.
 _BREAK = (
     "\n\r\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff\ufffd"
@@ -42,12 +44,12 @@ _BREAKS = re.compile(f"[{_BREAK}]+")
 _BLANKS = re.compile(f"[{_BREAK}\\s]+")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]+")
 _ESCAPES = re.compile(
-    # One letter each; what is not ASCII may take several.
+    # One character each; a non-ASCII character may take several.
     r"%u[0-9A-Fa-f]{4}|%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+"
     r"|&(?:\#0*[0-9]{1,7}|\#[xX]0*[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?"
     r"|\\u[0-9A-Fa-f]{4}|\\u\{0*[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}"
     r"|\\x[0-7][0-9A-Fa-f]|(?:\\x[89A-Fa-f][0-9A-Fa-f])+|\\[01][0-7]{2}|(?:\\[23][0-7]{2})+"
-    # Any other sign after a backslash is meant as it is, but where an escape of another kind begins.
+    # Any other character after a backslash means itself, unless another kind of escape begins with it.
     r"|\\0|\\[!-$'-/8-TV-tvwyz-~]"
 )
 _DIGITS = re.compile("[0-9A-Fa-f]+")
@@ -56,7 +58,7 @@ _HEX_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?:[ :,+-][0-9A-Fa-f]{2}){7,}")
 
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 _ZLIB_OR_GZIP = 47
-"""The window size of zlib that recognises either header."""
+"""The window size with which zlib detects either header."""
 
 _PLAIN = bytes(range(0x20, 0x7F)).translate(None, b"%&=\\") + b"\t\n\r"
 _WITHOUT_COMMAS = str.maketrans("", "", " :,+-")
@@ -69,11 +71,11 @@ _AS_PAIRS = bytes(
 
 
 class Redactor:
-    """Replaces each form of `secret`, of printable ASCII, in a body."""
+    """Replaces each form of `secret`, which is printable ASCII, in a body."""
 
     def __init__(self, secret: str) -> None:
         self._long = len(secret) >= SHORTEST_SECRET
-        # With what the decoding below makes of the secret itself, where parts of it look like escapes.
+        # Includes the decoded forms of the secret itself, if parts of it look like escapes.
         decoded = (_BLANKS.sub("", view) for view, _ in _decoded(secret, _places(secret), _ESCAPES))
         self._forms = [form.lower() for form in (secret, *decoded) if 2 * len(form) >= len(secret)]
         self._folded = secret.lower().encode()
@@ -91,7 +93,7 @@ class Redactor:
     def redact(self, body: bytes) -> bytes:
         """Return `body` with `***` in place of each form of the secret.
 
-        Text without it is returned as it is. Bytes that are no text are left out: their meaning is unknown.
+        Text without it is returned unchanged. Bytes that are not text are removed: their meaning is unknown.
         """
         if self._is_clean(body):
             return body
@@ -108,9 +110,9 @@ class Redactor:
         return "".join([*parts, text.content[end:]]).encode(text.codec)
 
     def _is_clean(self, body: bytes) -> bool:
-        """Whether a body holds the secret in no form, as far as can be seen in a few microseconds."""
+        """Return whether a body certainly has no form of the secret, as found within a few microseconds."""
         if body.translate(None, _PLAIN):
-            return False  # escapes, or what is not ASCII
+            return False  # escapes, or not ASCII
         if self._folded in body.translate(_FOLD, b" \t\n\r"):
             return False
         in_one_line = body.translate(None, b"\r\n")
@@ -120,7 +122,7 @@ class Redactor:
         return self._run in text.translate(_AS_RUN)
 
     def _found_in(self, text: str, depth: int) -> Iterator[_Span]:
-        """Where the text holds the secret, in whatever encoding."""
+        """Yield where the text has the secret, in any encoding."""
         places = _places(text)
         chains: list[_Views] = [iter([(text, places)]), _decoded(text, places, _ESCAPES)]
         if "=" in text:
@@ -136,7 +138,7 @@ class Redactor:
                 yield 0, len(text)
 
     def _found_in_view(self, view: str, depth: int) -> Iterator[_Span]:
-        # The searches that say where are slow: first others say whether.
+        # Finding the place is slow, so first check whether there is any.
         joined = _BLANKS.sub("", view).lower()
         if any(form in joined for form in self._forms):
             yield from (found.span() for found in self._secret.finditer(view))
@@ -159,7 +161,7 @@ class Redactor:
         texts = [data.replace(b"\0", b"").decode(errors="ignore")]
         if b"\0" in data:
             texts += [data[at:].decode("utf-16-le", "ignore") for at in (0, 1)]
-        # Without what the search would only have to step over.
+        # Without characters that the search would skip anyway.
         texts = [_BREAKS.sub("", text) for text in texts]
         return any(next(self._found_in(text, depth), None) is not None for text in texts)
 
@@ -174,7 +176,7 @@ def _places(text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The text of a body; `is_whole` if it says all that the body says."""
+    """The text of a body. `is_whole`: no byte is missing."""
 
     content: str
     codec: str
@@ -188,7 +190,7 @@ def _text_of(body: bytes) -> _Text:
                 content = body.decode(codec)
             except UnicodeDecodeError:
                 continue
-            # Read in a wrong charset, text has zeros between its letters, or begins in Chinese.
+            # In a wrong charset, text has zeros between its letters, or starts with Chinese characters.
             begins = mark or codec == "utf-8" or content[:1].isascii()
             if begins and not _CONTROLS.search(content) and _is_mostly_ascii(content):
                 return _Text(content, codec, True)
@@ -206,7 +208,7 @@ _CODECS = (
     ("utf-16-le", b""),
     ("utf-16-be", b""),
 )
-"""The charsets of JSON, each with what a body in it begins with."""
+"""The charsets of JSON, each with the byte order mark of a body."""
 
 
 def _is_mostly_ascii(text: str) -> bool:
@@ -214,7 +216,7 @@ def _is_mostly_ascii(text: str) -> bool:
 
 
 def _merged(spans: Iterator[_Span]) -> list[_Span]:
-    """The ranges in order, those that touch made one."""
+    """Return the ranges in order, with adjoining ones merged."""
     merged: list[_Span] = []
     for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -225,7 +227,7 @@ def _merged(spans: Iterator[_Span]) -> list[_Span]:
 
 
 def _decoded(text: str, starts: list[int], escapes: re.Pattern[str]) -> _Views:
-    """The text with its escapes undone, once, twice and so on, each with where its characters began."""
+    """Yield the text with its escapes decoded once, twice and so on, each with its characters' places."""
     for _ in range(DEEPEST):
         joined, places = _replaced(text, starts, _BREAKS, lambda _: "")
         decoded, places = _replaced(joined, places, escapes, _meaning)
@@ -266,10 +268,10 @@ def _meaning(escape: str) -> str:
 
 
 def _unpacked(run: str) -> Iterator[bytes]:
-    """What letters and digits may mean in base64 or hexadecimal, from each place where it may begin."""
+    """Yield the possible meanings of letters and digits in base64 or hexadecimal, from each start."""
     letters = run.replace("-", "+").replace("_", "/")
     for at in range(4):
-        end = len(letters) - ((len(letters) - at) % 4 == 1)  # a single letter at the end means nothing
+        end = len(letters) - ((len(letters) - at) % 4 == 1)  # a single trailing letter has no meaning
         data = b64decode(letters[at:end] + "=" * (-(end - at) % 4))
         yield data
         for header in _COMPRESSED.finditer(data):

@@ -1,1 +1,1 @@
-"""A stand-in for Fixer: its protocol over the ECB's history, with plans, quota and faults."""
+"""A local replacement for Fixer: its protocol and the ECB's history, with plans, quota and faults."""

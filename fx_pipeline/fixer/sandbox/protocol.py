@@ -1,7 +1,7 @@
-"""Fixer's side of its protocol: one function per endpoint, from a history to the document, and the refusals.
+"""Fixer's protocol: one function per endpoint, from a history to the document, and the refusals.
 
-Documents follow Fixer's documentation and recorded responses to the letter: the order of keys, whole numbers
-without a point, the base itself as the integer 1, `symbols` in the order asked. Nothing here knows HTTP.
+Documents follow Fixer's documentation and recorded responses exactly: the order of keys, whole numbers
+without a point, the base itself as the integer 1, `symbols` in the requested order. Nothing here knows HTTP.
 """
 
 import datetime as dt
@@ -23,21 +23,21 @@ PLANS: Mapping[Plan, frozenset[str]] = {
     "professional": frozenset({"base", "convert", "timeseries"}),
     "plus": frozenset({"base", "convert", "timeseries", "fluctuation"}),
 }
-"""What each plan has beyond `latest`, a date and `symbols` in euro."""
+"""What each plan offers besides `latest`, a date and `symbols` in euro."""
 
 ENDPOINTS = ("latest", "symbols", "historical", "convert", "timeseries", "fluctuation")
 
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """An error that Fixer answers with: its code, its type, and the text where Fixer sends one."""
+    """An error response: its code, its type, and the text if Fixer sends one."""
 
     code: int
     type: str
     info: str | None = None
 
     def document(self) -> Document:
-        """The body: `{"success": false, "error": {...}}`."""
+        """Return the body: `{"success": false, "error": {...}}`."""
         error: Document = {"code": self.code, "type": self.type}
         if self.info is not None:
             error["info"] = self.info
@@ -45,9 +45,9 @@ class Refusal(Exception):
 
 
 def written(rate: float) -> int | float:
-    """`rate` as Fixer writes it: 6 decimals and at most 15 significant digits; 8 digits below 0.0001.
+    """Return `rate` as Fixer writes it: 6 decimals and at most 15 significant digits; 8 digits below 0.0001.
 
-    Such a small one is then shown with an exponent (`3.9823669e-05`), and a whole one as an integer.
+    A small rate has an exponent (`3.9823669e-05`), and a whole rate is an integer.
     """
     if abs(rate) < 1e-4:
         return as_number(float(f"{rate:.8g}"))
@@ -56,11 +56,11 @@ def written(rate: float) -> int | float:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Fixer's answers to an account of one `plan` at the instant `now` (UTC).
+    """Fixer's responses to an account with one `plan` at the instant `now` (UTC).
 
-    `rates` gives units of each currency for one euro on a day; `names` names every code. A date in the future
-    or before 1999 is refused with `out_of_range`: sources differ on which it is. A series has at most
-    `series_days` days, the first and the last included.
+    `rates` returns units of each currency for one euro on a day; `names` has every code. A date in the future
+    or before 1999 is refused with the code `out_of_range`: sources differ on which it is. A series has at
+    most `series_days` days, first and last included.
     """
 
     rates: Callable[[dt.date], Mapping[str, float]]
@@ -71,9 +71,9 @@ class Protocol:
     series_days: int = MAX_TIMESERIES_DAYS
 
     def answer(self, endpoint: str, parameters: Mapping[str, str]) -> Document:
-        """The document for one question; `historical` has its date among the parameters.
+        """Return the document for one request; `historical` has its date among the parameters.
 
-        Raises Refusal with Fixer's code for everything that it would refuse.
+        Raises Refusal with Fixer's code if Fixer would refuse the request.
         """
         self._check_plan(endpoint, parameters)
         return {

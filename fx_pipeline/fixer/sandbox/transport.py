@@ -1,4 +1,4 @@
-"""Answers of the sandbox that fail on their way: wrong statuses, wrong types, and connections that break."""
+"""Faulty responses of the sandbox: wrong statuses, wrong content types, and broken connections."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ _PAGE = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Bad ga
 
 
 def json_response(document: dict[str, Any] | bytes, status: int) -> Response:
-    """`document` as compact JSON; bytes are sent as they are, and called JSON."""
+    """Return `document` as compact JSON. Bytes are sent unchanged, labelled as JSON."""
     body = document if isinstance(document, bytes) else json.dumps(document, separators=(",", ":")).encode()
     return Response(body, status, media_type=_JSON)
 
@@ -25,7 +25,7 @@ def json_response(document: dict[str, Any] | bytes, status: int) -> Response:
 def broken(
     fault: Fault, document: dict[str, Any], status: int, timeout_seconds: float, retry_after: int
 ) -> Response:
-    """The answer `document` after one of the faults of transport has befallen it."""
+    """Return the response `document` with one of the transport faults."""
     dice = fault.dice
     if fault.kind == "rate-limit":
         headers = {"Retry-After": str(retry_after)} if dice.random() < 0.5 else None
@@ -42,7 +42,7 @@ def broken(
 
 
 class _HungUp(Response):
-    """A connection that ends before the answer is whole: `reset`, `timeout` or `cut`."""
+    """A connection that ends before the response is complete: `reset`, `timeout` or `cut`."""
 
     def __init__(self, kind: str, whole: Response, seconds: float) -> None:
         super().__init__(whole.body, whole.status_code, media_type=_JSON)
@@ -52,11 +52,11 @@ class _HungUp(Response):
         transport: asyncio.Transport | None = scope["transport"]
         if transport is None:
             raise RuntimeError(f"The fault {self.kind!r} needs a socket: serve the sandbox with uvicorn.")
-        await receive()  # the question's own, empty body: the next message is the end of the connection
+        await receive()  # the empty request body; the next message is the end of the connection
         if self.kind == "timeout":
             try:
                 await asyncio.wait_for(receive(), self.seconds)
-                return  # the client has hung up first
+                return  # the client hung up first
             except (asyncio.TimeoutError, asyncio.CancelledError):  # cancelled: the sandbox is stopping
                 transport.abort()
         elif self.kind == "reset":

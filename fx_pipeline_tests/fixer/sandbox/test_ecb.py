@@ -115,7 +115,7 @@ def test_two_histories_are_the_same() -> None:
 
 
 def test_there_is_nothing_before_1999() -> None:
-    with pytest.raises(ValueError, match="no rates before 1999-01-01; 1998-12-31"):
+    with pytest.raises(ValueError, match="no rates before 1999-01-01, and so none for 1998-12-31"):
         HISTORY.rates(dt.date(1998, 12, 31))
 
 

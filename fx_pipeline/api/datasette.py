@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
-    """A database file that is only read, whatever characters its path holds: Datasette's own escapes none.
+    """A read-only database file. Its path may have characters that Datasette's own class does not escape.
 
-    Each of Datasette's threads has a connection, which is opened again when the file is another one.
+    Each of Datasette's threads has a connection, which is reopened when the file is replaced.
     """
 
     def __init__(self, datasette: Datasette, path: Path) -> None:
@@ -43,16 +43,16 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         self._of_thread = threading.local()
 
     def connect(self, write: bool = False) -> sqlite3.Connection:
-        """Open a connection, which `close` closes with the others."""
+        """Open a connection. `close` closes it."""
         mode = "rw" if write else "ro"
         uri = f"{Path(self.path).absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        # There is no public way to register it.
+        # Datasette has no public way to register it.
         self._all_file_connections.append(connection)
         return connection
 
     async def execute_fn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `fn` in one of Datasette's threads, with a connection to the file as it is now."""
+        """Call `fn` in one of Datasette's threads, with a connection to the current file."""
         self.served.check()
 
         def in_thread() -> T:
@@ -65,13 +65,13 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
 
     def close(self) -> None:
-        """Close all connections, and what watches the file."""
+        """Close all connections, and stop watching the file."""
         super().close()
         self.served.close()
 
     def _prepared(self) -> sqlite3.Connection:
         connection = self.connect()
-        # As Datasette does for its own connections: it registers its functions.
+        # Datasette registers its SQL functions in this way.
         self.ds._prepare_connection(connection, self.name)
         return connection
 

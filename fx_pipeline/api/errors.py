@@ -1,6 +1,6 @@
-"""Every error the API answers with: Fixer's code and type, a real HTTP status, one body for every client.
+"""Every error of the API: Fixer's code and type, a real HTTP status, and one body for all clients.
 
-The codes are Fixer's (its documentation, "Error codes"); where Fixer has none, the code is the HTTP status.
+The codes are Fixer's (its documentation, "Error codes"). If Fixer has none, the code is the HTTP status.
 """
 
 from typing import NamedTuple
@@ -41,12 +41,12 @@ DATABASE_UNAVAILABLE = ErrorKind(503, 503, "database_unavailable")
 KINDS = tuple(value for value in dict(globals()).values() if isinstance(value, ErrorKind))
 """Every kind of error."""
 
-UNEXPECTED = "Something went wrong here. It has been logged."
-"""What a response says of an error inside the server."""
+UNEXPECTED = "Something went wrong on the server. The error has been logged."
+"""The message for an error inside the server."""
 
 
 class ApiError(Exception):
-    """A request that cannot be answered: its kind, and a sentence that says what was wrong with it."""
+    """A request that cannot be answered: the kind of error, and a message that says why."""
 
     def __init__(self, kind: ErrorKind, info: str) -> None:
         super().__init__(info)
@@ -55,7 +55,7 @@ class ApiError(Exception):
 
 
 def error_document(kind: ErrorKind, info: str) -> dict[str, object]:
-    """The body of an error, as clients of Fixer (`error`) and of others (`status`, `message`) read it."""
+    """Return the body of an error: `error` for clients of Fixer, `status` and `message` for others."""
     return {
         "success": False,
         "status": kind.status,

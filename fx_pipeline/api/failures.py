@@ -1,7 +1,7 @@
-"""What Datasette's own pages answer when they cannot: the API's error body for data, a page for people.
+"""Error responses of Datasette's own pages: the API's error body for data, a page for people.
 
-Datasette's own handlers are replaced, because they answer 500 to much that a visitor got wrong, and print
-tracebacks with all local variables, request headers among them.
+They replace Datasette's own handlers, which answer 500 to many mistakes of a visitor, and print tracebacks
+with all local variables, including the request headers.
 """
 
 import errno
@@ -9,15 +9,17 @@ import logging
 import sqlite3
 from http import HTTPStatus
 
+from datasette import Request, Response
 from datasette.app import Datasette
 from datasette.database import QueryInterrupted
 from datasette.plugins import pm
-from datasette.utils.asgi import Base400, Request, Response
+from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
+    UNEXPECTED,
     ApiError,
     ErrorKind,
     error_document,
@@ -26,47 +28,47 @@ from fx_pipeline.api.replies import JSON, NO_STORE, RETRY_SECONDS, as_json
 
 logger = logging.getLogger(__name__)
 
-# The last would believe a cookie whose token has been revoked.
+# The last one would accept a cookie whose token has been revoked.
 REPLACED = ("datasette.handle_exception", "datasette.forbidden", "datasette.actor_auth_cookie")
 
-# What Datasette 0.65.5 lets escape when it cannot read a parameter or the key of a row.
+# Datasette 0.65.5 raises these if it cannot read a parameter or the key of a row.
 _UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, sqlite3.ProgrammingError)
 
 SQL_FAILED = "Invalid SQL"
-"""The title of Datasette's errors whose message is SQLite's."""
+"""The title of Datasette's errors with a message from SQLite."""
 
-UNREADABLE = "This request cannot be read: a parameter or a key has a form that is not known."
-TOO_SLOW = "This takes longer than is allowed: ask for fewer rows."
+UNREADABLE = "This request cannot be read: a parameter or a key has an invalid form."
+TOO_SLOW = "This takes too long. Ask for fewer rows."
 
 
 def replace_handlers() -> None:
-    """Take Datasette's own handlers out of this process."""
+    """Remove Datasette's own handlers from this process."""
     for name in REPLACED:
         if pm.has_plugin(name):
             pm.unregister(name=name)
 
 
 async def failed(datasette: Datasette, request: Request, exception: Exception) -> Response:
-    """The answer where a page raised."""
+    """Return the response for a page that raised."""
     kind, text = _explained(request, exception)
     return await _response(datasette, request, kind, text)
 
 
 async def refused(datasette: Datasette, request: Request, error: ApiError) -> Response:
-    """Return the response where a page is asked for something that does not exist or cannot be read."""
+    """Return the response for a request that a page cannot answer."""
     return await _response(datasette, request, error.kind, error.info)
 
 
 async def forbidden(datasette: Datasette, request: Request) -> Response:
-    """The answer where a page may not be seen."""
+    """Return the response for a page that the visitor may not view."""
     return await _response(
         datasette, request, FUNCTION_ACCESS_RESTRICTED, "You do not have the right to see this."
     )
 
 
 def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
-    """Return what is said of an exception. Nothing of what SQLite says is: it quotes SQL."""
-    kind, text = INTERNAL_ERROR, "Something went wrong here. It has been logged."
+    """Return the kind and the message for an exception. Messages of SQLite are left out: they quote SQL."""
+    kind, text = INTERNAL_ERROR, UNEXPECTED
     if isinstance(exception, ApiError):
         kind, text = exception.kind, exception.info
     elif isinstance(exception, DatasetteError):
@@ -76,7 +78,7 @@ def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
     elif isinstance(exception, Base400):
         kind, text = _kind(exception.status), str(exception.args[0])
     elif isinstance(exception, OSError) and exception.errno == errno.ENAMETOOLONG:
-        kind, text = _kind(404), "There is no file with so long a name."
+        kind, text = _kind(404), "No file has such a long name."
     elif isinstance(exception, _UNREADABLE):
         logger.warning("%s cannot be read: %r", request.path, exception)
         kind, text = _kind(400), UNREADABLE
@@ -86,10 +88,10 @@ def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
 
 
 def _of_datasette(request: Request, error: DatasetteError) -> tuple[ErrorKind, str]:
-    # Its status is 500 where Datasette gave none, even though its message is about the request.
+    # Without a status of its own it is a 500, although its message is about the request.
     kind, text = _kind(error.status if error.status < 500 else 400), str(error.message)
     if error.message_is_html:
-        text = TOO_SLOW  # a page that explains how to change the server
+        text = TOO_SLOW  # instead of a page about the settings of the server
     elif error.title == SQL_FAILED:
         logger.warning("%s cannot be read: %s", request.path, text)
         kind, text = (

@@ -1,10 +1,10 @@
-"""What the API tells of itself: uvicorn's access log, and errors to Sentry. No token is in either.
+"""Keeps tokens out of uvicorn's access log, and reports errors to Sentry without them.
 
-Tokens are taken out of a request before anything can fail over it (`access`). What is left is the access log,
-which uvicorn writes of the request as it came, and what Sentry would collect by itself.
+The gate takes tokens out of a request before anything can fail. Two places remain: the access log, where
+uvicorn writes the request as it was sent, and the data that Sentry collects by default.
 """
 
-# ruff: noqa: PLC0415  # Sentry's client is 4 MB that a worker without it need not hold
+# ruff: noqa: PLC0415  # Sentry's client takes 4 MB, which a worker without Sentry can save
 
 import logging
 import re
@@ -12,19 +12,19 @@ import re
 from fx_pipeline.api.tokens.file import PREFIX
 from fx_pipeline.settings import SettingsError
 
-# Also where a client has encoded letters of the name, and whatever looks like a token, wherever it stands.
+# Also a name with encoded letters, and anything anywhere that looks like a token.
 _KEY = re.compile(r"((?:[?&])(?:[^=&\s]*%[^=&\s]*|access_key)=)[^&\s]*|" + PREFIX + r"[A-Za-z0-9_-]+")
 
 
 def redact_access_log() -> None:
-    """From now on the access log of this process shows no token and no `access_key`."""
+    """Keep tokens and `access_key` out of the access log of this process."""
     logging.getLogger("uvicorn.access").addFilter(_without_keys)
 
 
 def report_errors(dsn: str) -> None:
-    """Send what is logged as an error to Sentry, from this process on. Raises SettingsError for a bad DSN.
+    """Send the errors that this process logs to Sentry. Raises SettingsError for a bad DSN.
 
-    Nothing of the request is sent but what the log line says of it: no headers, no query, no variables.
+    Only the log line is sent: no headers, no query, no variables.
     """
     import sentry_sdk
     from sentry_sdk.integrations.atexit import AtexitIntegration
@@ -42,14 +42,14 @@ def report_errors(dsn: str) -> None:
 
 
 def check_dsn(dsn: str) -> None:
-    """Raise SettingsError unless this names a project at a Sentry. The DSN, a secret, is not repeated."""
+    """Raise SettingsError unless this is a Sentry DSN. Do not repeat it in the message: it is secret."""
     from sentry_sdk.utils import Dsn
 
     try:
         Dsn(dsn)
     except ValueError:
         raise SettingsError(
-            "SENTRY_DSN cannot be used: it is not of the form https://KEY@HOST/PROJECT, as Sentry shows it."
+            "SENTRY_DSN cannot be used: it must have the form https://KEY@HOST/PROJECT, as Sentry shows it."
         ) from None
 
 

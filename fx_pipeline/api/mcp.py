@@ -1,9 +1,9 @@
 """The API's tools for assistants: the Model Context Protocol over HTTP, at ``/-/mcp``.
 
-Each tool is an operation of the API, with its words and its parameters, and runs as that does: by the canned
-queries, for whoever asks. Every request stands alone, so that any worker can answer it.
+Each tool is an operation of the API, with its descriptions, parameters and permissions. The protocol is used
+without sessions, so that any worker can answer any request.
 
-This module costs a worker half a second and 30 MB: `views.mcp` loads it when an assistant first asks.
+Importing this module takes half a second and 30 MB, so `views.mcp` does it at the first request.
 """
 
 import json
@@ -32,18 +32,18 @@ from fx_pipeline.api.endpoints.operation import Operation, Schema, Stored
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import ApiError
 
-# It tells of each request when it starts and when it ends.
+# By default it logs the start and the end of each request.
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
 LONGEST_BODY = 65_536
-"""Bytes of a request that are read."""
+"""The longest request in bytes."""
 LONGEST_ANSWER = 100_000
-"""Bytes that a tool answers: more would fill what an assistant can keep in mind."""
+"""The longest result in bytes: more would fill an assistant's context."""
 
 INSTRUCTIONS = (
     "Daily rates of exchange, with history. `rates[code]` is how many units of that currency one unit of "
-    "`base` buys. Currencies are codes of three letters (`symbols` lists them), dates are YYYY-MM-DD. Name "
-    "the `symbols` that you need: without them you are given all. Let `convert` do the sums."
+    "`base` buys. Currencies are three-letter codes (`symbols` lists them), dates are YYYY-MM-DD. Name the "
+    "`symbols` that you need: the default is all. Let `convert` do the arithmetic."
 )
 
 
@@ -62,14 +62,14 @@ async def answer(datasette: FxDatasette, scope: Scope, receive: Receive, send: S
 def _server(datasette: FxDatasette, actor: dict[str, Any] | None, receive: Receive) -> Server[Any]:
     tools = {operation.name: operation for operation in datasette.operations if operation.is_tool}
 
-    async def list_tools(context: Any, asked: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[_tool(operation) for operation in tools.values()])
 
-    async def call_tool(context: Any, asked: CallToolRequestParams) -> CallToolResult:
-        operation = tools.get(asked.name)
+    async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
+        operation = tools.get(params.name)
         if operation is None:
-            return _refusal(f"There is no tool {asked.name!r}. There are: {', '.join(tools)}.")
-        return await _call(datasette, actor, operation, asked.arguments or {}, receive)
+            return _refusal(f"There is no tool {params.name!r}. The tools are: {', '.join(tools)}.")
+        return await _call(datasette, actor, operation, params.arguments or {}, receive)
 
     return Server(
         "fx-pipeline",
@@ -115,7 +115,7 @@ async def _call(
         return _refusal(document["message"])
     if len(reply.body) > LONGEST_ANSWER:
         return _refusal(
-            f"That answer has {len(reply.body)} bytes; a tool answers at most {LONGEST_ANSWER}. Name the "
+            f"The result has {len(reply.body)} bytes, more than the limit of {LONGEST_ANSWER}. Name the "
             "symbols that you need, or ask for fewer days."
         )
     return _result(reply.body.decode(), document)

@@ -1,6 +1,6 @@
-"""Answers in HTTP's terms: ETag and 304, Cache-Control (RFC 9110, RFC 9111).
+"""Replies and their HTTP headers: ETag and 304, Cache-Control (RFC 9110, RFC 9111).
 
-The ETag is weak, because the same answer travels compressed and plain (RFC 9110, 8.8.3).
+The ETag is weak, because one reply has a compressed and a plain form (RFC 9110, 8.8.3).
 """
 
 import datetime as dt
@@ -21,26 +21,26 @@ CSV = "text/csv; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 NO_STORE = "no-store"
 REVALIDATE = "no-cache"
-"""Cache-Control of a page: the browser keeps it and asks each time whether it is still the same (304)."""
+"""Cache-Control of a page: the browser stores it, and checks each time whether it has changed (304)."""
 MISSING = "x-missing-rates"
-"""The header that names currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
+"""The header for currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
 
 GZIP_LEVEL = 6
-"""Level 9 takes twice the time, for the same size within one percent."""
+"""Level 9 takes twice as long, and saves less than one percent."""
 
 LONGEST_URI = 8192
-"""Bytes of path and query that are read: ten times what a request that names every currency needs."""
+"""The longest path and query in bytes: ten times the length of a request that names every currency."""
 
 LARGE_BODY = 65_536
-"""Bytes from which a body is compressed and hashed where it is made, in the thread of its lane."""
+"""From this size in bytes, a body is compressed and hashed in the thread that made it."""
 
 RETRY_SECONDS = 5
-"""When a client that finds the server busy should come back."""
+"""When a client should retry if the server is busy."""
 
 SETTLED_SECONDS = 86_400
-"""How long a day that is not expected to change may be kept by anybody."""
+"""How long any cache may store a day that is not expected to change."""
 RECENT_SECONDS = 60
-"""How long one that may change is."""
+"""How long any cache may store a day that may change."""
 
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
@@ -59,17 +59,17 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer before it is told apart from what the client has already."""
+    """A response before the check whether the client already has it."""
 
     body: bytes
     cache_control: str
     content_type: str = JSON
     status: int = 200
     retry_after: int | None = None
-    """Seconds after which the client should ask again."""
+    """Seconds after which the client should retry."""
     etag: str | None = None
     gzip: bytes | None = None
-    """The body compressed, for a client that takes it."""
+    """The compressed body, for a client that accepts it."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,13 +79,13 @@ def as_json(document: Mapping[str, object]) -> bytes:
 
 
 def error_reply(kind: ErrorKind, info: str) -> Reply:
-    """An error as the API answers it."""
+    """Return the reply for an error."""
     retry_after = RETRY_SECONDS if kind.status == 503 else None
     return Reply(as_json(error_document(kind, info)), NO_STORE, status=kind.status, retry_after=retry_after)
 
 
 def packed(reply: Reply, request: Request) -> Reply:
-    """The reply, with its ETag and compressed for `request` where it is large, because that takes time."""
+    """Add the ETag and the compressed body to a large reply, because both take time."""
     if len(reply.body) < LARGE_BODY:
         return reply
     etag = _etag(reply)
@@ -96,10 +96,10 @@ def packed(reply: Reply, request: Request) -> Reply:
 
 
 def rendered(reply: Reply, rendering: Rendering) -> Reply:
-    """Return a document in the form that was asked for.
+    """Return a document in the requested form.
 
-    A page that reads it as a script cannot see the status, and gets nothing where that is an error's. So an
-    error is a 200 too, with its status in the document. The comment keeps the first bytes from being chosen.
+    A page that loads a script cannot see its status, and gets nothing if it is an error's. So an error is a
+    200 too, with its status in the document. The comment keeps a client from choosing the first bytes.
     """
     if reply.content_type != JSON:
         return reply
@@ -119,13 +119,13 @@ def rendered(reply: Reply, rendering: Rendering) -> Reply:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding (its lines joined by commas) takes gzip, which q=0 refuses (RFC 9110)."""
+    """Return whether an Accept-Encoding (lines joined by commas) accepts gzip; q=0 refuses it (RFC 9110)."""
     return "gzip" in accepted.lower() and not _NO_GZIP.search(accepted)
 
 
 def respond(request: Request, reply: Reply) -> Response:
-    """The response to `request`: 304 without a body where the client names the ETag of this very answer."""
-    # In lower case: what wraps the application looks for such names.
+    """Return the response to `request`: 304 without a body if the client has this reply already."""
+    # Lower case, as other layers expect.
     headers = {**reply.headers, "cache-control": reply.cache_control}
     if reply.retry_after is not None:
         headers["retry-after"] = str(reply.retry_after)
@@ -145,28 +145,28 @@ def respond(request: Request, reply: Reply) -> Response:
 def _etag(reply: Reply) -> str | None:
     if reply.status != 200 or reply.cache_control == NO_STORE:
         return None
-    # OpenSSL's uses the processor's own instructions, and takes a quarter of the time of blake2b.
+    # OpenSSL uses the processor's SHA instructions, and takes a quarter of the time of blake2b.
     return f'W/"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
 
 
 def settled() -> str:
-    """Cache-Control of what is not expected to change."""
+    """Return the Cache-Control of days that are not expected to change."""
     return f"public, max-age={SETTLED_SECONDS}"
 
 
 def recent() -> str:
-    """Cache-Control of what may change."""
+    """Return the Cache-Control of days that may change."""
     return f"public, max-age={RECENT_SECONDS}"
 
 
 def until_midnight(now: dt.datetime) -> str:
-    """Cache-Control of what the next day (UTC) replaces."""
+    """Return the Cache-Control of a response that the next day (UTC) replaces."""
     midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time.min, dt.timezone.utc)
     return f"public, max-age={min(RECENT_SECONDS, int((midnight - now).total_seconds()))}"
 
 
 def is_named(etag: str, if_none_match: str | None) -> bool:
-    """Whether a field `If-None-Match` names the ETag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
+    """Return whether `If-None-Match` names the ETag, by weak comparison (RFC 9110, 8.8.3.2 and 13.1.2)."""
     if if_none_match is None:
         return False
     if if_none_match == etag:

@@ -32,9 +32,9 @@ OBJECTS_BETWEEN_COLLECTIONS = 25_000
 
 
 def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> None:
-    """Serve the API until SIGINT or SIGTERM, then let requests under way finish.
+    """Serve the API until SIGINT or SIGTERM, then let requests in progress finish.
 
-    Raises SettingsError or ServeError where it cannot start.
+    Raises SettingsError or ServeError if it cannot start.
     """
     settings = load_settings()
     check_database(settings.fx_database)
@@ -42,17 +42,17 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
     if settings.sentry_dsn:
         check_dsn(settings.sentry_dsn.get_secret_value())
     try:
-        # To look for a file that is not there, on every request, costs more than to read one.
+        # Each request reads this file. Looking for a missing one takes longer.
         TokenFile(settings.tokens_database).make()
     except TokenError as error:
         raise ServeError(str(error)) from None
     if not (is_local or tokens_of(settings).are_required()):
         logger.warning(
-            "Anybody who reaches %s can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
-            "ends that.",
+            "Anyone who can reach %s can read the rates. To require a token, use `fx-pipeline token create` "
+            "or FX_REQUIRE_TOKEN=1.",
             host,
         )
-    # Workers must agree on it, or one refuses what another has signed.
+    # All workers need the same secret, or one refuses what another has signed.
     if settings.datasette_secret is None:
         os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
     click.echo(f"Database {settings.fx_database}, tokens {settings.tokens_database}.", err=True)
@@ -63,7 +63,7 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
         port=port,
         workers=workers,
         http=BoundedProtocol,
-        # Costs half the speed of a cheap answer.
+        # It halves the speed of a cheap response.
         access_log=access_log,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -71,7 +71,7 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
 
 
 def _check_port(host: str, port: int) -> bool:
-    """Whether only this machine reaches the address. Raises ServeError where one cannot listen there."""
+    """Return whether only this machine can reach the address. Raises ServeError if listening fails."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -25,8 +25,8 @@ from fx_pipeline.api.replies import Rendering, Reply, error_reply, packed, rende
 logger = logging.getLogger(__name__)
 
 NO_SCRIPT = (
-    "callback= is for pages of other sites, and for reads that need no token. Leave it out: every page may "
-    "read this API by fetch()."
+    "callback= is only for pages of other sites, and only without a token. Leave it out: any page can "
+    "read this API with fetch()."
 )
 SMALL_COST = 1_500
 """Up to this many rates are read and written in two milliseconds."""
@@ -106,11 +106,11 @@ async def read(
     when `receive` says that the client has disconnected.
     """
     try:
-        asked = operation.parse(parameters, **parts)
-        size = _size(operation.cost(asked), has_instant="as_of" in parameters.values)
+        parsed = operation.parse(parameters, **parts)
+        size = _size(operation.cost(parsed), has_instant="as_of" in parameters.values)
 
         def answer(queries: Queries) -> Reply:
-            return finish(operation.answer(datasette.context(queries, parameters.now), asked))
+            return finish(operation.answer(datasette.context(queries, parameters.now), parsed))
 
         return await datasette.reader.run(actor, operation.queries, answer, size=size, receive=receive)
     except ApiError:

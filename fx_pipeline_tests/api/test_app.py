@@ -1,4 +1,4 @@
-"""The server: what it loads, what keeps it from starting, and how it answers over a real socket."""
+"""The server: its imports, its checks before the start, and its responses over a socket."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from fx_pipeline_tests.api.server import serving
 
 
 def test_the_api_loads_neither_the_pipeline_nor_pandas(history: History) -> None:
-    """What serves is small, starts fast, and can be deployed alone."""
+    """The API is small, starts fast, and can be deployed without the pipeline."""
     program = """
 import sys
 from fx_pipeline.api.app import create_app
@@ -42,16 +42,16 @@ print([name for name in sys.modules if name.split(".")[0] in heavy or name.start
 
 
 def nothing_there(path: Path) -> None:
-    """No file at all."""
+    """Create no file."""
 
 
 def no_database(path: Path) -> None:
-    """A file of another kind."""
+    """Create a file that is not a database."""
     path.write_text("date,rate\n" * 1000)
 
 
 def another_database(path: Path) -> None:
-    """A database of something else."""
+    """Create a database of another program."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE rates (a)")
         connection.commit()
@@ -78,7 +78,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("make", "name", "message"), UNUSABLE)
-def test_what_keeps_the_api_from_starting(
+def test_does_not_start_without_a_valid_database(
     make: Callable[[Path], None], name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name
@@ -92,13 +92,13 @@ def test_what_keeps_the_api_from_starting(
         create_app()
 
 
-def test_a_bad_setting_keeps_the_api_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_start_with_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FX_MAX_AGE_DAYS", "0")
     with pytest.raises(SystemExit, match=r"^fx-pipeline: FX_MAX_AGE_DAYS cannot be used: "):
         create_app()
 
 
-def test_a_port_that_is_taken(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_start_on_a_port_in_use(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FX_DATABASE", str(history.path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -109,7 +109,7 @@ def test_a_port_that_is_taken(history: History, monkeypatch: pytest.MonkeyPatch)
             serve("127.0.0.1", port)
 
 
-def test_over_a_socket(history: History, tmp_path: Path) -> None:
+def test_serves_over_a_socket(history: History, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with serving(history.path, log) as server:
         status, body = server.get("/rates/2000-01-03/?symbols=USD,GBP&access_key=hidden")
@@ -146,7 +146,7 @@ def test_over_a_socket(history: History, tmp_path: Path) -> None:
         assert server.raw(b"POST /fx/rates" + end).startswith(b"HTTP/1.1 405 ")
         assert server.raw(b"HEAD /rates/latest" + end).endswith(b"\r\n\r\n")
         assert server.get("/rates/latest")[0] == 200
-    # Stopped in order, and then by the signal, as whoever sent it expects.
+    # A clean shutdown, and then the exit status of the signal.
     assert "Application shutdown complete" in log.read_text()
     assert server.process.returncode == -signal.SIGTERM
     assert "hidden" not in log.read_text()

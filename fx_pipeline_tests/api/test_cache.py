@@ -1,4 +1,4 @@
-"""The response cache: the same answers, sooner, and never one that is no longer true."""
+"""The response cache: the same responses, faster, and never a stale one."""
 
 import asyncio
 import datetime as dt
@@ -30,7 +30,7 @@ class CachedApi:
         self.client = api.client
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[str | None, httpx.Response]:
-        """How the cache had it (`hit`, `miss`, None where it kept out of it) and the response."""
+        """Return the response, and whether it was a `hit` or a `miss`; None if the cache was bypassed."""
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         response = await self.client.request(method, path, headers=fields)
         marker = response.headers.pop("server-timing", None)
@@ -45,7 +45,7 @@ def cached(history: History, open_api: OpenApi) -> CachedApi:
     return CachedApi(open_api(history.path, fx_cache_mb=1))
 
 
-async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
+async def test_caches_a_response(cached: CachedApi) -> None:
     first, again = await cached.ask("/rates/2026-03-09/"), await cached.ask("/rates/2026-03-09/")
     assert (first[0], again[0]) == ("miss", "hit")
     assert (first[1].headers, first[1].content) == (again[1].headers, again[1].content)
@@ -59,7 +59,7 @@ async def test_an_answer_is_kept_and_given_again(cached: CachedApi) -> None:
         "/rates/2026%2D03%2D09/?apikey=KEY&_=1&utm_source=x",
     ],
 )
-async def test_what_asks_for_the_same_is_the_same(cached: CachedApi, path: str) -> None:
+async def test_hits_for_an_equivalent_request(cached: CachedApi, path: str) -> None:
     await cached.how("/rates/2026-03-09/")
     assert await cached.how(path) == "hit"
 
@@ -78,7 +78,7 @@ async def test_what_asks_for_the_same_is_the_same(cached: CachedApi, path: str) 
         "/rates/2026-03-09/?format=1",
     ],
 )
-async def test_what_asks_for_something_else_is_not(cached: CachedApi, path: str) -> None:
+async def test_misses_for_a_different_request(cached: CachedApi, path: str) -> None:
     await cached.how("/rates/2026-03-09/")
     assert await cached.how(path) == "miss"
 
@@ -87,7 +87,7 @@ async def test_what_asks_for_something_else_is_not(cached: CachedApi, path: str)
     ("path", "status"),
     [("/rates/2026-03-09//", 404), ("/rates/2026-03-09%2F", 404), ("/rates%2F2026-03-09", 302)],
 )
-async def test_what_only_looks_like_it_is_another_path(cached: CachedApi, path: str, status: int) -> None:
+async def test_treats_similar_paths_as_different(cached: CachedApi, path: str, status: int) -> None:
     await cached.how("/rates/2026-03-09/")
     how, response = await cached.ask(path)
     assert (how, response.status_code) == (None, status)
@@ -101,15 +101,15 @@ async def test_what_only_looks_like_it_is_another_path(cached: CachedApi, path: 
         ("/rates/2026-03-09/", {"apikey": "x"}),
         ("/rates/2026-03-07/", {}),  # nothing stored
         ("/rates/2026-03-09/?base=ZZZ", {}),
-        ("/rates/2026-03-09/?currencies=USD", {}),  # not understood
+        ("/rates/2026-03-09/?currencies=USD", {}),  # unknown
         ("/rates/2026-03-09/?_=1;base=USD", {}),
-        ("/rates/2026-03-09/?callback=show", {}),  # headers decide on it
+        ("/rates/2026-03-09/?callback=show", {}),  # depends on headers
         ("/rates/unknown", {}),
         ("/fx/rates.json", {}),
         ("/-/health", {}),
     ],
 )
-async def test_errors_credentials_and_other_pages_go_past_it(
+async def test_bypasses_errors_credentials_and_other_pages(
     cached: CachedApi, path: str, headers: dict[str, str]
 ) -> None:
     assert [await cached.how(path, **headers) for _ in range(2)] == [None, None]
@@ -133,9 +133,7 @@ GZIP_TAKEN = {
 
 
 @pytest.mark.parametrize("accepted", GZIP_TAKEN)
-async def test_what_one_client_can_read_is_not_given_to_one_that_cannot(
-    cached: CachedApi, accepted: str
-) -> None:
+async def test_caches_compressed_and_plain_responses_separately(cached: CachedApi, accepted: str) -> None:
     _, first = await cached.ask("/rates/openapi.json", accept_encoding=accepted)
     assert (first.headers.get("content-encoding") == "gzip") is GZIP_TAKEN[accepted]
     for other, taken in GZIP_TAKEN.items():
@@ -157,7 +155,7 @@ async def test_is_bypassed_while_tokens_are_required(
     assert await cached.how("/rates/2026-03-09/") == "hit"
 
 
-async def test_a_commit_is_seen_by_the_very_next_request(cached: CachedApi, history: History) -> None:
+async def test_the_next_request_sees_a_commit(cached: CachedApi, history: History) -> None:
     for number in range(1, 30):
         history.fetch(f"2026-03-10T11:00:{number:02}.000000Z", {"2026-03-09": {"USD": 1 + number / 100}})
         how, response = await cached.ask("/rates/2026-03-09/?symbols=USD")
@@ -165,9 +163,7 @@ async def test_a_commit_is_seen_by_the_very_next_request(cached: CachedApi, hist
         assert await cached.how("/rates/2026-03-09/?symbols=USD") == "hit"
 
 
-async def test_a_changed_rate_changes_the_etag_and_an_old_one_is_answered_in_full(
-    cached: CachedApi, history: History
-) -> None:
+async def test_an_old_etag_gets_the_full_response_after_a_change(cached: CachedApi, history: History) -> None:
     _, before = await cached.ask("/rates/2026-03-09/")
     how, response = await cached.ask("/rates/2026-03-09/", if_none_match=before.headers["etag"])
     assert (how, response.status_code, response.content) == ("hit", 304, b"")
@@ -183,21 +179,19 @@ async def test_a_changed_rate_changes_the_etag_and_an_old_one_is_answered_in_ful
         ("/rates/latest", "2026-03-10T12:00:00", 59, "hit"),
         ("/rates/latest", "2026-03-10T12:00:00", 61, "miss"),
         ("/rates/latest", "2026-03-10T23:58:30", 29, "hit"),
-        ("/rates/latest", "2026-03-10T23:58:30", 31, "miss"),  # 60 s of freshness would pass midnight
+        ("/rates/latest", "2026-03-10T23:58:30", 31, "miss"),  # 60 s of freshness would end after midnight
         ("/rates/1999-01-04/", "2026-03-10T12:00:00", 43_000, "hit"),
         ("/rates/1999-01-04/", "2026-03-10T12:00:00", 43_201, "miss"),  # another day
     ],
 )
-async def test_an_answer_is_not_given_for_longer_than_it_says(
-    cached: CachedApi, path: str, now: str, seconds: int, how: str
-) -> None:
+async def test_entries_expire(cached: CachedApi, path: str, now: str, seconds: int, how: str) -> None:
     cached.api.now = dt.datetime.fromisoformat(now).replace(tzinfo=dt.timezone.utc)
     await cached.how(path)
     cached.api.now += dt.timedelta(seconds=seconds)
     assert await cached.how(path) == how
 
 
-async def test_the_longest_unused_make_room(cached: CachedApi) -> None:
+async def test_drops_the_least_recently_used_entries(cached: CachedApi) -> None:
     cached.cache.size = 20_000
     for index in range(60):
         await cached.how("/rates/2026-03-09/")
@@ -235,7 +229,7 @@ asked_headers = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=paths, query=queries, headers=asked_headers, method=st.sampled_from(["GET", "HEAD"]))
-async def test_with_and_without_it_an_answer_is_the_same_to_the_byte(
+async def test_cached_and_uncached_responses_are_identical(
     cached: CachedApi,
     api: Api,
     path: str,
@@ -263,7 +257,7 @@ def served(history: History, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-async def test_two_workers_never_answer_what_was_true_before_a_commit(served: str, history: History) -> None:
+async def test_two_workers_never_return_stale_data(served: str, history: History) -> None:
     writes, clients = 1_000, 6
 
     async def ask(client: httpx.AsyncClient) -> dict[str, Any]:
@@ -271,7 +265,7 @@ async def test_two_workers_never_answer_what_was_true_before_a_commit(served: st
         document: dict[str, Any] = json.loads(response.content)
         return document
 
-    pool = [httpx.AsyncClient() for _ in range(clients)]  # a connection each: some to either worker
+    pool = [httpx.AsyncClient() for _ in range(clients)]  # one connection each, so that both workers get some
     for number in range(writes):
         rate = 1 + number / 1000
         stored_at = dt.datetime(2026, 3, 10, tzinfo=dt.timezone.utc) + dt.timedelta(seconds=number)

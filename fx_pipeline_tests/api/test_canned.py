@@ -1,4 +1,4 @@
-"""What canned queries are asked with: parameters that they do not have, dates that do not exist."""
+"""Parameters of canned queries: unknown names, and dates that do not exist."""
 
 import pytest
 
@@ -27,7 +27,11 @@ REFUSED = [
     ("rate_history", "symbols=USD,GBp", f"'GBp' among the symbols {PENCE}"),
     ("rate_history", "symbol=USD", "This call has no parameter 'symbol'. It has: symbols, start_date, "),
     *(
-        ("rate_history", f"symbols=USD,{sent}", f"{shown} among the symbols is not a currency code")
+        (
+            "rate_history",
+            f"symbols=USD,{sent}",
+            f"{shown} among the symbols is not a three-letter currency code",
+        )
         for sent, shown in (("%22", "'\"'"), ("%5C", r"'\\'"), ("'", '"\'"'), ("%00", r"'\x00'"))
     ),
     ("stored_days", "end_date=2023-02-29", f"end_date: {FEBRUARY}"),
@@ -44,7 +48,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("query", "parameters", "info"), REFUSED)
 @pytest.mark.parametrize("extension", ["json", "csv"])
-async def test_what_it_would_misread_is_refused(
+async def test_refuses_parameters_that_a_query_would_misread(
     api: Api, query: str, parameters: str, info: str, extension: str
 ) -> None:
     response = await api.get(f"/fx/{query}.{extension}?{parameters}")
@@ -53,9 +57,9 @@ async def test_what_it_would_misread_is_refused(
 
 
 @pytest.mark.parametrize(("query", "parameters", "info"), REFUSED)
-async def test_its_page_says_so_too(api: Api, query: str, parameters: str, info: str) -> None:
+async def test_the_page_of_a_query_refuses_them_too(api: Api, query: str, parameters: str, info: str) -> None:
     if parameters.startswith("base="):
-        return  # which this page does have
+        return  # this page has it
     response = await api.get(f"/fx/{query}?{parameters}")
     assert response.status_code == 400
     assert response.headers["content-type"].startswith("text/html")
@@ -63,18 +67,18 @@ async def test_its_page_says_so_too(api: Api, query: str, parameters: str, info:
 
 
 @pytest.mark.parametrize("query", sorted(QUERIES))
-async def test_empty_parameters_are_not_given(api: Api, query: str) -> None:
-    """As the form of its page sends them; those that begin with an underscore are Datasette's."""
+async def test_ignores_empty_parameters(api: Api, query: str) -> None:
+    """The form of the page sends them. Names with a leading underscore are Datasette's."""
     empty = "&".join(f"{name}=" for name in QUERIES[query]["params"])
     plain = await api.get(f"/fx/{query}.json?_shape=array")
     sent = await api.get(f"/fx/{query}.json?{empty}&_shape=array&utm_source=x")
     assert (sent.status_code, sent.content) == (plain.status_code, plain.content)
 
 
-async def test_the_page_of_a_day_has_a_base(api: Api) -> None:
+async def test_the_page_of_a_day_accepts_a_base(api: Api) -> None:
     assert (await api.get("/fx/rates_by_date?date=2026-03-09&base=USD")).status_code == 200
     assert (await api.get("/fx/rates_by_date?date=2026-03-09&symbols=USD")).status_code == 400
 
 
-async def test_a_table_keeps_its_own_filters(api: Api) -> None:
+async def test_leaves_the_filters_of_tables_unchanged(api: Api) -> None:
     assert (await api.get("/fx/rates.json?currency=USD&date__gte=2026-03-06")).status_code == 200

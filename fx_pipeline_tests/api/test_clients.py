@@ -1,6 +1,6 @@
-"""Published clients of Fixer, exchangeratesapi and Frankfurter, changed in nothing but the address they ask.
+"""Published clients of Fixer, exchangeratesapi and Frankfurter. Only the base URL is changed.
 
-Each does what it can of: the rates of a date, the latest, a series, a conversion, and being told of an error.
+Each gets, as far as it can, the rates of a date, the latest, a series, a conversion, and an error.
 """
 
 import json
@@ -63,9 +63,9 @@ FRANKFURTER = [
     (0.5, "GBP", "JPY", 106.19736995),
     (1000, "USD", "GBP", 744.1201717),
 ]
-"""An amount, from one currency, to another, and what it is in that on the newest day."""
+"""An amount, two currencies, and the converted amount on the newest day."""
 STORED = {code: name for code, name in NAMES.items() if code != "ZWL"}
-NEVER_STORED = "No rate was ever stored of: QQQ. /rates/symbols lists what there is."
+NEVER_STORED = "Unknown currency: QQQ. See /rates/symbols for the available codes."
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +111,13 @@ def test_py_exchangeratesapi(server: Server, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """frankfurter, for Frankfurter v1: it has no key, and speaks https alone."""
+    """frankfurter, for Frankfurter v1: it has no key, and uses only https."""
     shutil.copy(written, tmp_path / "fx.db")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    # Whoever opened a URL in this process before, did so with the authorities of then.
+    # An earlier request in this process may have cached other certificate authorities.
     monkeypatch.setattr(urllib.request, "_opener", None)
     with serving(tmp_path / "fx.db", tmp_path / "log", certificate=tmp_path / "cert.pem") as server:
         address = server.url.removeprefix("https://")
@@ -130,7 +130,7 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         to_newest = client.fetch_time_series_data("EUR", "USD", "2026-03-07")
         assert to_newest == {**SERIES, "start_date": "2026-03-07"}
         assert client.convert_currency(25, "USD", "GBP") == 25 * NINTH_IN_USD["GBP"]
-        # What it multiplies itself is what the API multiplies, by the parameters that Frankfurter documents.
+        # The client multiplies by itself. The API gets the same result with Frankfurter's parameters.
         for amount, source, target, result in FRANKFURTER:
             assert round(client.convert_currency(amount, source, target), 6) == round(result, 6)
             asked = f"amount={amount}&from={source}&to={target}"
@@ -151,7 +151,7 @@ def test_frankfurter(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def asked(client: str, server: Server) -> dict[str, Any]:
-    """What a client from npm gave its caller, or the error it raised, by question."""
+    """Return the results and errors of a client from npm, by call."""
     done = subprocess.run(
         [node(), CLIENTS / "ask.js", client, f"{server.url}/rates"],
         capture_output=True,
@@ -175,7 +175,7 @@ def test_fixer_api(server: Server) -> None:
 
 
 def test_exchange_rates_api(server: Server) -> None:
-    """exchange-rates-api from npm, for exchangeratesapi.io before it had keys: see there what it cannot."""
+    """exchange-rates-api from npm, for exchangeratesapi.io without keys. The script says what it lacks."""
     assert asked("exchange-rates-api", server) == {
         "date": SIXTH,
         "latest": NINTH_IN_USD,

@@ -1,4 +1,4 @@
-"""What each endpoint answers: whole documents, key order included."""
+"""The responses of each endpoint: whole documents, including the order of keys."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ NINTH = MARCH["2026-03-09"]
 
 
 def day(date: str, rates: dict[str, float], **changes: Any) -> dict[str, Any]:
-    """The document of one day of March."""
+    """Return the document of a day in March."""
     head = {
         "success": True,
         "timestamp": STAMP[date],
@@ -34,7 +34,7 @@ def day(date: str, rates: dict[str, float], **changes: Any) -> dict[str, Any]:
 
 
 def series(start: str, end: str, rates: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The document of a range."""
+    """Return the document of a range."""
     head = {"success": True, "timeseries": True, "start_date": start, "end_date": end, "base": "EUR"}
     return {**head, **changes, "rates": rates}
 
@@ -69,7 +69,7 @@ DATES = [
     ("/rates/2026-03-09?to=usd&to=GBP&symbols=USD,gbp", day("2026-03-09", {"USD": 1.165, "GBP": 0.8669})),
     ("/rates/2026-03-09?amount=&symbols=USD", day("2026-03-09", {"USD": 1.165})),
     ("/rates/2026-03-09?amount=1&symbols=USD", day("2026-03-09", {"USD": 1.165}, amount=1)),
-    # As 100 x 1.3438689583 is written: the decimal product, without what binary fractions add.
+    # 100 x 1.3438689583 as a decimal product, without binary rounding.
     (
         "/rates/latest?amount=100&from=GBP&to=USD",
         day("2026-03-09", {"USD": 134.3868958}, base="GBP", historical=False, amount=100),
@@ -93,9 +93,9 @@ DATES = [
         "/rates/2026-03-09?base=BTC&symbols=BTC,EUR",
         day("2026-03-09", {"BTC": 1, "EUR": 78740.15748}, base="BTC"),
     ),
-    # The values that came last.
+    # The latest values.
     ("/rates/2026-03-06", day("2026-03-06", MARCH["2026-03-06"])),
-    # Stored and documented at the provider.
+    # The provider stores and documents it.
     (
         "/rates/2000-01-03?symbols=USD,GBP",
         {
@@ -118,7 +118,7 @@ DATES = [
             "rates": {"GBP": 0.6146468469},
         },
     ),
-    # Known, but without a value that day.
+    # A known currency without a rate on that day.
     (
         "/rates/1999-01-04?symbols=USD,JPY,GBP",
         {
@@ -156,7 +156,7 @@ SERIES = [
     ("/rates/2026-03-05../", series("2026-03-05", "2026-03-09", MARCH)),
     ("/rates/2026-03-05..", series("2026-03-05", "2026-03-09", MARCH)),
     ("/rates/2026-03-05%2E%2E2026-03-09", series("2026-03-05", "2026-03-09", MARCH)),
-    # The request is echoed; days that are not stored are not invented.
+    # The response repeats the requested range, but has only stored days.
     (
         "/rates/2026-03-07..2026-03-08?symbols=USD",
         series("2026-03-07", "2026-03-08", {"2026-03-08": {"USD": 1.162}}),
@@ -190,7 +190,7 @@ SERIES = [
         "/rates/2026-03-09..?base=USD",
         series("2026-03-09", "2026-03-09", {"2026-03-09": NINTH_IN_USD}, base="USD"),
     ),
-    # A day without the symbol, or without the base, is not a key.
+    # Days without the symbol or the base are left out.
     (
         "/rates/1999-01-04..2000-01-03?symbols=JPY",
         series("1999-01-04", "2000-01-03", {"2000-01-03": {"JPY": 102.75}}, missing=JPY_MISSING),
@@ -230,7 +230,7 @@ SERIES = [
 def conversion(
     source: str, target: str, amount: float, rate: float, result: float, **rest: Any
 ) -> dict[str, Any]:
-    """The document of a conversion on March 9, the newest day."""
+    """Return the document of a conversion on March 9, the newest day."""
     stamp = rest.pop("timestamp", STAMP["2026-03-09"])
     return {
         "success": True,
@@ -273,14 +273,14 @@ CONVERSIONS = [
 
 
 def change(start: float, end: float, difference: float, percentage: float) -> dict[str, float]:
-    """One currency's fluctuation."""
+    """Return the fluctuation of one currency."""
     return {"start_rate": start, "end_rate": end, "change": difference, "change_pct": percentage}
 
 
 def fluctuation(
     start: str, end: str, rates: dict[str, Any], base: str = "EUR", **rest: Any
 ) -> dict[str, Any]:
-    """The document of a fluctuation."""
+    """Return the document of a fluctuation."""
     return {
         "success": True,
         "fluctuation": True,
@@ -305,7 +305,7 @@ FLUCTUATIONS = [
             },
         ),
     ),
-    # Backwards, as at the provider.
+    # Backwards, as the provider does.
     (
         "start_date=2026-03-09&end_date=2026-03-06&symbols=USD",
         fluctuation("2026-03-09", "2026-03-06", {"USD": change(1.165, 1.1618, -0.0032, -0.2746781116)}),
@@ -327,7 +327,7 @@ FLUCTUATIONS = [
             base="USD",
         ),
     ),
-    # A currency without a value at one end is left out.
+    # A currency without a rate on one of the days is left out.
     (
         "start_date=1999-01-04&end_date=2000-01-03&symbols=JPY,GBP",
         fluctuation(
@@ -366,19 +366,19 @@ ALL = [
 
 
 @pytest.mark.parametrize(("path", "document"), ALL, ids=[path for path, _ in ALL])
-async def test_documents(api: Api, path: str, document: dict[str, Any]) -> None:
+async def test_returns_the_whole_document(api: Api, path: str, document: dict[str, Any]) -> None:
     response = await api.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     assert json.dumps(response.json()) == json.dumps(document)
 
 
-async def test_numbers_are_sent_as_they_came(api: Api) -> None:
+async def test_writes_numbers_as_the_provider_does(api: Api) -> None:
     response = await api.get("/rates/2026-03-06?symbols=BTC,EUR,IDR,JPY")
     assert response.text.endswith('"rates":{"BTC":0.0000125,"EUR":1,"IDR":19660,"JPY":183}}')
 
 
-async def test_index(api: Api) -> None:
+async def test_index_links_work(api: Api) -> None:
     document = (await api.get("/rates/")).json()
     endpoints = document.pop("endpoints")
     assert document == {
@@ -430,7 +430,7 @@ CSV_OF_AMOUNTS = [
 
 
 @pytest.mark.parametrize(("path", "rows"), CSV)
-async def test_csv(api: Api, path: str, rows: list[str]) -> None:
+async def test_returns_csv(api: Api, path: str, rows: list[str]) -> None:
     response = await api.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
@@ -438,19 +438,19 @@ async def test_csv(api: Api, path: str, rows: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("path", "rows"), CSV_OF_AMOUNTS)
-async def test_csv_of_an_amount_names_it(api: Api, path: str, rows: list[str]) -> None:
+async def test_csv_of_an_amount_has_a_column_for_it(api: Api, path: str, rows: list[str]) -> None:
     response = await api.get(path)
     assert response.text == "".join(f"{row}\r\n" for row in ["date,base,amount,currency,rate", *rows])
 
 
-async def test_the_base_is_one_also_where_it_is_not_stored(history: History, open_api: OpenApi) -> None:
+async def test_adds_the_base_with_rate_one_if_it_is_not_stored(history: History, open_api: OpenApi) -> None:
     history.fetch("2026-03-10T00:06:00.000000Z", {"2026-03-04": {"USD": 1.25}})
     api = open_api(history.path)
     assert (await api.get("/rates/2026-03-04")).json()["rates"] == {"EUR": 1, "USD": 1.25}
     assert (await api.get("/rates/2026-03-04?base=USD")).json()["rates"] == {"EUR": 0.8, "USD": 1}
 
 
-async def test_a_commit_is_seen_by_the_next_request(history: History, api: Api) -> None:
+async def test_the_next_request_sees_a_commit(history: History, api: Api) -> None:
     before = await api.get("/rates/latest?symbols=USD")
     history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-09": {"USD": 1.2}})
     after = await api.get("/rates/latest?symbols=USD")

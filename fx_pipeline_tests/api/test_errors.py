@@ -1,4 +1,4 @@
-"""Every way a request can be wrong: the status, the code, the type, and a text that says what to do."""
+"""Every mistake in a request: its status, code, type, and a message that says what to do."""
 
 import datetime as dt
 from pathlib import Path
@@ -11,8 +11,8 @@ from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.fetches import fetch_of
 
-PREFIX = "No rate was ever stored of: "
-HINT = ". /rates/symbols lists what there is."
+PREFIX = "Unknown currency: "
+HINT = ". See /rates/symbols for the available codes."
 JPY_DAYS = "JPY has rates from 2000-01-03 to 2026-03-09."
 ONLY_NEWEST = "Nearest: 2026-03-09."
 
@@ -29,8 +29,8 @@ BAD_DATES = [
     ("20240101", "'20240101' is not a date of the form YYYY-MM-DD."),
     ("2024", "'2024' is not a date of the form YYYY-MM-DD."),
     ("1.5", "'1.5' is not a date of the form YYYY-MM-DD."),
-    ("2026-03-11", "2026-03-11 lies in the future: today is 2026-03-10 (UTC)."),
-    ("9999-12-31", "9999-12-31 lies in the future: today is 2026-03-10 (UTC)."),
+    ("2026-03-11", "2026-03-11 is in the future: today is 2026-03-10 (UTC)."),
+    ("9999-12-31", "9999-12-31 is in the future: today is 2026-03-10 (UTC)."),
 ]
 
 ERRORS = [
@@ -69,7 +69,7 @@ ERRORS = [
         400,
         503,
         "invalid_end_date",
-        "2026-03-11 lies in the future: today is 2026-03-10 (UTC).",
+        "2026-03-11 is in the future: today is 2026-03-10 (UTC).",
     ),
     # Nothing stored.
     (
@@ -128,7 +128,7 @@ ERRORS = [
         "no_rates_available",
         "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
     ),
-    # Known, but not that day.
+    # A known currency without a rate on that day.
     (
         "/rates/1999-01-04?base=JPY",
         404,
@@ -192,7 +192,7 @@ ERRORS = [
             400,
             201,
             "invalid_base_currency",
-            f"The base {quoted} is not a currency code of three letters.",
+            f"The base {quoted} is not a three-letter currency code.",
         )
         for sent, quoted in (
             ("EU", "'EU'"),
@@ -238,7 +238,7 @@ ERRORS = [
             400,
             202,
             "invalid_currency_codes",
-            f"{quoted} among the symbols is not a currency code of three letters.",
+            f"{quoted} among the symbols is not a three-letter currency code.",
         )
         for sent, quoted in (
             ("US", "'US'"),
@@ -253,14 +253,14 @@ ERRORS = [
         400,
         402,
         "invalid_from_currency",
-        "The parameter 'from' is missing: it names a currency.",
+        "The parameter 'from' is missing. It names a currency.",
     ),
     (
         "/rates/convert?from=E&to=USD&amount=1",
         400,
         402,
         "invalid_from_currency",
-        "'from' is 'E', which is not a currency code of three letters.",
+        "'from' is 'E', which is not a three-letter currency code.",
     ),
     ("/rates/convert?from=ZWL&to=USD&amount=1", 400, 402, "invalid_from_currency", f"{PREFIX}ZWL{HINT}"),
     (
@@ -275,14 +275,14 @@ ERRORS = [
         400,
         402,
         "invalid_to_currency",
-        "The parameter 'to' is missing: it names a currency.",
+        "The parameter 'to' is missing. It names a currency.",
     ),
     (
         "/rates/convert?from=EUR&to=&amount=1",
         400,
         402,
         "invalid_to_currency",
-        "The parameter 'to' is missing: it names a currency.",
+        "The parameter 'to' is missing. It names a currency.",
     ),
     ("/rates/convert?from=EUR&to=ZWL&amount=1", 400, 402, "invalid_to_currency", f"{PREFIX}ZWL{HINT}"),
     (
@@ -290,7 +290,7 @@ ERRORS = [
         400,
         403,
         "invalid_conversion_amount",
-        "The parameter 'amount' is missing: a number above 0.",
+        "The parameter 'amount' is missing. It is a number above 0.",
     ),
     (
         "/rates/convert?from=EUR&to=USD&amount=1&amount=2",
@@ -353,7 +353,7 @@ ERRORS = [
             400,
             501,
             "no_timeframe_supplied",
-            "The range names no start: <start>..<end> or <start>.. is expected.",
+            "The range has no start. Write <start>..<end> or <start>.. instead.",
         )
         for path in ("/rates/..2026-03-05", "/rates/%2E%2E", "/rates/....")
     ),
@@ -372,7 +372,7 @@ ERRORS = [
         "The parameter 'end_date' is given more than once.",
     ),
     *(
-        (path, 400, 504, "invalid_time_frame", "The end 2026-03-05 lies before the start 2026-03-09.")
+        (path, 400, 504, "invalid_time_frame", "The end 2026-03-05 is before the start 2026-03-09.")
         for path in (
             "/rates/2026-03-09..2026-03-05",
             "/rates/timeseries?start_date=2026-03-09&end_date=2026-03-05",
@@ -413,7 +413,7 @@ ERRORS = [
             400,
             302,
             "invalid_date",
-            f"as_of '{sent}' lies in the future: what will be is not known.",
+            f"as_of '{sent}' is in the future.",
         )
         for sent in ("2026-03-11", "2026-03-11T00:00:00Z", "2026-03-10T23:00:00-02:00", "9999-12-31")
     ),
@@ -452,7 +452,7 @@ ERRORS = [
             404,
             103,
             "invalid_api_function",
-            f"There is nothing at /rates/{shown}. /rates/ lists what there is.",
+            f"There is no endpoint /rates/{shown}. See /rates/ for the list.",
         )
         for path, shown in (
             ("historical", "historical"),
@@ -483,7 +483,7 @@ ERRORS = [
 @pytest.mark.parametrize(
     ("path", "status", "code", "type_", "info"), ERRORS, ids=[error[0][:90] for error in ERRORS]
 )
-async def test_errors(api: Api, path: str, status: int, code: int, type_: str, info: str) -> None:
+async def test_returns_the_error(api: Api, path: str, status: int, code: int, type_: str, info: str) -> None:
     response = await api.get(path)
     assert response.json() == {
         "success": False,
@@ -497,14 +497,14 @@ async def test_errors(api: Api, path: str, status: int, code: int, type_: str, i
     assert "etag" not in response.headers
 
 
-async def test_a_parameter_repeated_with_one_value_is_no_error(api: Api) -> None:
+async def test_accepts_a_parameter_repeated_with_the_same_value(api: Api) -> None:
     response = await api.get("/rates/latest?base=USD&base=%20USD&symbols=EUR")
     assert response.json()["rates"] == {"EUR": 0.8583690987}
 
 
 @pytest.fixture
 def empty(tmp_path: Path, open_api: OpenApi) -> Api:
-    """The API over a database that nothing was ever stored in."""
+    """Open the API over an empty database."""
     History(tmp_path / "empty.db").close()
     return open_api(tmp_path / "empty.db")
 
@@ -527,7 +527,7 @@ EMPTY = [
 
 
 @pytest.mark.parametrize(("path", "info"), EMPTY)
-async def test_before_the_first_day(empty: Api, path: str, info: str) -> None:
+async def test_errors_of_an_empty_database(empty: Api, path: str, info: str) -> None:
     response = await empty.get(path)
     assert (response.status_code, response.json()["error"]) == (
         404,
@@ -535,18 +535,18 @@ async def test_before_the_first_day(empty: Api, path: str, info: str) -> None:
     )
 
 
-async def test_lists_before_the_first_day(empty: Api) -> None:
+async def test_lists_of_an_empty_database(empty: Api) -> None:
     assert (await empty.get("/rates/symbols")).json() == {"success": True, "symbols": {}}
     assert (await empty.get("/rates/currencies")).json() == {}
     index = (await empty.get("/rates/")).json()
     assert (index["base"], index["latest_date"], index["first_date"]) == (None, None, None)
 
 
-async def test_an_answer_that_would_be_too_large(tmp_path: Path, open_api: OpenApi) -> None:
+async def test_refuses_a_range_that_is_too_large(tmp_path: Path, open_api: OpenApi) -> None:
     history = History(tmp_path / "large.db")
     codes = [f"A{first}{second}" for first in "ABCDEFGHIJ" for second in "ABCDEFGHIJ"]
     day = dict.fromkeys(codes, 1.5)
-    # 2,100 days of 100 currencies, inserted at once: by days it would take minutes.
+    # 2,100 days of 100 currencies in one insert: day by day it would take minutes.
     fetch = history.fetch("2026-03-10T00:05:00.000000Z", {"2015-01-01": day})
     history.db.execute(
         """
@@ -573,8 +573,8 @@ async def test_an_answer_that_would_be_too_large(tmp_path: Path, open_api: OpenA
     assert response.json()["error"] == {
         "code": 505,
         "type": "time_frame_too_long",
-        "info": "That would be about 210000 rates: 2100 days of 100 currencies. One answer holds 200000: "
-        "ask for at most 2000 days, or for at most 95 symbols.",
+        "info": "That would be about 210000 rates: 2100 days of 100 currencies. A response has at most "
+        "200000: ask for at most 2000 days, or for at most 95 symbols.",
     }
     fits = await api.get("/rates/2015-01-01..?symbols=" + ",".join(codes[:95]))
     assert fits.status_code == 200
@@ -586,7 +586,7 @@ async def test_an_answer_that_would_be_too_large(tmp_path: Path, open_api: OpenA
     assert again.json()["error"]["code"] == 505
 
 
-async def test_the_home_page_shows_no_older_day_for_a_base_that_the_newest_one_lacks(
+async def test_the_home_page_refuses_a_base_without_a_rate_on_the_newest_day(
     tmp_path: Path, open_api: OpenApi
 ) -> None:
     path = tmp_path / "fx.db"

@@ -1,4 +1,4 @@
-"""CSV of tables and canned queries: whole or refused, and nothing in it that a spreadsheet would run."""
+"""CSV of tables and canned queries: complete or refused, and without formulas."""
 
 import csv
 import io
@@ -17,13 +17,13 @@ DAYS = 4_000
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The rows under the heading."""
+    """Return the rows below the header."""
     return list(csv.reader(io.StringIO(text, newline="")))[1:]
 
 
 @pytest.fixture
 def long_history(history: History) -> History:
-    """A history with so many days of one more currency."""
+    """Add many days of one more currency to a history."""
     history.db.table("rates").insert_all(
         {"date": f"{1991 + day // 365}-{day % 365:03}", "currency": "AAA", "rate": day + 0.5, "fetch_id": 1}
         for day in range(DAYS)
@@ -43,7 +43,7 @@ def long_history(history: History) -> History:
         "/fx/rate_history.csv?symbols=AAA",
     ],
 )
-async def test_a_csv_is_whole(api: Api, long_history: History, path: str) -> None:
+async def test_a_csv_has_all_rows(api: Api, long_history: History, path: str) -> None:
     response = await api.get(path)
     found = [row for row in rows_of(response.text) if "AAA" in row]
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
@@ -56,19 +56,17 @@ async def test_a_csv_is_whole(api: Api, long_history: History, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/fx/rates.csv?currency=AAA", "/fx/rate_history.csv?symbols=AAA"])
-async def test_more_than_fits_is_refused(
+async def test_refuses_too_many_rows(
     api: Api, long_history: History, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     for most, status in ((DAYS, 200), (DAYS - 1, 400)):
         monkeypatch.setattr(exports, "MOST_ROWS", most)
         response = await api.get(path)
         assert response.status_code == status
-    assert response.json()["message"].startswith(
-        "This has more than 200,000 rows, the most that one CSV holds."
-    )
+    assert response.json()["message"].startswith("This has more than 200,000 rows, the most in one CSV.")
 
 
-async def test_pages_that_are_asked_for_name_the_next(api: Api, history: History) -> None:
+async def test_pages_link_to_the_next_page(api: Api, history: History) -> None:
     whole = rows_of((await api.get("/fx/rates.csv")).text)
     rows, path = [], "/fx/rates.csv?_size=5"
     while path:
@@ -81,7 +79,7 @@ async def test_pages_that_are_asked_for_name_the_next(api: Api, history: History
     assert len(whole) == history.db["rates"].count
 
 
-async def test_what_json_cuts_says_so(api: Api, long_history: History) -> None:
+async def test_truncated_json_says_so(api: Api, long_history: History) -> None:
     for shape in ("arrays", "array", "objects", "arrayfirst"):
         response = await api.get(f"/fx/rate_history.json?symbols=AAA&_shape={shape}")
         assert response.headers["x-truncated"] == "1000 rows"
@@ -92,14 +90,14 @@ async def test_what_json_cuts_says_so(api: Api, long_history: History) -> None:
     assert "Truncated" in short.headers["access-control-expose-headers"]
 
 
-async def test_a_row_as_csv(api: Api) -> None:
+async def test_returns_a_row_as_csv(api: Api) -> None:
     response = await api.get("/fx/rates/2026-03-06,IDR.csv")
     assert response.text == "date,currency,rate,fetch_id\r\n2026-03-06,IDR,19660,2\r\n"
     assert (await api.get("/fx/rates/2026-03-06,IDR.csv?_header=off")).text == "2026-03-06,IDR,19660,2\r\n"
     assert (await api.get("/fx/rates/2026-03-06,QQQ.csv")).status_code == 404
 
 
-async def test_a_csv_has_an_etag_like_other_answers(api: Api) -> None:
+async def test_a_csv_has_an_etag(api: Api) -> None:
     first = await api.get("/fx/rates.csv")
     assert first.headers["cache-control"] == "no-cache"
     again = await api.get("/fx/rates.csv", If_None_Match=first.headers["etag"])
@@ -107,8 +105,8 @@ async def test_a_csv_has_an_etag_like_other_answers(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/fx/rates.csv?_stream=1", "/fx/rates_by_date.csv?_stream=1"])
-async def test_no_stream_is_needed(api: Api, path: str) -> None:
-    info = "_stream is closed. A CSV has all rows without it, up to 200,000."
+async def test_refuses_stream(api: Api, path: str) -> None:
+    info = "_stream is not available. A CSV has all rows without it, up to 200,000."
     assert (await api.get(path)).json()["message"] == info
 
 
@@ -126,7 +124,7 @@ FORMULAS = [
     ("a\n@x", "a\n'@x"),
     ("-", "'-"),
     ("-inf", "'-inf"),
-    # Numbers, and texts that only contain such signs.
+    # Numbers, and texts with such characters inside.
     ("-1.5", "-1.5"),
     ("+2", "+2"),
     ("-1e-7", "-1e-7"),
@@ -138,8 +136,8 @@ FORMULAS = [
 ]
 
 
-async def test_no_text_is_a_formula(api: Api, history: History) -> None:
-    """In every CSV that holds a text of the provider's: names of currencies, rejected values."""
+async def test_escapes_formulas(api: Api, history: History) -> None:
+    """In every CSV with text from the provider: names of currencies, rejected values."""
     for number, (text, _) in enumerate(FORMULAS):
         code = f"{chr(65 + number)}AA"
         history.db.table("symbols").insert({"code": code, "name": text, "first_date": "2026-03-06"})
@@ -160,13 +158,13 @@ async def test_no_text_is_a_formula(api: Api, history: History) -> None:
     assert (value, reason) == ("'=1+1", "'=1+1")
 
 
-async def test_negative_numbers_stay_numbers(api: Api, history: History) -> None:
+async def test_keeps_negative_numbers(api: Api, history: History) -> None:
     history.db.execute("UPDATE days SET timestamp = -86401 WHERE date = '1999-01-04'")
     history.db.conn.commit()
     assert "1999-01-04,EUR,-86401,3,1" in (await api.get("/fx/days.csv")).text.splitlines()
 
 
-async def test_the_csv_of_the_api_holds_no_text_but_dates_and_codes(api: Api) -> None:
+async def test_csv_of_the_api_has_only_dates_codes_and_numbers(api: Api) -> None:
     for path in ("/rates/2026-03-06.csv", "/rates/2026-03-05...csv?base=USD", "/rates/latest.csv"):
         for date, base, code, rate in rows_of((await api.get(path)).text):
             assert (date[:2], base.isalpha(), code.isalpha()) in (("19", True, True), ("20", True, True))
@@ -174,7 +172,7 @@ async def test_the_csv_of_the_api_holds_no_text_but_dates_and_codes(api: Api) ->
 
 
 @given(st.text(alphabet="=+-@\t\r\n;,\"' a1.\uff1d", max_size=8))
-def test_no_cell_of_any_separator_begins_with_a_formula(text: str) -> None:
+def test_escapes_formulas_after_any_separator(text: str) -> None:
     written = str(exports.cell(text))
     if written == text and exports.NUMBER.fullmatch(text):
         return
@@ -185,7 +183,7 @@ def test_no_cell_of_any_separator_begins_with_a_formula(text: str) -> None:
     assert written.replace("'", "") == text.replace("'", "")
 
 
-async def test_bytes_are_named_by_their_address(api: Api, history: History) -> None:
+async def test_replaces_bytes_by_their_address(api: Api, history: History) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reports")
     history.db.execute("UPDATE fetches SET body = CASE id WHEN 2 THEN x'00ff' END")
     history.db.conn.commit()
@@ -196,7 +194,7 @@ async def test_bytes_are_named_by_their_address(api: Api, history: History) -> N
     assert (await api.get("/fx/fetches.csv")).status_code == 401
 
 
-async def test_pages_link_to_all_rows(api: Api) -> None:
+async def test_pages_link_to_a_csv_with_all_rows(api: Api) -> None:
     page = await api.get("/fx/rates?_size=2&currency=USD")
     assert 'all rows as <a href="/fx/rates.csv?currency=USD">CSV</a>.' in page.text
     assert (

@@ -1,4 +1,4 @@
-"""Who gets what while a token is needed: by every carrier, at every path, and in a browser."""
+"""Access while a token is required: by every carrier, for every path, and in a browser."""
 
 import re
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def file(history: History) -> TokenFile:
 
 @pytest.fixture
 def token(file: TokenFile) -> str:
-    """A valid token: from now on the API asks for one."""
+    """Create a token, so that the API requires one."""
     return file.create("reports")
 
 
@@ -68,14 +68,16 @@ CARRIERS = [
 def carried(
     carrier: tuple[Mapping[str, str], str], token: str, path: str = LATEST
 ) -> tuple[str, dict[str, str]]:
-    """Path and headers of a request that carries the token so."""
+    """Return path and headers of a request with the token in a carrier."""
     headers, query = carrier
     path += ("&" if "?" in path else "?") + query.format(token) if query else ""
     return path, {name: value.format(token) for name, value in headers.items()}
 
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=str)
-async def test_carriers(api: Api, file: TokenFile, carrier: tuple[Mapping[str, str], str]) -> None:
+async def test_accepts_a_token_from_every_carrier(
+    api: Api, file: TokenFile, carrier: tuple[Mapping[str, str], str]
+) -> None:
     before = await api.get(LATEST)
     token, revoked = file.create("reports"), file.create("old")
     file.revoke("old")
@@ -96,7 +98,7 @@ async def test_carriers(api: Api, file: TokenFile, carrier: tuple[Mapping[str, s
         ({"apikey": ""}, "access_key=+"),
         ({"Authorization": "Bearer"}, ""),
         ({"Authorization": "Bearer "}, ""),
-        # For a proxy in front, not for the API.
+        # For a proxy in front of the API.
         ({"Authorization": "Basic {}"}, ""),
         ({"Authorization": "{}"}, ""),
         ({"Cookie": "access_key={}; apikey={}"}, ""),
@@ -104,14 +106,16 @@ async def test_carriers(api: Api, file: TokenFile, carrier: tuple[Mapping[str, s
     ],
     ids=str,
 )
-async def test_what_is_no_carrier(api: Api, token: str, headers: dict[str, str], query: str) -> None:
+async def test_ignores_tokens_in_other_places(
+    api: Api, token: str, headers: dict[str, str], query: str
+) -> None:
     sent = {name: value.replace("{}", token) for name, value in headers.items()}
     answer = await api.client.get(f"{LATEST}&{query.replace('{}', token)}", headers=sent)
     assert_refused(answer, MISSING)
 
 
 def assert_refused(answer: httpx.Response, document: dict[str, Any]) -> None:
-    """The whole answer to one who has no valid token."""
+    """Check the whole response to a request without a valid token."""
     assert (answer.status_code, answer.json()) == (401, document)
     headers = ("www-authenticate", "cache-control", "access-control-allow-origin", "content-type")
     assert [answer.headers[name] for name in headers] == [
@@ -142,7 +146,7 @@ GOOD, OTHER, REVOKED = "good", "other", "revoked"
         (REVOKED, REVOKED, [REVOKED, REVOKED], REVOKED, None),
     ],
 )
-async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
+async def test_the_first_valid_token_identifies_the_client(
     api: Api,
     file: TokenFile,
     monkeypatch: pytest.MonkeyPatch,
@@ -152,7 +156,7 @@ async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
     cookie: str | None,
     whose: str | None,
 ) -> None:
-    """A client of Fixer sends an access_key always, whatever its session adds as a header."""
+    """Clients of Fixer always send an access_key, even if their session adds a header."""
     monkeypatch.setattr(gate, "WRITE_SECONDS", 0)
     tokens = {name: file.create(name) for name in (GOOD, OTHER, REVOKED)}
     cookies = {name: (await log_in(api, token)).cookies["ds_actor"] for name, token in tokens.items()}
@@ -176,16 +180,18 @@ async def test_any_valid_one_opens_and_the_first_is_whose_request_it_is(
 
 
 async def log_in(api: Api, token: str, next_: str = "/") -> httpx.Response:
-    """What a browser gets for the form; its client has the cookie from then on."""
+    """Post the login form. The client then has the cookie."""
     return await api.client.post("/-/login", data={"token": token, "next": next_})
 
 
-# Whoever asks.
+# Public.
 ALWAYS = {"/-/health", "/-/health/freshness", "/-/login", "/-/mcp", "/favicon.ico"}
 
 
 @pytest.mark.parametrize(("path", "status"), [(path, status) for path, status, _ in PATHS])
-async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str, status: int) -> None:
+async def test_requires_a_token_for_all_but_public_paths(
+    api: Api, file: TokenFile, path: str, status: int
+) -> None:
     without = (await api.get(path)).status_code
     assert without == status
     token = file.create("reports")
@@ -200,7 +206,7 @@ async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str,
     if path.startswith(("/fx/fetches", "/fx/last_fetches", "/fx/calls_of_month")):
         status = OPEN
     elif "_through" in path:
-        # Nobody can ask through that table, whether or not they may see it.
+        # Facets through another table are closed to everyone.
         status = BAD
     assert holder.status_code == status
     if holder.status_code == OPEN and not path.startswith(("/-/", "/static/")) and path != "/favicon.ico":
@@ -208,7 +214,7 @@ async def test_what_holders_and_others_get(api: Api, file: TokenFile, path: str,
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "POST", "PUT", "DELETE"])
-async def test_methods(api: Api, token: str, method: str) -> None:
+async def test_checks_the_token_for_every_method(api: Api, token: str, method: str) -> None:
     others = await api.client.request(method, LATEST)
     holder = await api.client.request(method, LATEST, headers={"apikey": token})
     statuses = {"OPTIONS": (204, 204), "HEAD": (401, 200)}.get(method, (405, 405))
@@ -235,8 +241,8 @@ async def test_methods(api: Api, token: str, method: str) -> None:
         "/rates/latest?/-/health",
     ],
 )
-async def test_nothing_is_told_around_the_gate(api: Api, token: str, path: str) -> None:
-    """Not even what is an error, and no spelling of a path that is open leads to one that is not."""
+async def test_no_spelling_of_a_path_avoids_the_gate(api: Api, token: str, path: str) -> None:
+    """Errors do not leak either, and no spelling of a public path leads to another one."""
     answer = await api.client.get(httpx.URL("http://api", raw_path=path.encode()))
     assert answer.status_code in (401, 403, 404)
     assert "1.165" not in answer.text
@@ -244,14 +250,14 @@ async def test_nothing_is_told_around_the_gate(api: Api, token: str, path: str) 
         assert answer.json() == MISSING
 
 
-async def test_an_answer_that_a_holder_has_already(api: Api, token: str) -> None:
+async def test_a_holder_gets_a_304(api: Api, token: str) -> None:
     whole = await api.get(LATEST, apikey=token)
     again = await api.get(LATEST, apikey=token, If_None_Match=whole.headers["etag"])
     assert (again.status_code, again.headers["cache-control"]) == (304, "private, no-store")
     assert (await api.get(LATEST, If_None_Match=whole.headers["etag"])).status_code == 401
 
 
-async def test_revoked_and_open_again(api: Api, file: TokenFile) -> None:
+async def test_refuses_a_revoked_token_until_all_tokens_are_forgotten(api: Api, file: TokenFile) -> None:
     token = file.create("reports")
     assert (await api.get(LATEST, apikey=token)).status_code == 200
     file.revoke("reports")
@@ -262,7 +268,7 @@ async def test_revoked_and_open_again(api: Api, file: TokenFile) -> None:
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=60")
 
 
-async def test_a_setting_asks_for_tokens_where_there_is_none(history: History, open_api: OpenApi) -> None:
+async def test_a_setting_requires_tokens_before_any_exists(history: History, open_api: OpenApi) -> None:
     api = open_api(history.path, fx_require_token=True)
     assert_refused(await api.get(LATEST), MISSING)
     assert (await api.get("/-/health")).status_code == 200
@@ -270,7 +276,7 @@ async def test_a_setting_asks_for_tokens_where_there_is_none(history: History, o
     assert (await api.get(LATEST, apikey=token)).status_code == 200
 
 
-async def test_where_tokens_cannot_be_read_nobody_is_let_in(
+async def test_refuses_everyone_if_tokens_cannot_be_read(
     api: Api, file: TokenFile, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.path.write_bytes(b"x" * 4096)
@@ -283,7 +289,7 @@ async def test_where_tokens_cannot_be_read_nobody_is_let_in(
 
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=str)
-async def test_where_no_token_is_needed_none_is_looked_at(
+async def test_ignores_tokens_while_none_is_required(
     api: Api, carrier: tuple[Mapping[str, str], str]
 ) -> None:
     before = await api.get(LATEST)
@@ -296,7 +302,7 @@ async def test_where_no_token_is_needed_none_is_looked_at(
 
 @pytest.mark.parametrize("needed", [False, True])
 async def test_datasette_never_sees_a_token(api: Api, file: TokenFile, needed: bool) -> None:
-    """It would filter rows by it, and repeat it in links."""
+    """Datasette would filter rows by it, and repeat it in links."""
     paths = ("/fx/rates.json?_size=3&currency=USD", "/fx/rates.csv", "/fx/rates_by_date.json?date=2026-03-06")
     before = {path: await api.get(path) for path in paths}
     token = file.create("reports") if needed else "fxp_marked"
@@ -321,12 +327,12 @@ async def test_datasette_never_sees_a_token(api: Api, file: TokenFile, needed: b
 
 
 def timeless(answer: httpx.Response) -> str:
-    """The text without how long the query took."""
+    """Return the text without the duration of the query."""
     return re.sub(r'"query_ms": [0-9.]+', "", answer.text)
 
 
 @pytest.mark.parametrize("path", ["/", "/fx", "/fx/rates?_sort=date", "/fx/rates_by_date?date=2026-03-06"])
-async def test_a_browser_gives_a_token_once(api: Api, file: TokenFile, token: str, path: str) -> None:
+async def test_a_browser_logs_in_once(api: Api, file: TokenFile, token: str, path: str) -> None:
     page = await api.get(path, Accept=BROWSER)
     assert (page.status_code, page.headers["www-authenticate"]) == (401, "Bearer")
     assert page.headers["cache-control"] == "no-store"
@@ -349,26 +355,26 @@ async def test_a_browser_gives_a_token_once(api: Api, file: TokenFile, token: st
     page = await api.get(path, Accept=BROWSER)
     assert (page.status_code, page.headers["cache-control"]) == (200, "private, no-store")
     assert 'action="/-/logout" method="post"' in page.text
-    # What the page asks for by itself goes with the cookie too.
+    # Files that the page loads get the cookie too.
     assert (await api.get(LATEST)).json()["rates"] == {"USD": 1.165}
 
     file.revoke("reports")
     assert (await api.get(path, Accept=BROWSER)).status_code == 401
     assert_refused(await api.get(LATEST), MISSING)
-    # The same name is not the same token.
+    # Another token with the same name.
     file.create("reports")
     assert (await api.get(path, Accept=BROWSER)).status_code == 401
 
 
 def fields(page: httpx.Response) -> dict[str, str]:
-    """The fields of the form that takes a token, and their values as a browser reads them."""
+    """Return the fields of the login form, with their values as a browser reads them."""
     assert '<form action="/-/login" method="post">' in page.text
     inputs = re.findall(r"<input ([^>]*)>", page.text)
     attributes = [dict(re.findall(r'(\w+)="([^"]*)"', one)) for one in inputs]
     return {one["name"]: unescape(one.get("value", "")) for one in attributes if "name" in one}
 
 
-async def test_log_out(api: Api, file: TokenFile, token: str) -> None:
+async def test_logs_out(api: Api, file: TokenFile, token: str) -> None:
     await log_in(api, token)
     assert (await api.get("/")).status_code == 200
     gone = await api.client.post("/-/logout")
@@ -377,7 +383,7 @@ async def test_log_out(api: Api, file: TokenFile, token: str) -> None:
     assert (await api.get("/")).status_code == 401
 
 
-async def test_a_cookie_is_worth_nothing_where_no_token_is_needed(
+async def test_a_cookie_has_no_rights_while_no_token_is_required(
     api: Api, file: TokenFile, token: str
 ) -> None:
     await log_in(api, token)
@@ -401,19 +407,17 @@ async def test_a_cookie_is_worth_nothing_where_no_token_is_needed(
     ],
     ids=str,
 )
-async def test_what_only_the_server_could_have_signed_is_no_token(
-    api: Api, token: str, value: object
-) -> None:
+async def test_other_signed_values_are_not_accepted_as_a_cookie(api: Api, token: str, value: object) -> None:
     signed = api.datasette.sign(value, "actor")
     assert_refused(await api.get(LATEST, Cookie=f"ds_actor={signed}"), MISSING)
 
 
-async def test_a_cookie_that_was_tampered_with_or_is_too_old(
+async def test_refuses_forged_and_expired_cookies(
     api: Api, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cookie = (await log_in(api, token)).cookies["ds_actor"]
     api.client.cookies.clear()
-    # Among those of other servers on the host, which may be many and of any form.
+    # Among cookies of other servers on the host, which may be many and malformed.
     for sent in (f"ds_actor={cookie}", f'a@b=c; =; ;;ds_actor={cookie};b="\xff; c={"x" * 9000}'):
         assert (
             await api.client.get(LATEST, headers=[(b"Cookie", sent.encode("latin-1"))])
@@ -439,7 +443,9 @@ async def test_a_cookie_that_was_tampered_with_or_is_too_old(
         ("/\u00e9", "/"),
     ],
 )
-async def test_where_a_browser_is_sent(api: Api, token: str, destination: str, location: str) -> None:
+async def test_redirects_only_to_local_paths_after_login(
+    api: Api, token: str, destination: str, location: str
+) -> None:
     done = await log_in(api, token, destination)
     assert (done.status_code, done.headers["location"]) == (303, location)
     assert [cookie.split("=")[0] for cookie in done.headers.get_list("set-cookie")] == ["ds_actor"]
@@ -449,17 +455,17 @@ async def test_where_a_browser_is_sent(api: Api, token: str, destination: str, l
     "asked",
     ["/coverage/", "/coverage", "/currency/USD/?range=1m", "/currency/USD?range=1m", "/", "/?base=USD"],
 )
-async def test_a_browser_is_sent_to_the_address_that_was_asked_for(api: Api, token: str, asked: str) -> None:
+async def test_redirects_to_the_requested_path_after_login(api: Api, token: str, asked: str) -> None:
     page = await api.get(asked, accept="text/html")
     assert (page.status_code, fields(page)["next"]) == (401, asked)
-    # Who errs once is asked again, and then sent to the same place.
+    # After a wrong token the form still redirects to the requested path.
     wrong = await api.client.post("/-/login", data={"token": "x", "next": asked})
     assert fields(wrong)["next"] == asked
     done = await api.client.post("/-/login", data={"token": token, "next": asked})
     assert (done.status_code, done.headers["location"]) == (303, asked)
 
 
-async def test_the_page_repeats_nothing_as_html(api: Api, token: str) -> None:
+async def test_the_login_page_escapes_its_input(api: Api, token: str) -> None:
     evil = '"><script>alert(1)</script>'
     for page in (
         await api.get(f"/-/login?next={quote(evil)}", Accept=BROWSER),
@@ -469,7 +475,7 @@ async def test_the_page_repeats_nothing_as_html(api: Api, token: str) -> None:
         assert "<script>alert" not in page.text
 
 
-async def test_over_https_the_cookie_stays_there(api: Api, token: str) -> None:
+async def test_marks_the_cookie_secure_over_https(api: Api, token: str) -> None:
     done = await api.client.post("https://api/-/login", data={"token": token})
     assert "; Secure" in done.headers["set-cookie"]
 
@@ -478,7 +484,7 @@ async def test_over_https_the_cookie_stays_there(api: Api, token: str) -> None:
     ("site", "status"),
     [(None, 303), ("same-origin", 303), ("none", 303), ("cross-site", 403), ("same-site", 403)],
 )
-async def test_forms_of_other_sites(api: Api, token: str, site: str | None, status: int) -> None:
+async def test_refuses_forms_of_other_sites(api: Api, token: str, site: str | None, status: int) -> None:
     headers = {"Sec-Fetch-Site": site} if site else {}
     for path in ("/-/login", "/-/logout"):
         answer = await api.client.post(path, data={"token": token}, headers=headers)
@@ -500,7 +506,7 @@ async def test_forms_of_other_sites(api: Api, token: str, site: str | None, stat
         ({"Origin": "http://api", "Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
-async def test_forms_of_other_sites_from_a_browser_that_only_sends_their_origin(
+async def test_refuses_forms_with_a_foreign_origin(
     open_api: OpenApi, history: History, token: str, headers: dict[str, str], status: int
 ) -> None:
     api = open_api(history.path, fx_api_url="https://rates.example.org")
@@ -529,7 +535,7 @@ async def test_forms_of_other_sites_from_a_browser_that_only_sends_their_origin(
     "kind",
     ["application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x", "x"],
 )
-async def test_hostile_forms(api: Api, token: str, body: bytes, status: int, kind: str) -> None:
+async def test_survives_malformed_forms(api: Api, token: str, body: bytes, status: int, kind: str) -> None:
     answer = await api.client.post(
         "/-/login",
         content=body,
@@ -539,7 +545,7 @@ async def test_hostile_forms(api: Api, token: str, body: bytes, status: int, kin
     assert "set-cookie" not in answer.headers
 
 
-async def test_only_pages_are_answered_by_a_form(api: Api, token: str) -> None:
+async def test_only_pages_are_replaced_by_the_login_page(api: Api, token: str) -> None:
     data = (
         "/rates/latest",
         "/rates/",
@@ -554,7 +560,7 @@ async def test_only_pages_are_answered_by_a_form(api: Api, token: str) -> None:
         assert_refused(await api.get("/fx/rates", Accept=accept), MISSING)
 
 
-async def test_the_login_page_by_itself(api: Api, file: TokenFile) -> None:
+async def test_serves_the_login_page(api: Api, file: TokenFile) -> None:
     page = await api.get("/-/login")
     assert (page.status_code, "No token is required" in page.text) == (200, True)
     file.create("reports")
@@ -562,7 +568,7 @@ async def test_the_login_page_by_itself(api: Api, file: TokenFile) -> None:
     assert (page.status_code, fields(page)["next"], page.headers["cache-control"]) == (200, "/fx", "no-store")
 
 
-async def test_requests_are_counted_when_the_server_stops(api: Api, file: TokenFile, token: str) -> None:
+async def test_writes_request_counts_when_the_server_stops(api: Api, file: TokenFile, token: str) -> None:
     application = api.app
     transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
@@ -603,14 +609,14 @@ STEPS = st.lists(
 @settings(
     max_examples=25,
     deadline=None,
-    # Each example begins without a token, and goes on with the rates of the one before.
+    # Each example starts without a token, with the rates of the previous one.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
-async def test_where_answers_are_kept_nobody_gets_what_is_for_others(
+async def test_caches_never_leak_responses_across_tokens(
     history: History, open_api: OpenApi, file: TokenFile, steps: list[tuple[Any, ...]]
 ) -> None:
-    """Two workers, each with a cache, while tokens and commits come and go between the requests."""
+    """Two workers with caches, while tokens and data change between the requests."""
     clients = [open_api(history.path, fx_cache_mb=1).client for _ in range(2)]
     file.forget_all()
     made = {"c": "fxp_of_somebody_else"}

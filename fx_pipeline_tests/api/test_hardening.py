@@ -1,4 +1,4 @@
-"""What an anonymous visitor gets at every path that Datasette offers, and what hostile input gets."""
+"""The responses to anonymous visitors on every path of Datasette, and to malformed input."""
 
 import itertools
 import re
@@ -13,14 +13,14 @@ from fx_pipeline_tests.api.public_paths import PATHS
 
 
 @pytest.mark.parametrize(("path", "status", "why"), PATHS, ids=[path for path, *_ in PATHS])
-async def test_what_is_public(api: Api, path: str, status: int, why: str) -> None:
+async def test_anonymous_visitors_see_only_public_pages(api: Api, path: str, status: int, why: str) -> None:
     response = await api.get(path)
     assert response.status_code == status, why
     assert "set-cookie" not in response.headers
 
 
-def test_every_route_is_above(api: Api) -> None:
-    """A route of a new Datasette, or of a new plugin, has to be decided on."""
+def test_covers_every_route(api: Api) -> None:
+    """Someone must decide on each route of a new Datasette or plugin."""
     paths = [re.split(r"\?", path)[0] for path, *_ in PATHS]
     routes = [pattern for pattern, _ in api.datasette._routes()]
     reached = {
@@ -30,7 +30,7 @@ def test_every_route_is_above(api: Api) -> None:
     assert {pattern.pattern for pattern in routes} - reached == set()
 
 
-async def test_closed_is_said_in_data(api: Api) -> None:
+async def test_closed_pages_return_an_error_document(api: Api) -> None:
     info = "This page is about the server, not about rates, and is closed to the public."
     assert (await api.get("/-/plugins.json")).json() == {
         "success": False,
@@ -118,17 +118,17 @@ PLACES = [
 
 
 def encoded(text: str) -> str:
-    """Every byte of the text in percent-encoding."""
+    """Percent-encode every byte of the text."""
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
 def fits(path: str) -> bool:
-    """Whether the path is short enough to be read at all."""
+    """Return whether the path is within the limit."""
     return len(path) <= 8192
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_hostile_values(api: Api, place: str) -> None:
+async def test_survives_malformed_values(api: Api, place: str) -> None:
     for text in HOSTILE:
         raw = (
             text if text.isascii() and text.isprintable() and not set(text) & set('"#%<>\\^`{|}? ') else None
@@ -144,7 +144,7 @@ async def test_hostile_values(api: Api, place: str) -> None:
             assert "a=b" not in response.headers.get("set-cookie", "")
 
 
-async def test_what_is_stored_is_as_before(api: Api) -> None:
+async def test_leaves_the_database_unchanged(api: Api) -> None:
     before = await api.get("/rates/1999-01-04..")
     for place, text in itertools.product(PLACES, ["'; DROP TABLE rates;--", "'); DELETE FROM days;--"]):
         await api.get(place.replace("{}", encoded(text)))
@@ -162,7 +162,7 @@ TOO_LONG = [
 
 
 @pytest.mark.parametrize("path", TOO_LONG, ids=[path[:30] for path in TOO_LONG])
-async def test_too_long_to_be_read(api: Api, path: str) -> None:
+async def test_refuses_requests_that_are_too_long(api: Api, path: str) -> None:
     response = await api.get(path)
     info = "The path and query have more than 8192 bytes."
     assert (response.status_code, response.json()["error"]) == (
@@ -189,7 +189,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=[next(iter(headers)) for headers in HEADERS])
-async def test_hostile_headers(api: Api, headers: dict[str, str]) -> None:
+async def test_survives_malformed_headers(api: Api, headers: dict[str, str]) -> None:
     fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     for path in ("/rates/latest", "/fx/rates_by_date.json", "/fx/rates", "/-/health"):
         response = await api.client.get(path, headers=fields)
@@ -211,11 +211,11 @@ functions = st.sampled_from(
 @settings(
     max_examples=300,
     deadline=None,
-    # One API, read only, serves all examples.
+    # All examples share one read-only API.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(function=functions | st.text(max_size=12), query=st.lists(st.tuples(names, values), max_size=5))
-async def test_any_request_gets_an_answer_of_the_contract(
+async def test_any_request_gets_a_documented_response(
     api: Api, function: str, query: Iterable[tuple[str, str]]
 ) -> None:
     path = f"/rates/{encoded(function)}?" + "&".join(f"{name}={encoded(value)}" for name, value in query)

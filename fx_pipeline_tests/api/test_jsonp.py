@@ -1,4 +1,4 @@
-"""JSONP: a document as a script that calls a function, for pages of other sites and reads without a token."""
+"""JSONP: a document as a script, for pages of other sites and without a token."""
 
 import json
 
@@ -40,7 +40,7 @@ NO_NAMES = [
 
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_script_calls_the_function_with_the_document(api: Api, path: str, name: str) -> None:
+async def test_returns_a_script_that_calls_the_function(api: Api, path: str, name: str) -> None:
     plain = await api.get(path)
     script = await api.client.get(path, params=dict(item.split("=") for item in _query(path, name)))
     assert script.status_code == 200
@@ -58,7 +58,7 @@ def _query(path: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-async def test_what_is_no_name_is_refused(api: Api, name: str) -> None:
+async def test_refuses_invalid_function_names(api: Api, name: str) -> None:
     response = await api.client.get("/rates/latest", params={"callback": name})
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -66,12 +66,12 @@ async def test_what_is_no_name_is_refused(api: Api, name: str) -> None:
     assert "is not the name of a function" in response.json()["message"]
 
 
-async def test_without_a_name_it_is_a_document(api: Api) -> None:
+async def test_an_empty_callback_returns_a_document(api: Api) -> None:
     assert (await api.get("/rates/latest?callback=")).content == (await api.get("/rates/latest")).content
 
 
 @pytest.mark.parametrize("query", ["base=ZZZ", "base=GBp", "symbols=QQQ", "amount=-1", "as_of=2023-02-29"])
-async def test_an_error_reaches_the_page(api: Api, query: str) -> None:
+async def test_returns_errors_as_scripts(api: Api, query: str) -> None:
     plain = await api.get(f"/rates/latest?{query}")
     script = await api.get(f"/rates/latest?{query}&callback=show")
     assert (plain.status_code, script.status_code) == (400, 200)
@@ -80,7 +80,7 @@ async def test_an_error_reaches_the_page(api: Api, query: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/rates/latest?currencies=USD&", "/rates/latest.csv?", "/rates/unknown?"])
-async def test_what_is_not_understood_is_no_script(api: Api, path: str) -> None:
+async def test_unknown_parameters_get_a_plain_error(api: Api, path: str) -> None:
     response = await api.get(f"{path}callback=show")
     assert response.status_code in (400, 404)
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -96,7 +96,7 @@ async def test_format_1_indents_documents_and_errors(api: Api) -> None:
     assert both.text == f"/**/show({indented.text});"
 
 
-async def test_a_request_with_a_token_gets_no_script(history: History, api: Api) -> None:
+async def test_refuses_a_script_with_a_token(history: History, api: Api) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reader")
     for headers, path in (
         ({"Authorization": f"Bearer {token}"}, "/rates/latest?callback=show"),
@@ -109,14 +109,14 @@ async def test_a_request_with_a_token_gets_no_script(history: History, api: Api)
     assert (await api.get("/rates/latest?callback=show")).status_code == 401
 
 
-async def test_a_page_of_this_server_gets_no_script(api: Api) -> None:
-    """Its pages run scripts of this origin: none of them may call what an address names."""
+async def test_refuses_a_script_for_a_page_of_this_server(api: Api) -> None:
+    """This server's pages run scripts of this origin, so no address may choose a function to call."""
     for site, status in (("same-origin", 403), ("cross-site", 200), ("same-site", 200), ("none", 200)):
         response = await api.get("/rates/latest?callback=show", sec_fetch_site=site)
         assert response.status_code == status
 
 
-async def test_the_document_is_no_more_than_data(history: History, api: Api) -> None:
+async def test_the_script_contains_only_data(history: History, api: Api) -> None:
     history.name(USD='Dollar </script> \u2028 "')
     response = await api.get("/rates/symbols?callback=show&format=1")
     assert "\u2028" not in response.text

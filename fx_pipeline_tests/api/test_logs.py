@@ -1,4 +1,4 @@
-"""What a server writes and sends of what goes wrong, and that no token is ever in it."""
+"""Logs and error reports of a server, which never contain a token."""
 
 import gzip
 import http.client
@@ -24,7 +24,7 @@ from fx_pipeline_tests.waiting import wait_for
 
 
 class Ingest(ThreadingHTTPServer):
-    """Where Sentry takes envelopes: keeps them as they came, and says thanks."""
+    """A stand-in for Sentry that records the envelopes it gets."""
 
     daemon_threads = True
 
@@ -34,7 +34,7 @@ class Ingest(ThreadingHTTPServer):
         self.dsn = f"http://0123456789abcdef@127.0.0.1:{self.server_port}/7"
 
     def events(self) -> list[dict[str, Any]]:
-        """The events among them."""
+        """Return the events among the envelopes."""
         lines = [line for envelope in self.received for line in envelope.splitlines()]
         return [
             event
@@ -57,12 +57,12 @@ class IngestHandler(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what is of interest is in `received`."""
+        """Log nothing."""
 
 
 @contextmanager
 def ingesting() -> Iterator[Ingest]:
-    """A place for envelopes."""
+    """Run the stand-in for Sentry."""
     ingest = Ingest()
     thread = Thread(target=ingest.serve_forever)
     thread.start()
@@ -101,7 +101,7 @@ PATHS = [
 
 
 def everything_wrong(server: Server, token: str) -> list[bytes]:
-    """What comes back for each path, with a token in each carrier, and for forms and what is no HTTP."""
+    """Return the responses to many broken requests, with a token in each carrier."""
     answers = []
     for path in PATHS:
         query = f"{path}{'&' if '?' in path else '?'}"
@@ -134,19 +134,19 @@ def everything_wrong(server: Server, token: str) -> list[bytes]:
         f"POST /-/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ntoken={token}\r\n",
     ):
         answers.append(server.raw(raw.encode()))
-    # One that is gone before it is answered.
+    # A client that disconnects before the response.
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f"GET /rates/2026-03-05..?access_key={token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return answers
 
 
 def whole(response: http.client.HTTPResponse) -> bytes:
-    """Headers and body."""
+    """Return headers and body."""
     return str(response.headers).encode() + response.read()
 
 
 @pytest.mark.slow
-def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Path) -> None:
+def test_no_log_report_or_response_contains_a_token(history: History, tmp_path: Path) -> None:
     tokens = TokenFile(history.path.with_name("tokens.db"))
     good, wrong = tokens.create("reports"), "fxp_wrong0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     with (
@@ -160,14 +160,14 @@ def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Pat
         tokens.path.write_bytes(b"x" * 4096)
         answers += everything_wrong(server, good)
         tokens.path.write_bytes(saved)
-        # It has lived through all that.
+        # The server is still running.
         assert server.get("/rates/symbols", {"apikey": good})[0] == 200
         wait_for(ingest.events, lambda events: len(events) > 1)
         server.stop()
         log = server.log.read_text()
 
     for token in (good, wrong):
-        # No part of it either, whatever it is wrapped in.
+        # No part of it either, in any encoding.
         for part in (token[5:21], token[-16:]):
             assert part not in log
             assert not any(part.encode() in envelope for envelope in ingest.received)
@@ -200,7 +200,7 @@ def test_no_token_is_in_any_log_report_or_answer(history: History, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_without_sentry_the_api_goes_on(history: History, tmp_path: Path) -> None:
+def test_serves_while_sentry_is_down(history: History, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unheard:
         dsn = f"http://0123456789abcdef@127.0.0.1:{unheard.getsockname()[1]}/7"
     with serving(history.path, tmp_path / "log", SENTRY_DSN=dsn) as server:
@@ -223,11 +223,11 @@ def test_without_sentry_the_api_goes_on(history: History, tmp_path: Path) -> Non
         "https://k@h:x/1",
     ],
 )
-def test_a_dsn_that_is_none(dsn: str) -> None:
+def test_refuses_an_invalid_dsn(dsn: str) -> None:
     with pytest.raises(SettingsError) as caught:
         check_dsn(dsn)
     assert str(caught.value) == (
-        "SENTRY_DSN cannot be used: it is not of the form https://KEY@HOST/PROJECT, as Sentry shows it."
+        "SENTRY_DSN cannot be used: it must have the form https://KEY@HOST/PROJECT, as Sentry shows it."
     )
 
 
@@ -242,11 +242,11 @@ def test_a_dsn_that_is_none(dsn: str) -> None:
         ("/rates/latest?%61ccess%5Fkey=secret", "/rates/latest?%61ccess%5Fkey=[removed]"),
         ("/x?access_key=secret&access_key=secret", "/x?access_key=[removed]&access_key=[removed]"),
         ("/x?xaccess_key=shown", "/x?xaccess_key=shown"),
-        # Where no token belongs.
+        # In places where no token belongs.
         ("/x/fxp_secret-_0/y?apikey=fxp_secret&b=2", "/x/[removed]/y?apikey=[removed]&b=2"),
     ],
 )
-def test_the_access_log(path: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_redacts_the_access_log(path: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
     redact_access_log()
     redact_access_log()
     logger = logging.getLogger("uvicorn.access")

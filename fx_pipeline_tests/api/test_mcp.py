@@ -1,4 +1,4 @@
-"""What an assistant is told and given: the Model Context Protocol, over a socket, with its own client."""
+"""The tools for assistants, called over a socket by the client of the Model Context Protocol."""
 
 import datetime as dt
 import json
@@ -24,7 +24,7 @@ PATH = "/-/mcp"
 
 @pytest.fixture(scope="module")
 def server(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The API, of two workers: requests of one assistant reach now this one, now that."""
+    """Serve with two workers: either may get a request of the same assistant."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copy(written, folder / "fx.db")
     history = History(folder / "fx.db")
@@ -37,13 +37,13 @@ def server(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def text_of(result: CallToolResult) -> str:
-    """The one text of a result."""
+    """Return the text of a result, which has only one."""
     (content,) = result.content
     assert isinstance(content, TextContent)
     return content.text
 
 
-async def test_what_it_is_told(server: Server) -> None:
+async def test_lists_the_tools(server: Server) -> None:
     async with Client(f"{server.url}{PATH}") as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     arguments = {name: list(tool.input_schema["properties"]) for name, tool in tools.items()}
@@ -91,8 +91,8 @@ CALLS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
-async def test_it_is_given_what_the_api_answers(server: Server, mode: str) -> None:
-    """In the protocol of the initialize handshake as in the one without."""
+async def test_tools_return_the_documents_of_the_api(server: Server, mode: str) -> None:
+    """With and without the initialize handshake."""
     async with Client(f"{server.url}{PATH}", mode=mode) as client:
         for name, arguments, path in CALLS:
             query = {
@@ -119,13 +119,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"date": "1999-01-04", "symbols": ["JPY"]},
         "No rate of JPY is stored for 1999-01-04. JPY has rates from 2000-01-03 to 2026-03-09.",
     ),
-    ("latest_rates", {"base": "GBp"}, "The base 'GBp' mixes capital and small letters"),
+    ("latest_rates", {"base": "GBp"}, "The base 'GBp' mixes upper and lower case"),
     ("rates_of_day", {}, "rates_of_day needs: date."),
     *(
         ("rates_of_day", {"date": text}, f"{text!r} is not a date of the form YYYY-MM-DD.")
         for text in ("2026-03-06.csv", "symbols", "openapi.json", "2026-03-05..2026-03-06", "../x", "")
     ),
-    ("rates_of_day", {"date": "9999-12-31"}, "9999-12-31 lies in the future: today is "),
+    ("rates_of_day", {"date": "9999-12-31"}, "9999-12-31 is in the future: today is "),
     ("convert", {"from": "GBP", "to": "JPY"}, "convert needs: amount."),
     (
         "convert",
@@ -133,8 +133,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "The amount '-1' is not a number above 0 (and at most 1E+18).",
     ),
     ("convert", {"from": "GBP", "to": ["JPY", "USD"], "amount": 1}, "'to' is 'JPY,USD', which is not a "),
-    ("latest_rates", {"symbols": ["QQQ"]}, "No rate was ever stored of: QQQ. "),
-    ("latest_rates", {"base": {"a": 1}}, "The base \"{'a': 1}\" is not a currency code of three letters."),
+    ("latest_rates", {"symbols": ["QQQ"]}, "Unknown currency: QQQ. "),
+    ("latest_rates", {"base": {"a": 1}}, "The base \"{'a': 1}\" is not a three-letter currency code."),
     (
         "latest_rates",
         {"currency": "USD"},
@@ -144,13 +144,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "execute_sql",
         {"sql": "select 1"},
-        "There is no tool 'execute_sql'. There are: latest_rates, rates_of_day, timeseries, convert, "
+        "There is no tool 'execute_sql'. The tools are: latest_rates, rates_of_day, timeseries, convert, "
         "fluctuation, symbols.",
     ),
 ]
 
 
-async def test_it_is_told_what_was_wrong(server: Server) -> None:
+async def test_tools_explain_errors(server: Server) -> None:
     async with Client(f"{server.url}{PATH}") as client:
         for name, arguments, text in WRONG:
             result = await client.call_tool(name, arguments)
@@ -158,7 +158,7 @@ async def test_it_is_told_what_was_wrong(server: Server) -> None:
             assert text_of(result).startswith(text)
 
 
-async def test_an_answer_that_is_too_long(server: Server) -> None:
+async def test_refuses_a_result_that_is_too_long(server: Server) -> None:
     quarter = {"start_date": "2001-01-01", "end_date": "2001-03-31"}
     async with Client(f"{server.url}{PATH}") as client:
         whole = await client.call_tool("timeseries", quarter)
@@ -166,13 +166,13 @@ async def test_an_answer_that_is_too_long(server: Server) -> None:
     _, body = server.get(f"/rates/timeseries?{urlencode(quarter)}")
     assert whole.is_error
     assert text_of(whole) == (
-        f"That answer has {len(body)} bytes; a tool answers at most {LONGEST_ANSWER}. Name the symbols that "
+        f"The result has {len(body)} bytes, more than the limit of {LONGEST_ANSWER}. Name the symbols that "
         "you need, or ask for fewer days."
     )
     assert not part.is_error
 
 
-async def test_hostile_arguments(server: Server) -> None:
+async def test_survives_malformed_arguments(server: Server) -> None:
     async with Client(f"{server.url}{PATH}") as client:
         for text in (
             "'; DROP TABLE rates;--",
@@ -194,19 +194,19 @@ async def test_hostile_arguments(server: Server) -> None:
 
 
 def ask(server: Server, message: Any, **headers: str) -> httpx.Response:
-    """One message of the protocol, as `curl` sends it."""
+    """Send one message of the protocol, as `curl` would."""
     fields = {**JSON_RPC, **{name.replace("_", "-"): value for name, value in headers.items()}}
     content = message if isinstance(message, bytes) else json.dumps(message).encode()
     return httpx.post(f"{server.url}{PATH}", content=content, headers=fields, timeout=30)
 
 
 def called(name: str, **arguments: Any) -> dict[str, Any]:
-    """The message that calls a tool."""
+    """Return the message that calls a tool."""
     parameters = {"name": name, "arguments": arguments}
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
 
 
-def test_the_messages_of_a_conversation(server: Server) -> None:
+def test_answers_each_message_of_a_conversation(server: Server) -> None:
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
@@ -244,28 +244,28 @@ def test_the_messages_of_a_conversation(server: Server) -> None:
     ],
     ids=["cut", "empty", "bytes", "list", "no such method"],
 )
-def test_what_is_no_message(server: Server, message: Any, status: int) -> None:
+def test_refuses_malformed_messages(server: Server, message: Any, status: int) -> None:
     answer = ask(server, message)
     assert answer.status_code == status
     assert "error" in answer.json()
 
 
-def test_a_message_that_is_too_long(server: Server) -> None:
+def test_refuses_a_message_that_is_too_long(server: Server) -> None:
     assert ask(server, b" " * (LONGEST_BODY + 1)).status_code == 413
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-def test_other_methods(server: Server, method: str) -> None:
+def test_refuses_other_methods(server: Server, method: str) -> None:
     answer = httpx.request(method, f"{server.url}{PATH}", headers=JSON_RPC)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST, OPTIONS")
 
 
-def test_only_there_something_may_be_posted(server: Server) -> None:
+def test_only_mcp_accepts_post(server: Server) -> None:
     for path in ("/-/mcp/x", "/rates/latest", "/fx/rates", "/%2D/mcp"):
         assert httpx.post(f"{server.url}{path}", json=called("symbols")).status_code == 405
 
 
-async def test_it_needs_a_token_where_the_api_does(written: Path, tmp_path: Path) -> None:
+async def test_requires_a_token_if_the_api_does(written: Path, tmp_path: Path) -> None:
     shutil.copy(written, tmp_path / "fx.db")
     token = TokenFile(tmp_path / "tokens.db").create("assistant")
     with serving(tmp_path / "fx.db", tmp_path / "log") as server:
@@ -289,7 +289,7 @@ CALL_SYMBOLS = {
 
 @pytest.fixture(scope="module")
 def named(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The API under names of its own."""
+    """Serve under configured host names."""
     folder = tmp_path_factory.mktemp("named")
     shutil.copy(written, folder / "fx.db")
     with serving(
@@ -322,7 +322,7 @@ def named(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         ({"Host": "192.168.7.2"}, 403),
     ],
 )
-def test_a_page_of_another_site_is_refused(named: Server, headers: dict[str, str], status: int) -> None:
+def test_refuses_pages_of_other_sites(named: Server, headers: dict[str, str], status: int) -> None:
     sent = {name: value.replace("PORT", str(named.port)) for name, value in headers.items()}
     answer = httpx.post(f"{named.url}{PATH}", headers={**JSON_RPC, **sent}, json=CALL_SYMBOLS, timeout=60)
     assert answer.status_code == status

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true of every request that can be generated from it."""
+"""The OpenAPI document: valid, complete, and correct for every request generated from it."""
 
 import datetime as dt
 import re
@@ -29,11 +29,11 @@ from fx_pipeline_tests.command_line import environment
 
 NINTH = MARCH["2026-03-09"]
 CASES = 3000
-"""Generated requests without which a run has not tested much."""
+"""A run with fewer generated requests has not tested much."""
 
 
 async def described(api: Api) -> dict[str, Any]:
-    """The document, as the API gives it."""
+    """Return the document that the API serves."""
     response = await api.get("/rates/openapi.json")
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -41,21 +41,21 @@ async def described(api: Api) -> dict[str, Any]:
     return document
 
 
-async def test_it_is_valid(api: Api) -> None:
+async def test_is_valid(api: Api) -> None:
     document = await described(api)
     validate(document)
     assert document["openapi"] == "3.1.0"
     assert document["servers"] == [{"url": "/"}]
 
 
-async def test_it_is_valid_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+async def test_is_valid_for_an_empty_database(tmp_path: Path, open_api: OpenApi) -> None:
     History(tmp_path / "empty.db").close()
     document = await described(open_api(tmp_path / "empty.db"))
     validate(document)
     assert document["components"]["schemas"]["Currency"] == {"type": "string", "pattern": "^[A-Z]{3}$"}
 
 
-async def test_it_is_about_this_instance(history: History, api: Api) -> None:
+async def test_lists_the_currencies_and_days_of_the_instance(history: History, api: Api) -> None:
     shapes = (await described(api))["components"]["schemas"]
     assert shapes["Currency"]["enum"] == sorted(NINTH)
     assert re.fullmatch(shapes["Date"]["pattern"], "2026-03-09")
@@ -81,17 +81,17 @@ days = st.dates(dt.date(1999, 1, 1), dt.date(2035, 12, 31))
 
 
 @given(span=st.tuples(days, days).map(sorted), day=st.dates(dt.date(1990, 1, 1), dt.date(2036, 12, 31)))
-def test_dates_are_those_that_are_stored(span: list[dt.date], day: dt.date) -> None:
+def test_date_pattern_matches_exactly_the_stored_span(span: list[dt.date], day: dt.date) -> None:
     first, last = span
     for asked in (day, first, last, first - dt.timedelta(days=1), last + dt.timedelta(days=1)):
         matches = re.fullmatch(schemas.dates_between(first, last), asked.isoformat())
         assert bool(matches) == (first <= asked <= last)
 
 
-async def test_every_error_is_described(api: Api) -> None:
+async def test_describes_every_error(api: Api) -> None:
     assert set(KINDS) == {kind for kind in vars(errors).values() if isinstance(kind, ErrorKind)}
     text = (await api.get("/rates/openapi.json")).text
-    # A method that is not described, or a form that is not part of the API, has no operation to fail.
+    # Only methods and forms outside the described operations have these errors.
     elsewhere = {errors.METHOD_NOT_ALLOWED, errors.PAYLOAD_TOO_LARGE}
     for kind in set(KINDS) - elsewhere:
         assert f"{kind.code} `{kind.type}`" in text
@@ -101,14 +101,14 @@ async def test_every_error_is_described(api: Api) -> None:
 
 
 def operation_of(schema: schemathesis.BaseSchema, path: str) -> Any:
-    """The GET operation that a path is of; None where it is of none."""
+    """Return the GET operation of a path, or None."""
     path = unquote(path.partition("?")[0]).removesuffix("/")
     templates = [
         template
         for template in schema
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template.removesuffix("/"))), path)
     ]
-    # The one with the most letters of its own is the closest.
+    # The template with the most letters of its own is the closest.
     closest = max(templates, key=lambda template: len(re.sub(r"\{\w+\}", "", template)), default=None)
     return schema[closest]["GET"] if closest else None
 
@@ -124,12 +124,12 @@ def operation_of(schema: schemathesis.BaseSchema, path: str) -> Any:
         ("/rates", "/rates/"),
     ],
 )
-async def test_operations_of_paths(api: Api, path: str, template: str) -> None:
+async def test_finds_the_operation_of_a_path(api: Api, path: str, template: str) -> None:
     schema = schemathesis.openapi.from_dict(await described(api))
     assert operation_of(schema, path).path == template
 
 
-async def test_documents_are_as_described(api: Api) -> None:
+async def test_documents_match_their_schemas(api: Api) -> None:
     schema = schemathesis.openapi.from_dict(await described(api))
     for path in [*(path for path, _ in ALL), *(path for path, _ in CSV), "/rates/"]:
         response = await api.get(path)
@@ -140,7 +140,7 @@ async def test_documents_are_as_described(api: Api) -> None:
         operation_of(schema, path).validate_response(same)
 
 
-async def test_errors_are_as_described(api: Api) -> None:
+async def test_errors_match_their_schemas(api: Api) -> None:
     schema = schemathesis.openapi.from_dict(await described(api))
     judged = 0
     for path, status, *_ in WRONG:
@@ -152,7 +152,7 @@ async def test_errors_are_as_described(api: Api) -> None:
     assert judged > 150
 
 
-async def test_examples_have_answers(api: Api) -> None:
+async def test_examples_succeed(api: Api) -> None:
     document = await described(api)
     parameters = document["components"]["parameters"]
     schema = schemathesis.openapi.from_dict(document)
@@ -171,7 +171,7 @@ async def test_examples_have_answers(api: Api) -> None:
         schema[operation.path]["GET"].validate_response(response)
 
 
-async def test_with_tokens_it_is_as_described(history: History, api: Api) -> None:
+async def test_responses_match_their_schemas_while_tokens_are_required(history: History, api: Api) -> None:
     token = TokenFile(history.path.with_name("tokens.db")).create("reader")
     opened = {"Authorization": f"Bearer {token}"}
     schema = schemathesis.openapi.from_dict(
@@ -186,10 +186,10 @@ async def test_with_tokens_it_is_as_described(history: History, api: Api) -> Non
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The API over days up to yesterday, with gaps, in which values were revised."""
+    """Serve days up to yesterday, with gaps and revised values."""
     folder = tmp_path_factory.mktemp("served")
     now = dt.datetime.now(dt.timezone.utc)
-    # Two years, with gaps, so that most of the days that are generated have rates.
+    # Two years with few gaps, so that most generated days have rates.
     days = [(now - dt.timedelta(days=back)).date().isoformat() for back in range(1, 700) if back % 10 != 7]
     history = History(folder / "fx.db")
     for hours, some, factor in ((20_000, days[600:], 1.01), (30, days, 1.0), (20, days[:9], 1.02)):
@@ -203,8 +203,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_generated_requests(server: Server, tmp_path: Path) -> None:
-    """All phases and all checks of schemathesis: nothing fails, nothing is skipped, nothing is a 500."""
+def test_generated_requests_get_the_described_responses(server: Server, tmp_path: Path) -> None:
+    """Run all phases and checks of schemathesis. None may fail, be skipped, or get a 500."""
     program = Path(sys.executable).with_name("schemathesis")
     arguments = [
         "--checks=all",
@@ -212,7 +212,7 @@ def test_generated_requests(server: Server, tmp_path: Path) -> None:
         "--seed=1",
         "--continue-on-failure",
         "--no-color",
-        # How many draws fail to be a date is a matter of the generator's version.
+        # How many generated texts are no date depends on the version of the generator.
         "--suppress-health-check=filter_too_much",
     ]
     done = subprocess.run(

@@ -33,10 +33,12 @@ def parse(parameters: Parameters) -> Letters:
     return Letters(*parameters.values.get("starts_with", [""]))
 
 
-def answer(context: Context, asked: Letters) -> Reply:
+def answer(context: Context, parsed: Letters) -> Reply:
     """Return the names of the currencies that start with some letters."""
     found = {
-        code: name for code, name, *_ in context.queries.rows("symbols") if code.startswith(asked.starts_with)
+        code: name
+        for code, name, *_ in context.queries.rows("symbols")
+        if code.startswith(parsed.starts_with)
     }
     return Reply(as_json(found), recent())
 
@@ -66,7 +68,7 @@ NEW = Operation(
 
 @pytest.fixture
 async def client(history: History) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the whole application, with its cache, that has one more operation."""
+    """Open a client of the whole application with one more operation."""
     settings = Settings(fx_database=history.path)
     datasette = FxDatasette(settings, clock=lambda: NOW, operations=(*OPERATIONS, NEW))
     transport = httpx.ASGITransport(app=application(datasette))

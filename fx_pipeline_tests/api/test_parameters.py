@@ -1,4 +1,4 @@
-"""Parameters: each operation understands its own and refuses every other, in whatever form they come."""
+"""Each operation accepts its own parameters, and refuses all others in any form."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ CALLS = [
     ("/rates/?", FORMS),
     ("/rates/openapi.json?", FORMS),
 ]
-"""Calls that are answered, and the parameters that each of them has."""
+"""Valid calls, and the parameters of each."""
 
 UNKNOWN = [
     ("currencies=USD", "'currencies'"),
@@ -53,7 +53,7 @@ UNKNOWN = [
 
 @pytest.mark.parametrize(("call", "known"), CALLS)
 @pytest.mark.parametrize(("query", "shown"), UNKNOWN, ids=[query for query, _ in UNKNOWN])
-async def test_what_is_not_understood_is_refused(
+async def test_refuses_unknown_parameters(
     api: Api, call: str, known: str, query: str, shown: str | None
 ) -> None:
     info = f"This call has no parameter {shown}. It has: {known}."
@@ -65,7 +65,7 @@ async def test_what_is_not_understood_is_refused(
 
 
 @pytest.mark.parametrize(("call", "known"), CALLS)
-async def test_what_changes_nothing_is_ignored(api: Api, call: str, known: str) -> None:
+async def test_ignores_harmless_parameters(api: Api, call: str, known: str) -> None:
     plain = await api.get(call.rstrip("?&"))
     harmless = await api.get(f"{call}access_key=KEY&apikey=KEY&_=1700000000&utm_source=x&utm_campaign=y")
     assert (plain.status_code, harmless.status_code) == (200, 200)
@@ -89,14 +89,14 @@ async def test_what_changes_nothing_is_ignored(api: Api, call: str, known: str) 
         ("/rates/latest.csv?format=1", "format"),
     ],
 )
-async def test_a_parameter_of_another_call_is_refused(api: Api, path: str, name: str) -> None:
+async def test_refuses_a_parameter_of_another_operation(api: Api, path: str, name: str) -> None:
     response = await api.get(path)
     assert response.status_code == 400
     assert response.json()["error"]["info"].startswith(f"This call has no parameter {name!r}. It has: ")
 
 
 GBP_PENCE = (
-    "mixes capital and small letters, as names of minor units do (GBp is pence). For the currency, write GBP."
+    "mixes upper and lower case, as codes of minor units do (GBp is pence). For the currency, write GBP."
 )
 CONFLICT = "but both mean the same. Send one of them."
 
@@ -117,12 +117,12 @@ REFUSED = [
     ("latest?from=USD&from=GBP", 201, "The parameter 'from' is given more than once."),
     ("latest?amount=1&amount=2", 403, "The parameter 'amount' is given more than once."),
     ("latest?base=USD&base=", 201, "The parameter 'base' is given more than once."),
-    ("latest?from=EURO", 201, "The base 'EURO' is not a currency code of three letters."),
-    ("latest?to=US", 202, "'US' in 'to' is not a currency code of three letters."),
-    ("latest?symbols=USD%3BGBP", 202, "'USD;GBP' among the symbols is not a currency code of three letters."),
-    ("latest?symbols=USD+GBP", 202, "'USD GBP' among the symbols is not a currency code of three letters."),
-    ("latest?from=QQQ", 201, "No rate was ever stored of: QQQ. /rates/symbols lists what there is."),
-    ("latest?to=QQQ", 202, "No rate was ever stored of: QQQ. /rates/symbols lists what there is."),
+    ("latest?from=EURO", 201, "The base 'EURO' is not a three-letter currency code."),
+    ("latest?to=US", 202, "'US' in 'to' is not a three-letter currency code."),
+    ("latest?symbols=USD%3BGBP", 202, "'USD;GBP' among the symbols is not a three-letter currency code."),
+    ("latest?symbols=USD+GBP", 202, "'USD GBP' among the symbols is not a three-letter currency code."),
+    ("latest?from=QQQ", 201, "Unknown currency: QQQ. See /rates/symbols for the available codes."),
+    ("latest?to=QQQ", 202, "Unknown currency: QQQ. See /rates/symbols for the available codes."),
     *(
         (f"{path}amount={sent}", 403, f"The amount {shown} is not a number above 0 (and at most 1E+18).")
         for path in ("latest?", "2026-03-06.csv?", "2026-03-06..?symbols=USD&", f"timeseries?{FRAME}&")
@@ -140,7 +140,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "code", "info"), REFUSED, ids=[call for call, *_ in REFUSED])
-async def test_values_that_are_not_understood(api: Api, call: str, code: int, info: str) -> None:
+async def test_refuses_invalid_values(api: Api, call: str, code: int, info: str) -> None:
     response = await api.get(f"/rates/{call}")
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
     assert response.json()["message"] == info
@@ -150,14 +150,14 @@ async def test_values_that_are_not_understood(api: Api, call: str, code: int, in
     "path",
     ["/?base=GBp", "/currency/GBp/", "/currency/USD/?base=GBp", "/fx/rates_by_date?base=GBp&date=2026-03-09"],
 )
-async def test_pages_do_not_take_pence_for_pounds(api: Api, path: str) -> None:
+async def test_pages_refuse_codes_of_minor_units(api: Api, path: str) -> None:
     response = await api.get(path)
     assert response.status_code == 400
-    assert "mixes capital and small letters" in response.text
+    assert "mixes upper and lower case" in response.text
 
 
 def test_no_parameter_is_left_out_of_the_cache_key() -> None:
-    """The cache ignores harmless parameters, and no other."""
+    """The cache ignores only harmless parameters."""
     declared = {name for operation in OPERATIONS for name in operation.query_names}
     assert {"base", "from", "symbols", "to", "amount", "as_of", "format", "callback"} < declared
     assert not [name for name in declared if is_harmless(name)]
@@ -174,7 +174,7 @@ def server(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def ask(server: Server, path: str, method: str = "GET", cookie: str = "") -> tuple[int, bytes]:
-    """The status and body of a request whose path is sent byte for byte, as no client would leave it."""
+    """Return status and body of a request. The path is sent unchanged, as HTTP clients would not."""
     head = f"{method} {path} HTTP/1.1\r\nHost: api\r\nConnection: close\r\n{cookie}\r\n"
     response = server.raw(head.encode("latin-1"))
     return int(response.split(b" ", 2)[1]), response.partition(b"\r\n\r\n")[2]
@@ -207,13 +207,13 @@ def ask(server: Server, path: str, method: str = "GET", cookie: str = "") -> tup
         "/Rates/latest",
     ],
 )
-def test_a_path_that_only_looks_like_one_is_none(server: Server, path: str, cookie: str) -> None:
-    """Also once the response of the real path is in the cache, and through Datasette's router."""
+def test_refuses_paths_that_only_resemble_an_endpoint(server: Server, path: str, cookie: str) -> None:
+    """Also while the real path is cached, and through Datasette's router."""
     assert ask(server, "/rates/latest")[0] == ask(server, "/rates/")[0] == 200
     assert ask(server, path, cookie=cookie)[0] == 404
 
 
-def test_every_method_reads_parameters_alike(server: Server) -> None:
+def test_every_method_checks_parameters_in_the_same_way(server: Server) -> None:
     assert ask(server, "/rates/latest?currencies=USD", "HEAD") == (400, b"")
     assert ask(server, "/rates/latest?currencies=USD", "POST")[0] == 405
     assert ask(server, "/rates/latest?base=USD", "POST")[0] == 405

@@ -1,4 +1,4 @@
-"""HTTP as RFC 9110 and RFC 9111 mean it, over the whole application."""
+"""HTTP semantics of the whole application (RFC 9110, RFC 9111)."""
 
 import datetime as dt
 import gzip
@@ -35,7 +35,7 @@ DATASETTE = [
 HEALTH = ["/-/health", "/-/health/freshness"]
 
 
-async def test_the_etag_is_that_of_the_content(history: History, api: Api) -> None:
+async def test_the_etag_depends_on_the_content(history: History, api: Api) -> None:
     tag = (await api.get("/rates/2026-03-06")).headers["etag"]
     assert tag.startswith('W/"')
     assert (await api.get("/rates/2026-03-06/?access_key=x")).headers["etag"] == tag
@@ -50,7 +50,7 @@ async def test_the_etag_is_that_of_the_content(history: History, api: Api) -> No
 @pytest.mark.parametrize(
     "form", ["{weak}", "{strong}", '"other", {weak}', '"other",{strong} , W/"more"', "*", " * ", "W/{weak}"]
 )
-async def test_what_the_client_has_is_not_sent_again(api: Api, path: str, form: str) -> None:
+async def test_returns_304_for_a_known_etag(api: Api, path: str, form: str) -> None:
     whole = await api.get(path)
     weak = whole.headers["etag"]
     same = await api.get(path, If_None_Match=form.format(weak=weak, strong=weak.removeprefix("W/")))
@@ -61,35 +61,35 @@ async def test_what_the_client_has_is_not_sent_again(api: Api, path: str, form: 
 
 
 @pytest.mark.parametrize("field", ['"other"', "", "nonsense", 'W/"', '"' * 5000])
-async def test_what_the_client_does_not_have_is_sent(api: Api, field: str) -> None:
+async def test_returns_200_for_other_etags(api: Api, field: str) -> None:
     response = await api.get("/rates/latest", If_None_Match=field)
     assert (response.status_code, response.json()["success"]) == (200, True)
 
 
-async def test_an_error_is_not_answered_by_304(api: Api) -> None:
+async def test_an_error_never_becomes_a_304(api: Api) -> None:
     assert (await api.get("/rates/2026-03-07", If_None_Match="*")).status_code == 404
     assert (await api.get("/-/health", If_None_Match="*")).status_code == 200
 
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_head_is_get_without_the_body(api: Api, path: str, encoding: str) -> None:
+async def test_head_returns_the_headers_of_get(api: Api, path: str, encoding: str) -> None:
     get = await api.client.get(path, headers={"accept-encoding": encoding})
     head = await api.client.head(path, headers={"accept-encoding": encoding})
     assert (head.status_code, head.content) == (get.status_code, b"")
-    # Pages hold how many milliseconds their query took.
+    # Pages show the duration of their query.
     assert {**head.headers, "content-length": ""} == {**get.headers, "content-length": ""}
 
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG])
-async def test_the_length_is_named(api: Api, path: str) -> None:
+async def test_sends_the_content_length(api: Api, path: str) -> None:
     get = await api.get(path)
     head = await api.client.head(path, headers={"accept-encoding": "identity"})
     assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))
 
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
-async def test_preflight(api: Api, path: str) -> None:
+async def test_answers_preflight_requests(api: Api, path: str) -> None:
     response = await api.client.options(
         path, headers={"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
     )
@@ -100,15 +100,15 @@ async def test_preflight(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
-async def test_any_page_may_read(api: Api, path: str) -> None:
+async def test_allows_any_origin_to_read(api: Api, path: str) -> None:
     response = await api.get(path, Origin="https://a.example")
     assert response.headers["access-control-allow-origin"] == "*"
     assert "ETag" in response.headers["access-control-expose-headers"]
 
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
-async def test_nothing_is_written(api: Api, path: str) -> None:
-    info = "This API is read-only: it answers GET, HEAD, OPTIONS."
+async def test_refuses_writing_methods(api: Api, path: str) -> None:
+    info = "This API is read-only. Allowed methods: GET, HEAD, OPTIONS."
     for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"):
         response = await api.client.request(
             method, path, content=b"a=1", headers={"Cookie": "ds_csrftoken=x"}
@@ -125,7 +125,7 @@ async def test_nothing_is_written(api: Api, path: str) -> None:
 
 SETTLED, RECENT = "public, max-age=86400", "public, max-age=60"
 
-# On March 10 the daily run reads yesterday, the 9th, and the two days before again: 7 and later may change.
+# On March 10 the daily run refetches the 9th and the two days before it, so the 7th and later may change.
 CACHE_CONTROL = [
     ("/rates/1999-01-04", SETTLED),
     ("/rates/2026-03-06", SETTLED),
@@ -146,7 +146,7 @@ CACHE_CONTROL = [
     ("/rates/fluctuation?start_date=2026-03-09&end_date=1999-01-04", RECENT),
     ("/rates/symbols", RECENT),
     ("/rates/", RECENT),
-    # What was known is settled, as soon as nothing that was under way then can still be.
+    # What was known then is settled once no fetch from before can still be running.
     ("/rates/latest?as_of=2026-03-09", SETTLED),
     ("/rates/2026-03-09?as_of=2026-03-10T10:59:59Z", SETTLED),
     ("/rates/2026-03-09?as_of=2026-03-10T11:00:01Z", RECENT),
@@ -160,12 +160,12 @@ CACHE_CONTROL = [
 
 
 @pytest.mark.parametrize(("path", "cache_control"), CACHE_CONTROL)
-async def test_how_long_an_answer_may_be_kept(api: Api, path: str, cache_control: str) -> None:
+async def test_sets_the_cache_lifetime(api: Api, path: str, cache_control: str) -> None:
     assert (await api.get(path)).headers["cache-control"] == cache_control
 
 
 @pytest.mark.parametrize(("days", "settled"), [(0, "2026-03-08"), (1, "2026-03-06"), (4, "1999-01-04")])
-async def test_the_revision_window_is_a_setting(
+async def test_the_cache_lifetime_depends_on_the_revision_window(
     history: History, open_api: OpenApi, days: int, settled: str
 ) -> None:
     api = open_api(history.path, fx_revision_days=days)
@@ -177,19 +177,19 @@ async def test_the_revision_window_is_a_setting(
 @pytest.mark.parametrize(
     ("second", "age"), [("12:00:00", 60), ("23:59:00", 60), ("23:59:30", 30), ("23:59:59", 1)]
 )
-async def test_the_newest_day_is_not_kept_beyond_midnight(api: Api, second: str, age: int) -> None:
+async def test_the_newest_day_expires_at_midnight(api: Api, second: str, age: int) -> None:
     api.now = dt.datetime.fromisoformat(f"2026-03-10T{second}+00:00")
     for path in ("/rates/latest", "/rates/latest.csv", "/rates/convert?from=EUR&to=USD&amount=1"):
         assert (await api.get(path)).headers["cache-control"] == f"public, max-age={age}"
 
 
 @pytest.mark.parametrize("header", [{"Cookie": "ds_actor=b"}, {"Authorization": "Bearer x"}])
-async def test_an_answer_to_somebody_known_is_not_kept(api: Api, header: dict[str, str]) -> None:
+async def test_responses_to_identified_clients_are_private(api: Api, header: dict[str, str]) -> None:
     response = await api.client.get("/rates/2026-03-06", headers=header)
     assert response.headers["cache-control"] == "private, no-store"
 
 
-async def test_cookies_of_other_servers_on_the_host_are_left_out(api: Api) -> None:
+async def test_drops_cookies_of_other_servers_on_the_host(api: Api) -> None:
     response = await api.client.get("/rates/2026-03-06", headers={"Cookie": "a=b; xds_actor=c"})
     assert response.headers["cache-control"] == "public, max-age=86400"
 
@@ -206,7 +206,7 @@ async def test_cookies_of_other_servers_on_the_host_are_left_out(api: Api) -> No
         ("br, GZIP;Q=0", False),
     ],
 )
-async def test_compression(api: Api, accepted: str, compressed: bool) -> None:
+async def test_compresses_for_clients_that_accept_it(api: Api, accepted: str, compressed: bool) -> None:
     path = "/rates/2026-03-05.."
     plain = await api.get(path)
     async with api.client.stream("GET", path, headers={"Accept-Encoding": accepted}) as response:
@@ -219,7 +219,7 @@ async def test_compression(api: Api, accepted: str, compressed: bool) -> None:
 
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE])
 @pytest.mark.parametrize("accepted", ["gzip", "identity"])
-async def test_caches_tell_encodings_and_visitors_apart(api: Api, path: str, accepted: str) -> None:
+async def test_sets_vary(api: Api, path: str, accepted: str) -> None:
     response = await api.client.get(path, headers={"Accept-Encoding": accepted})
     names = [name.strip() for name in response.headers["vary"].split(",")]
     assert names.count("Accept-Encoding") == 1
@@ -229,18 +229,18 @@ async def test_caches_tell_encodings_and_visitors_apart(api: Api, path: str, acc
 @pytest.mark.parametrize(
     "path", ["/rates/latest", "/rates/2026-03-05..", "/fx/rates", "/fx.json", "/-/health"]
 )
-async def test_a_last_slash_changes_nothing(api: Api, path: str) -> None:
+async def test_ignores_a_trailing_slash(api: Api, path: str) -> None:
     plain, slashed = await api.get(path), await api.get(f"{path}/")
     assert (plain.status_code, slashed.status_code) == (200, 200)
     assert plain.headers.get("etag") == slashed.headers.get("etag")
 
 
-async def test_an_unexpected_failure_is_logged_and_not_shown(
+async def test_logs_unexpected_errors_without_showing_them(
     api: Api, history: History, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await api.get("/rates/latest")).status_code == 200
     history.db.execute("DROP TABLE revisions")
-    info = "Something went wrong here. It has been logged."
+    info = "Something went wrong on the server. The error has been logged."
     for path in ("/rates/latest?access_key=hidden", "/fx/rates_by_date.json?date=2026-03-06"):
         response = await api.get(path)
         assert "Traceback" not in response.text
@@ -251,7 +251,7 @@ async def test_an_unexpected_failure_is_logged_and_not_shown(
     assert "hidden" not in caplog.text
 
 
-async def test_health(api: Api) -> None:
+async def test_health_returns_counts(api: Api) -> None:
     for path in ("/-/health", "/-/health/"):
         response = await api.get(path)
         assert (response.status_code, response.json()) == (
@@ -268,13 +268,13 @@ async def test_health(api: Api) -> None:
         )
 
 
-async def test_health_counts_what_was_stored_since(api: Api, history: History) -> None:
+async def test_health_counts_new_data(api: Api, history: History) -> None:
     assert [(await api.get("/-/health")).json()["days"] for _ in range(2)] == [7, 7]
     history.fetch("2026-03-10T11:00:00.000000Z", {"2026-03-07": {"USD": 1.5}})
     assert [(await api.get("/-/health")).json()["days"] for _ in range(2)] == [8, 8]
 
 
-async def test_health_where_the_database_cannot_be_read(
+async def test_health_is_503_if_the_database_cannot_be_read(
     history: History, open_api: OpenApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = open_api(history.path)
@@ -299,7 +299,7 @@ async def test_health_where_the_database_cannot_be_read(
         ("2026-03-11", 1, 503, "stale", 2),
     ],
 )
-async def test_freshness(
+async def test_freshness_depends_on_the_newest_day(
     history: History, open_api: OpenApi, today: str, limit: int, status: int, word: str, age: int
 ) -> None:
     api = open_api(history.path, fx_max_age_days=limit)
@@ -311,7 +311,7 @@ async def test_freshness(
     )
 
 
-async def test_health_before_the_first_day(tmp_path: Path, open_api: OpenApi) -> None:
+async def test_health_of_an_empty_database(tmp_path: Path, open_api: OpenApi) -> None:
     History(tmp_path / "empty.db").close()
     api = open_api(tmp_path / "empty.db")
     health, freshness = await api.get("/-/health"), await api.get("/-/health/freshness")
@@ -333,7 +333,7 @@ async def test_health_before_the_first_day(tmp_path: Path, open_api: OpenApi) ->
     )
 
 
-async def test_a_websocket_is_refused(api: Api) -> None:
+async def test_refuses_websockets(api: Api) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:

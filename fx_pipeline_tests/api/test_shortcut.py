@@ -1,4 +1,4 @@
-"""Past Datasette's router or through it: the same answers, and the same rules."""
+"""The shortcut and Datasette's router return the same responses under the same rules."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_request_with_a_cookie_goes_another_way_to_the_same_answer(
+async def test_the_router_and_the_shortcut_return_the_same_response(
     history: History, open_api: OpenApi, path: str
 ) -> None:
     api = open_api(history.path)
-    await api.get("/rates/")  # Datasette's start-up
+    await api.get("/rates/")  # starts Datasette
     anonymous, known = await api.get(path), await api.get(path, cookie="ds_actor=x")
     assert (known.status_code, known.content) == (anonymous.status_code, anonymous.content)
     expected = {**dict(anonymous.headers), "cache-control": "private, no-store"}
@@ -45,7 +45,7 @@ async def test_a_request_with_a_cookie_goes_another_way_to_the_same_answer(
     ("rule", "status"),
     [({"allow": False}, 403), ({"allow": {"id": "*"}}, 403), ({"allow": True}, 200), ({}, 200)],
 )
-async def test_the_rules_of_the_metadata_hold_on_both(
+async def test_both_ways_obey_the_permissions_in_the_metadata(
     history: History, open_api: OpenApi, metadata: dict[str, Any], rule: dict[str, object], status: int
 ) -> None:
     metadata["queries"]["rates_by_date"].update(rule)

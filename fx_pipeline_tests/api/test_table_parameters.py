@@ -1,4 +1,4 @@
-"""Parameters that Datasette's pages cannot use get no 500, no SQL, and no answer to another question."""
+"""Parameters that Datasette's tables cannot use get an error: no 500, no SQL, no unrelated rows."""
 
 import itertools
 import json
@@ -15,27 +15,27 @@ LOOKUPS = (
     "arraycontains, arraynotcontains, contains, date, endswith, exact, glob, gt, gte, in, isblank, isnull, "
     "like, lt, lte, not, notblank, notin, notlike, notnull, startswith"
 )
-UNREADABLE = "This request cannot be read: a parameter or a key has a form that is not known."
+UNREADABLE = "This request cannot be read: a parameter or a key has an invalid form."
 
 
 def not_a_number(text: str) -> str:
-    return f"rate is a number, and {text!r} is not: write digits, with a point before the decimals."
+    return f"rate is a number, and {text!r} is not. Write digits, with a point before the decimals."
 
 
 def no_place(text: str) -> str:
-    return f"_next is {text!r}, which no page gives as the place of the next."
+    return f"_next is {text!r}, which is not the start of any page."
 
 
 def no_column(name: str) -> str:
-    return f"There is no column {name!r}: this table has date, currency, rate, fetch_id."
+    return f"There is no column {name!r}. The columns are date, currency, rate, fetch_id."
 
 
 def not_of_a_query(name: str) -> str:
-    return f"A query has no parameter {name!r}: its rows come whole, in its own order."
+    return f"A query has no parameter {name!r}. It always returns all rows, in its own order."
 
 
 def no_shape(name: str) -> str:
-    return f"There is no _shape {name!r}: there are arrays, arrayfirst, array, object, objects."
+    return f"There is no _shape {name!r}. The shapes are arrays, arrayfirst, array, object, objects."
 
 
 REFUSED = [
@@ -52,14 +52,14 @@ REFUSED = [
     ("/fx/rates.json?rate__in=1.5,many", not_a_number("many")),
     (
         "/fx/rates.json?date__gt=01/02/2026",
-        "date is a date, and '01/02/2026' is not: write it as YYYY-MM-DD.",
+        "date is a date, and '01/02/2026' is not. Write it as YYYY-MM-DD.",
     ),
     ("/fx/rates.json?date=2023-02-29", "date: 2023-02-29 does not exist: February 2023 has 28 days."),
     ("/fx/days.csv?date__gte=2026-13-01", "date: 2026-13-01 does not exist: months are 01 to 12."),
     ("/fx/rates.json?nothing=1", no_column("nothing")),
     ("/fx/rates.json?nothing__gt=1", no_column("nothing")),
     ("/fx/rates.json?__exact=1", no_column("")),
-    ("/fx/rates.json?rate__above=1", f"There is no condition 'above': there are {LOOKUPS}."),
+    ("/fx/rates.json?rate__above=1", f"There is no condition 'above'. The conditions are {LOOKUPS}."),
     ("/fx/rates.json?_search=dollar", "A table has no parameter '_search'."),
     ("/fx/rates.json?_fts_table=symbols&_search=x", "A table has no parameter '_fts_table'."),
     ("/fx/rates.json?_order=date", "A table has no parameter '_order'."),
@@ -68,14 +68,14 @@ REFUSED = [
     ("/fx/rates.json?_col=nothing", "_col=nothing - invalid columns"),
     ("/fx/rates.json?_shape=nothing", no_shape("nothing")),
     ("/fx/symbols.json?_shape=nothing", no_shape("nothing")),
-    ("/fx/symbols.json?_shape=object", "_shape=object is for tables: it needs the keys of the rows."),
+    ("/fx/symbols.json?_shape=object", "_shape=object is only for tables: it needs the keys of the rows."),
     ("/fx/rates.json?date__in=[1,", UNREADABLE),
     ("/fx/rates.json?_facet=currency", "_facet= is not allowed"),
 ]
 
 
 @pytest.mark.parametrize(("path", "info"), REFUSED, ids=[path for path, _ in REFUSED])
-async def test_what_has_no_meaning_is_refused(api: Api, path: str, info: str) -> None:
+async def test_refuses_parameters_without_meaning(api: Api, path: str, info: str) -> None:
     response = await api.get(path)
     assert (response.status_code, response.json()) == (
         400,
@@ -101,7 +101,7 @@ async def test_what_has_no_meaning_is_refused(api: Api, path: str, info: str) ->
         ("_filter_column=currency&_filter_op=exact&_filter_value=USD", {"USD"}),
     ],
 )
-async def test_conditions_choose(api: Api, query: str, found: set[str]) -> None:
+async def test_filters_select_rows(api: Api, query: str, found: set[str]) -> None:
     address = f"/fx/rates.json?date=2026-03-09&_shape=objects&{query}"
     response = await api.client.get(address, follow_redirects=True)
     assert {row["currency"] for row in response.json()["rows"]} == found
@@ -126,8 +126,8 @@ ORDERS = [
 
 
 @pytest.mark.parametrize(("table", "order"), ORDERS)
-async def test_the_pages_together_are_the_table(api: Api, history: History, table: str, order: str) -> None:
-    """Each row once, in the order of the whole, as far as that says."""
+async def test_pages_together_hold_each_row_once(api: Api, history: History, table: str, order: str) -> None:
+    """Each row once, in the order of the whole table."""
     history.db.table("rejected_rates").insert_all(
         {
             "fetch_id": place % 3 + 1,
@@ -183,7 +183,7 @@ SIGNS_OF_SQL = [
 
 
 async def look(api: Api, path: str) -> None:
-    """Ask, and judge the answer."""
+    """Send the request, and check the response."""
     response = await api.get(path)
     assert response.status_code in (200, 301, 302, 400, 403, 404), path
     if response.status_code >= 400:
@@ -195,9 +195,9 @@ async def look(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-async def test_any_parameter_with_any_value(api: Api, subject: str) -> None:
+async def test_survives_any_parameter_with_any_value(api: Api, subject: str) -> None:
     for place, name in enumerate(NAMES):
-        # A few values with each name: over all pages, every value meets most names.
+        # A few values with each name. Across all pages, every value is tried with most names.
         for value in itertools.islice(VALUES, (place + len(subject)) % 8, None, 8):
             await look(api, f"{subject}?{quote(name)}={quote(value)}")
 
@@ -208,11 +208,13 @@ pairs = st.tuples(st.sampled_from(NAMES) | st.text(max_size=8), st.sampled_from(
 @settings(
     max_examples=150,
     deadline=None,
-    # One API, read only, serves all examples.
+    # All examples share one read-only API.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(subject=st.sampled_from(SUBJECTS), query=st.lists(pairs, min_size=1, max_size=4))
-async def test_any_parameters_together(api: Api, subject: str, query: list[tuple[str, str]]) -> None:
+async def test_survives_any_combination_of_parameters(
+    api: Api, subject: str, query: list[tuple[str, str]]
+) -> None:
     written = "&".join(
         f"{quote(name, errors='replace')}={quote(value, errors='replace')}" for name, value in query
     )
@@ -225,7 +227,7 @@ async def test_any_parameters_together(api: Api, subject: str, query: list[tuple
 @pytest.mark.parametrize(
     "path", ["/fx/rates", "/fx/rates.json", "/fx/rates.csv", "/fx/rates_by_range", "/fx/rates_by_range.json"]
 )
-async def test_what_takes_too_long_says_so_without_sql(api: Api, history: History, path: str) -> None:
+async def test_a_slow_query_gets_an_error_without_sql(api: Api, history: History, path: str) -> None:
     history.db.table("rates").insert_all(
         {"date": f"2001-{day:04}", "currency": "AAA", "rate": day, "fetch_id": 1} for day in range(1, 2000)
     )
@@ -233,7 +235,7 @@ async def test_what_takes_too_long_says_so_without_sql(api: Api, history: Histor
     response = await api.get(f"{path}?{sort}_timelimit=-1")
     assert response.status_code == 400
     said = response.text.partition('<main id="content"')[2] or response.text
-    assert "This takes longer than is allowed: ask for fewer rows." in said
+    assert "This takes too long. Ask for fewer rows." in said
     assert "select" not in said.lower()
 
 
@@ -258,7 +260,7 @@ PLACES = [
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("part", LONG, ids=[part[:10] for part in LONG])
-async def test_long_and_odd_paths(api: Api, place: str, part: str) -> None:
+async def test_survives_long_and_odd_paths(api: Api, place: str, part: str) -> None:
     response = await api.get(place.format(part))
     assert response.status_code in (301, 302, 400, 401, 403, 404)
     assert "Traceback" not in response.text

@@ -217,8 +217,8 @@ def test_a_second_server_on_the_same_port_fails(history: History, tmp_path: Path
 
 def test_a_public_server_without_tokens_logs_a_warning(history: History, tmp_path: Path) -> None:
     said = (
-        "Anybody who reaches 0.0.0.0 can read the rates: `fx-pipeline token create` or FX_REQUIRE_TOKEN=1 "
-        "ends that.\n"
+        "Anyone who can reach 0.0.0.0 can read the rates. To require a token, use `fx-pipeline token create` "
+        "or FX_REQUIRE_TOKEN=1.\n"
     )
     with serving(history.path, tmp_path / "log", "--host", "0.0.0.0") as server:  # noqa: S104
         assert said in server.log.read_text()

@@ -1,8 +1,8 @@
-"""What the API does, as an OpenAPI 3.1 document: exact enough to generate tests and clients from.
+"""The OpenAPI 3.1 document: exact enough to generate tests and clients from.
 
-It describes one instance: the currencies are those that are stored, and the dates are those from the oldest
-stored day to the newest. So what it calls valid has an answer, as a rule. What JSON Schema cannot say (that a
-range must not end before it starts) is said in words.
+It describes one instance: its stored currencies, and the days from the oldest stored to the newest. So most
+requests that it calls valid succeed. Descriptions say what JSON Schema cannot: that a range must not end
+before it starts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,13 +28,13 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
             "title": "Foreign-exchange rates",
             "version": version("fx-pipeline"),
             "summary": "Daily rates of exchange in Fixer's own protocol, with every value that was revised.",
-            "description": "Read-only. Every path answers the same with and without a slash at its end. "
-            "A parameter that an operation does not have is an error; `access_key`, `apikey`, `_` and "
-            "`utm_...` are ignored. A currency is `USD` or `usd`, and not in mixed letters: `GBp` is pence.",
+            "description": "Read-only. A slash at the end of a path makes no difference. "
+            "An unknown parameter is an error, but `access_key`, `apikey`, `_` and `utm_...` are ignored. "
+            "A currency is `USD` or `usd`, but not in mixed case: `GBp` is pence.",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        # Nothing at all first: a token is needed only where the instance asks for one.
+        # The empty entry comes first: some instances need no token.
         "security": [{}, *({name: []} for name in _CARRIERS)],
         "paths": {operation.path: _path_item(operation) for operation in operations},
         "components": {
@@ -43,7 +43,7 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
             "headers": _HEADERS,
             "responses": {
                 "NotModified": {
-                    "description": "What the client has is what there is.",
+                    "description": "The client already has this response.",
                     "headers": _CACHEABLE,
                 },
                 "Unhealthy": _response("The database cannot be read.", "Unhealthy"),
@@ -85,7 +85,7 @@ def _parameters(operations: Sequence[Operation[Any]], stored: Stored) -> dict[st
 _IF_NONE_MATCH: Schema = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "The ETag of what the client has.",
+    "description": "The ETag of the response that the client has.",
     "schema": {"type": "string"},
 }
 
@@ -95,25 +95,30 @@ _CARRIERS: dict[str, Schema] = {
         "type": "apiKey",
         "in": "query",
         "name": "access_key",
-        "description": "As Fixer's clients.",
+        "description": "As clients of Fixer send it.",
     },
-    "apikey": {"type": "apiKey", "in": "header", "name": "apikey", "description": "As APILayer's clients."},
+    "apikey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "apikey",
+        "description": "As clients of APILayer send it.",
+    },
 }
 
 _HEADERS: dict[str, Schema] = {
     "ETag": {
         "required": True,
-        "description": "Changes with the content. A request with it as `If-None-Match` is answered 304.",
+        "description": "Changes with the content. A request with it as `If-None-Match` may get a 304.",
         "schema": {"type": "string", "pattern": '^W/"[0-9a-f]{32}"$'},
     },
     "CacheControl": {
         "required": True,
-        "description": "How long it may be kept: a day what is settled, a minute what may still change.",
+        "description": "How long a cache may store it: settled days for a day, others for a minute.",
         "schema": {"type": "string", "pattern": "^(public, max-age=[0-9]+|(private, )?no-store)$"},
     },
     "Vary": {
         "required": True,
-        "description": "The request headers that the answer depends on.",
+        "description": "The request headers that the response depends on.",
         "schema": {"type": "string", "pattern": "(^|, )Accept-Encoding(,|$)"},
     },
     "AnyOrigin": {
@@ -122,7 +127,7 @@ _HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "const": "*"},
     },
     "Missing": {
-        "description": "The currencies that `missing` names, with the first and the last day of each.",
+        "description": "The currencies in `missing`, with the first and the last day of each.",
         "schema": {"type": "string", "pattern": r"^[A-Z]{3}=[0-9-]{10}\.\.[0-9-]{10}(, |$)"},
     },
     "Challenge": {
@@ -132,7 +137,7 @@ _HEADERS: dict[str, Schema] = {
     },
     "RetryAfter": {
         "required": True,
-        "description": "Seconds after which to ask again.",
+        "description": "Seconds after which to retry.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
 }
@@ -165,7 +170,7 @@ def _path_item(operation: Operation[Any]) -> Schema:
     head = {
         **get,
         "operationId": f"head_{operation.name}",
-        "description": "The headers of the same answer, without its body.",
+        "description": "The headers of the same response, without its body.",
     }
     return {"get": get, "head": head}
 
@@ -191,7 +196,7 @@ def _health_responses(operation: Operation[Any]) -> dict[str, Schema]:
         unhealthy = _response(
             "The newest day is too old, or the database cannot be read.", "Freshness", "Unhealthy"
         )
-    return {"200": _response("The answer.", operation.response), "503": unhealthy}
+    return {"200": _response("The response.", operation.response), "503": unhealthy}
 
 
 def _response(description: str, *answers: str) -> Schema:
@@ -205,8 +210,8 @@ def _response(description: str, *answers: str) -> Schema:
 
 
 def _found(operation: Operation[Any]) -> Schema:
-    """Return the response of a success: a document, or a script where one may be asked for."""
-    success = _response("The answer.", operation.response)
+    """Return the successful response: a document, or also a script if the operation has JSONP."""
+    success = _response("The response.", operation.response)
     if "callback" in operation.query_names:
         script = {"text/javascript": {"schema": ref("schemas", "Script")}}
         success = {**success, "content": {**success["content"], **script}}

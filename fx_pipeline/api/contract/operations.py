@@ -61,8 +61,8 @@ CONVERSION_ERRORS = ErrorGroup(
 )
 
 _CSV_ROWS = (
-    "Rows of `date,base,currency,rate` under a heading; an amount is a column after the base. The header "
-    "`X-Missing-Rates` says what `missing` does in a document."
+    "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. The HTTP header "
+    "`X-Missing-Rates` says what `missing` says in a document."
 )
 _LISTS = ("symbols", "latest_date", "stored_days")
 _DAY_QUERIES = ("rates_by_date", *_LISTS)
@@ -88,7 +88,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/{date}/",
         name="rates_of_day",
         summary="The rates of one day",
-        description="Units of each currency for one unit of the base. Where nothing is stored of the day, a "
+        description="Units of each currency for one unit of the base. If the day is not stored, a "
         "404 names the nearest stored days.",
         response="Day",
         parse=inputs.parse_day,
@@ -103,8 +103,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/timeseries",
         name="timeseries",
         summary="The rates of several days",
-        description="One day after another, oldest first; a day of which nothing is stored is not a key. The "
-        "end must not lie before the start.",
+        description="One object per stored day, oldest first. The end must not be before the start.",
         response="Series",
         parse=inputs.parse_timeseries,
         answer=handlers.series,
@@ -119,7 +118,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/{start}..{end}/",
         name="rates_of_range",
         summary="The same, with the range in the path",
-        description="As `timeseries`. The end must not lie before the start.",
+        description="As `timeseries`. The end must not be before the start.",
         response="Series",
         parse=inputs.parse_range,
         answer=handlers.series,
@@ -146,7 +145,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/convert",
         name="convert",
         summary="An amount in another currency",
-        description="At the rate of one day, or of the newest. The answer names the rate and the day.",
+        description="At the rate of one day, or of the newest. The response has the rate and the day.",
         response="Conversion",
         parse=inputs.parse_conversion,
         answer=handlers.convert,
@@ -160,9 +159,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/fluctuation",
         name="fluctuation",
         summary="How much rates changed",
-        description="The rates of the first and of the last stored day of a range, their difference, and "
-        "that in percent of the first. The end may lie before the start: the change is then the one "
-        "backwards.",
+        description="The rates on the first and the last stored day of a range, their difference, and the "
+        "difference in percent of the first. The end may be before the start: the change is then backwards.",
         response="Fluctuation",
         parse=inputs.parse_fluctuation,
         answer=handlers.fluctuation,
@@ -177,7 +175,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/symbols",
         name="symbols",
         summary="Every currency and its name",
-        description="Every code of which a rate was ever stored.",
+        description="Every code that was ever stored.",
         response="Symbols",
         parse=inputs.parse_nothing,
         answer=handlers.symbols,
@@ -228,7 +226,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/{start}..{end}.csv",
         name="rates_of_range_csv",
         summary="The rates of several days, for a spreadsheet",
-        description=f"{_CSV_ROWS} The end must not lie before the start.",
+        description=f"{_CSV_ROWS} The end must not be before the start.",
         response="Csv",
         parse=inputs.parse_range,
         answer=handlers.series_csv,
@@ -240,7 +238,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         path="/rates/",
         name="index",
-        summary="What there is",
+        summary="The index",
         description="The newest and the oldest stored day, and a link to each endpoint.",
         response="Index",
         parse=inputs.parse_nothing,
@@ -253,7 +251,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/openapi.json",
         name="openapi",
         summary="This API, for programs",
-        description="An OpenAPI 3.1 document of this instance: the currencies and days that it has.",
+        description="An OpenAPI 3.1 document of this instance, with its currencies and days.",
         response="OpenApi",
         parse=inputs.parse_nothing,
         answer=about.openapi,
@@ -267,7 +265,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/docs/",
         name="docs",
         summary="This API, for people",
-        description="A page, with answers as they are now.",
+        description="A page with current responses.",
         response="Html",
         parse=inputs.parse_nothing,
         answer=about.page,
@@ -277,8 +275,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/-/health",
         name="health",
         summary="Whether the API works",
-        description="For supervisors: whether the process is up and the database can be read, with what is "
-        "stored. Needs no token.",
+        description="For supervisors: whether the process is up and the database can be read, and how much "
+        "is stored. Needs no token.",
         response="Health",
         parse=inputs.parse_nothing,
         answer=health.health,
@@ -289,7 +287,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/-/health/freshness",
         name="freshness",
         summary="Whether the data is current",
-        description="503 when the newest stored day is too old. Needs no token. (A restart brings no data.)",
+        description="503 if the newest stored day is too old. Needs no token. (A restart brings no data.)",
         response="Freshness",
         parse=inputs.parse_nothing,
         answer=health.freshness,

@@ -36,7 +36,7 @@ START = Parameter("start", "The first day.", _DATE, _first, place="path", requir
 END = Parameter("end", "The last day.", _DATE, _last, place="path", required=True)
 START_DATE = Parameter("start_date", "The first day.", _DATE, _first, required=True)
 END_DATE = Parameter("end_date", "The last day.", _DATE, _last, required=True)
-DATE = Parameter("date", "The day; without it, the newest.", _DATE, _last)
+DATE = Parameter("date", "The day. Default: the newest.", _DATE, _last)
 FROM = Parameter(
     "from",
     "The currency of the amount.",
@@ -47,17 +47,17 @@ FROM = Parameter(
 TO = Parameter(
     "to", "The currency to convert to.", _CURRENCY, lambda stored: stored.usual_codes[0], required=True
 )
-AMOUNT = Parameter("amount", "How much of it.", _AMOUNT, lambda _: 25, required=True)
+AMOUNT = Parameter("amount", "The amount.", _AMOUNT, lambda _: 25, required=True)
 UNITS = Parameter(
     "amount",
-    "How many units of the base the rates are for; without it, one.",
+    "How many units of the base the rates are for. Default: one.",
     _AMOUNT,
     lambda _: 100,
     component="units",
 )
 BASE = Parameter(
     "base",
-    "What all rates are for one unit of; without it, the stored base.",
+    "The base of all rates. Default: the stored base.",
     _CURRENCY,
     lambda stored: stored.usual_codes[0],
 )
@@ -71,7 +71,7 @@ BASE_FROM = Parameter(
 )
 SYMBOLS = Parameter(
     "symbols",
-    "Only these, in this order; without it, all, in alphabetical order.",
+    "Only these currencies, in this order. Default: all, in alphabetical order.",
     _CURRENCIES,
     lambda stored: stored.usual_codes[-2:],
 )
@@ -85,21 +85,21 @@ SYMBOLS_TO = Parameter(
 )
 AS_OF = Parameter(
     "as_of",
-    "What this API would have answered then: an instant, or a day (its end, UTC).",
+    "The data as it was known then: at an instant, or at the end of a day (UTC).",
     _INSTANT,
     lambda stored: stored.today.isoformat() if stored.today else stored.last_days[1],
 )
 FORMAT = Parameter(
     "format",
-    "1: the document is indented, for people.",
+    "1: indented, for people.",
     {"enum": [0, 1]},
     lambda _: 1,
     essential=False,
 )
 CALLBACK_NAME = Parameter(
     "callback",
-    "JSONP: the document as a script that calls this function; errors have the status 200 too. For "
-    "reads that need no token, from pages of other sites.",
+    "JSONP: the document as a script that calls this function; errors have the status 200 too. Only for "
+    "pages of other sites, and only without a token.",
     _CALLBACK,
     lambda _: "show",
     essential=False,

@@ -30,7 +30,7 @@ class Routes:
         for pattern, operation in self._routes:
             if match := pattern.fullmatch(path):
                 return operation, match.groupdict()
-        info = f"There is nothing at /rates/{quoted(path)[1:-1]}. /rates/ lists what there is."
+        info = f"There is no endpoint /rates/{quoted(path)[1:-1]}. See /rates/ for the list."
         raise ApiError(INVALID_API_FUNCTION, info)
 
 

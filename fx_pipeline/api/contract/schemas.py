@@ -1,6 +1,6 @@
-"""The shapes of what is asked and answered, as JSON Schema (2020-12), for the OpenAPI document.
+"""The JSON Schemas (2020-12) of parameters and responses, for the OpenAPI document.
 
-An answer is described to its last key: what is not named here is not sent.
+They name every key of a response: no other key is ever sent.
 """
 
 import datetime as dt
@@ -20,21 +20,21 @@ _CHANGE = {"type": "number"}
 
 
 def schemas(stored: Stored, links: Iterable[str] = ()) -> dict[str, Schema]:
-    """Return the shapes by name. `links` names the links that the index gives."""
+    """Return the schemas by name. `links` are the names of the index's links."""
     return {
-        **_asked(stored),
+        **_parameter_schemas(stored),
         "Rate": {"type": "number", "exclusiveMinimum": 0},
         "Rates": {
             **_by_code(ref("schemas", "Rate")),
-            "description": "Units of each currency for one of the base.",
+            "description": "Units of each currency for one unit of the base.",
         },
         "Names": {**_by_code({"type": "string"}), "description": "The name of each currency."},
-        **_answers(links),
+        **_response_schemas(links),
     }
 
 
 def error_schema(kinds: Iterable[ErrorKind]) -> Schema:
-    """The body of an error of one of these kinds, which share one status."""
+    """Return the schema of an error of one of these kinds, which share one status."""
     kinds = tuple(kinds)
     which = [{"properties": {"code": {"const": kind.code}, "type": {"const": kind.type}}} for kind in kinds]
     narrower = {"status": {"const": kinds[0].status}, "error": {"anyOf": which}}
@@ -42,9 +42,9 @@ def error_schema(kinds: Iterable[ErrorKind]) -> Schema:
 
 
 def dates_between(first: dt.date, last: dt.date) -> str:
-    """A pattern of the days from `first` to `last`.
+    """Return a pattern of the days from `first` to `last`.
 
-    It may have a month end on its 31st day, whatever the month: `format: date` says better.
+    It accepts a 31st in every month. `format: date` excludes the ones that do not exist.
     """
     whole_years, spans = [], []
     for year in range(first.year, last.year + 1):
@@ -63,14 +63,14 @@ def dates_between(first: dt.date, last: dt.date) -> str:
     return f"({'|'.join(spans)})"
 
 
-def _asked(stored: Stored) -> dict[str, Schema]:
+def _parameter_schemas(stored: Stored) -> dict[str, Schema]:
     known = {"enum": sorted(stored.codes)} if stored.codes else {"pattern": CODE}
     instant: Schema = {"type": "string", "format": "date-time"}
     shapes: dict[str, Schema] = {"Currency": {"type": "string", **known}}
     if not (stored.first and stored.newest and stored.today):
         return {**shapes, "Date": _CALENDAR_DATE, "PastDate": _CALENDAR_DATE, "PastInstant": instant}
     past = dates_between(stored.first, max(stored.first, stored.today))
-    # West of Greenwich, an instant of today may lie in tomorrow's UTC.
+    # West of Greenwich, an instant of today may be tomorrow in UTC.
     before = dates_between(stored.first, max(stored.first, stored.today - dt.timedelta(days=1)))
     return {
         **shapes,
@@ -80,12 +80,12 @@ def _asked(stored: Stored) -> dict[str, Schema]:
     }
 
 
-def _answers(links: Iterable[str]) -> dict[str, Schema]:
+def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
     stored: Schema = {"type": ["string", "null"], "format": "date"}
     base: Schema = {"type": "string", "pattern": CODE}
     timestamp = {
         "type": "integer",
-        "description": "The provider's own time of that day's rates, in Unix seconds.",
+        "description": "The provider's own time of the rates, in Unix seconds.",
     }
     instant = {"type": "string", "format": "date-time"}
     success = {"const": True}
@@ -95,12 +95,12 @@ def _answers(links: Iterable[str]) -> dict[str, Schema]:
     amount = {
         "type": "number",
         "exclusiveMinimum": 0,
-        "description": "The units of the base that rates are for.",
+        "description": "The units of the base that the rates are for.",
     }
     missing = {
         **_by_code(_object(first_date=_CALENDAR_DATE, last_date=_CALENDAR_DATE)),
-        "description": "Currencies that were asked for and have no rate on some of these days, with the "
-        "first and the last stored day that has one.",
+        "description": "Requested currencies without a rate on some of these days, with the first and the "
+        "last stored day that has one.",
     }
     info = {"type": "string", "description": "What was wrong, and what to do."}
     return {
@@ -113,7 +113,7 @@ def _answers(links: Iterable[str]) -> dict[str, Schema]:
         "Day": _object(
             success=success,
             timestamp=timestamp,
-            historical={"type": "boolean", "description": "Whether a date was asked for."},
+            historical={"type": "boolean", "description": "Whether a date was requested."},
             base=base,
             date=_CALENDAR_DATE,
             as_of=instant,
@@ -174,7 +174,7 @@ def _answers(links: Iterable[str]) -> dict[str, Schema]:
             first_date=stored,
             endpoints={
                 **_object((), **{name: {"type": "string", "format": "uri-reference"} for name in links}),
-                "description": "A link to each endpoint, with values that have an answer.",
+                "description": "A link to each endpoint, with values that work.",
             },
         ),
         "Health": _object(
@@ -188,7 +188,7 @@ def _answers(links: Iterable[str]) -> dict[str, Schema]:
             symbols=_COUNT,
             closed={
                 "type": "string",
-                "description": "Why every other request is refused: the tokens are lost or cannot be read.",
+                "description": "Why all other requests are refused: the tokens are lost or cannot be read.",
             },
         ),
         "Unhealthy": _object(status={"const": "error"}, message={"type": "string"}),

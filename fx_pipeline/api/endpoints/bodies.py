@@ -1,7 +1,7 @@
-"""Documents and CSV, made from rates: the keys and their order are Fixer's (its documentation, "Endpoints").
+"""Builds documents and CSV from rates. Keys and their order are Fixer's (its documentation, "Endpoints").
 
-A number is written as the provider wrote it: whole ones without a point, others with the digits of the
-nearest double and no more.
+Numbers are written as the provider writes them: whole numbers without a point, others with the digits that
+identify the double.
 """
 
 import csv
@@ -18,11 +18,11 @@ from fx_pipeline.rates import as_number, convert, fluctuation
 
 Rates = Mapping[str, float]
 Missing = Mapping[str, tuple[str, str]]
-"""Currencies without a rate on some of the days asked for, and the first and last day that has one."""
+"""Currencies without a rate on some of the requested days, and the first and last day with one."""
 
 
 class OneCurrency(Mapping[str, Rates]):
-    """The days of a series of `code` alone, from its rates by date: ten thousand days are quickly made."""
+    """The days of a series of one currency, made from its rates by date. Fast for ten thousand days."""
 
     def __init__(self, code: str, rates: Rates) -> None:
         self._code = code
@@ -38,11 +38,11 @@ class OneCurrency(Mapping[str, Rates]):
         return len(self._rates)
 
     def as_json(self) -> bytes:
-        """The days, as they are sent."""
+        """Return the days as they are sent."""
         if not self:
             return b"{}"
         before = b'":{"%b":' % self._code.encode()
-        # Among dates and numbers each colon is before a number, and each comma before a date.
+        # In this text, every colon is followed by a number, and every comma by a date.
         return b"%b}" % _numbers(self._rates).replace(b'":', before).replace(b',"', b'},"')
 
 
@@ -57,7 +57,7 @@ def day_json(
     amount: Decimal | None = None,
     missing: Missing | None = None,
 ) -> bytes:
-    """The rates of one day, as they are sent."""
+    """Return the rates of one day as they are sent."""
     document = {
         "success": True,
         "timestamp": timestamp,
@@ -81,7 +81,7 @@ def series_json(
     amount: Decimal | None = None,
     missing: Missing | None = None,
 ) -> bytes:
-    """The rates of several days, oldest first, as they are sent. A day without any is not a key."""
+    """Return the rates of several days as they are sent, oldest first. Days without rates are left out."""
     document = {
         "success": True,
         "timeseries": True,
@@ -106,7 +106,7 @@ def conversion_document(
     historical: bool,
     as_of: AsOf | None,
 ) -> Document:
-    """An amount converted, with the rate and the date used; `historical` only where a date was asked for."""
+    """Return a converted amount, with its rate and date. `historical` says that a date was requested."""
     return {
         "success": True,
         "query": {"from": source, "to": target, "amount": as_number(float(amount))},
@@ -128,7 +128,7 @@ def fluctuation_document(
     as_of: AsOf | None,
     missing: Missing | None = None,
 ) -> Document:
-    """How much each rate changed; a currency that has no rate at one of the ends is left out."""
+    """Return how much each rate changed. A currency without a rate on one of the days is left out."""
     changes = {}
     for code in (code for code in first if code in last):
         change, percentage = fluctuation(first[code], last[code])
@@ -151,9 +151,9 @@ def fluctuation_document(
 
 
 def rates_csv(base: str, days: Iterable[tuple[str, Rates]], amount: Decimal | None = None) -> bytes:
-    """Return rows of `date,base,currency,rate` under a heading (RFC 4180).
+    """Return rows of `date,base,currency,rate` with a header (RFC 4180).
 
-    With an amount, which the rates are for, it has a column of its own after the base.
+    If the rates are for an amount, it is a column after the base.
     """
     text = io.StringIO()
     rows = csv.writer(text)
@@ -182,9 +182,9 @@ def _missing(missing: Missing | None) -> Document:
 
 
 def _with_rates(document: Document, rates: Mapping[str, object]) -> bytes:
-    """The document with its last key, `rates`, which is most of it and written ten times as fast.
+    """Return the document with `rates` as its last key, written ten times as fast as by `as_json`.
 
-    The numbers are finite, and among codes and dates only a whole number has ".0" before a comma or brace.
+    The numbers are finite. Codes and dates never end in ".0", so only whole numbers are shortened.
     """
     written = rates.as_json() if isinstance(rates, OneCurrency) else _numbers(rates)
     return b'%b,"rates":%b}' % (as_json(document)[:-1], written)

@@ -1,7 +1,7 @@
-"""The stored days as an endpoint needs them, read by the canned queries, or the error that says why not.
+"""Reads the days and series that a handler needs, by the canned queries, or raises the error that explains.
 
-A currency that was never stored is a 400 that names it. One that has no rate on the days asked for is named
-with the first and last day that have one: in the answer, or in a 404 where nothing is left to answer.
+A currency that was never stored is a 400 that names it. A currency without a rate on the requested days is
+reported with its first and last day: in the response, or in a 404 if the response would have no rate at all.
 """
 
 import datetime as dt
@@ -27,7 +27,7 @@ from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.rates import rebase
 
 MOST_RATES = 200_000
-"""Rates in one answer."""
+"""The most rates in one response."""
 
 
 Row = tuple[str, str, float]
@@ -44,7 +44,7 @@ class Day(NamedTuple):
 
 
 class StoredDays(NamedTuple):
-    """What is stored of a range: a row of the canned query `stored_days`."""
+    """A summary of the stored days of a range: a row of the canned query `stored_days`."""
 
     base: str | None
     first: str | None
@@ -56,20 +56,20 @@ class StoredDays(NamedTuple):
 
 
 class Lifespan(NamedTuple):
-    """The first and the last stored day that has a rate of a currency."""
+    """The first and the last stored day with a rate of a currency."""
 
     first_date: str
     last_date: str
 
 
 Lifespans = Mapping[str, Lifespan]
-"""Currencies and when they have rates."""
+"""Currencies and the days between which they have rates."""
 
 
 class Series(NamedTuple):
-    """The wanted rates of each day of a range that has any, oldest first, and the last day stored of it.
+    """The requested rates of each day of a range that has any, oldest first, and its last stored day.
 
-    `missing` names the currencies that were asked for and have no rate on some of the stored days.
+    `missing` holds the requested currencies without a rate on some of the stored days.
     """
 
     base: str
@@ -79,7 +79,7 @@ class Series(NamedTuple):
 
 
 def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: AsOf | None) -> StoredDays:
-    """What is stored from `start` to `end`, or to the newest day."""
+    """Return a summary of the stored days from `start` to `end`, or to the newest."""
     ((*row,),) = queries.rows(
         "stored_days", start_date=start.isoformat(), end_date=_text(end), as_of=_instant(as_of)
     )
@@ -87,7 +87,7 @@ def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: As
 
 
 def read_day(queries: Queries, date: dt.date | None, wanted: RateQuery) -> Day:
-    """One day, or the newest. Raises ApiError where nothing is stored of it, naming the nearest days."""
+    """Return one day, or the newest. Raises ApiError, with the nearest days, if it is not stored."""
     rows = queries.rows("rates_by_date", date=_text(date), as_of=_instant(wanted.as_of))
     if rows:
         day, base, timestamp, *_ = rows[0]
@@ -99,7 +99,7 @@ def read_day(queries: Queries, date: dt.date | None, wanted: RateQuery) -> Day:
 
 
 def rates_of(queries: Queries, day: Day, wanted: RateQuery) -> dict[str, float]:
-    """The wanted rates of a day, in the wanted base."""
+    """Return the requested rates of a day, in the requested base."""
     base = wanted.base or day.base
     rates = rebase(day.rates, stored_base=day.base, base=base, symbols=wanted.symbols)
     if rates is None or len(rates) < len(wanted.symbols or ()):
@@ -113,7 +113,7 @@ def rates_of(queries: Queries, day: Day, wanted: RateQuery) -> dict[str, float]:
 
 
 def lifespans(queries: Queries, codes: Iterable[str]) -> Lifespans:
-    """Return when each of these currencies has rates, in their order."""
+    """Return the first and last day of each of these currencies, in their order."""
     codes = tuple(codes)
     if not codes:
         return {}
@@ -124,9 +124,9 @@ def lifespans(queries: Queries, codes: Iterable[str]) -> Lifespans:
 def no_rate_of(
     queries: Queries, codes: Sequence[str], span: str, as_of: AsOf | None, *, what: str = ""
 ) -> ApiError:
-    """Return the error that names the currencies without a rate on these days, and the days that have one.
+    """Return the error for currencies without a rate on these days, with the days that have one.
 
-    `what` names them, where their codes do not.
+    `what` names them, if their codes are not enough.
     """
     when = (
         f"{code} has rates from {first} to {last}."
@@ -137,16 +137,16 @@ def no_rate_of(
 
 
 def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery) -> Series:
-    """The days from `start` to `end`, or to the newest day.
+    """Return the days from `start` to `end`, or to the newest.
 
-    Raises ApiError where nothing is stored of them, and where they hold more than one answer may.
+    Raises ApiError if none of them is stored, or if they hold more than MOST_RATES.
     """
     span = span_of(start, end)
     bounded = _surely_fits(queries, start, end, wanted)
     stored_base, last, total = bounded or _counted(queries, start, end, wanted, span)
     days, counts = _read(queries, start, end, wanted, stored_base)
     if bounded and not days:
-        # Perhaps nothing is stored there at all, which is an error of its own.
+        # If nothing is stored there at all, this raises a more precise error.
         _counted(queries, start, end, wanted, span)
     base = wanted.base or stored_base
     named = [code for code in dict.fromkeys((*(wanted.symbols or ()), base)) if code != stored_base]
@@ -156,12 +156,12 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: R
         raise _no_base(queries, base, span, wanted.as_of)
     lacking = [code for code in named if counts[code] < total]
     if lacking and bounded:
-        # Perhaps nothing at all is stored of the other days.
+        # The other days may not be stored at all.
         total = stored_days(queries, start, end, wanted.as_of).days
         lacking = [code for code in lacking if counts[code] < total]
     missing = lifespans(queries, lacking)
     if wanted.symbols and base == stored_base and base not in wanted.symbols:
-        # Just what was read: there is nothing to divide by, and nothing to add.
+        # The rates are in this base already.
         return Series(base, last, days, missing)
     rebased = (
         (date, rebase(rates, stored_base=stored_base, base=base, symbols=wanted.symbols))
@@ -171,7 +171,7 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: R
 
 
 def require_known(queries: Queries, wanted: RateQuery) -> None:
-    """Raise ApiError where the base or a symbol was never stored. While nothing is stored, any may be."""
+    """Raise ApiError if the base or a symbol was never stored. Accept any while nothing is stored."""
     if wanted.base:
         require_currency(queries, wanted.base, INVALID_BASE_CURRENCY)
     known = known_codes(queries)
@@ -182,21 +182,21 @@ def require_known(queries: Queries, wanted: RateQuery) -> None:
 
 
 def require_currency(queries: Queries, code: str, kind: ErrorKind) -> None:
-    """Raise ApiError of that kind where `code` was never stored."""
+    """Raise ApiError of that kind if `code` was never stored."""
     known = known_codes(queries)
     if known and code not in known:
         raise _never_stored(code, kind)
 
 
 def known_codes(queries: Queries) -> set[str]:
-    """Every code that was ever stored, the base among them."""
+    """Return every code that was ever stored, and the base."""
     codes = {code for code, *_ in queries.rows("symbols")}
     ((_, _, base),) = queries.rows("latest_date")
     return codes | {base} if base else codes
 
 
 def nothing_stored(span: str, stored: StoredDays, as_of: AsOf | None) -> ApiError:
-    """The error that names the nearest stored days on both sides of a span of days."""
+    """Return the error for days that are not stored, with the nearest stored days on both sides."""
     near = [day for day in (stored.before, stored.after) if day]
     hint = f" Nearest: {' and '.join(near)}." if near else ""
     return ApiError(NO_RATES_AVAILABLE, f"No rates {_verb(as_of)} {span}.{hint}")
@@ -212,15 +212,15 @@ def _no_base(queries: Queries, base: str, span: str, as_of: AsOf | None) -> ApiE
 
 
 def _never_stored(codes: str, kind: ErrorKind) -> ApiError:
-    return ApiError(kind, f"No rate was ever stored of: {codes}. /rates/symbols lists what there is.")
+    return ApiError(kind, f"Unknown currency: {codes}. See /rates/symbols for the available codes.")
 
 
 def _surely_fits(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery
 ) -> tuple[str, str, int] | None:
-    """The stored base, and the last day and the most days a range can have, where an answer of all fits.
+    """Return the stored base, the last day and the most days of a range that surely fits in a response.
 
-    None where the stored days must be counted to know: that costs more than to read a few currencies.
+    None means that the stored days must be counted, which takes longer than reading a few currencies.
     """
     if wanted.symbols is None or wanted.as_of:
         return None
@@ -235,7 +235,7 @@ def _surely_fits(
 def _counted(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery, span: str
 ) -> tuple[str, str, int]:
-    """The stored base, the last stored day of a range and how many it has. Raises as `read_series` does."""
+    """Return the stored base, the last stored day and the number of days of a range, or raise ApiError."""
     stored = stored_days(queries, start, end, wanted.as_of)
     if not stored.base or not stored.last:
         require_known(queries, wanted)
@@ -250,17 +250,17 @@ def _require_fitting(stored: StoredDays, wanted: RateQuery) -> None:
         raise ApiError(
             TIME_FRAME_TOO_LONG,
             f"That would be about {stored.days * per_day} rates: {stored.days} days of {per_day} currencies. "
-            f"One answer holds {MOST_RATES}: ask for at most {MOST_RATES // per_day} days, or for at most "
-            f"{MOST_RATES // stored.days} symbols.",
+            f"A response has at most {MOST_RATES}: ask for at most {MOST_RATES // per_day} days, or for at "
+            f"most {MOST_RATES // stored.days} symbols.",
         )
 
 
 def _read(
     queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery, stored_base: str
 ) -> tuple[Mapping[str, Mapping[str, float]], Counter[str]]:
-    """Return the stored rates of the wanted currencies and the base by date, oldest first.
+    """Return the stored rates of the requested currencies and the base by date, oldest first.
 
-    And of how many days each of them has one.
+    Also return how many days have a rate of each currency.
     """
     span = {"start_date": start.isoformat(), "end_date": _text(end), "as_of": _instant(wanted.as_of)}
     if wanted.symbols is None:
@@ -279,13 +279,13 @@ def _read(
 
 
 def _as_ordered(queries: Queries, rows: Iterable[Row]) -> dict[str, dict[str, float]]:
-    """Rows in the order of their dates, as days."""
+    """Group rows that are sorted by date."""
     days = queries.paced(groupby(rows, itemgetter(0)), every=8)
     return {date: {code: rate for _, code, rate in of_day} for date, of_day in days}
 
 
 def _by_date(queries: Queries, rows: Sequence[Row], codes: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Rows in the order of currency and date, as days, oldest first, of rates in the order of `codes`."""
+    """Group rows that are sorted by currency and date: oldest day first, rates in the order of `codes`."""
     days: dict[str, dict[str, float]] = {}
     currency = itemgetter(1)
     for code in queries.paced(codes, every=1):

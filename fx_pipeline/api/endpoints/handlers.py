@@ -57,86 +57,86 @@ def currencies(context: Context, _: NoInput) -> Reply:
     return Reply(as_json(names(context)), replies.recent())
 
 
-def day(context: Context, asked: DayInput) -> Reply:
+def day(context: Context, parsed: DayInput) -> Reply:
     """Return the rates of one day, or of the newest."""
-    read = _read_day(context, asked)
+    read = _read_day(context, parsed)
     body = bodies.day_json(
         date=read.day.date,
         base=read.base,
         timestamp=read.day.timestamp,
         rates=read.rates,
-        historical=asked.date is not None,
-        as_of=asked.rates.as_of,
-        amount=asked.amount,
+        historical=parsed.date is not None,
+        as_of=parsed.rates.as_of,
+        amount=parsed.amount,
         missing=read.missing,
     )
     return Reply(body, read.cache_control, headers=_headers(read.missing))
 
 
-def day_csv(context: Context, asked: DayInput) -> Reply:
+def day_csv(context: Context, parsed: DayInput) -> Reply:
     """Return the same as rows."""
-    read = _read_day(context, asked)
-    body = bodies.rates_csv(read.base, [(read.day.date, read.rates)], asked.amount)
+    read = _read_day(context, parsed)
+    body = bodies.rates_csv(read.base, [(read.day.date, read.rates)], parsed.amount)
     return Reply(body, read.cache_control, replies.CSV, headers=_headers(read.missing))
 
 
-def series(context: Context, asked: RangeInput) -> Reply:
+def series(context: Context, parsed: RangeInput) -> Reply:
     """Return the rates of several days."""
-    read = _read_series(context, asked)
+    read = _read_series(context, parsed)
     body = bodies.series_json(
-        start=asked.start.isoformat(),
-        end=asked.end.isoformat() if asked.end else read.last,
+        start=parsed.start.isoformat(),
+        end=parsed.end.isoformat() if parsed.end else read.last,
         base=read.base,
         days=read.days,
-        as_of=asked.rates.as_of,
-        amount=asked.amount,
+        as_of=parsed.rates.as_of,
+        amount=parsed.amount,
         missing=read.missing,
     )
-    return Reply(body, _cache_control_of_range(context, asked), headers=_headers(read.missing))
+    return Reply(body, _cache_control_of_range(context, parsed), headers=_headers(read.missing))
 
 
-def series_csv(context: Context, asked: RangeInput) -> Reply:
+def series_csv(context: Context, parsed: RangeInput) -> Reply:
     """Return the same as rows."""
-    read = _read_series(context, asked)
-    body = bodies.rates_csv(read.base, context.queries.paced(read.days.items()), asked.amount)
-    cache_control = _cache_control_of_range(context, asked)
+    read = _read_series(context, parsed)
+    body = bodies.rates_csv(read.base, context.queries.paced(read.days.items()), parsed.amount)
+    cache_control = _cache_control_of_range(context, parsed)
     return Reply(body, cache_control, replies.CSV, headers=_headers(read.missing))
 
 
-def convert(context: Context, asked: ConversionInput) -> Reply:
+def convert(context: Context, parsed: ConversionInput) -> Reply:
     """Return an amount converted at the rate of one day, or of the newest."""
-    queries, as_of = context.queries, asked.as_of
-    stored = read_day(queries, asked.date, RateQuery(as_of=as_of))
-    for code, kind in ((asked.source, INVALID_FROM_CURRENCY), (asked.target, INVALID_TO_CURRENCY)):
+    queries, as_of = context.queries, parsed.as_of
+    stored = read_day(queries, parsed.date, RateQuery(as_of=as_of))
+    for code, kind in ((parsed.source, INVALID_FROM_CURRENCY), (parsed.target, INVALID_TO_CURRENCY)):
         if code not in stored.rates:
             require_currency(queries, code, kind)
-    rates = rates_of(queries, stored, RateQuery(asked.source, (asked.target,), as_of))
+    rates = rates_of(queries, stored, RateQuery(parsed.source, (parsed.target,), as_of))
     document = bodies.conversion_document(
-        source=asked.source,
-        target=asked.target,
-        amount=asked.amount,
-        rate=rates[asked.target],
+        source=parsed.source,
+        target=parsed.target,
+        amount=parsed.amount,
+        rate=rates[parsed.target],
         date=stored.date,
         timestamp=stored.timestamp,
-        historical=asked.date is not None,
+        historical=parsed.date is not None,
         as_of=as_of,
     )
-    return Reply(as_json(document), _cache_control_of_day(context, asked.date, stored, as_of))
+    return Reply(as_json(document), _cache_control_of_day(context, parsed.date, stored, as_of))
 
 
-def fluctuation(context: Context, asked: FluctuationInput) -> Reply:
+def fluctuation(context: Context, parsed: FluctuationInput) -> Reply:
     """Return how much each rate changed between the first and the last stored day of a range.
 
     As with Fixer, the end may be before the start: the change is then from the later day to the earlier.
     """
-    queries, wanted = context.queries, asked.rates
-    earlier, later = min(asked.start, asked.end), max(asked.start, asked.end)
+    queries, wanted = context.queries, parsed.rates
+    earlier, later = min(parsed.start, parsed.end), max(parsed.start, parsed.end)
     stored = stored_days(queries, earlier, later, wanted.as_of)
     if not stored.first or not stored.last:
         require_known(queries, wanted)
         raise nothing_stored(span_of(earlier, later), stored, wanted.as_of)
     ends = [read_day(queries, dt.date.fromisoformat(date), wanted) for date in (stored.first, stored.last)]
-    if asked.end < asked.start:
+    if parsed.end < parsed.start:
         ends.reverse()
     first, last = (rates_of(queries, end, wanted) for end in ends)
     lacking = [code for code in wanted.symbols or () if code not in first or code not in last]
@@ -145,8 +145,8 @@ def fluctuation(context: Context, asked: FluctuationInput) -> Reply:
         raise no_rate_of(queries, lacking, span, wanted.as_of)
     missing = lifespans(queries, lacking)
     document = bodies.fluctuation_document(
-        start=asked.start,
-        end=asked.end,
+        start=parsed.start,
+        end=parsed.end,
         base=wanted.base or ends[0].base,
         first=first,
         last=last,
@@ -162,25 +162,25 @@ def names(context: Context) -> dict[str, str]:
     return {code: name for code, name, *_ in context.queries.rows("symbols")}
 
 
-def _read_day(context: Context, asked: DayInput) -> _ReadDay:
-    queries, wanted = context.queries, asked.rates
-    stored = read_day(queries, asked.date, wanted)
+def _read_day(context: Context, parsed: DayInput) -> _ReadDay:
+    queries, wanted = context.queries, parsed.rates
+    stored = read_day(queries, parsed.date, wanted)
     rates = rates_of(queries, stored, wanted)
     missing = lifespans(queries, (code for code in wanted.symbols or () if code not in rates))
-    if asked.amount is not None:
-        rates = multiplied(rates, asked.amount)
-    cache_control = _cache_control_of_day(context, asked.date, stored, wanted.as_of)
+    if parsed.amount is not None:
+        rates = multiplied(rates, parsed.amount)
+    cache_control = _cache_control_of_day(context, parsed.date, stored, wanted.as_of)
     return _ReadDay(stored, wanted.base or stored.base, rates, missing, cache_control)
 
 
-def _read_series(context: Context, asked: RangeInput) -> Series:
+def _read_series(context: Context, parsed: RangeInput) -> Series:
     """Read the days of a range, multiplied by the amount. Raises ApiError if no rate is left."""
-    queries, wanted, amount = context.queries, asked.rates, asked.amount
-    read = read_series(queries, asked.start, asked.end, wanted)
+    queries, wanted, amount = context.queries, parsed.rates, parsed.amount
+    read = read_series(queries, parsed.start, parsed.end, wanted)
     if read.missing and not read.days:
         # If the base has rates, but on other days, the message needs both to say why there are none.
         what = f"{', '.join(wanted.symbols or ())} in {read.base}" if read.base in read.missing else ""
-        span = span_of(asked.start, asked.end)
+        span = span_of(parsed.start, parsed.end)
         raise no_rate_of(queries, tuple(read.missing), span, wanted.as_of, what=what)
     if amount is None:
         return read
@@ -192,8 +192,8 @@ def _cache_control_of_day(context: Context, date: dt.date | None, stored: Day, a
     return context.cache_control(stored.date, as_of) if date else context.cache_control_of_newest(as_of)
 
 
-def _cache_control_of_range(context: Context, asked: RangeInput) -> str:
-    return context.cache_control(asked.end.isoformat() if asked.end else NEVER, asked.rates.as_of)
+def _cache_control_of_range(context: Context, parsed: RangeInput) -> str:
+    return context.cache_control(parsed.end.isoformat() if parsed.end else NEVER, parsed.rates.as_of)
 
 
 def _headers(missing: Lifespans) -> dict[str, str]:

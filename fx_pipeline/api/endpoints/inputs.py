@@ -80,7 +80,7 @@ def parse_day(parameters: Parameters, *, date: str | None = None) -> DayInput:
 def parse_range(parameters: Parameters, *, start: str, end: str = "") -> RangeInput:
     """Parse a request for a range that the path names; without an end, up to the newest day."""
     if not start:
-        info = "The range names no start: <start>..<end> or <start>.. is expected."
+        info = "The range has no start. Write <start>..<end> or <start>.. instead."
         raise ApiError(NO_TIMEFRAME_SUPPLIED, info)
     first = parameters.date(start, INVALID_START_DATE)
     return _range(parameters, first, parameters.date(end, INVALID_END_DATE) if end else None)
@@ -112,10 +112,10 @@ def page_cost(_: object) -> int:
     return PAGE_COST
 
 
-def range_cost(asked: RangeInput) -> int:
+def range_cost(parsed: RangeInput) -> int:
     """Estimate the rates in a range. The base counts as one more symbol."""
-    days = ((asked.end or asked.today) - asked.start).days + 1
-    return days * (len(asked.rates.symbols) + 1 if asked.rates.symbols else RATES_PER_DAY)
+    days = ((parsed.end or parsed.today) - parsed.start).days + 1
+    return days * (len(parsed.rates.symbols) + 1 if parsed.rates.symbols else RATES_PER_DAY)
 
 
 def _range(parameters: Parameters, start: dt.date, end: dt.date | None) -> RangeInput:

@@ -1,8 +1,7 @@
-"""What a request asks for, validated, or the error that says why not.
+"""The parameters of a request, validated without reading any data.
 
-Only the text of a request is judged here, not what is stored. A parameter that is not understood is an error,
-and so is one that is given twice with different values: to ignore it would answer another question. Only what
-`is_harmless` names is ignored.
+An unknown parameter is an error, and so is one with two different values: ignoring it would return rates that
+the client did not ask for. Only the parameters that `is_harmless` names are ignored.
 """
 
 import datetime as dt
@@ -32,20 +31,20 @@ from fx_pipeline.rates import NoSuchDate, is_code, parse_date
 
 BASE_NAMES = ("base", "from")
 SYMBOLS_NAMES = ("symbols", "to")
-"""What Fixer and Frankfurter call the base and the currencies."""
+"""The names that Fixer and Frankfurter give the base and the currencies."""
 
 CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(\.[A-Za-z_$][A-Za-z0-9_$]*)*", re.ASCII)
-"""The names of functions that a script may call: nothing that could be any other code."""
+"""The name of a function, and nothing that could be other code."""
 
 LONGEST_CALLBACK = 100
 LONGEST_QUOTE = 40
 """Characters of a bad value that an error repeats."""
 
 LARGEST_AMOUNT = Decimal("1e18")
-"""The largest amount that is converted; the smallest is one part of as many."""
+"""The largest amount that is converted. The smallest is one divided by it."""
 
 HARMLESS = frozenset({"_", "access_key", "apikey"})
-"""Parameters that no answer depends on: keys, which are read elsewhere, and jQuery's against caching."""
+"""Parameters that no response depends on: keys, which the gate reads, and jQuery's against caching."""
 
 _TRACKING = "utm_"
 _AMOUNT = re.compile(r"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+ -]?[0-9]{1,3})?")
@@ -55,24 +54,24 @@ _instant = TypeAdapter(AwareDatetime)
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """An instant of which the API is asked what it knew then."""
+    """The instant whose state of the data a client asks for."""
 
     instant: dt.datetime
 
     @property
     def stored(self) -> str:
-        """As instants are stored: UTC with six decimals, so that the order of the texts is that of time."""
+        """The instant as the database has it: UTC with six decimals, so that texts sort by time."""
         return self.instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
     @property
     def shown(self) -> str:
-        """As a document says it: UTC, with decimals only where there are any."""
+        """The instant as a document has it: UTC, with decimals only if there are any."""
         return self.instant.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class RateQuery:
-    """What of the stored rates is asked for: in which base, which currencies, and as they were known when.
+    """Which rates a client asks for: the base, the currencies, and the instant at which they were known.
 
     None means the stored base, every currency, and now.
     """
@@ -91,14 +90,11 @@ class Parameters:
 
     @classmethod
     def parse(cls, query_string: str, now: dt.datetime) -> "Parameters":
-        """Decode a query string; what is not UTF-8 becomes U+FFFD, and so no valid value of anything."""
+        """Decode a query string. Bytes that are not UTF-8 become U+FFFD, which no valid value has."""
         return cls(parse_qs(query_string, keep_blank_values=True), now)
 
     def require_known(self, known: Collection[str], *, besides: str | None = None) -> None:
-        """Raise ApiError where a parameter is neither `known` nor harmless.
-
-        Names that begin with `besides` are left to others.
-        """
+        """Raise ApiError for a parameter that is neither known nor harmless, nor starts with `besides`."""
         unknown = [
             quoted(name)
             for name in self.values
@@ -111,7 +107,7 @@ class Parameters:
             raise ApiError(INVALID_PARAMETER, info)
 
     def date(self, text: str, kind: ErrorKind = INVALID_DATE) -> dt.date:
-        """The day written in `text`, not later than today (UTC). Raises ApiError of that kind."""
+        """Return the day in `text`, which must not be after today (UTC). Raises ApiError of that kind."""
         try:
             date = parse_date(text)
         except NoSuchDate as error:
@@ -119,15 +115,15 @@ class Parameters:
         except ValueError:
             raise ApiError(kind, f"{quoted(text)} is not a date of the form YYYY-MM-DD.") from None
         if date > self.now.date():
-            raise ApiError(kind, f"{date} lies in the future: today is {self.now.date()} (UTC).")
+            raise ApiError(kind, f"{date} is in the future: today is {self.now.date()} (UTC).")
         return date
 
     def rate_query(self) -> RateQuery:
-        """The parameters that every question about rates may have."""
+        """Return the parameters that most operations have."""
         return RateQuery(self.base(), self.symbols(), self.as_of())
 
     def base(self) -> str | None:
-        """Return the base that `base` or `from` names; None where neither does."""
+        """Return the base in `base` or `from`, or None."""
         texts = {name: text for name in BASE_NAMES if (text := self._one(name, INVALID_BASE_CURRENCY))}
         codes = {
             read_code(text, f"The base {quoted(text)}", INVALID_BASE_CURRENCY) for text in texts.values()
@@ -137,7 +133,7 @@ class Parameters:
         return codes.pop() if codes else None
 
     def symbols(self) -> tuple[str, ...] | None:
-        """Return the currencies that `symbols` or `to` names, in their order, each once; None for all."""
+        """Return the currencies in `symbols` or `to`, in order and without repeats. None means all."""
         chosen = {name: codes for name in SYMBOLS_NAMES if (codes := self._codes(name))}
         if len(set(chosen.values())) > 1:
             texts = {name: ",".join(codes) for name, codes in chosen.items()}
@@ -145,11 +141,11 @@ class Parameters:
         return next(iter(chosen.values()), None)
 
     def multiplier(self) -> Decimal | None:
-        """Return the units of the base that rates are asked for; None where none is named: one."""
+        """Return the units of the base that the rates are for; None if the request does not say."""
         return self._amount() if self._one("amount", INVALID_CONVERSION_AMOUNT) else None
 
     def rendering(self) -> Rendering:
-        """Return the form of the document that `format` and `callback` ask for."""
+        """Return the form of the response that `format` and `callback` ask for."""
         form = self._one("format", INVALID_PARAMETER)
         if form not in ("", "0", "1"):
             info = f"The format {quoted(form)} is neither 1 (indented) nor 0. CSV is at paths with .csv."
@@ -164,7 +160,7 @@ class Parameters:
         return Rendering(indented=form == "1", callback=callback or None)
 
     def as_of(self) -> AsOf | None:
-        """The instant asked for; a date means its end (UTC). None where none is."""
+        """Return the instant in `as_of`, or None. A date means its end (UTC)."""
         text = self._one("as_of", INVALID_DATE)
         if not text:
             return None
@@ -179,31 +175,31 @@ class Parameters:
                 "2026-01-31T12:00:00Z.",
             ) from None
         if instant.date() > self.now.date():
-            raise ApiError(
-                INVALID_DATE, f"as_of {quoted(text)} lies in the future: what will be is not known."
-            )
+            raise ApiError(INVALID_DATE, f"as_of {quoted(text)} is in the future.")
         return AsOf(instant)
 
     def currency(self, name: str, kind: ErrorKind) -> str:
-        """The currency in the parameter `name`, which must be there. Raises ApiError of that kind."""
+        """Return the currency in the required parameter `name`. Raises ApiError of that kind."""
         text = self._one(name, kind)
         if not text:
-            raise ApiError(kind, f"The parameter {name!r} is missing: it names a currency.")
+            raise ApiError(kind, f"The parameter {name!r} is missing. It names a currency.")
         return read_code(text, f"{name!r} is {quoted(text)}, which", kind)
 
     def amount(self) -> Decimal:
-        """Return the amount to convert, which must be there: a decimal above 0, up to LARGEST_AMOUNT."""
+        """Return the required amount to convert: a decimal above 0, up to LARGEST_AMOUNT."""
         if not self._one("amount", INVALID_CONVERSION_AMOUNT):
-            raise ApiError(INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing: a number above 0.")
+            raise ApiError(
+                INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing. It is a number above 0."
+            )
         return self._amount()
 
     def conversion_date(self) -> dt.date | None:
-        """The day of a conversion; None where none is named: the newest."""
+        """Return the day of a conversion. None means the newest."""
         text = self._one("date", INVALID_DATE)
         return self.date(text) if text else None
 
     def range(self) -> tuple[dt.date, dt.date]:
-        """The days in `start_date` and `end_date`, in that order; both must be there."""
+        """Return the days in `start_date` and `end_date`. Both are required."""
         start = self._one("start_date", INVALID_START_DATE)
         end = self._one("end_date", INVALID_END_DATE)
         missing = [name for name, text in (("start_date", start), ("end_date", end)) if not text]
@@ -213,7 +209,7 @@ class Parameters:
 
     def _amount(self) -> Decimal:
         text = self._one("amount", INVALID_CONVERSION_AMOUNT)
-        # A "+" that a client did not encode arrives as a space.
+        # A client that does not encode "+" sends a space.
         amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
         if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
             info = f"The amount {quoted(text)} is not a number above 0 (and at most {LARGEST_AMOUNT})."
@@ -234,41 +230,41 @@ class Parameters:
 
 
 def is_harmless(name: str) -> bool:
-    """Whether a parameter of this name is ignored, whatever else is asked."""
+    """Return whether every operation ignores a parameter of this name."""
     return name in HARMLESS or name.startswith(_TRACKING)
 
 
 def require_ordered(start: dt.date, end: dt.date) -> None:
-    """Raise ApiError where `end` is before `start`."""
+    """Raise ApiError if `end` is before `start`."""
     if end < start:
-        raise ApiError(INVALID_TIME_FRAME, f"The end {end} lies before the start {start}.")
+        raise ApiError(INVALID_TIME_FRAME, f"The end {end} is before the start {start}.")
 
 
 def quoted(text: str) -> str:
-    """A bad value as an error repeats it: shortened, control characters escaped."""
+    """Return a bad value as errors quote it: shortened, with control characters escaped."""
     return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…")
 
 
 def read_code(text: str, subject: str, kind: ErrorKind) -> str:
-    """Return the currency code that `text` is, in capital letters.
+    """Return the currency code in `text`, in capital letters.
 
-    Raises ApiError of that kind, with `subject` as the subject of its sentence.
+    Raises ApiError of that kind. Its message starts with `subject`.
     """
     # ASCII first: some other letters become ASCII ones when upper-cased.
     code = text.upper() if text.isascii() else ""
     if not is_code(code):
-        raise ApiError(kind, f"{subject} is not a currency code of three letters.")
+        raise ApiError(kind, f"{subject} is not a three-letter currency code.")
     if text not in (code, code.lower()):
         raise ApiError(
             kind,
-            f"{subject} mixes capital and small letters, as names of minor units do (GBp is pence). "
+            f"{subject} mixes upper and lower case, as codes of minor units do (GBp is pence). "
             f"For the currency, write {code}.",
         )
     return code
 
 
 def _in_conflict(texts: Mapping[str, str]) -> str:
-    """Say that parameters with one meaning have two."""
+    """Return the message for two parameters that mean the same and have different values."""
     (one, first), (other, second) = texts.items()
     return f"{one!r} is {quoted(first)} and {other!r} is {quoted(second)}, but both mean the same."
 
@@ -281,7 +277,7 @@ def _read_instant(text: str) -> dt.datetime:
     parse_date(text[:10])
     date, rest = text[:11], text[11:]
     try:
-        # A "+" that a client did not encode arrives as a space.
+        # A client that does not encode "+" sends a space.
         instant = _instant.validate_python(date + rest.replace(" ", "+"))
     except ValidationError:
         raise ValueError(text) from None

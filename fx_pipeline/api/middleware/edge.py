@@ -57,7 +57,7 @@ class Edge:
         if method == "OPTIONS":
             await response.preflight(methods)
         elif method not in methods.split(", ") and not is_form:
-            info = f"This API is read-only: it answers {methods}."
+            info = f"This API is read-only. Allowed methods: {methods}."
             await response.error(METHOD_NOT_ALLOWED, info, {"Allow": methods})
         elif len(path) + len(query) > LONGEST_URI:
             await response.error(URI_TOO_LONG, f"The path and query have more than {LONGEST_URI} bytes.")

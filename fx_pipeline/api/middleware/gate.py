@@ -43,11 +43,11 @@ WRITE_SECONDS = 10
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 
 MISSING = (
-    "This API asks for a token: send it as `Authorization: Bearer`, as the header `apikey` or as the "
+    "This API needs a token. Send it as `Authorization: Bearer`, as the header `apikey` or as the "
     "parameter `access_key`."
 )
-CLOSED = "No request is answered now: the server has lost track of its tokens. /-/health says what to do."
-INVALID = "This token is not valid: it was never made here, or it has been revoked."
+CLOSED = "All requests are refused: the server has lost track of its tokens. See /-/health."
+INVALID = "This token is not valid: it does not exist, or it has been revoked."
 
 
 class Gate:

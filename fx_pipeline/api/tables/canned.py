@@ -1,15 +1,15 @@
-"""What a canned query is asked with, judged before Datasette runs it.
+"""Checks the parameters of a canned query before Datasette runs it.
 
 SQLite reads a date that does not exist as another one (29 February 2023 as 1 March), and Datasette ignores
-parameters that a query does not have. Either would be an answer to another question.
+unknown parameters. In both cases a client would get rows that it did not ask for.
 """
 
 import re
 from collections.abc import Collection
 from urllib.parse import unquote
 
+from datasette import Request
 from datasette.utils import tilde_decode
-from datasette.utils.asgi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fx_pipeline.api.datasette import FxDatasette
@@ -20,7 +20,7 @@ from fx_pipeline.api.reading.queries import DATABASE
 from fx_pipeline.rates import NoSuchDate, parse_date
 
 PAGE_PARAMETERS = {"rates_by_date": ("base",)}
-"""Parameters that the page of a query has besides those of its SQL."""
+"""Parameters of a query's page in addition to those of its SQL."""
 
 _PATH = re.compile(rf"/{DATABASE}/([^/.]+)(\.[a-z]+)?/?")
 _DATES = ("date", "start_date", "end_date", "month_start")
@@ -32,7 +32,7 @@ _TIME = re.compile(
 
 
 class CannedQueries:
-    """An ASGI application in front of `app`: it refuses what a canned query would misread."""
+    """An ASGI application in front of `app` that refuses parameters which a canned query would misread."""
 
     def __init__(self, app: ASGIApp, datasette: FxDatasette) -> None:
         self.app = app
@@ -52,7 +52,7 @@ class CannedQueries:
                 query_string = scope["query_string"].decode("latin-1")
                 _check(Parameters.parse(query_string, self._datasette.clock()), known)
         except ApiError as error:
-            # The page has no form; Datasette asks for the means to protect one all the same.
+            # The page has no form, but Datasette's context asks for a function that makes CSRF tokens.
             request = Request({**scope, "csrftoken": str}, receive)
             response = await refused(self._datasette, request, error)
             await response.asgi_send(send)
@@ -61,9 +61,9 @@ class CannedQueries:
 
 
 def _check(parameters: Parameters, known: Collection[str]) -> None:
-    """Raise ApiError where a parameter is not known, or is a date that cannot be read.
+    """Raise ApiError for an unknown parameter, or for a date that cannot be read.
 
-    Names that begin with an underscore are Datasette's own.
+    Names that start with an underscore are Datasette's own.
     """
     parameters.require_known(known, besides="_")
     for names, check in ((_DATES, _check_date), (_INSTANTS, _check_instant)):

@@ -1,7 +1,7 @@
-"""Tables, rows and canned queries as CSV (RFC 4180): all rows, of one state of the database, or a 400.
+"""CSV exports of tables, rows and canned queries (RFC 4180): all rows of one state of the database, or a 400.
 
-Datasette's own CSV ends after a page of 100 or 1,000 rows without a sign. It also writes texts that begin
-with "=" or "@" as they are, which spreadsheets run as formulas (OWASP: CSV Injection).
+Datasette's own CSV stops after a page of 100 or 1,000 rows without saying so. It also writes texts that
+start with "=" or "@" unchanged, and spreadsheets run these as formulas (OWASP: CSV Injection).
 """
 
 import csv
@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from datasette import NotFound, Request, Response
 from datasette.utils import InvalidSql, path_from_row_pks, tilde_decode
-from datasette.utils.asgi import BadRequest, NotFound, Request, Response
+from datasette.utils.asgi import BadRequest
 from datasette.views.base import DatasetteError
 from datasette.views.row import RowView
 from datasette.views.table import TableView
@@ -31,31 +32,31 @@ from fx_pipeline.rates import as_number
 OF_ROWS = ("_size", "_labels", "_label", "_shape", "_nl", "_nocount", "_nofacet")
 """Parameters that say how Datasette shows rows, not which rows."""
 
-_STREAM = f"_stream is closed. A CSV has all rows without it, up to {MOST_ROWS:,}."
+_STREAM = f"_stream is not available. A CSV has all rows without it, up to {MOST_ROWS:,}."
 _TOO_MANY = (
-    f"This has more than {MOST_ROWS:,} rows, the most that one CSV holds. Choose fewer, for example with "
+    f"This has more than {MOST_ROWS:,} rows, the most in one CSV. Select fewer, for example with "
     "?date__gte=2026-01-01&date__lt=2027-01-01 or ?currency=USD, or ask for "
-    "/rates/2026-01-01..2026-12-31.csv. With ?_size=1000 the rows come in pages: the header Link of each "
-    "names the next."
+    "/rates/2026-01-01..2026-12-31.csv. With ?_size=1000 the rows come in pages: the Link header of each "
+    "page has the address of the next."
 )
 _LIMIT = re.compile(r" limit 2$")
 _FORMULA = re.compile("(^|[;\t\r\n])(?=[\"']*[=+\\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a spreadsheet would read a formula: at the start of a cell, or behind what another country's
-spreadsheet takes for the end of one."""
+"""Where a spreadsheet would read a formula: at the start of a cell, or after a character that separates cells
+in another country."""
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 Row = Sequence[Any]
 
 
 def link(url: str) -> str:
-    """Return Datasette's link from a page of a table to its CSV, for all rows and not from this page on."""
+    """Return the link from a page of a table to its CSV with all rows, not only those from this page on."""
     path, _, query = url.partition("?")
     kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in (*OF_ROWS, "_next")]
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
 async def table_csv(request: Request, datasette: FxDatasette) -> Response:
-    """``/fx/<table or canned query>.csv``."""
+    """Answer ``/fx/<table or canned query>.csv``."""
     if "_stream" in request.args:
         raise BadRequest(_STREAM)
     name = tilde_decode(request.url_vars["table"])
@@ -69,7 +70,7 @@ async def table_csv(request: Request, datasette: FxDatasette) -> Response:
 
 
 async def row_csv(request: Request, datasette: FxDatasette) -> Response:
-    """``/fx/<table>/<key>.csv``."""
+    """Answer ``/fx/<table>/<key>.csv``."""
     data = await _data(RowView(datasette), request)
     return data if isinstance(data, Response) else _respond(request, data, data["rows"])
 
@@ -88,13 +89,13 @@ async def _query_csv(request: Request, datasette: FxDatasette, query: Mapping[st
 
 
 async def _whole_table_csv(request: Request, datasette: FxDatasette) -> Response:
-    """Read the table with the SQL that Datasette makes for its first row, and another limit."""
+    """Read the table with the SQL that Datasette makes for its first row, with another limit."""
     kept = [
         pair for pair in parse_qsl(request.query_string, keep_blank_values=True) if pair[0] not in OF_ROWS
     ]
     query_string = urlencode([*kept, ("_size", "1"), ("_nocount", "1"), ("_nofacet", "1")])
-    asked = Request({**request.scope, "query_string": query_string.encode("latin-1")}, request.receive)
-    data = await _data(TableView(datasette), asked)
+    first_row = Request({**request.scope, "query_string": query_string.encode("latin-1")}, request.receive)
+    data = await _data(TableView(datasette), first_row)
     if isinstance(data, Response):
         return data
     sql, changed = _LIMIT.subn(f" limit {MOST_ROWS + 1}", data["query"]["sql"])
@@ -105,12 +106,12 @@ async def _whole_table_csv(request: Request, datasette: FxDatasette) -> Response
         _, rows = queries.select(sql, data["query"]["params"])
         return _respond(request, {**data, "next_url": None}, rows, queries.paced)
 
-    # Whether the table may be seen has been asked by then.
+    # Datasette has checked the permission for the table already.
     return await datasette.reader.run(request.actor, (), read, size=Size.LARGE, receive=request.receive)
 
 
 async def _data(view: TableView | RowView, request: Request) -> dict[str, Any] | Response:
-    """Return what Datasette shows of a table or a row. It has no public function for that."""
+    """Return the data that Datasette shows of a table or a row. It has no public function for this."""
     try:
         answer = await view.data(request)
     except (sqlite3.OperationalError, InvalidSql) as error:
@@ -149,7 +150,7 @@ def _respond(
 
 
 def cell(value: object) -> object:
-    """Return a value as a CSV holds it: a number as the API writes it, a text that no spreadsheet runs."""
+    """Return a value for a CSV: a number as the API writes it, or a text that no spreadsheet runs."""
     if isinstance(value, float):
         return as_number(value)
     return _text(value) if isinstance(value, str) else value
@@ -157,7 +158,7 @@ def cell(value: object) -> object:
 
 @lru_cache(maxsize=20_000)
 def _text(value: str) -> str:
-    """Return a text as a CSV holds it. Dates and codes repeat, so most are found in the cache."""
+    """Return a text for a CSV. Dates and codes repeat, so most are in the cache."""
     if NUMBER.fullmatch(value):
         return value
     text = _FORMULA.sub(r"\1'", value)
@@ -165,8 +166,8 @@ def _text(value: str) -> str:
 
 
 def _blob_url(data: Mapping[str, Any], row: Row, column: str) -> str:
-    """Where the bytes of a cell are. Only tables have such cells."""
+    """Return the address of the bytes of a cell. Only tables have such cells."""
     if "table" not in data:
-        raise NotFound("This query gives bytes, which CSV cannot hold.")
+        raise NotFound("This query returns bytes, which CSV cannot hold.")
     key = path_from_row_pks(dict(zip(data["columns"], row, strict=True)), data["primary_keys"], False)
     return f"/{DATABASE}/{data['table']}/{key}.blob?_blob_column={column}"

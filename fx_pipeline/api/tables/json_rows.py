@@ -1,37 +1,38 @@
-"""Tables, rows and canned queries as JSON: Datasette's, with the API's errors, and a sign where it is cut."""
+"""JSON of tables, rows and canned queries: Datasette's, with the API's errors, and a header if it is cut."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from datasette import Request, Response
 from datasette.renderer import json_renderer
 from datasette.utils import path_with_format
-from datasette.utils.asgi import BadRequest, MultiParams, Request, Response
+from datasette.utils.asgi import BadRequest, MultiParams
 
 from fx_pipeline.api.endpoints.parameters import quoted
 from fx_pipeline.api.failures import UNREADABLE
 
 _NAMES = "_shape _nl _json _json_infinity _timelimit _ttl _dl _header _stream _hide_sql _show_sql"
 OF_QUERIES = frozenset(_NAMES.split())
-"""Datasette's parameters that mean something for canned queries."""
+"""Datasette's parameters that have an effect on canned queries."""
 
 SHAPES = ("arrays", "arrayfirst", "array", "object", "objects")
 
 
 def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Request) -> Response:
-    """Return the response. Raises BadRequest where a canned query failed or a shape does not exist."""
+    """Return the response. Raises BadRequest if a canned query failed or a shape does not exist."""
     if data.get("error"):
-        raise BadRequest(UNREADABLE)  # Datasette's message is SQLite's
+        raise BadRequest(UNREADABLE)  # Datasette repeats SQLite's message, which quotes SQL
     if data.get("query_name"):
         check_query(args)
     shape = args.get("_shape", "arrays")
     if shape not in SHAPES:
-        raise BadRequest(f"There is no _shape {quoted(shape)}: there are {', '.join(SHAPES)}.")
+        raise BadRequest(f"There is no _shape {quoted(shape)}. The shapes are {', '.join(SHAPES)}.")
     if shape == "object" and "primary_keys" not in data:
-        raise BadRequest("_shape=object is for tables: it needs the keys of the rows.")
+        raise BadRequest("_shape=object is only for tables: it needs the keys of the rows.")
     is_cut, rows = data.get("truncated"), len(data.get("rows", ()))
     response = json_renderer(args, data, view_name)
     if is_cut:
-        # An array alone cannot say so in its body.
+        # A bare array cannot say so in its body.
         whole = path_with_format(request=request, format="csv", replace_format="json")
         response.headers["x-truncated"] = f"{rows} rows"
         response.headers["link"] = f'<{whole}>; rel="alternate"; type="text/csv"'
@@ -39,9 +40,9 @@ def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Req
 
 
 def check_query(args: Iterable[str]) -> None:
-    """Raise BadRequest where one of these parameters is Datasette's and means nothing for a canned query."""
+    """Raise BadRequest for a parameter of Datasette that has no effect on a canned query."""
     for name in args:
         if name.startswith("_") and name not in OF_QUERIES:
             raise BadRequest(
-                f"A query has no parameter {quoted(name)}: its rows come whole, in its own order."
+                f"A query has no parameter {quoted(name)}. It always returns all rows, in its own order."
             )

@@ -1,6 +1,6 @@
-"""The parameters of Datasette's tables, checked before SQL is made from them.
+"""Checks the parameters of Datasette's tables before SQL is made from them.
 
-Datasette 0.65.5 ignores some parameters that it does not understand, which answers another question, and
+Datasette 0.65.5 ignores some unknown parameters, so a client would get rows that it did not ask for. It
 passes others to SQLite, whose errors quote SQL.
 """
 
@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
+from datasette import Request
 from datasette.app import Datasette
 from datasette.filters import FilterArguments, Filters
 from datasette.utils import tilde_encode, urlsafe_components
-from datasette.utils.asgi import BadRequest, Request
+from datasette.utils.asgi import BadRequest
 
 from fx_pipeline.api.endpoints.parameters import quoted
 from fx_pipeline.rates import NoSuchDate, parse_date
 
 _FIRST, _LAST = "$null", "\U0010ffff"
-"""Datasette's word for NULL, which sorts before all values, and a text that sorts after all."""
+"""Datasette's name for NULL, which sorts before all values, and a text that sorts after all."""
 
 _START = re.compile(rf"({re.escape(tilde_encode(_LAST))}|{re.escape(_FIRST)})(,(-1)?)+")
 
@@ -39,7 +40,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What a table can be asked for, and how its rows are sorted."""
+    """The columns of a table, and how its rows are sorted."""
 
     types: Mapping[str, str]
     keys: Sequence[str]
@@ -51,7 +52,7 @@ class _Table:
 
 
 async def check(datasette: Datasette, database: str, table: str, request: Request) -> FilterArguments:
-    """Return no filters. Raises BadRequest where a parameter of the request has no meaning for the table."""
+    """Return no filters. Raises BadRequest for a parameter that has no meaning for the table."""
     known = await _describe(datasette, database, table, request)
     args = request.args
     for name in args:
@@ -83,10 +84,10 @@ async def _describe(datasette: Datasette, database: str, table: str, request: Re
 
 
 def _start_pages(request: Request, table: _Table) -> None:
-    """Ask for the first page as for a later one: from before the first row on.
+    """Request the first page like a later one, starting before the first row.
 
-    Datasette 0.65.5 sorts rows that are equal by their key on later pages and not on the first, so that
-    the pages together miss some rows and repeat others.
+    Datasette 0.65.5 sorts equal rows by their key on later pages but not on the first, so the pages together
+    miss some rows and repeat others.
     """
     before = [tilde_encode(_LAST) if table.descends else _FIRST]
     before += ["-1" if table.is_number(key) else "" for key in table.keys]
@@ -97,7 +98,7 @@ def _start_pages(request: Request, table: _Table) -> None:
 
 
 def without_start(url: str) -> str:
-    """Return a link to a page of a table, without the place that `_start_pages` gave to the first."""
+    """Return a link to a page of a table, without the start that `_start_pages` gave the first page."""
     path, _, query = url.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name != "_next" or not _START.fullmatch(value)]
@@ -112,28 +113,30 @@ def _check_name(name: str) -> None:
 def _check_filter(name: str, value: str, table: _Table) -> None:
     column, _, lookup = name.rpartition("__") if "__" in name else (name, "", "exact")
     if column not in table.types:
-        raise BadRequest(f"There is no column {quoted(column)}: this table has {', '.join(table.types)}.")
+        raise BadRequest(f"There is no column {quoted(column)}. The columns are {', '.join(table.types)}.")
     if lookup not in _LOOKUPS:
-        raise BadRequest(f"There is no condition {quoted(lookup)}: there are {', '.join(sorted(_LOOKUPS))}.")
+        raise BadRequest(
+            f"There is no condition {quoted(lookup)}. The conditions are {', '.join(sorted(_LOOKUPS))}."
+        )
     if lookup in _COMPARISONS:
         for part in _parts(value) if lookup in ("in", "notin") else [value]:
             _check_value(column, part.strip(), table)
 
 
 def _parts(value: str) -> Iterable[str]:
-    """The values of a list, written with commas or as an array of JSON."""
+    """Yield the values of a list, which has commas or is a JSON array."""
     return (part.strip(' "') for part in value.strip("[]").split(","))
 
 
 def _check_value(column: str, value: str, table: _Table) -> None:
-    """SQLite compares as text what it cannot read as a number: every rate is less than '1,5'."""
+    """Raise BadRequest for a bad number or date. SQLite would compare it as text: every rate is < '1,5'."""
     if table.is_number(column) and _NUMBER.fullmatch(value) is None:
         raise BadRequest(
-            f"{column} is a number, and {quoted(value)} is not: write digits, with a point "
-            "before the decimals."
+            f"{column} is a number, and {quoted(value)} is not. Write digits, with a point before "
+            "the decimals."
         )
     if column in _DATES and _DATE.fullmatch(value) is None:
-        raise BadRequest(f"{column} is a date, and {quoted(value)} is not: write it as YYYY-MM-DD.")
+        raise BadRequest(f"{column} is a date, and {quoted(value)} is not. Write it as YYYY-MM-DD.")
     if column in _DATES and len(value) == len("YYYY-MM-DD"):
         try:
             parse_date(value)
@@ -142,11 +145,11 @@ def _check_value(column: str, value: str, table: _Table) -> None:
 
 
 def _check_next(text: str, table: _Table) -> None:
-    """The place is the key of a row, after its value in the column that the rows are sorted by, if any."""
+    """Check `_next`: the key of a row, after its value in the sort column, if there is one."""
     keys = [*([table.sort] if table.sort and table.sort in table.types else []), *table.keys]
     values = urlsafe_components(text)
     if len(values) != len(keys) or not all(
         not table.is_number(key) or value in (_FIRST, _LAST) or _NUMBER.fullmatch(value)
         for key, value in zip(keys, values, strict=True)
     ):
-        raise BadRequest(f"_next is {quoted(text)}, which no page gives as the place of the next.")
+        raise BadRequest(f"_next is {quoted(text)}, which is not the start of any page.")

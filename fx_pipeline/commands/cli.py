@@ -18,6 +18,7 @@ class Commands(click.Group):
     """A group that reports a wrong setting (exit code 2) or an unusable file (1) in one line."""
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except SettingsError as error:

@@ -32,6 +32,7 @@ class AccessKey(AuthBase):
         self._redactor = Redactor(self._key.get_secret_value())
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Add the key to a request."""
         if self._carrier == "header":
             request.headers["apikey"] = self._key.get_secret_value()
         else:

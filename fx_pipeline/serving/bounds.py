@@ -136,6 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Start to watch the connection, and make room for it if there are too many."""
         super().connection_made(transport)
         self.made_at = self.since = self.loop.time()
         self._watch = _WATCHES.get(self.server_state) or _WATCHES.setdefault(
@@ -146,6 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._watch.make_room(self)
 
     def data_received(self, data: bytes) -> None:
+        """Pass on what was received, and refuse a head that is too long."""
         while data and self._refused_at is None and not self.transport.is_closing():
             # Only up to the limit, by which the headers must be complete.
             allowed = MAX_HEAD_BYTES - self._unread
@@ -156,6 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse_head()
 
     def on_headers_complete(self) -> None:
+        """Refuse a request with too many headers, or too many requests before a response."""
         self._unread = 0
         if len(self.headers) > MAX_HEADERS:
             self._pass_to(_too_many_headers, f"more than {MAX_HEADERS} headers (431)")
@@ -165,6 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        """Pass on a part of a body."""
         self._unread = 0
         super().on_body(body)
 

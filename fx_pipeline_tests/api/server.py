@@ -15,7 +15,7 @@ from pathlib import Path
 from fx_pipeline_tests.child_processes import wait_until_gone
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port
-from fx_pipeline_tests.waiting import wait_for
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 
 class Server:
@@ -64,7 +64,7 @@ class Server:
 
     def raw(self, request: bytes) -> bytes:
         """Send bytes, and return everything that comes back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -83,8 +83,8 @@ class Server:
         if self._is_secure:
             # The certificate need not be checked: this object has started the server.
             context = ssl._create_unverified_context()  # noqa: S323
-            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=context)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def is_ready(self) -> bool:
         """Return whether it has started."""

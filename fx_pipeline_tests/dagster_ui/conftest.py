@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
 from fx_pipeline_tests.pages.browser import chromium, running_browser
+from fx_pipeline_tests.waiting import PATIENCE
 
 FOREIGN = "foreign.example"
 """A name that resolves to this machine, as a hostile name may."""
@@ -54,6 +55,6 @@ def elsewhere() -> Iterator[int]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE * 1000)
     yield context.new_page()
     context.close()

@@ -66,7 +66,7 @@ class UI:
         """Return whether it responds."""
         assert self.process.poll() is None, self.log.read_text()
         try:
-            requests.get(f"{self.url}/server_info", timeout=30)
+            requests.get(f"{self.url}/server_info", timeout=PATIENCE)
         except requests.ConnectionError:
             return False
         return True

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Error, Page, Response, WebSocket
 from fx_pipeline_tests.dagster_ui.conftest import FOREIGN
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
 from fx_pipeline_tests.processes.running_up import up
+from fx_pipeline_tests.waiting import PATIENCE
 
 PASSWORD = "swordfish"
 LAUNCH = re.compile("/graphql[?]op=Launch(PipelineExecution|MultipleRuns)")
@@ -44,7 +45,7 @@ def operated(browser: Browser, password: str = "") -> Iterator[Operator]:
         viewport={"width": 1400, "height": 900},
         http_credentials={"username": "operator", "password": password} if password else None,
     )
-    context.set_default_timeout(180_000)
+    context.set_default_timeout(PATIENCE * 1000)
     yield Operator(context.new_page())
     context.close()
 

@@ -51,18 +51,18 @@ class Up:
         return f"http://127.0.0.1:{self.settings[f'FX_{name}_PORT']}{path}"
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.url("API", path), timeout=30)
+        return requests.get(self.url("API", path), timeout=PATIENCE)
 
     def asked(self) -> dict[str, dict[str, int]]:
         """Return the calls to the sandbox since it started."""
-        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=30).json()
+        stats = requests.get(self.url("SANDBOX", "/-/stats"), timeout=PATIENCE).json()
         endpoints: dict[str, dict[str, int]] = stats["endpoints"]
         return endpoints
 
     def graphql(self, query: str, **variables: Any) -> Any:
         """Send a query to Dagster's webserver, as the UI does."""
         answer = requests.post(
-            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=60
+            self.url("DAGSTER", "/graphql"), json={"query": query, "variables": variables}, timeout=PATIENCE
         ).json()
         assert "errors" not in answer, answer
         return answer["data"]
@@ -110,6 +110,7 @@ class Up:
 
 @contextmanager
 def up(folder: Path, **settings: str) -> Iterator[Up]:
+    """Run `up` in `folder`. Interrupt it at the end, and kill what is left of it."""
     with reserved() as ports:
         running = Up(folder, {**ports, **settings})
         try:

@@ -1,4 +1,4 @@
-"""A server on a real socket that answers the requests it gets, in order, with the bytes it was told to."""
+"""A server on a real socket that responds to requests, in order, with scripted bytes."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ Play = bytes | Callable[[socket.socket], None]
 
 
 def reply(body: bytes | str | Mapping[str, object], status: int = 200, **headers: str) -> bytes:
-    """A whole HTTP answer; `_` in a header's name stands for `-`."""
+    """Return a whole HTTP response; `_` in a header name means `-`."""
     if isinstance(body, Mapping):
         body = json.dumps(body)
     content = body.encode() if isinstance(body, str) else body
@@ -47,7 +47,7 @@ def then_hang_up(answer: bytes) -> Callable[[socket.socket], None]:
 
 
 def then_silence(answer: bytes) -> Callable[[socket.socket], None]:
-    """Send these bytes, and no more."""
+    """Send only these bytes."""
 
     def play(connection: socket.socket) -> None:
         connection.sendall(answer)
@@ -111,11 +111,11 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
 
     @property
     def paths(self) -> list[str]:
-        """What was asked for: the path and query of each request."""
+        """The path and query of each request."""
         return [head.split(" ", 2)[1] for head in self.requests]
 
     def next_play(self, head: str) -> Play:
-        """Note a request; the answer to it."""
+        """Note a request, and return its response."""
         with self.lock:
             self.requests.append(head)
             if self.by_path is not None:

@@ -46,7 +46,7 @@ def forms(key: str) -> set[str]:
     return encoded | {form.lower() for form in encoded} | {repr(form)[1:-1] for form in encoded}
 
 
-def told(code: int, type: str, key: str) -> bytes:
+def error_with_key(code: int, type: str, key: str) -> bytes:
     """An error of Fixer's whose words repeat the key."""
     return reply({"success": False, "error": {"code": code, "type": type, "info": f"Key {key} was refused."}})
 
@@ -101,7 +101,7 @@ def answers(key: str) -> dict[str, Play]:
         "provisional": reply({**good, "timestamp": 946900000, "you": key}),
         **{f"HTTP {status}": reply(page, status) for status in (204, 400, 401, 403, 404, 407, 429, 500, 503)},
         **{f"gateway {status}": reply({"message": key}, status) for status in (400, 401, 403, 404, 429)},
-        **{f"{code} {type}": told(code, type, key) for code, type in CODES},
+        **{f"{code} {type}": error_with_key(code, type, key) for code, type in CODES},
     }
 
 

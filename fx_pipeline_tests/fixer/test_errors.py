@@ -1,4 +1,4 @@
-"""Each error that Fixer can answer has one meaning, in each of the styles in which it comes."""
+"""Each error of Fixer has one meaning, in each of its styles."""
 
 import datetime as dt
 import json

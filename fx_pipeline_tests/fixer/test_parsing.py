@@ -1,4 +1,4 @@
-"""A body becomes days that were asked for, or an error that says why it must not be believed."""
+"""A body becomes the requested days, or an error that says why it cannot be trusted."""
 
 import datetime as dt
 import json
@@ -211,7 +211,7 @@ def test_an_error_of_fixers_is_raised_as_its_meaning() -> None:
         with pytest.raises(NoRates):
             parse(body)
     with pytest.raises(InvalidKey):
-        historical(changed(DAY, error={"code": 101}))  # rates beside an error are not believed
+        historical(changed(DAY, error={"code": 101}))  # rates next to an error are not trusted
 
 
 def test_a_series_comes_oldest_first_with_each_day_at_its_end() -> None:

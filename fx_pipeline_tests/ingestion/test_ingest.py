@@ -1,4 +1,4 @@
-"""From a running sandbox into a real file: each date alone, newest first, and a stop at what concerns all."""
+"""From a running sandbox into a real file: one outcome per date, newest first."""
 
 import datetime as dt
 import sqlite3
@@ -48,7 +48,7 @@ def refused(code: int, type: str) -> bytes:
 
 
 def day_of(path: str) -> bytes:
-    """The answer to `/<date>`."""
+    """Return the response to `/<date>`."""
     date = dt.date.fromisoformat(urlsplit(path).path[-10:])
     rates = {"EUR": 1, "USD": 1.2}
     return reply(
@@ -60,7 +60,7 @@ def client(sandbox: Sandbox, key: str = "a-key") -> FixerClient:
     return FixerClient(sandbox.url, key, retries=0)
 
 
-def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
+def test_fetches_each_date_once_and_stores_it(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
         outcomes = list(ingest(plan_calls(DATES), fixer, store, ledger))
     assert sorted(outcome.date for outcome in outcomes) == DATES
@@ -69,14 +69,14 @@ def test_every_date_is_fetched_once_and_stored(sandbox: Sandbox, store: RateStor
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}}
 
 
-def test_the_newest_dates_come_first(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
+def test_fetches_the_newest_dates_first(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     with client(sandbox) as fixer:
         assert [
             outcome.date for outcome in ingest(plan_calls(DATES), fixer, store, ledger, concurrency=1)
         ] == DATES[::-1]
 
 
-def test_what_was_told_is_committed(
+def test_yields_an_outcome_only_after_its_commit(
     sandbox: Sandbox, store: RateStore, ledger: Ledger, tmp_path: Path
 ) -> None:
     with client(sandbox) as fixer, RateStore(tmp_path / "fx.db") as other:
@@ -84,7 +84,7 @@ def test_what_was_told_is_committed(
             assert other.stored_dates(outcome.date, outcome.date) == {outcome.date}
 
 
-def test_a_date_that_fails_holds_up_no_other_and_can_be_asked_again(
+def test_a_failed_date_delays_no_other_and_can_be_refetched(
     sandbox: Sandbox, store: RateStore, ledger: Ledger
 ) -> None:
     sandbox.change(faults={"wrong-date": 0.3}, seed=3)
@@ -101,7 +101,7 @@ def test_a_date_that_fails_holds_up_no_other_and_can_be_asked_again(
 
 @pytest.mark.parametrize("timeseries", [False, True])
 @pytest.mark.parametrize("symbols", [(), ("EUR", "GBP")])
-def test_nothing_is_stored_of_rates_under_the_name_of_another_base(
+def test_stores_no_rates_with_a_mislabelled_base(
     sandbox: Sandbox, store: RateStore, ledger: Ledger, symbols: tuple[str, ...], timeseries: bool
 ) -> None:
     sandbox.change(faults={"mislabelled-base": 1.0})
@@ -115,7 +115,7 @@ def test_nothing_is_stored_of_rates_under_the_name_of_another_base(
         assert all(outcome.stored for outcome in ingest(asked, fixer, store, ledger))
 
 
-def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
+def test_a_wrong_key_stops_the_run_immediately(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     sandbox.change(key="the-good-one")
     outcomes: list[Outcome] = []
     with client(sandbox, "another") as fixer, pytest.raises(InvalidKey, match="Set FIXER_ACCESS_KEY"):
@@ -124,7 +124,9 @@ def test_a_wrong_key_stops_at_once(sandbox: Sandbox, store: RateStore, ledger: L
     assert store.coverage().days == 0
 
 
-def test_a_used_up_quota_keeps_what_had_arrived(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
+def test_stores_what_arrived_before_the_quota_was_used_up(
+    sandbox: Sandbox, store: RateStore, ledger: Ledger
+) -> None:
     sandbox.change(quota=5)
     stored = []
     with client(sandbox) as fixer, pytest.raises(QuotaExhausted):
@@ -134,9 +136,7 @@ def test_a_used_up_quota_keeps_what_had_arrived(sandbox: Sandbox, store: RateSto
     assert store.stored_dates(DATES[0], DATES[-1]) == set(stored)
 
 
-def test_an_answer_that_was_an_error_is_kept_with_its_body(
-    sandbox: Sandbox, store: RateStore, ledger: Ledger
-) -> None:
+def test_stores_the_body_of_an_error_response(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
     sandbox.change(out_of_range_code=106, today=lambda: dt.date(2024, 1, 6))
     with client(sandbox) as fixer:
         [outcome] = ingest(plan_calls([dt.date(2024, 1, 9)]), fixer, store, ledger)
@@ -162,14 +162,14 @@ YEARS = list(date_range(dt.date(2021, 3, 1), dt.date(2024, 2, 28)))
         (list(date_range(dt.date(1999, 1, 1), dt.date(2026, 11, 23))), 28),
     ],
 )
-def test_a_series_takes_as_few_calls_as_fixer_allows(dates: list[dt.date], calls: int) -> None:
+def test_plans_as_few_calls_as_fixer_allows(dates: list[dt.date], calls: int) -> None:
     asked = plan_calls(dates, timeseries=True)
     assert len(asked) == calls
     assert sorted(date for question in asked for date in question.dates) == sorted(dates)
     assert all(question.days <= 365 for question in asked)
 
 
-def test_the_daily_runs_dates_are_asked_apart() -> None:
+def test_plans_the_dates_of_the_daily_run_separately() -> None:
     daily = set(DATES[-3:])
     asked = plan_calls(DATES, timeseries=True, daily=daily)
     assert [(question.start, question.end, question.daily) for question in asked] == [
@@ -195,7 +195,7 @@ def ingested(path: Path, sandbox: Sandbox, asked: list[Call]) -> list[Outcome]:
         return list(ingest(asked, fixer, store, ledger))
 
 
-def test_a_series_brings_the_same_rows_as_day_by_day(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_series_stores_the_same_rows_as_single_days(sandbox: Sandbox, tmp_path: Path) -> None:
     days, series = tmp_path / "days.db", tmp_path / "series.db"
     ingested(days, sandbox, plan_calls(DATES))
     outcomes = ingested(series, sandbox, plan_calls(DATES, timeseries=True))
@@ -204,9 +204,7 @@ def test_a_series_brings_the_same_rows_as_day_by_day(sandbox: Sandbox, tmp_path:
     assert sandbox.stats()["endpoints"] == {"historical": {"ok": 20}, "timeseries": {"ok": 1}}
 
 
-def test_where_the_plan_lacks_series_the_days_are_fetched_one_by_one(
-    sandbox: Sandbox, store: RateStore
-) -> None:
+def test_fetches_days_one_by_one_if_the_plan_lacks_timeseries(sandbox: Sandbox, store: RateStore) -> None:
     sandbox.change(plan="basic")
     notices: list[str] = []
     with client(sandbox) as fixer, Ledger(store.path) as ledger:
@@ -232,7 +230,7 @@ YEAR = list(date_range(dt.date(2023, 1, 1), dt.date(2023, 12, 31)))
         (1, DATES, {"timeseries": {"505": 4}, "historical": {"ok": 20}}),
     ],
 )
-def test_a_series_that_is_too_long_is_asked_for_in_shorter_ones(
+def test_splits_a_series_that_is_too_long(
     sandbox: Sandbox,
     store: RateStore,
     ledger: Ledger,
@@ -248,7 +246,7 @@ def test_a_series_that_is_too_long_is_asked_for_in_shorter_ones(
     assert sandbox.stats()["endpoints"] == calls
 
 
-def test_of_shorter_series_is_told_and_of_what_they_cost(sandbox: Sandbox, store: RateStore) -> None:
+def test_warns_about_shorter_series_and_the_calls_they_need(sandbox: Sandbox, store: RateStore) -> None:
     sandbox.change(series_days=31)
     notices: list[str] = []
     asked = plan_calls(YEAR, timeseries=True)
@@ -268,7 +266,7 @@ def test_of_shorter_series_is_told_and_of_what_they_cost(sandbox: Sandbox, store
 
 
 @pytest.mark.parametrize("answer", [refused(505, "time_frame_too_long"), refused(505, "a_new_type")])
-def test_where_every_series_is_too_long_the_days_are_fetched_one_by_one(
+def test_fetches_days_one_by_one_if_every_series_is_too_long(
     store: RateStore, ledger: Ledger, answer: bytes
 ) -> None:
     notices: list[str] = []
@@ -285,7 +283,7 @@ def test_where_every_series_is_too_long_the_days_are_fetched_one_by_one(
     ]
 
 
-def test_a_day_that_is_missing_from_a_series_is_asked_for_by_its_date(
+def test_fetches_a_day_missing_from_a_series_by_its_date(
     sandbox: Sandbox, store: RateStore, ledger: Ledger, tmp_path: Path
 ) -> None:
     sandbox.change(faults={"gap": 1.0})
@@ -301,7 +299,7 @@ def test_a_day_that_is_missing_from_a_series_is_asked_for_by_its_date(
 
 @pytest.mark.parametrize("empty", [..., [], {}, None, {"USD": None}, {"USD": 0}, "", 0])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_day_that_a_series_has_nothing_of(
+def test_handles_a_day_without_rates_in_a_series(
     store: RateStore, ledger: Ledger, empty: object, known: bool
 ) -> None:
     rates: dict[str, object] = {f"{date}": {"EUR": 1, "USD": 1.1} for date in DATES}
@@ -329,7 +327,7 @@ def test_a_day_that_a_series_has_nothing_of(
     assert store.stored_dates(DATES[0], DATES[-1]) == set(DATES) - (set() if known else {gap})
 
 
-def test_a_quota_is_spent_to_its_last_call_and_not_beyond(sandbox: Sandbox, store: RateStore) -> None:
+def test_uses_the_quota_up_to_its_last_call(sandbox: Sandbox, store: RateStore) -> None:
     sandbox.change(faults={"server-error": 0.3}, seed=1)  # repetitions are calls, too
     with (
         FixerClient(sandbox.url, "a-key", retries=9, backoff=0.01) as fixer,
@@ -340,7 +338,7 @@ def test_a_quota_is_spent_to_its_last_call_and_not_beyond(sandbox: Sandbox, stor
     assert sandbox.stats()["total"] == 15
 
 
-def test_runs_over_the_same_dates_at_once_ask_for_each_only_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_concurrent_runs_fetch_each_date_only_once(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.change(latency=0.02)
     code = f"""
 import datetime as dt, os, sys
@@ -381,7 +379,7 @@ with (
         assert store.coverage().days == 20
 
 
-def test_a_network_that_is_down_is_not_asked_for_every_date(store: RateStore) -> None:
+def test_stops_early_if_the_network_is_down(store: RateStore) -> None:
     outcomes: list[Outcome] = []
     with (
         FixerClient("http://127.0.0.1:9", "a-key", retries=0, backoff=0.01) as fixer,

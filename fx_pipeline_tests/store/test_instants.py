@@ -38,7 +38,7 @@ class Attempt:
 
     after: dt.timedelta
     error: dt.timedelta = NONE
-    provider_tells: bool = False
+    provider_dates: bool = False
 
 
 def store(path: Path, fetches: Sequence[Attempt]) -> list[dt.datetime]:
@@ -63,14 +63,14 @@ class Machine:
         self.clock = truth + fetch.error
         day = DayRates(date=DAY, base="EUR", timestamp=0, rates={"EUR": 1, "USD": rate})
         answer = fetch_of(day, asked_at=self.clock)
-        self.store.record([replace(answer, provider_at=truth if fetch.provider_tells else None)])
+        self.store.record([replace(answer, provider_at=truth if fetch.provider_dates else None)])
 
     def close(self) -> None:
         self.store.close()
 
 
 def instants(path: Path) -> list[dt.datetime]:
-    """The stored instants, in the order of their fetches."""
+    """Return the stored instants, in the order of their fetches."""
     with closing(sqlite3.connect(path)) as connection:
         return [
             parse_instant(text)
@@ -110,8 +110,8 @@ def test_a_right_instant_just_before_makes_room() -> None:
 
 @pytest.mark.parametrize("error", [hours(24 * 400), hours(-24 * 400), hours(5), hours(-5)])
 def test_a_clock_that_the_provider_contradicts_is_not_believed(error: dt.timedelta) -> None:
-    wrong = Attempt(hours(24), error, provider_tells=True)
-    truth, said = stored([replace(RIGHT, provider_tells=True), wrong, wrong, RIGHT])
+    wrong = Attempt(hours(24), error, provider_dates=True)
+    truth, said = stored([replace(RIGHT, provider_dates=True), wrong, wrong, RIGHT])
     assert said == truth
 
 
@@ -152,7 +152,9 @@ small = st.sampled_from([NONE, NONE, dt.timedelta(seconds=20), dt.timedelta(seco
 ahead = st.sampled_from([hours(2), hours(30), hours(24 * 400)])
 any_fetch = st.builds(Attempt, gaps, small | ahead | ahead.map(lambda error: -error), st.booleans())
 only_ahead = st.builds(Attempt, gaps, st.just(NONE) | ahead)
-told = st.builds(Attempt, gaps, small | ahead | ahead.map(lambda error: -error), provider_tells=st.just(True))
+dated = st.builds(
+    Attempt, gaps, small | ahead | ahead.map(lambda error: -error), provider_dates=st.just(True)
+)
 SOON = dt.timedelta(seconds=45)
 
 
@@ -166,8 +168,8 @@ def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]
 
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
-@given(st.lists(told, min_size=1, max_size=8))
-def test_where_the_provider_tells_the_time_each_instant_is_right(fetches: list[Attempt]) -> None:
+@given(st.lists(dated, min_size=1, max_size=8))
+def test_where_the_provider_dates_the_time_each_instant_is_right(fetches: list[Attempt]) -> None:
     truth, said = stored(fetches)
     assert [fetch for fetch, is_off in zip(said, map(off, truth, said), strict=True) if is_off] == []
 

@@ -227,7 +227,7 @@ def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(
         ask(ledger, dt.date(2023, 12, 31))
         other.kill()
         other.wait()
-        ask(ledger)  # its process is gone: nobody is asking any more
+        ask(ledger)  # its process has ended
         # The row of the dead process is closed, and the call that it may have made stays counted.
         assert rows(path, "SELECT start_date, calls, status FROM fetches ORDER BY id") == [
             ("2024-01-01", 1, "abandoned"),

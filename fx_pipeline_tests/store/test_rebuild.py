@@ -1,4 +1,4 @@
-"""The stored answers alone make the tables again: the same rows, without one call."""
+"""A rebuild from the stored responses creates the same rows, without a call."""
 
 import datetime as dt
 import json

@@ -230,7 +230,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file stands where the folder should be")
+    (tmp_path / "data").write_text("a file in place of the folder")
     with pytest.raises(StoreError, match=r"fx\.db: "):
         RateStore(tmp_path / "data" / "fx.db")
 

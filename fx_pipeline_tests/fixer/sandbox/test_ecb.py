@@ -97,7 +97,7 @@ def test_the_krona_is_absent_while_the_bank_left_it_out() -> None:
 def test_a_made_up_day_takes_the_change_of_52_weeks_before(date: dt.date) -> None:
     today, yesterday = HISTORY.rates(date), HISTORY.rates(date - DAY)
     then, day_before = HISTORY.rates(date - YEAR), HISTORY.rates(date - YEAR - DAY)
-    assert set(today) == set(HISTORY.rates(LAST)), "what is published on the last day goes on, nothing else"
+    assert set(today) == set(HISTORY.rates(LAST)), "only currencies published on the last day continue"
     for code, rate in today.items():
         assert rate == pytest.approx(yesterday[code] * then[code] / day_before[code], rel=1e-12)
 

@@ -313,10 +313,10 @@ def test_the_order_of_questions_changes_nothing() -> None:
                 for _ in range(3)
             ]
 
-    alone, together = ask(paths, 5, 1), ask(shuffled, 5, 8)
-    assert alone == together
-    assert alone[0] != alone[1], "the next try has its own luck"
-    assert alone != ask(paths, 6, 8), "another seed, other faults"
+    single, concurrent = ask(paths, 5, 1), ask(shuffled, 5, 8)
+    assert single == concurrent
+    assert single[0] != single[1], "the next try has its own luck"
+    assert single != ask(paths, 6, 8), "another seed, other faults"
 
 
 def test_the_share_of_each_kind_is_its_rate() -> None:

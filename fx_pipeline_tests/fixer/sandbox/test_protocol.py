@@ -31,7 +31,7 @@ def ask(sandbox: Sandbox, path: str, **parameters: str) -> Any:
 
 
 def text(document: Any) -> str:
-    """`document` with its order of keys, and 1 told from 1.0: equality of JSON, not of dicts."""
+    """`document` with its order of keys, and 1 distinct from 1.0: equality of JSON, not of dicts."""
     return json.dumps(document)
 
 

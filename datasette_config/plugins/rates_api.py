@@ -1,4 +1,4 @@
-"""Datasette's hooks for the API: each only hands over to fx_pipeline.api."""
+"""Datasette's hooks for the API. The code is in fx_pipeline.api."""
 
 import re
 
@@ -14,6 +14,7 @@ from fx_pipeline.api.tables import exports, json_rows, parameters
 
 @hookimpl
 def register_routes(datasette):
+    """Add the API, the pages, the login page and the CSV exports."""
     return [
         *((rf"{re.escape(check.path)}$", views.health_view(check)) for check in datasette.health_checks()),
         (r"/rates/docs$", pages.api_docs),
@@ -33,11 +34,14 @@ def register_routes(datasette):
 
 @hookimpl
 def register_output_renderer():
+    """Replace Datasette's JSON of tables and queries."""
     return {"extension": "json", "render": json_rows.render}
 
 
 @hookimpl
 def filters_from_request(request, database, table, datasette):
+    """Check the parameters of a table."""
+
     async def check():
         return await parameters.check(datasette, database, table, request)
 
@@ -46,6 +50,7 @@ def filters_from_request(request, database, table, datasette):
 
 @hookimpl
 def prepare_jinja2_environment(env):
+    """Add the filters of the templates."""
     env.filters.update(cells.FILTERS)
     env.filters.update(csv_link=exports.link, page_link=parameters.without_start)
     env.globals["most_csv_rows"] = exports.MOST_ROWS
@@ -53,20 +58,24 @@ def prepare_jinja2_environment(env):
 
 @hookimpl
 def render_cell(value, column):
+    """Show dates and currencies in tables as links."""
     return cells.cell(value, column)
 
 
 @hookimpl
 def skip_csrf(scope):
-    # Its tools only read; what sends it has no form.
+    """Accept requests to the tools without a CSRF token."""
+    # The tools only read, and their clients have no form.
     return scope["path"] == "/-/mcp"
 
 
 @hookimpl
 def handle_exception(datasette, request, exception):
+    """Return an error response without a traceback."""
     return failures.failed(datasette, request, exception)
 
 
 @hookimpl
 def forbidden(datasette, request):
+    """Return the response for a page that the visitor may not view."""
     return failures.forbidden(datasette, request)

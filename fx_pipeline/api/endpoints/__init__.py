@@ -1,1 +1,1 @@
-"""The operations under ``/rates/``: paths, parameters, reading, and response bodies."""
+"""How operations are run: their types, parameters, parsed inputs, handlers, and response bodies."""

@@ -1,1 +1,1 @@
-"""The layers that each request passes before Datasette: cache, edge, gate, shortcut."""
+"""The layers that each request passes before Datasette. `stack` shows them in order."""

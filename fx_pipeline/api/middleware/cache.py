@@ -86,7 +86,7 @@ class ResponseCache:
         self._entries: OrderedDict[Key, Cached] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Answer from the cache if possible."""
         key = self._key(scope) if scope["type"] == "http" else None
         if key is None:
             await self.app(scope, receive, send)

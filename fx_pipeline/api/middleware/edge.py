@@ -47,7 +47,7 @@ class Edge:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Refuse what no path allows, and pass on the rest."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -60,7 +60,7 @@ class Gate:
         self._writing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Pass on the request if it has a valid token or needs none."""
         if scope["type"] != "http":
             await self.app(scope, receive, self._until_shutdown(send))
             return

@@ -1,10 +1,12 @@
 """The paths about the server itself, and which of them are public."""
 
+from fx_pipeline.api.contract.operations import OPERATIONS
+
 LOGIN, LOGOUT, MCP = "/-/login", "/-/logout", "/-/mcp"
 FORMS = (LOGIN, LOGOUT)
 """Where a browser posts a form."""
-HEALTH = ("/-/health", "/-/health/freshness")
-"""Supervisors have no token."""
+HEALTH = tuple(operation.path for operation in OPERATIONS if not operation.is_about_rates)
+"""The health checks: supervisors have no token."""
 
 
 def is_closed(path: str) -> bool:

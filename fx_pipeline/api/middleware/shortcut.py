@@ -24,7 +24,7 @@ class Shortcut:
         self._datasette = datasette
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Answer the request here if it is anonymous and about rates."""
         if not _is_anonymous(scope) or _RATES.fullmatch(scope["raw_path"]) is None:
             await self.app(scope, receive, send)
             return

@@ -39,7 +39,7 @@ class CannedQueries:
         self._datasette = datasette
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Refuse parameters that a canned query would misread, and pass on the rest."""
         match = _PATH.fullmatch(unquote(scope["path"])) if scope["type"] == "http" else None
         if match is None or not scope["query_string"]:
             await self.app(scope, receive, send)

@@ -80,7 +80,9 @@ def test_a_documented_error_means_the_same_in_each_style(
         (None, None, errors.ServerTrouble),
     ],
 )
-def test_code_first_then_type(code: int | None, type: str | None, kind: type[FixerError]) -> None:
+def test_uses_the_code_first_then_the_type(
+    code: int | None, type: str | None, kind: type[FixerError]
+) -> None:
     assert meaning(code, type) is kind
 
 
@@ -124,7 +126,7 @@ PAGE = "<!DOCTYPE html><html><body>Bad Request</body></html>"
         (302, "", {}, errors.Redirected, None),
     ],
 )  # fmt: skip
-def test_what_is_not_fixers_own_is_told_by_status(
+def test_uses_the_status_if_the_body_is_not_from_fixer(
     status: int, body: str, headers: dict[str, Any], kind: type[FixerError], retry_after: float | None
 ) -> None:
     error = response_error(status, body.encode(), "2000-01-03", **headers)
@@ -132,11 +134,11 @@ def test_what_is_not_fixers_own_is_told_by_status(
 
 
 @pytest.mark.parametrize("body", ['{"success": true}', '{"message": "hello"}', '{"success": "yes"}'])
-def test_a_document_is_left_to_be_read(body: str) -> None:
+def test_a_successful_document_is_no_error(body: str) -> None:
     assert response_error(200, body.encode(), "2000-01-03") is None
 
 
-def test_the_text_says_what_happened_to_what_and_what_to_do() -> None:
+def test_the_message_says_what_happened_and_what_to_do() -> None:
     named = b'"code": 101, "type": "invalid_access_key", "info": "You have\\n not."'
     body = b'{"success": false, "error": {' + named + b"}}"
     with pytest.raises(errors.InvalidKey) as caught:
@@ -149,7 +151,7 @@ def test_the_text_says_what_happened_to_what_and_what_to_do() -> None:
     assert caught.value.reason == "the access key is missing or unknown (101 invalid_access_key)"
 
 
-def test_what_fixer_says_is_fit_for_a_terminal() -> None:
+def test_quotes_fixer_in_one_printable_line() -> None:
     body = json.dumps({"error": {"code": 106, "info": "\x1b[31mred\x07\u202e " + "long " * 100}}).encode()
     error = response_error(200, body, "2000-01-03")
     assert error is not None and error.info is not None
@@ -160,7 +162,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_survives_pickling_with_all_it_knows(kind: type[FixerError]) -> None:
+def test_an_error_survives_pickling(kind: type[FixerError]) -> None:
     error = kind("why", "2000-01-03", code=105, type="some_type", info="words", retry_after=3.0)
     error.calls, error.scope, error.retryable = 2, "run", True
     error.fetch = Fetch(

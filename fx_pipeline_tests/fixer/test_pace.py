@@ -35,7 +35,7 @@ def waits(turn: "Future[Turn]") -> bool:
     return not turn.done()
 
 
-def test_while_there_are_answers_nobody_waits() -> None:
+def test_admits_all_requests_while_the_provider_responds() -> None:
     pace = Pace(backoff=1000)
     turns = [pace.begin() for _ in range(50)]
     for turn in turns:
@@ -44,7 +44,7 @@ def test_while_there_are_answers_nobody_waits() -> None:
 
 
 @pytest.mark.parametrize("outcome", [None, NoRates()], ids=["rates", "a refusal"])
-def test_after_a_failure_one_request_is_made_until_one_is_answered(
+def test_admits_one_request_at_a_time_after_a_failure(
     pool: ThreadPoolExecutor, outcome: FixerError | None
 ) -> None:
     pace = Pace(backoff=0)
@@ -56,7 +56,7 @@ def test_after_a_failure_one_request_is_made_until_one_is_answered(
     assert [other.result(PATIENCE).probe for other in others] == [False] * 4
 
 
-def test_a_probe_without_an_answer_lets_one_other_through(pool: ThreadPoolExecutor) -> None:
+def test_a_failed_probe_admits_one_other(pool: ThreadPoolExecutor) -> None:
     pace = Pace(backoff=0)
     fail(pace)
     turn = pace.begin()
@@ -71,7 +71,7 @@ def test_a_probe_without_an_answer_lets_one_other_through(pool: ThreadPoolExecut
         assert all(map(waits, others))
 
 
-def test_a_probe_that_is_not_made_lets_another_through(pool: ThreadPoolExecutor) -> None:
+def test_a_cancelled_probe_admits_another(pool: ThreadPoolExecutor) -> None:
     pace = Pace(backoff=0)
     fail(pace)
     probe = pace.begin()
@@ -81,7 +81,7 @@ def test_a_probe_that_is_not_made_lets_another_through(pool: ThreadPoolExecutor)
     assert other.result(PATIENCE).probe
 
 
-def test_an_answer_to_an_earlier_request_frees_the_others(pool: ThreadPoolExecutor) -> None:
+def test_a_response_to_an_earlier_request_admits_all(pool: ThreadPoolExecutor) -> None:
     pace = Pace(backoff=1000)
     slow = pace.begin()
     fail(pace)
@@ -92,7 +92,7 @@ def test_an_answer_to_an_earlier_request_frees_the_others(pool: ThreadPoolExecut
     assert other.result(PATIENCE)
 
 
-def test_what_was_under_way_together_counts_once() -> None:
+def test_counts_failures_in_flight_together_once() -> None:
     pace = Pace(backoff=0, patience=3)
     together = [pace.begin() for _ in range(20)]
     for turn in together:
@@ -110,7 +110,7 @@ def test_what_was_under_way_together_counts_once() -> None:
         pace.begin()
 
 
-def test_after_an_outage_one_unanswered_request_is_enough(pool: ThreadPoolExecutor) -> None:
+def test_stops_after_one_failure_if_the_previous_run_had_an_outage(pool: ThreadPoolExecutor) -> None:
     pace = Pace(backoff=0, outage=True)
     probe = pace.begin()
     other = pool.submit(pace.begin)
@@ -124,7 +124,7 @@ def test_after_an_outage_one_unanswered_request_is_enough(pool: ThreadPoolExecut
         other.result(PATIENCE)
 
 
-def test_after_an_outage_one_answer_is_enough() -> None:
+def test_continues_after_one_response_after_an_outage() -> None:
     pace = Pace(backoff=0, patience=3, outage=True)
     pace.end(pace.begin(), None)
     fail(pace)
@@ -132,7 +132,7 @@ def test_after_an_outage_one_answer_is_enough() -> None:
     assert not pace.over
 
 
-def test_an_answer_starts_the_count_again() -> None:
+def test_a_response_resets_the_count() -> None:
     pace = Pace(backoff=0, patience=3)
     for _ in range(20):
         fail(pace)
@@ -142,7 +142,7 @@ def test_an_answer_starts_the_count_again() -> None:
 
 
 @pytest.mark.parametrize("error", [RateLimited(retry_after=0.3), ServerTrouble(retry_after=0.3)])
-def test_a_wait_that_is_asked_for_holds_up_everybody_whatever_else_is_answered(error: FixerError) -> None:
+def test_retry_after_applies_to_all_requests(error: FixerError) -> None:
     pace = Pace(backoff=0)
     slow = pace.begin()
     fail(pace, error)
@@ -152,7 +152,7 @@ def test_a_wait_that_is_asked_for_holds_up_everybody_whatever_else_is_answered(e
     assert time.monotonic() - asked > 0.29
 
 
-def test_a_longer_wait_than_a_run_makes_stops_it(pool: ThreadPoolExecutor) -> None:
+def test_a_long_retry_after_stops_the_run(pool: ThreadPoolExecutor) -> None:
     pace = Pace(backoff=0)
     fail(pace)
     probe = pace.begin()
@@ -168,7 +168,7 @@ def test_a_longer_wait_than_a_run_makes_stops_it(pool: ThreadPoolExecutor) -> No
 @pytest.mark.parametrize(
     "waiting", [lambda pace: pace.begin(), lambda pace: pace.wait(1000)], ids=["a turn", "a repetition"]
 )
-def test_the_end_of_a_run_ends_every_wait(
+def test_the_end_of_the_run_ends_every_wait(
     pool: ThreadPoolExecutor, waiting: Callable[[Pace], object]
 ) -> None:
     pace = Pace(backoff=1000)

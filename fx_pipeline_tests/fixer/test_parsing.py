@@ -65,7 +65,7 @@ def timeseries(body: bytes, base: str = "EUR") -> tuple[DayRates, ...]:
     return parse_timeseries(body, START, END, base, asked_at=NOW)
 
 
-def test_a_day() -> None:
+def test_parses_a_day() -> None:
     assert historical(changed(DAY)) == DayRates(
         date=DATE,
         base="EUR",
@@ -75,7 +75,7 @@ def test_a_day() -> None:
 
 
 @pytest.mark.parametrize("written", ["946943999", "946943999.0", "9.46943999e8", "9.46943999E+8"])
-def test_a_timestamp_however_the_number_is_written(written: str) -> None:
+def test_accepts_each_way_of_writing_a_timestamp(written: str) -> None:
     body = changed(DAY).replace(b"946943999", written.encode())
     assert historical(body) == historical(changed(DAY))
     assert isinstance(historical(body).timestamp, int)
@@ -92,7 +92,7 @@ def test_a_timestamp_however_the_number_is_written(written: str) -> None:
     ],
     ids=["pretty-printed", "with space around", "with a byte order mark", "UTF-16", "with more in it"],
 )
-def test_a_day_however_it_is_written(body: bytes) -> None:
+def test_accepts_each_way_of_writing_a_day(body: bytes) -> None:
     assert historical(body) == historical(changed(DAY))
 
 
@@ -137,7 +137,7 @@ def test_a_day_however_it_is_written(body: bytes) -> None:
         (changed(DAY, rates={"USD": None, "GBP": 0}), "the response has no valid rate"),
     ],
 )
-def test_a_day_that_must_not_be_believed(body: bytes, reason: str) -> None:
+def test_rejects_a_day_that_cannot_be_trusted(body: bytes, reason: str) -> None:
     with pytest.raises(BadResponse) as caught:
         historical(body)
     assert (caught.value.reason, caught.value.requested, caught.value.retryable) == (
@@ -147,7 +147,7 @@ def test_a_day_that_must_not_be_believed(body: bytes, reason: str) -> None:
     )
 
 
-def test_bad_values_are_set_apart_and_the_rest_of_the_day_kept() -> None:
+def test_rejects_bad_values_and_keeps_the_rest_of_the_day() -> None:
     body = changed(DAY)[:-2] + (
         b', "AAA": null, "BBB": 0, "CCC": -1.5, "DDD": NaN, "EEE": Infinity, "FFF": 1e999, "GGG": "1.2",'
         b' "HHH": true, "III": [[1]], "usd": 1.1, "": 1, "JJJ": ' + b"9" * 400 + b"}}"
@@ -172,7 +172,7 @@ def test_bad_values_are_set_apart_and_the_rest_of_the_day_kept() -> None:
 
 
 @pytest.mark.parametrize("depth", [*range(1, 1200, 7), 5_000, 50_000])
-def test_a_value_nested_at_any_depth_does_no_harm(depth: int) -> None:
+def test_survives_values_nested_at_any_depth(depth: int) -> None:
     body = changed(DAY)[:-2] + b', "ZZZ": ' + b"[" * depth + b"]" * depth + b"}}"
     try:
         assert [bad.currency for bad in historical(body).rejected] == ["ZZZ"]
@@ -189,7 +189,7 @@ def test_a_value_nested_at_any_depth_does_no_harm(depth: int) -> None:
         (dt.datetime(2000, 1, 3, 23, 0, tzinfo=dt.timezone(-dt.timedelta(hours=2))), True),
     ],
 )
-def test_a_day_is_whole_from_the_next_midnight_utc(now: dt.datetime, over: bool) -> None:
+def test_a_day_is_complete_from_the_next_midnight_utc(now: dt.datetime, over: bool) -> None:
     if over:
         assert parse_historical(changed(DAY), DATE, "EUR", asked_at=now)
         return
@@ -199,13 +199,13 @@ def test_a_day_is_whole_from_the_next_midnight_utc(now: dt.datetime, over: bool)
 
 
 @pytest.mark.parametrize("early", [1, 3600, 86_399])
-def test_a_provisional_answer_is_refused_and_may_be_asked_for_again(early: int) -> None:
+def test_refuses_provisional_rates_as_retryable(early: int) -> None:
     with pytest.raises(Unfinished, match="made before the day was over") as caught:
         historical(changed(DAY, timestamp=946943999 - early))
     assert caught.value.retryable
 
 
-def test_an_error_of_fixers_is_raised_as_its_meaning() -> None:
+def test_raises_the_class_of_the_error_in_the_body() -> None:
     body = b'{"success": false, "error": {"code": 106, "type": "no_rates_available"}}'
     for parse in (historical, timeseries, parse_symbols):
         with pytest.raises(NoRates):
@@ -214,7 +214,7 @@ def test_an_error_of_fixers_is_raised_as_its_meaning() -> None:
         historical(changed(DAY, error={"code": 101}))  # rates next to an error are not trusted
 
 
-def test_a_series_comes_oldest_first_with_each_day_at_its_end() -> None:
+def test_parses_a_series_oldest_first() -> None:
     assert timeseries(changed(SERIES)) == (
         DayRates(
             date=START,
@@ -232,7 +232,7 @@ def test_a_series_comes_oldest_first_with_each_day_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("empty", [{}, [], None, 3, {"USD": None}, {"USD": 0}])
-def test_a_series_leaves_out_days_without_a_usable_rate(empty: object) -> None:
+def test_leaves_out_days_without_a_valid_rate(empty: object) -> None:
     rates = {**SERIES["rates"], "2012-05-02": empty, "2012-05-03": {"USD": 1.3, "AUD": "bad"}}
     days = timeseries(changed(SERIES, rates=rates))
     assert [(day.date.day, dict(day.rates), len(day.rejected)) for day in days] == [
@@ -262,20 +262,20 @@ def test_a_series_leaves_out_days_without_a_usable_rate(empty: object) -> None:
         (changed(SERIES, rates={"USD": 1}), "the response has rates under a key that is not a date"),
     ],
 )
-def test_a_series_that_must_not_be_believed(body: bytes, reason: str) -> None:
+def test_rejects_a_series_that_cannot_be_trusted(body: bytes, reason: str) -> None:
     with pytest.raises(BadResponse) as caught:
         timeseries(body)
     assert (caught.value.reason, caught.value.requested) == (reason, "2012-05-01 to 2012-05-03")
 
 
-def test_a_series_ends_with_a_day_that_is_over() -> None:
+def test_refuses_a_series_that_ends_with_an_unfinished_day() -> None:
     with pytest.raises(Unfinished):
         parse_timeseries(
             changed(SERIES), START, END, "EUR", asked_at=dt.datetime(2012, 5, 3, 23, tzinfo=dt.timezone.utc)
         )
 
 
-def test_names() -> None:
+def test_parses_names() -> None:
     symbols = {"AED": "United Arab Emirates Dirham", "BTC": "Bitcoin", "usd": "?", "XXX": None, "YYY": " "}
     assert parse_symbols(changed({"success": True, "symbols": symbols})) == {
         "AED": "United Arab Emirates Dirham",
@@ -284,12 +284,12 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("symbols", [..., {}, [], None, {"usd": "x"}, {"USD": 1}, {"USD": "\ud800"}])
-def test_no_names(symbols: object) -> None:
+def test_rejects_a_response_without_names(symbols: object) -> None:
     with pytest.raises(BadResponse, match="the response has no names"):
         parse_symbols(changed({"success": True, "symbols": symbols}))
 
 
-def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
+def test_converts_rates_in_euro_to_the_requested_base() -> None:
     day = historical(changed(DAY), base="USD")
     assert (day.base, day.timestamp) == ("USD", 946943999)
     assert day.rates == {
@@ -310,7 +310,7 @@ def test_an_answer_in_eur_is_divided_into_the_base_asked_for() -> None:
         {"EUR": 1, "USD": 1e300, "GBP": 1e-300},
     ],
 )
-def test_an_answer_in_eur_that_cannot_be_divided_is_refused(rates: dict[str, float]) -> None:
+def test_refuses_rates_in_euro_without_a_rate_for_the_base(rates: dict[str, float]) -> None:
     with pytest.raises(BadResponse, match="the response is in EUR and has no rate to convert it to USD"):
         historical(changed(DAY, rates=rates), base="USD")
 
@@ -344,9 +344,7 @@ def series(base: str, *days: dict[str, float]) -> bytes:
         ("GBP", {"EUR": 1, "GBP": 1, "USD": 1.1, "AED": 3.6725}, IN_EURO),
     ],
 )
-def test_rates_under_the_name_of_another_base_are_refused(
-    base: str, rates: dict[str, float], reason: str
-) -> None:
+def test_refuses_rates_with_a_mislabelled_base(base: str, rates: dict[str, float], reason: str) -> None:
     for read in (
         lambda: historical(changed(DAY, base=base, rates=rates), base=base),
         lambda: timeseries(changed(SERIES, base=base, rates={"2012-05-01": rates}), base=base),
@@ -379,7 +377,7 @@ def test_a_currency_may_cost_exactly_one_unit_of_the_base(base: str, rates: dict
     assert len(parse_timeseries(series(base, rates), START, end, base, asked_at=NOW)) == 14
 
 
-def test_the_days_of_a_series_are_judged_together() -> None:
+def test_checks_the_base_of_all_days_of_a_series_together() -> None:
     end = START + dt.timedelta(13)
     parity = {"USD": 1, "EUR": 1, "GBP": 0.87}
     body = series("USD", parity, {"USD": 1, "EUR": 0.99, "GBP": 0.87}, {"EUR": 1, "GBP": 0.87})
@@ -400,7 +398,7 @@ def test_the_days_of_a_series_are_judged_together() -> None:
         ("USD", ("GBP", "USD"), {"GBP": 0.79}, False),
     ],
 )
-def test_the_base_is_expected_where_it_was_asked_for(
+def test_requires_the_base_if_it_was_requested(
     base: str, symbols: tuple[str, ...], rates: dict[str, float], good: bool
 ) -> None:
     body = changed(DAY, base=base, rates=rates)
@@ -411,7 +409,7 @@ def test_the_base_is_expected_where_it_was_asked_for(
         parse_historical(body, DATE, base, asked_at=NOW, symbols=symbols)
 
 
-def test_an_answer_in_eur_is_not_divided_where_it_is_not_in_eur() -> None:
+def test_does_not_convert_rates_mislabelled_as_euro() -> None:
     with pytest.raises(MislabelledBase, match="rates are not in EUR"):
         historical(changed(DAY, rates={"EUR": 0.9, "USD": 1, "GBP": 0.6}), base="USD")
     with pytest.raises(MislabelledBase, match="no rate for EUR"):
@@ -463,7 +461,7 @@ BODIES = st.binary() | (JSON | NEARLY_RIGHT).map(lambda document: json.dumps(doc
 
 
 @given(BODIES)
-def test_any_body_at_all_is_days_or_a_fixer_error(body: bytes) -> None:
+def test_any_body_becomes_days_or_a_fixer_error(body: bytes) -> None:
     for parse in (historical, timeseries, parse_symbols):
         try:
             understood = parse(body)
@@ -479,7 +477,7 @@ def test_any_body_at_all_is_days_or_a_fixer_error(body: bytes) -> None:
     st.none() | st.floats(0, 1e9),
     st.none() | st.integers(0, 10**6),
 )
-def test_any_answer_at_all_is_read_or_a_fixer_error(
+def test_any_response_is_parsed_or_a_fixer_error(
     status: int, body: bytes, retry_after: float | None, quota_remaining: int | None
 ) -> None:
     error = response_error(
@@ -490,7 +488,7 @@ def test_any_answer_at_all_is_read_or_a_fixer_error(
 
 
 @pytest.mark.parametrize("code", ["106", "106.0", "1.06e2", '"106"'])
-def test_a_code_however_the_number_is_written(code: str) -> None:
+def test_accepts_each_way_of_writing_a_code(code: str) -> None:
     error = response_error(200, b'{"success": false, "error": {"code": %s}}' % code.encode(), "")
     assert (type(error), error and error.code) == (NoRates, 106)
 
@@ -498,7 +496,7 @@ def test_a_code_however_the_number_is_written(code: str) -> None:
 @pytest.mark.parametrize(
     "code", ["9" * 5000, "१०१", 10**400, 1e300, -1, 1.5, float("inf"), True, [101], {"code": 101}]
 )
-def test_a_code_that_is_none_is_an_error_without_one(code: object) -> None:
+def test_ignores_an_invalid_code(code: object) -> None:
     error = response_error(200, json.dumps({"error": {"code": code, "type": ["x"], "info": {}}}).encode(), "")
     assert error is not None and error.retryable
     assert len(str(error)) < 200

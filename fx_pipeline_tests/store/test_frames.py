@@ -58,7 +58,7 @@ def test_a_frame_has_a_row_for_each_stored_day_and_a_column_for_each_currency_of
         (29, 30, 0, 5, [29, 30]),
     ],
 )
-def test_around_days_are_those_learnt_from_before_or_else_after(
+def test_rates_around_uses_later_days_if_earlier_ones_are_missing(
     path: Path, first: int, last: int, learn: int, reach: int, rows: list[int]
 ) -> None:
     store(path, {number: {"USD": 1.0 + number / 100} for number in range(1, 31)})
@@ -67,14 +67,14 @@ def test_around_days_are_those_learnt_from_before_or_else_after(
     assert [day.date() for day in frame.index] == [date(number) for number in rows]
 
 
-def test_around_counts_stored_days_over_holes(path: Path) -> None:
+def test_rates_around_counts_stored_days_across_gaps(path: Path) -> None:
     store(path, {number: {"USD": 1.0} for number in (1, 4, 8, 20)})
     with RateHistory(path) as history:
         frame = history.rates_around(date(20), date(20), learn=2, reach=5)
     assert [day.date() for day in frame.index] == [date(4), date(8), date(20)]
 
 
-def test_an_empty_file_gives_empty_frames_no_span_and_no_gap(path: Path) -> None:
+def test_an_empty_file_has_no_rates_no_span_and_no_gaps(path: Path) -> None:
     RateStore(path).close()
     with RateHistory(path) as history:
         assert history.rates_around(date(1), date(2), learn=9, reach=9).shape == (0, 0)
@@ -85,7 +85,7 @@ def test_an_empty_file_gives_empty_frames_no_span_and_no_gap(path: Path) -> None
         assert list(history.rejects(["run"]).columns) == ["date", "currency", "value", "reason"]
 
 
-def test_a_currency_is_read_whole(path: Path) -> None:
+def test_reads_the_whole_history_of_a_currency(path: Path) -> None:
     store(path, {3: {"USD": 1.3}, 1: {"USD": 1.1, "GBP": 1.0}, 2: {"GBP": 1.0}})
     with RateHistory(path) as history:
         series = history.currency("USD")
@@ -102,7 +102,7 @@ def test_gaps_are_the_ranges_between_stored_days(path: Path) -> None:
         assert history.gaps() == [(date(5), date(6)), (date(8), date(8)), (date(10), date(19))]
 
 
-def test_revisions_are_those_of_the_run_with_what_it_brought_even_if_replaced_since(path: Path) -> None:
+def test_returns_the_revisions_of_a_run_even_if_replaced_since(path: Path) -> None:
     store(path, {1: {"USD": 1.0, "GBP": 0.5}, 2: {"USD": 2.0}}, "first")
     store(path, {1: {"USD": 1.5, "GBP": 0.5}, 2: {"USD": 2.5}}, "second")
     store(path, {1: {"USD": 1.7}}, "third")
@@ -118,7 +118,7 @@ def test_revisions_are_those_of_the_run_with_what_it_brought_even_if_replaced_si
     }
 
 
-def test_rejects_are_those_of_the_run(path: Path) -> None:
+def test_returns_the_rejected_values_of_a_run(path: Path) -> None:
     store(path, {1: {"USD": -1, "GBP": 0.5}, 2: {"USD": None}}, "first")
     with RateHistory(path) as history:
         assert history.rejects(["first"]).values.tolist() == [
@@ -128,7 +128,7 @@ def test_rejects_are_those_of_the_run(path: Path) -> None:
         assert history.rejects(["second"]).empty
 
 
-def test_a_reject_is_settled_by_a_value_and_told_once_however_often_it_came(path: Path) -> None:
+def test_reports_a_rejected_value_once_until_a_rate_arrives(path: Path) -> None:
     store(path, {1: {"USD": -1}, 2: {"USD": 0, "GBP": 1.0}, 3: {"USD": -3, "GBP": 1.0}}, "first")
     store(path, {2: {"USD": 1.1}, 3: {"USD": -4}}, "second")
     with RateHistory(path) as history:
@@ -137,7 +137,7 @@ def test_a_reject_is_settled_by_a_value_and_told_once_however_often_it_came(path
         ]
 
 
-def test_all_is_read_as_of_one_commit(path: Path) -> None:
+def test_reads_everything_from_one_commit(path: Path) -> None:
     store(path, {1: {"USD": 1.0}})
     with RateHistory(path) as history:
         assert history.span() == (date(1), date(1))
@@ -147,18 +147,18 @@ def test_all_is_read_as_of_one_commit(path: Path) -> None:
         assert history.span() == (date(1), date(2))
 
 
-def test_nothing_can_be_written(path: Path) -> None:
+def test_cannot_write(path: Path) -> None:
     store(path, {1: {"USD": 1.0}})
     with RateHistory(path) as history, pytest.raises(StoreError, match=r"fx\.db: cannot be read: .*readonly"):
         history._rows("DELETE FROM rates")
 
 
-def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_names_a_missing_file_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"fx\.db: cannot be read: .*Run `fx-pipeline ingest` once\."):
         RateHistory(tmp_path / "fx.db")
 
 
-def test_a_file_that_is_no_database_is_named(path: Path) -> None:
+def test_names_a_file_that_is_not_a_database(path: Path) -> None:
     path.write_text("no database " * 100)
     with RateHistory(path) as history, pytest.raises(StoreError, match="file is not a database"):
         history.span()

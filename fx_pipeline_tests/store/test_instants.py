@@ -99,7 +99,7 @@ def test_a_run_of_wrong_instants_keeps_its_order() -> None:
     assert said == [truth[0], truth[4] - 3 * STEP, truth[4] - 2 * STEP, truth[4] - STEP, truth[4]]
 
 
-def test_a_right_instant_just_before_makes_room() -> None:
+def test_moves_wrong_instants_even_if_little_time_has_passed() -> None:
     soon = Attempt(STEP)
     truth, said = stored([RIGHT, Attempt(STEP, AHEAD.error), Attempt(STEP, AHEAD.error), soon])
     assert truth[3] == truth[0] + 3 * STEP
@@ -109,7 +109,7 @@ def test_a_right_instant_just_before_makes_room() -> None:
 
 
 @pytest.mark.parametrize("error", [hours(24 * 400), hours(-24 * 400), hours(5), hours(-5)])
-def test_a_clock_that_the_provider_contradicts_is_not_believed(error: dt.timedelta) -> None:
+def test_uses_the_providers_time_if_the_clock_disagrees(error: dt.timedelta) -> None:
     wrong = Attempt(hours(24), error, provider_dates=True)
     truth, said = stored([replace(RIGHT, provider_dates=True), wrong, wrong, RIGHT])
     assert said == truth
@@ -141,7 +141,7 @@ LATER, EARLIER = NOW + hours(50), NOW - hours(50)
         (LATER, NOW, NOW + hours(0.5), NOW),
     ],
 )
-def test_whom_to_believe(
+def test_chooses_between_the_clock_and_the_providers(
     clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime | None, expected: dt.datetime
 ) -> None:
     assert chosen(clock, provider, newest) == expected
@@ -161,7 +161,7 @@ SOON = dt.timedelta(seconds=45)
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(any_fetch, min_size=1, max_size=8))
-def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]) -> None:
+def test_instants_are_in_the_order_of_the_fetches(fetches: list[Attempt]) -> None:
     _, said = stored(fetches)
     assert all(earlier < later for earlier, later in pairwise(said))
 
@@ -169,7 +169,7 @@ def test_the_order_of_the_instants_is_that_of_the_fetches(fetches: list[Attempt]
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(dated, min_size=1, max_size=8))
-def test_where_the_provider_dates_the_time_each_instant_is_right(fetches: list[Attempt]) -> None:
+def test_instants_are_correct_if_the_provider_sends_the_time(fetches: list[Attempt]) -> None:
     truth, said = stored(fetches)
     assert [fetch for fetch, is_off in zip(said, map(off, truth, said), strict=True) if is_off] == []
 
@@ -183,7 +183,7 @@ def off(truth: dt.datetime, said: dt.datetime) -> bool:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(only_ahead, max_size=8))
 @example([RIGHT, AHEAD])
-def test_after_a_right_fetch_all_is_known_and_nothing_earlier_than_it_was(fetches: list[Attempt]) -> None:
+def test_after_a_correct_fetch_nothing_is_dated_too_early_or_in_the_future(fetches: list[Attempt]) -> None:
     """For each instant: at least what right fetches had brought, and at most what all had."""
     truth, said = stored([*fetches, RIGHT])
     right = [place for place, fetch in enumerate([*fetches, RIGHT]) if fetch.error == NONE]
@@ -199,7 +199,7 @@ def test_after_a_right_fetch_all_is_known_and_nothing_earlier_than_it_was(fetche
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(any_fetch, max_size=6))
-def test_no_jump_has_an_effect_on_what_right_clocks_say_later(fetches: list[Attempt]) -> None:
+def test_a_clock_jump_does_not_change_later_instants(fetches: list[Attempt]) -> None:
     """Whatever was before: from a right fetch on, instants are right."""
     much_later = Attempt(hours(24 * 500))
     truth, said = stored([*fetches, much_later, RIGHT, RIGHT])
@@ -207,7 +207,7 @@ def test_no_jump_has_an_effect_on_what_right_clocks_say_later(fetches: list[Atte
     assert said[-4] < truth[-3] if fetches else len(said) == 3
 
 
-def test_what_lies_in_the_future_is_found_and_repaired_by_a_rebuild(tmp_path: Path) -> None:
+def test_a_rebuild_corrects_instants_in_the_future(tmp_path: Path) -> None:
     path = tmp_path / "fx.db"
     truth = store(path, [RIGHT, AHEAD, AHEAD])
     with RateStore(path, now=lambda: truth[2]) as rates:
@@ -224,7 +224,7 @@ def test_what_lies_in_the_future_is_found_and_repaired_by_a_rebuild(tmp_path: Pa
     assert instants(path) == [truth[0], truth[2] - 2 * STEP, truth[2] - STEP]
 
 
-def test_a_run_asks_again_for_days_that_are_dated_in_the_future(tmp_path: Path) -> None:
+def test_a_run_refetches_days_that_are_dated_in_the_future(tmp_path: Path) -> None:
     """They were not stored while it runs, though their instants are later than its start."""
     path = tmp_path / "fx.db"
     store(path, [AHEAD])
@@ -232,7 +232,7 @@ def test_a_run_asks_again_for_days_that_are_dated_in_the_future(tmp_path: Path) 
         assert ledger.stored_by_others([DAY]) == []
 
 
-def test_instants_are_texts_whose_order_is_that_of_time(tmp_path: Path) -> None:
+def test_instants_sort_as_text_in_time_order(tmp_path: Path) -> None:
     path = tmp_path / "fx.db"
     store(path, [RIGHT, AHEAD, RIGHT])
     with closing(sqlite3.connect(path)) as connection:

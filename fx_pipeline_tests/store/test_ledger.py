@@ -93,7 +93,7 @@ def test_a_call_over_the_limit_is_refused_and_not_counted(opened: Opened, path: 
     assert rows(path, "SELECT calls FROM fetches") == [(3,)]
 
 
-def test_the_last_calls_are_kept_for_the_daily_runs_of_the_month(opened: Opened) -> None:
+def test_reserves_the_last_calls_for_the_daily_runs_of_the_month(opened: Opened) -> None:
     with opened(limit=40, daily_calls=3, now="2024-05-20T12:00:00") as ledger:
         assert ledger.quota() == Quota(limit=40, used=0, reserved=33, renewed_on=dt.date(2024, 6, 1))
         fetch_id = ask(ledger)
@@ -116,14 +116,14 @@ def test_the_last_calls_are_kept_for_the_daily_runs_of_the_month(opened: Opened)
         ("2024-12-01T00:00:00", 90, dt.date(2025, 1, 1)),
     ],
 )
-def test_what_is_kept_shrinks_with_the_month(
+def test_reserves_fewer_calls_as_the_month_passes(
     opened: Opened, now: str, kept: int, renewed_on: dt.date
 ) -> None:
     with opened(limit=100, daily_calls=3, now=now) as ledger:
         assert ledger.quota() == Quota(limit=100, used=0, reserved=kept, renewed_on=renewed_on)
 
 
-def test_a_new_month_starts_from_nothing(opened: Opened) -> None:
+def test_a_new_month_starts_at_zero(opened: Opened) -> None:
     with opened(limit=1, now="2024-05-31T23:59:59") as ledger:
         ledger.spend(ask(ledger))
         with pytest.raises(QuotaReached):
@@ -132,7 +132,7 @@ def test_a_new_month_starts_from_nothing(opened: Opened) -> None:
         ledger.spend(ask(ledger))
 
 
-def test_what_the_provider_counts_corrects_the_ledger(opened: Opened, path: Path) -> None:
+def test_the_providers_count_corrects_the_ledger(opened: Opened, path: Path) -> None:
     with opened(limit=100) as ledger, RateStore(path) as store:
         first = ask(ledger)
         ledger.spend(first)
@@ -151,7 +151,7 @@ def test_what_the_provider_counts_corrects_the_ledger(opened: Opened, path: Path
 @pytest.mark.parametrize(
     ("limit", "remaining"), [(10, 10), (0, 0), (10, 11), (10, 99_999_999_999), (10, -1), (-5, -9)]
 )
-def test_a_count_of_the_providers_that_cannot_be_does_not_undo_the_ledgers(
+def test_ignores_an_impossible_count_from_the_provider(
     opened: Opened, path: Path, limit: int, remaining: int
 ) -> None:
     with opened(limit=3) as ledger, RateStore(path) as store:
@@ -164,11 +164,11 @@ def test_a_count_of_the_providers_that_cannot_be_does_not_undo_the_ledgers(
 
 
 @pytest.mark.parametrize(("used", "nearly"), [(79, False), (80, True), (100, True)])
-def test_four_fifths_used_is_worth_a_warning(used: int, nearly: bool) -> None:
+def test_warns_when_four_fifths_are_used(used: int, nearly: bool) -> None:
     assert Quota(limit=100, used=used, reserved=0, renewed_on=DAY).nearly_used is nearly
 
 
-def test_many_threads_never_spend_more_than_there_is(opened: Opened, path: Path) -> None:
+def test_many_threads_never_exceed_the_quota(opened: Opened, path: Path) -> None:
     with opened(limit=50) as ledger:
 
         def spend(number: int) -> bool:
@@ -213,9 +213,7 @@ YEAR = (dt.date(DAY.year, 1, 1), dt.date(DAY.year, 12, 31))
 
 
 @pytest.mark.parametrize("host", [None, "another-container"])
-def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(
-    path: Path, host: str | None
-) -> None:
+def test_does_not_open_days_that_a_running_process_is_fetching(path: Path, host: str | None) -> None:
     with asking(path, *YEAR, host) as other, Ledger(path, run_id="run") as ledger:
         with pytest.raises(
             AlreadyInFlight,
@@ -237,7 +235,7 @@ def test_what_another_process_is_asking_is_not_asked_again_until_it_ends(
         assert len(claims(path)) == 1
 
 
-def test_the_number_of_another_running_process_keeps_no_question_open(path: Path) -> None:
+def test_a_reused_process_id_keeps_no_fetch_open(path: Path) -> None:
     """A new container numbers its processes from 1 again, and may have the host name of the old one."""
     with asking(path, *YEAR) as other:
         other.kill()
@@ -252,7 +250,7 @@ def test_the_number_of_another_running_process_keeps_no_question_open(path: Path
 @pytest.mark.parametrize(
     "name", ["gone:17", f"{os.uname().nodename}:{os.getpid()}"], ids=["another host", "this host"]
 )
-def test_a_question_without_a_claim_is_taken_over(opened: Opened, path: Path, name: str) -> None:
+def test_takes_over_a_fetch_without_a_claim(opened: Opened, path: Path, name: str) -> None:
     """As an earlier version left it, or a backup holds it."""
     with opened() as ledger:
         ask(ledger)
@@ -273,9 +271,7 @@ def test_a_question_without_a_claim_is_taken_over(opened: Opened, path: Path, na
     ],
     ids=str,
 )
-def test_a_running_process_is_waited_for_a_quarter_of_an_hour_whatever_the_clock_says(
-    path: Path, now: dt.timedelta, waits: bool
-) -> None:
+def test_waits_a_quarter_of_an_hour_for_a_running_process(path: Path, now: dt.timedelta, waits: bool) -> None:
     clock = dt.datetime.now(dt.timezone.utc) + now
     with asking(path, *YEAR), Ledger(path, run_id="run", now=lambda: clock) as ledger:
         if waits:
@@ -294,9 +290,7 @@ def test_a_running_process_is_waited_for_a_quarter_of_an_hour_whatever_the_clock
         ("2023-05-20T12:00:00", False),
     ],
 )
-def test_an_outage_is_remembered_for_ten_minutes_whatever_the_clock_says(
-    opened: Opened, now: str, lasts: bool
-) -> None:
+def test_remembers_an_outage_for_ten_minutes(opened: Opened, now: str, lasts: bool) -> None:
     with opened() as ledger:
         assert not ledger.is_outage()
         ledger.record_outage()
@@ -307,14 +301,14 @@ def test_an_outage_is_remembered_for_ten_minutes_whatever_the_clock_says(
         assert not ledger.is_outage()
 
 
-def test_a_question_that_cost_no_call_leaves_no_trace(opened: Opened, path: Path) -> None:
+def test_deletes_a_fetch_without_a_call(opened: Opened, path: Path) -> None:
     with opened() as ledger:
         ledger.close_unanswered(ask(ledger), "not asked", 0)
         ledger.close_unanswered(ask(ledger), "no response in time", 6)
     assert rows(path, "SELECT calls, status FROM fetches") == [(6, "no response in time")]
 
 
-def test_closing_the_ledger_closes_its_questions(opened: Opened, path: Path) -> None:
+def test_closing_the_ledger_closes_its_fetches(opened: Opened, path: Path) -> None:
     with opened(limit=9) as ledger:
         ledger.spend(ask(ledger))
     [(calls, status, process)] = rows(path, "SELECT calls, status, process FROM fetches")
@@ -323,7 +317,7 @@ def test_closing_the_ledger_closes_its_questions(opened: Opened, path: Path) -> 
     assert claims(path) == []
 
 
-def test_what_another_run_stored_meanwhile_is_known(opened: Opened, path: Path) -> None:
+def test_returns_days_that_another_run_has_stored_meanwhile(opened: Opened, path: Path) -> None:
     other = DAY + dt.timedelta(days=1)
     with RateStore(path) as store:
         with opened(run_id="other") as ledger:
@@ -336,7 +330,7 @@ def test_what_another_run_stored_meanwhile_is_known(opened: Opened, path: Path) 
             assert ledger.stored_by_others([DAY]) == []
 
 
-def test_answers_are_numbered_in_the_order_they_were_stored_not_asked(opened: Opened, path: Path) -> None:
+def test_numbers_fetches_in_the_order_of_storing(opened: Opened, path: Path) -> None:
     with opened() as ledger, RateStore(path) as store:
         first, second = ask(ledger), ask(ledger, DAY + dt.timedelta(days=1))
         store.record([answered(second, DAY + dt.timedelta(days=1))])

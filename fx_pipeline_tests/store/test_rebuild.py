@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_tables_are_the_same_as_before(path: Path) -> None:
+def test_a_rebuild_restores_the_same_tables(path: Path) -> None:
     before = everything(path)
     assert min(len(rows) for rows in before.values()) > 0
     assert sum(1 for row in before["fetches"] if "ok" not in row) > 0
@@ -56,7 +56,7 @@ def test_the_tables_are_the_same_as_before(path: Path) -> None:
     assert everything(path) == before
 
 
-def test_lost_tables_come_back(path: Path) -> None:
+def test_a_rebuild_restores_lost_rows(path: Path) -> None:
     before = everything(path)
     connection = sqlite3.connect(path)
     with connection:
@@ -68,7 +68,7 @@ def test_lost_tables_come_back(path: Path) -> None:
     assert everything(path) == before
 
 
-def test_an_answer_that_can_no_longer_be_read_changes_nothing(path: Path) -> None:
+def test_an_unreadable_response_leaves_everything_unchanged(path: Path) -> None:
     connection = sqlite3.connect(path)
     with connection:
         connection.execute("UPDATE fetches SET body = (SELECT body FROM fetches WHERE endpoint = 'symbols')")
@@ -88,7 +88,7 @@ def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def test_what_was_stored_under_a_wrong_base_is_left_out_and_all_else_is_kept(path: Path) -> None:
+def test_a_rebuild_skips_only_responses_with_a_wrong_base(path: Path) -> None:
     [(newest, date, packed)] = rows(
         path,
         "SELECT id, start_date, body FROM fetches WHERE status = 'ok' AND endpoint = 'historical' "
@@ -114,7 +114,7 @@ def test_what_was_stored_under_a_wrong_base_is_left_out_and_all_else_is_kept(pat
     assert status == "ok"
 
 
-def test_the_file_is_packed(path: Path) -> None:
+def test_a_rebuild_compacts_the_file(path: Path) -> None:
     def unused() -> int:
         connection = sqlite3.connect(path)
         ((pages,),) = connection.execute("PRAGMA freelist_count").fetchall()

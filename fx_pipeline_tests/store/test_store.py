@@ -51,7 +51,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_a_day_is_stored_with_where_it_came_from(store: RateStore, path: Path) -> None:
+def test_stores_a_day_with_its_fetch(store: RateStore, path: Path) -> None:
     body = b'{"success": true}'
     results = store.record([answer(day(DAY, {"EUR": 1, "USD": 1.0844}), body=body)], run_id="run-1")
     assert results == [StoredDay(date=DAY, fetch_id=1, inserted=2, updated=0, unchanged=0, rejected=0)]
@@ -87,7 +87,7 @@ def test_a_day_is_stored_with_where_it_came_from(store: RateStore, path: Path) -
     ]
 
 
-def test_a_changed_value_replaces_the_old_one_which_is_kept(store: RateStore, path: Path) -> None:
+def test_a_changed_value_moves_the_old_one_to_revisions(store: RateStore, path: Path) -> None:
     store.record([answer(day(DAY, {"GBP": 0.85, "USD": 1.08}))])
     [result] = store.record([answer(day(DAY, {"GBP": 0.85, "USD": 1.09, "XAU": 0.00045}))])
     assert result == StoredDay(
@@ -106,7 +106,7 @@ def test_a_changed_value_replaces_the_old_one_which_is_kept(store: RateStore, pa
     assert rows(path, "SELECT * FROM revisions") == [("2024-05-17", "USD", 1.08, 1, 2)]
 
 
-def test_the_same_day_twice_changes_nothing_but_who_gave_it_last(store: RateStore, path: Path) -> None:
+def test_storing_the_same_day_again_changes_only_its_fetch(store: RateStore, path: Path) -> None:
     store.record([answer(day(DAY, {"GBP": 0.85, "USD": 1.08}))])
     before = rows(path, "SELECT * FROM rates")
     [result] = store.record([answer(day(DAY, {"USD": 1.08, "GBP": 0.85}))])
@@ -116,14 +116,14 @@ def test_the_same_day_twice_changes_nothing_but_who_gave_it_last(store: RateStor
     assert rows(path, "SELECT fetch_id FROM days") == [(2,)]
 
 
-def test_a_currency_missing_from_a_newer_answer_keeps_its_value(store: RateStore, path: Path) -> None:
+def test_a_currency_missing_from_a_newer_response_keeps_its_value(store: RateStore, path: Path) -> None:
     store.record([answer(day(DAY, {"GBP": 0.85, "USD": 1.08}))])
     store.record([answer(day(DAY, {"USD": 1.08}))])
     assert rows(path, "SELECT currency, rate FROM rates") == [("GBP", 0.85), ("USD", 1.08)]
     assert rows(path, "SELECT currencies FROM days") == [(2,)]
 
 
-def test_a_day_that_comes_twice_in_one_batch_is_compared_with_itself(store: RateStore, path: Path) -> None:
+def test_compares_a_day_that_comes_twice_in_one_batch(store: RateStore, path: Path) -> None:
     results = store.record([answer(day(DAY, {"USD": 1.08})), answer(day(DAY, {"USD": 1.09}))])
     assert [(result.inserted, result.updated) for result in results] == [(1, 0), (0, 1)]
     assert rows(path, "SELECT rate, fetch_id, superseded_by FROM revisions") == [(1.08, 1, 2)]
@@ -146,7 +146,7 @@ def test_a_day_that_comes_twice_in_one_batch_is_compared_with_itself(store: Rate
         ("ＵＳＤ", 1.08, "1.08", "not a currency code of three capital letters"),
     ],
 )
-def test_a_bad_value_is_rejected_with_its_reason_and_the_rest_of_the_day_is_stored(
+def test_rejects_a_bad_value_and_stores_the_rest_of_the_day(
     store: RateStore, path: Path, code: str, value: object, shown: str, reason: str
 ) -> None:
     [result] = store.record([answer(day(DAY, {"GBP": 0.85, code: value}))])
@@ -156,7 +156,7 @@ def test_a_bad_value_is_rejected_with_its_reason_and_the_rest_of_the_day_is_stor
     assert rows(path, "SELECT rejected FROM fetches") == [(1,)]
 
 
-def test_a_day_without_one_good_rate_is_not_stored_and_its_rejects_are(store: RateStore, path: Path) -> None:
+def test_stores_only_rejected_values_of_a_day_without_a_valid_rate(store: RateStore, path: Path) -> None:
     assert store.record([answer(day(DAY, {"USD": None}))]) == []
     assert rows(path, "SELECT count(*) FROM days") == [(0,)]
     assert rows(path, "SELECT currency, value FROM rejected_rates") == [("USD", "null")]
@@ -174,14 +174,14 @@ def test_names_come_from_symbols_and_dates_from_days(store: RateStore, path: Pat
     assert store.has_names()
 
 
-def test_another_base_is_refused_and_nothing_is_written(store: RateStore, path: Path) -> None:
+def test_refuses_another_base_and_writes_nothing(store: RateStore, path: Path) -> None:
     store.record([answer(day(DAY, {"USD": 1.08}))])
     with pytest.raises(StoreError, match=r"holds rates with base EUR, not USD: set FX_BASE"):
         store.record([answer(day(DAY + dt.timedelta(days=1), {"EUR": 0.92}, base="USD"))])
     assert rows(path, "SELECT count(*) FROM fetches") == [(1,)]
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(store: RateStore, path: Path) -> None:
+def test_stores_a_whole_batch_or_nothing(store: RateStore, path: Path) -> None:
     with pytest.raises(StoreError):
         store.record([answer(day(DAY, {"USD": 1.08})), answer(day(DAY, {"EUR": 0.92}, base="USD"))])
     for query in (
@@ -193,7 +193,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(store: RateStore, path: Path) -> 
         assert rows(path, query) == []
 
 
-def test_coverage_counts_and_finds_the_gaps(store: RateStore) -> None:
+def test_coverage_has_the_counts_and_the_gaps(store: RateStore) -> None:
     assert store.coverage() == Coverage(
         first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
     )
@@ -213,13 +213,13 @@ def test_coverage_counts_and_finds_the_gaps(store: RateStore) -> None:
     assert store.stored_dates(DAY, dt.date(2024, 5, 21)) == {DAY, dt.date(2024, 5, 18), dt.date(2024, 5, 21)}
 
 
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+def test_refuses_a_file_that_is_not_a_database(path: Path) -> None:
     path.write_bytes(b"this is no database, however long it is " * 100)
     with pytest.raises(StoreError, match=r"not a SQLite database. Set FX_DATABASE to another file"):
         RateStore(path)
 
 
-def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_refuses_a_foreign_database_and_leaves_it_unchanged(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE rates (when_ TEXT)")
     connection.close()
@@ -229,7 +229,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in place of the folder")
     with pytest.raises(StoreError, match=r"fx\.db: "):
         RateStore(tmp_path / "data" / "fx.db")
@@ -273,7 +273,7 @@ writes = st.lists(
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=writes)
-def test_whatever_is_written_the_file_says_what_a_dictionary_of_all_writes_says(
+def test_random_writes_match_a_dictionary_of_all_writes(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[int, dict[str, object]]]]
 ) -> None:
     path = tmp_path_factory.mktemp("model") / "fx.db"
@@ -311,7 +311,7 @@ def spans(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
     return sorted((code, min(seen), max(seen)) for code, seen in dates.items())
 
 
-def test_a_rejected_rate_keeps_no_more_of_the_value_than_a_row_should(store: RateStore, path: Path) -> None:
+def test_shortens_a_long_rejected_value(store: RateStore, path: Path) -> None:
     long = DayRates(
         date=DAY,
         base="EUR",
@@ -323,7 +323,7 @@ def test_a_rejected_rate_keeps_no_more_of_the_value_than_a_row_should(store: Rat
     assert rows(path, "SELECT length(currency), length(value) FROM rejected_rates") == [(200, 200)]
 
 
-def test_a_file_of_the_first_schema_is_brought_up_to_date_with_all_its_rates(tmp_path: Path) -> None:
+def test_migrates_a_file_of_the_first_schema_with_all_its_rates(tmp_path: Path) -> None:
     path = tmp_path / "fx.db"
     first = Database(path)
     migrations.apply(first, stop_before="narrow_history_index")

@@ -3,8 +3,8 @@
 import pytest
 
 from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline_tests.api.error_cases import GBP_PENCE as PENCE
 from fx_pipeline_tests.api.metadata import QUERIES
-from fx_pipeline_tests.api.test_parameters import GBP_PENCE as PENCE
 
 FEBRUARY = "2023-02-29 does not exist: February 2023 has 28 days."
 FORM = "is not a date of the form YYYY-MM-DD."

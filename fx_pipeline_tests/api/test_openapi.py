@@ -21,10 +21,10 @@ from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.errors import KINDS, ErrorKind
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
+from fx_pipeline_tests.api.documents import ALL, CSV
+from fx_pipeline_tests.api.error_cases import ERRORS as WRONG
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
-from fx_pipeline_tests.api.test_endpoints import ALL, CSV
-from fx_pipeline_tests.api.test_errors import ERRORS as WRONG
 from fx_pipeline_tests.command_line import environment
 
 NINTH = MARCH["2026-03-09"]

@@ -9,6 +9,7 @@ import pytest
 from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.endpoints.parameters import HARMLESS, is_harmless
 from fx_pipeline_tests.api.conftest import Api
+from fx_pipeline_tests.api.error_cases import GBP_PENCE
 from fx_pipeline_tests.api.server import Server, serving
 
 WANTED = "base, from, symbols, to, amount, as_of"
@@ -95,9 +96,6 @@ async def test_refuses_a_parameter_of_another_operation(api: Api, path: str, nam
     assert response.json()["error"]["info"].startswith(f"This call has no parameter {name!r}. It has: ")
 
 
-GBP_PENCE = (
-    "mixes upper and lower case, as codes of minor units do (GBp is pence). For the currency, write GBP."
-)
 CONFLICT = "but both mean the same. Send one of them."
 
 REFUSED = [

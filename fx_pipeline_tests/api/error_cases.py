@@ -1,0 +1,475 @@
+"""Requests, and the errors that they return."""
+
+GBP_PENCE = (
+    "mixes upper and lower case, as codes of minor units do (GBp is pence). For the currency, write GBP."
+)
+PREFIX = "Unknown currency: "
+
+HINT = ". See /rates/symbols for the available codes."
+
+JPY_DAYS = "JPY has rates from 2000-01-03 to 2026-03-09."
+
+ONLY_NEWEST = "Nearest: 2026-03-09."
+
+BAD_DATES = [
+    ("2024-02-30", "2024-02-30 does not exist: February 2024 has 29 days."),
+    ("2023-02-29", "2023-02-29 does not exist: February 2023 has 28 days."),
+    ("1900-02-29", "1900-02-29 does not exist: February 1900 has 28 days."),
+    ("2024-04-31", "2024-04-31 does not exist: April 2024 has 30 days."),
+    ("2024-01-00", "2024-01-00 does not exist: January 2024 has 31 days."),
+    ("2024-13-01", "2024-13-01 does not exist: months are 01 to 12."),
+    ("2024-00-10", "2024-00-10 does not exist: months are 01 to 12."),
+    ("2024-1-1", "'2024-1-1' is not a date of the form YYYY-MM-DD."),
+    ("0000-01-01", "0000-01-01 does not exist: years begin with 0001."),
+    ("20240101", "'20240101' is not a date of the form YYYY-MM-DD."),
+    ("2024", "'2024' is not a date of the form YYYY-MM-DD."),
+    ("1.5", "'1.5' is not a date of the form YYYY-MM-DD."),
+    ("2026-03-11", "2026-03-11 is in the future: today is 2026-03-10 (UTC)."),
+    ("9999-12-31", "9999-12-31 is in the future: today is 2026-03-10 (UTC)."),
+]
+
+ERRORS = [
+    *((f"/rates/{text}", 400, 302, "invalid_date", info) for text, info in BAD_DATES),
+    *((f"/rates/{text}.csv", 400, 302, "invalid_date", info) for text, info in BAD_DATES),
+    *(
+        (f"/rates/convert?from=EUR&to=USD&amount=1&date={text}", 400, 302, "invalid_date", info)
+        for text, info in BAD_DATES
+    ),
+    *(
+        (f"/rates/timeseries?start_date={text}&end_date=2026-03-09", 400, 502, "invalid_start_date", info)
+        for text, info in BAD_DATES
+    ),
+    *(
+        (f"/rates/fluctuation?start_date=2026-03-05&end_date={text}", 400, 503, "invalid_end_date", info)
+        for text, info in BAD_DATES
+    ),
+    ("/rates/-", 400, 302, "invalid_date", "'-' is not a date of the form YYYY-MM-DD."),
+    ("/rates/.csv", 400, 302, "invalid_date", "'' is not a date of the form YYYY-MM-DD."),
+    (
+        "/rates/2024-02-30..2026-03-09",
+        400,
+        502,
+        "invalid_start_date",
+        "2024-02-30 does not exist: February 2024 has 29 days.",
+    ),
+    (
+        "/rates/2026-03-05..2026-03-32",
+        400,
+        503,
+        "invalid_end_date",
+        "2026-03-32 does not exist: March 2026 has 31 days.",
+    ),
+    (
+        "/rates/2026-03-05..2026-03-11",
+        400,
+        503,
+        "invalid_end_date",
+        "2026-03-11 is in the future: today is 2026-03-10 (UTC).",
+    ),
+    # Nothing stored.
+    (
+        "/rates/2026-03-07",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
+    ),
+    (
+        "/rates/2026-03-10",
+        404,
+        106,
+        "no_rates_available",
+        f"No rates are stored for 2026-03-10. {ONLY_NEWEST}",
+    ),
+    (
+        "/rates/0001-01-01",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored for 0001-01-01. Nearest: 1999-01-04.",
+    ),
+    (
+        "/rates/2026-03-07.csv",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
+    ),
+    (
+        "/rates/2010-01-01..2010-12-31",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored from 2010-01-01 to 2010-12-31. Nearest: 2000-01-03 and 2026-03-05.",
+    ),
+    (
+        "/rates/2026-03-10..",
+        404,
+        106,
+        "no_rates_available",
+        f"No rates are stored from 2026-03-10 on. {ONLY_NEWEST}",
+    ),
+    (
+        "/rates/fluctuation?start_date=2010-12-31&end_date=2010-01-01",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored from 2010-01-01 to 2010-12-31. Nearest: 2000-01-03 and 2026-03-05.",
+    ),
+    (
+        "/rates/convert?from=EUR&to=USD&amount=1&date=2026-03-07",
+        404,
+        106,
+        "no_rates_available",
+        "No rates are stored for 2026-03-07. Nearest: 2026-03-06 and 2026-03-08.",
+    ),
+    # A known currency without a rate on that day.
+    (
+        "/rates/1999-01-04?base=JPY",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
+    ),
+    (
+        "/rates/1999-01-04..1999-01-05?base=JPY",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of the base JPY is stored from 1999-01-04 to 1999-01-05. {JPY_DAYS}",
+    ),
+    (
+        "/rates/1999-01-04..1999-01-05?base=JPY&symbols=USD",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of the base JPY is stored from 1999-01-04 to 1999-01-05. {JPY_DAYS}",
+    ),
+    (
+        "/rates/convert?from=EUR&to=JPY&amount=1&date=1999-01-04",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of JPY is stored for 1999-01-04. {JPY_DAYS}",
+    ),
+    (
+        "/rates/convert?from=JPY&to=EUR&amount=1&date=1999-01-04",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
+    ),
+    (
+        "/rates/fluctuation?start_date=1999-01-04&end_date=2000-01-03&base=JPY",
+        404,
+        106,
+        "no_rates_available",
+        f"No rate of the base JPY is stored for 1999-01-04. {JPY_DAYS}",
+    ),
+    # Bases.
+    *(
+        (f"{path}base=ZWL", 400, 201, "invalid_base_currency", f"{PREFIX}ZWL{HINT}")
+        for path in (
+            "/rates/latest?",
+            "/rates/2026-03-06?",
+            "/rates/2026-03-07?",
+            "/rates/2026-03-07?symbols=QQQ&",
+            "/rates/2026-03-05..?",
+            "/rates/2026-03-05..?symbols=USD&",
+            "/rates/2010-01-01..2010-12-31?",
+            "/rates/fluctuation?start_date=2026-03-05&end_date=2026-03-09&",
+            "/rates/fluctuation?start_date=2010-03-05&end_date=2010-03-09&",
+        )
+    ),
+    *(
+        (
+            f"/rates/latest?base={sent}",
+            400,
+            201,
+            "invalid_base_currency",
+            f"The base {quoted} is not a three-letter currency code.",
+        )
+        for sent, quoted in (
+            ("EU", "'EU'"),
+            ("EURO", "'EURO'"),
+            ("12%24", "'12$'"),
+            ("%C3%9FD", "'ßD'"),
+            ("u%C5%BFd", "'uſd'"),
+            ("%00", r"'\x00'"),
+            ("'%20OR%201=1--", '"\' OR 1=1--"'),
+            ("A" * 100, f"'{'A' * 40}…'"),
+        )
+    ),
+    (
+        "/rates/latest?base=USD&base=GBP",
+        400,
+        201,
+        "invalid_base_currency",
+        "The parameter 'base' is given more than once.",
+    ),
+    # Symbols.
+    *(
+        (f"{path}symbols=USD,ZWL,QQQ", 400, 202, "invalid_currency_codes", f"{PREFIX}ZWL, QQQ{HINT}")
+        for path in (
+            "/rates/latest?",
+            "/rates/2026-03-07?",
+            "/rates/2026-03-06?base=USD&",
+            "/rates/2026-03-05..?",
+            "/rates/2010-01-01..2010-12-31?",
+            "/rates/timeseries?start_date=2026-03-05&end_date=2026-03-09&",
+            "/rates/fluctuation?start_date=2026-03-05&end_date=2026-03-09&",
+        )
+    ),
+    (
+        "/rates/latest?symbols=" + ",".join(f"QQ{letter}" for letter in "ABCDEFGHIJKLMN"),
+        400,
+        202,
+        "invalid_currency_codes",
+        f"{PREFIX}{', '.join(f'QQ{letter}' for letter in 'ABCDEFGHIJ')} and 4 more{HINT}",
+    ),
+    *(
+        (
+            f"/rates/latest?symbols=USD,{sent}",
+            400,
+            202,
+            "invalid_currency_codes",
+            f"{quoted} among the symbols is not a three-letter currency code.",
+        )
+        for sent, quoted in (
+            ("US", "'US'"),
+            ("USDX", "'USDX'"),
+            ("U%00D", r"'U\x00D'"),
+            ("%F0%9F%92%B6", "'💶'"),
+        )
+    ),
+    # Conversions.
+    (
+        "/rates/convert?to=USD&amount=1",
+        400,
+        402,
+        "invalid_from_currency",
+        "The parameter 'from' is missing. It names a currency.",
+    ),
+    (
+        "/rates/convert?from=E&to=USD&amount=1",
+        400,
+        402,
+        "invalid_from_currency",
+        "'from' is 'E', which is not a three-letter currency code.",
+    ),
+    ("/rates/convert?from=ZWL&to=USD&amount=1", 400, 402, "invalid_from_currency", f"{PREFIX}ZWL{HINT}"),
+    (
+        "/rates/convert?from=EUR&from=USD&to=USD&amount=1",
+        400,
+        402,
+        "invalid_from_currency",
+        "The parameter 'from' is given more than once.",
+    ),
+    (
+        "/rates/convert?from=EUR&amount=1",
+        400,
+        402,
+        "invalid_to_currency",
+        "The parameter 'to' is missing. It names a currency.",
+    ),
+    (
+        "/rates/convert?from=EUR&to=&amount=1",
+        400,
+        402,
+        "invalid_to_currency",
+        "The parameter 'to' is missing. It names a currency.",
+    ),
+    ("/rates/convert?from=EUR&to=ZWL&amount=1", 400, 402, "invalid_to_currency", f"{PREFIX}ZWL{HINT}"),
+    (
+        "/rates/convert?from=EUR&to=USD",
+        400,
+        403,
+        "invalid_conversion_amount",
+        "The parameter 'amount' is missing. It is a number above 0.",
+    ),
+    (
+        "/rates/convert?from=EUR&to=USD&amount=1&amount=2",
+        400,
+        403,
+        "invalid_conversion_amount",
+        "The parameter 'amount' is given more than once.",
+    ),
+    *(
+        (
+            f"/rates/convert?from=EUR&to=USD&amount={sent}",
+            400,
+            403,
+            "invalid_conversion_amount",
+            f"The amount {quoted} is not a number above 0 (and at most 1E+18).",
+        )
+        for sent, quoted in (
+            ("0", "'0'"),
+            ("0.000", "'0.000'"),
+            ("-1", "'-1'"),
+            ("abc", "'abc'"),
+            ("NaN", "'NaN'"),
+            ("Infinity", "'Infinity'"),
+            ("1e999", "'1e999'"),
+            ("1e308", "'1e308'"),
+            ("1e-999", "'1e-999'"),
+            ("1_000", "'1_000'"),
+            ("1,5", "'1,5'"),
+            ("0x10", "'0x10'"),
+            ("%D9%A1", "'١'"),
+            (".", "'.'"),
+            ("9" * 50, f"'{'9' * 40}…'"),
+        )
+    ),
+    # Ranges.
+    (
+        "/rates/timeseries",
+        400,
+        501,
+        "no_timeframe_supplied",
+        "Missing: start_date and end_date (YYYY-MM-DD).",
+    ),
+    (
+        "/rates/timeseries?start_date=2026-03-05",
+        400,
+        501,
+        "no_timeframe_supplied",
+        "Missing: end_date (YYYY-MM-DD).",
+    ),
+    (
+        "/rates/fluctuation?end_date=2026-03-05&start_date=",
+        400,
+        501,
+        "no_timeframe_supplied",
+        "Missing: start_date (YYYY-MM-DD).",
+    ),
+    *(
+        (
+            path,
+            400,
+            501,
+            "no_timeframe_supplied",
+            "The range has no start. Write <start>..<end> or <start>.. instead.",
+        )
+        for path in ("/rates/..2026-03-05", "/rates/%2E%2E", "/rates/....")
+    ),
+    (
+        "/rates/timeseries?start_date=2026-03-05&start_date=2026-03-06&end_date=2026-03-09",
+        400,
+        502,
+        "invalid_start_date",
+        "The parameter 'start_date' is given more than once.",
+    ),
+    (
+        "/rates/timeseries?start_date=2026-03-05&end_date=2026-03-09&end_date=2026-03-08",
+        400,
+        503,
+        "invalid_end_date",
+        "The parameter 'end_date' is given more than once.",
+    ),
+    *(
+        (path, 400, 504, "invalid_time_frame", "The end 2026-03-05 is before the start 2026-03-09.")
+        for path in (
+            "/rates/2026-03-09..2026-03-05",
+            "/rates/timeseries?start_date=2026-03-09&end_date=2026-03-05",
+        )
+    ),
+    # As of.
+    *(
+        (
+            f"{path}as_of={sent}",
+            400,
+            302,
+            "invalid_date",
+            f"as_of {quoted} is neither a date (YYYY-MM-DD) nor an instant with its zone, such as "
+            "2026-01-31T12:00:00Z.",
+        )
+        for path in ("/rates/latest?", "/rates/2026-03-05..?", "/rates/convert?from=EUR&to=USD&amount=1&")
+        for sent, quoted in (
+            ("yesterday", "'yesterday'"),
+            ("2026-03-09T12:00:00", "'2026-03-09T12:00:00'"),
+            ("2026-03-09T25:00:00Z", "'2026-03-09T25:00:00Z'"),
+            ("2026-03-09T12:00:00Q", "'2026-03-09T12:00:00Q'"),
+            ("1772841599", "'1772841599'"),
+            ("0001-01-01T00:00:00%2B14:00", "'0001-01-01T00:00:00+14:00'"),
+        )
+    ),
+    *(
+        (f"{path}as_of={sent}", 400, 302, "invalid_date", f"as_of: {sent[:10]} does not exist: {why}.")
+        for path in ("/rates/latest?", "/rates/2026-03-05..?", "/rates/convert?from=EUR&to=USD&amount=1&")
+        for sent, why in (
+            ("2026-02-30", "February 2026 has 28 days"),
+            ("2026-02-30T12:00:00Z", "February 2026 has 28 days"),
+            ("2026-00-01", "months are 01 to 12"),
+        )
+    ),
+    *(
+        (
+            f"/rates/latest?as_of={sent}",
+            400,
+            302,
+            "invalid_date",
+            f"as_of '{sent}' is in the future.",
+        )
+        for sent in ("2026-03-11", "2026-03-11T00:00:00Z", "2026-03-10T23:00:00-02:00", "9999-12-31")
+    ),
+    (
+        "/rates/latest?as_of=2026-03-09&as_of=2026-03-08",
+        400,
+        302,
+        "invalid_date",
+        "The parameter 'as_of' is given more than once.",
+    ),
+    (
+        "/rates/latest?as_of=2026-03-05",
+        404,
+        106,
+        "no_rates_available",
+        "No rates were known at 2026-03-05T23:59:59.999999Z.",
+    ),
+    (
+        "/rates/2026-03-06?as_of=2026-03-06T12:00:00Z",
+        404,
+        106,
+        "no_rates_available",
+        "No rates were known at 2026-03-06T12:00:00Z for 2026-03-06. Nearest: 2026-03-05.",
+    ),
+    (
+        "/rates/2026-03-06..?as_of=2026-03-06T12:00:00Z",
+        404,
+        106,
+        "no_rates_available",
+        "No rates were known at 2026-03-06T12:00:00Z from 2026-03-06 on. Nearest: 2026-03-05.",
+    ),
+    # Paths.
+    *(
+        (
+            f"/rates/{path}",
+            404,
+            103,
+            "invalid_api_function",
+            f"There is no endpoint /rates/{shown}. See /rates/ for the list.",
+        )
+        for path, shown in (
+            ("historical", "historical"),
+            ("Latest", "Latest"),
+            ("timeseries.csv", "timeseries.csv"),
+            ("2026-03-05/USD", "2026-03-05/USD"),
+            ("2026-03-05..2026-03-06..x", "2026-03-05..2026-03-06..x"),
+            ("latest..", "latest.."),
+            ("%D9%A2%D9%A0%D9%A2%D9%A4-01-01", "٢٠٢٤-01-01"),
+            ("%00", r"\x00"),
+            ("%FF", "\ufffd"),
+            ("x" * 100, "x" * 40 + "…"),
+            ("/", "/"),
+            ("/latest", "/latest"),
+            ("latest//", "latest//"),
+            ("%2Flatest", "/latest"),
+            ("latest%2F", "latest/"),
+            ("%2E/latest", "./latest"),
+            ("latest;base=USD", "latest;base=USD"),
+            ("latest%3Fbase=USD", "latest?base=USD"),
+            ("latest%20", "latest "),
+            ("symbols//", "symbols//"),
+        )
+    ),
+]

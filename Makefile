@@ -47,7 +47,7 @@ test-all: install-dev clients ## run all tests
 	$(BIN)/pytest --slow $(TESTS)
 
 coverage: install-dev clients ## run all tests except the slow ones, and measure coverage
-	$(BIN)/pytest --cov $(TESTS)
+	$(BIN)/pytest --cov=fx_pipeline $(TESTS)
 
 check: lint test ## run lint and the fast tests
 

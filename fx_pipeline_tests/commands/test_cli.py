@@ -142,7 +142,7 @@ def test_rebuild_names_days_with_a_mislabelled_base(tmp_path: Path) -> None:
     [
         ("FX_API_PORT", "80000", "FX_API_PORT cannot be used: "),
         ("FX_BASE", "euro", "FX_BASE cannot be used: "),
-        ("FX_START_DATE", "2999-01-01", "FX_START_DATE cannot be used: must be from 1999-01-01"),
+        ("FX_START_DATE", "2999-01-01", "FX_START_DATE cannot be used: must be between 1999-01-01"),
         ("FX_SYMBOLS", "USD,EURO", "FX_SYMBOLS cannot be used: 'EURO' is not a currency code"),
         ("FIXER_BASE_URL", "data.fixer.io", "FIXER_BASE_URL cannot be used: "),
         ("FIXER_TIMESERIES", "perhaps", "FIXER_TIMESERIES cannot be used: "),

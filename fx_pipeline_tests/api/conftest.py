@@ -81,7 +81,7 @@ def _parse_metadata_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write three old days and four of March 2026 (not the 7th), two rates of which were revised."""
+    """Write three old days and four of March 2026 (not the 7th). Revise two rates of the 6th."""
     history = History(tmp_path_factory.mktemp("history") / "fx.db")
     history.fetch(
         "2026-03-06T00:05:00.000000Z",

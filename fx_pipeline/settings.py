@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fx_pipeline.clock import today
 from fx_pipeline.serving.hosts import is_host_name
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -233,7 +234,7 @@ class Settings(BaseSettings):
     @field_validator("fx_start_date")
     @classmethod
     def _is_past(cls, value: dt.date) -> dt.date:
-        if not dt.date(1999, 1, 1) <= value < dt.datetime.now(dt.timezone.utc).date():
+        if not dt.date(1999, 1, 1) <= value < today():
             raise ValueError("must be between 1999-01-01, when Fixer's history begins, and yesterday")
         return value
 

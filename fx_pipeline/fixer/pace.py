@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, ProviderDown
 
 UNANSWERED = 8
@@ -119,7 +120,7 @@ class Pace:
         if error.retry_after is not None:
             self._asked_until = max(self._asked_until, now + min(error.retry_after, LONGEST_WAIT))
             if error.retry_after > LONGEST_WAIT:
-                at = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=error.retry_after)
+                at = utc_now() + dt.timedelta(seconds=error.retry_after)
                 self._stop(LongWaitRequested.until(at, error))
         if self._in_a_row >= self._patience:
             self._stop(ProviderDown.after(self._requests, error))

@@ -8,7 +8,7 @@ process takes its days over when it needs them.
 import datetime as dt
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import TracebackType
 
 from sqlite_utils import Database
 
-from fx_pipeline.clock import instant_text, parse_instant
+from fx_pipeline.clock import Clock, instant_text, parse_instant, utc_now
 from fx_pipeline.store.claim import Claim, is_held, shown
 from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.days import StoredDay
@@ -91,7 +91,7 @@ class Ledger:
         limit: int | None = None,
         daily_calls: int = 1,
         run_id: str | None = None,
-        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
+        now: Clock = utc_now,
     ) -> None:
         self._path = path
         self._limit = limit

@@ -41,13 +41,13 @@ KEYS = {
 
 
 def forms(key: str) -> set[str]:
-    """What the key can look like where it has leaked."""
+    """Return the forms that a leaked key can have."""
     encoded = {key, quote(key, safe=""), quote(key), quote_plus(key), escape(key), json.dumps(key)[1:-1]}
     return encoded | {form.lower() for form in encoded} | {repr(form)[1:-1] for form in encoded}
 
 
 def error_with_key(code: int, type: str, key: str) -> bytes:
-    """An error of Fixer's whose words repeat the key."""
+    """Return an error of Fixer whose text repeats the key."""
     return reply({"success": False, "error": {"code": code, "type": type, "info": f"Key {key} was refused."}})
 
 
@@ -118,7 +118,7 @@ def ways_to_fail() -> list[str]:
 
 
 def url_of(way: str, key: str, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A base URL where asking fails in this way."""
+    """Yield a base URL at which requests fail in this way."""
     if way == "not accepted":
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         stack.enter_context(socket.socket()).connect(full.getsockname())

@@ -118,7 +118,7 @@ def fetch(
 
 @pytest.fixture(scope="module")
 def undisturbed() -> dict[dt.date, DayRates]:
-    """What arrives where nothing goes wrong."""
+    """Return the days that arrive without faults."""
     with running_sandbox() as sandbox, client_of(sandbox.url) as client:
         arrived, failures = fetch(client)
     assert failures == []

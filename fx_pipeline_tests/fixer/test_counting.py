@@ -56,7 +56,7 @@ def untrusted_certificate(patch: pytest.MonkeyPatch, certificate: Path) -> Itera
 
 
 def handshake(play: Play) -> Place:
-    """A server that does this instead of a TLS handshake."""
+    """Return a server that does this instead of a TLS handshake."""
 
     @place
     def made(patch: pytest.MonkeyPatch, certificate: Path) -> Iterator[str]:
@@ -67,7 +67,7 @@ def handshake(play: Play) -> Place:
 
 
 def proxy(play: Play | None, scheme: str) -> Place:
-    """A proxy that answers so to what it is asked to pass on, or is not there."""
+    """Return a proxy that responds like this instead of forwarding, or does not exist."""
 
     @place
     def made(patch: pytest.MonkeyPatch, certificate: Path) -> Iterator[str]:
@@ -80,7 +80,7 @@ def proxy(play: Play | None, scheme: str) -> Place:
 
 
 def server(play: Play) -> Place:
-    """A server that answers a request so."""
+    """Return a server that responds to a request like this."""
 
     @place
     def made(patch: pytest.MonkeyPatch, certificate: Path) -> Iterator[str]:

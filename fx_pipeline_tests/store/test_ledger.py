@@ -87,7 +87,7 @@ def test_a_call_over_the_limit_is_refused_and_not_counted(opened: Opened, path: 
         fetch_id = ask(ledger)
         for _ in range(3):
             ledger.spend(fetch_id)
-        with pytest.raises(QuotaReached, match=r"^3 of the 3 calls .* starts again on 2024-06-01\.$"):
+        with pytest.raises(QuotaReached, match=r"^3 of the 3 calls .* restarts on 2024-06-01\.$"):
             ledger.spend(fetch_id)
         assert ledger.quota() == Quota(limit=3, used=3, reserved=0, renewed_on=dt.date(2024, 6, 1))
     assert rows(path, "SELECT calls FROM fetches") == [(3,)]
@@ -184,13 +184,13 @@ def test_many_threads_never_exceed_the_quota(opened: Opened, path: Path) -> None
 
 
 def claims(path: Path) -> list[Path]:
-    """The files of processes that have a question open, or were killed with one."""
+    """Return the files of processes that have a fetch open, or were killed with one."""
     return list(path.with_name("fx.db-processes").iterdir())
 
 
 @contextmanager
 def asking(path: Path, start: dt.date, end: dt.date, host: str | None = None) -> Iterator[Process]:
-    """A process that has a question about these days open, on a machine or in a container of that name."""
+    """Start a process that has these days open, on a machine or in a container of that name."""
     named = "" if host is None else f"import socket; socket.gethostname = lambda: {host!r}\n"
     code = (
         f"{named}import sys, datetime as dt; from pathlib import Path\n"

@@ -33,7 +33,7 @@ def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A history of fetches by day and by series, with revisions, rejects and answers that were errors."""
+    """Store fetches by day and by series, with revisions, rejected values and error responses."""
     path = tmp_path / "fx.db"
     with running_sandbox(faults={"bad-value": 0.3, "wrong-date": 0.2, "revision": 0.6}, seed=4) as sandbox:
         for timeseries in (False, True, False):

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
 from fx_pipeline.fixer.sandbox.protocol import ENDPOINTS, Document, OutOfRange, Plan, Protocol, Refusal
@@ -87,7 +88,7 @@ class SandboxOptions:
 
     def now(self) -> dt.datetime:
         """Return the current time in UTC, on the date from `today`."""
-        now = dt.datetime.now(dt.timezone.utc)
+        now = utc_now()
         return now if self.today is None else dt.datetime.combine(self.today(), now.timetz())
 
 

@@ -227,7 +227,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> No
 
 @contextmanager
 def served(options: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process that `serve` makes, and its first line."""
+    """Yield a process that runs `serve`, and its first line."""
     program = f"from fx_pipeline.fixer.sandbox.app import *; serve(SandboxOptions({options}), port=0)"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -165,7 +165,7 @@ def test_mislabelled_base(sandbox: Sandbox, path: str, asked: str, in_fact: str)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What was replaced or left out; a NaN differs from itself."""
+    """Return what was replaced or left out. A NaN differs from itself."""
     return {
         code: (before.get(code), after.get(code, "left out"))
         for code in before | after

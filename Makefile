@@ -51,11 +51,12 @@ coverage: install-dev clients ## run all tests except the slow ones, and measure
 
 check: lint test ## run lint and the fast tests
 
-lint: install-dev ## run ruff, mypy and codespell
+lint: install-dev ## run ruff, mypy, codespell and .ci/words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	git ls-files -z | xargs -0 $(BIN)/codespell
+	.ci/words
 
 format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .

@@ -3,6 +3,7 @@
 A generated part lies between `<!-- NAME -->` and `<!-- end of NAME -->`. All of `.env.example` is generated.
 """
 
+import ast
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -96,10 +97,22 @@ def faults_table() -> str:
     return "\n".join(rows)
 
 
+def modules_table() -> str:
+    """Return a table with each module of the package and the first sentence of its docstring."""
+    rows = ["| module | content |", "|---|---|"]
+    for path in sorted((PROJECT / "fx_pipeline").rglob("*.py"), key=lambda path: (path.parent, path)):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        folder = path.relative_to(PROJECT).parent.as_posix()
+        module = f"**`{folder}/`**" if path.name == "__init__.py" else f"`{path.name}`"
+        rows.append(f"| {module} | {docstring.splitlines()[0]} |")
+    return "\n".join(rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "faults": faults_table,
+    "modules": modules_table,
 }
 """The generated parts, by name."""
 

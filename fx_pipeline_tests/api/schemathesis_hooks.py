@@ -41,5 +41,5 @@ def texts(value: object) -> list[str]:
 
 @schemathesis.deserializer("text/csv", "text/html", "text/javascript")
 def read_text(context: Any, response: schemathesis.Response) -> str:
-    """What is no JSON is a text: its schema is a pattern."""
+    """Return a body that is not JSON as text. Its schema is a pattern."""
     return response.content.decode()

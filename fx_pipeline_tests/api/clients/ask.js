@@ -21,8 +21,8 @@ const CLIENTS = {
     return {
       date: () => rates().at("2026-03-06").symbols(["USD", "GBP"]).fetch(),
       latest: () => rates().latest().base("USD").symbols(["EUR", "GBP"]).fetch(),
-      // Its series asks /history, which exchangeratesapi.io itself gave up in 2021; its convert() knows that
-      // service's address alone, and is this multiplication.
+      // Its series requests /history, which exchangeratesapi.io removed in 2021. Its convert() always uses that
+      // service's address, and does this multiplication.
       conversion: async () => 25 * (await rates().at("2026-03-06").base("GBP").symbols("JPY").fetch()),
       error: () => rates().at("2026-03-07").fetch(),
     };

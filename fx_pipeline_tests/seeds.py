@@ -1,4 +1,4 @@
-"""Repeatable random choices: `FX_TESTS_SEED=N make test` makes the same ones again."""
+"""Repeatable random choices: with `FX_TESTS_SEED=N`, a test makes the same ones again."""
 
 import os
 import random

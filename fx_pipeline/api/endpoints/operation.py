@@ -1,8 +1,8 @@
 """The types that describe an operation of the API and run it.
 
 `contract.operations` lists the operations. Everything else about them is derived from that list: routes,
-the OpenAPI document, the tools for assistants, the docs page, the links of the index, and the parameters
-that the response cache distinguishes.
+the OpenAPI document, the tools for assistants, the docs page, the links of the index, and which parameters
+are refused. The response cache distinguishes every parameter that is not known to be harmless.
 """
 
 import datetime as dt

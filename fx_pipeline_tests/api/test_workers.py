@@ -291,7 +291,7 @@ def nothing(folder: Path) -> None:
             [],
             {"SENTRY_DSN": "https://secret@x"},
             2,
-            "SENTRY_DSN cannot be used: it is not of the form",
+            "SENTRY_DSN cannot be used: it must have the form",
         ),
         (nothing, [], {"FX_API_PORT": "0"}, 2, "FX_API_PORT cannot be used: "),
         (a_database, ["--host", "nowhere.invalid"], {}, 2, "The API cannot listen on nowhere.invalid:"),

@@ -90,7 +90,7 @@ def test_a_link_from_another_site_opens_the_ui(browser: Browser, ui: UI, elsewhe
         page.goto(f"http://{FOREIGN}:{elsewhere}/")
         page.evaluate("url => { location = url; }", f"{ui.url}/assets/rates")
         page.wait_for_url(f"{ui.url}/**")
-        page.get_by_text("The rates of one day", exact=False).first.wait_for()
+        page.get_by_text("rates as Fixer published them", exact=False).first.wait_for()
         assert operator.refused == []
 
 

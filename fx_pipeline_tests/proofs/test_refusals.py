@@ -90,7 +90,7 @@ def test_a_full_disk_keeps_stored_days_and_the_next_run_fetches_the_rest(
 ) -> None:
     kept = folder / "kept"
     kept.mkdir()
-    with small_disk(kept, "2300k") as mounted:
+    with small_disk(kept, "1700k") as mounted:
         done = barely(folder, "ingest", *FIRST, settings=settings)
         assert done.returncode == 0, done.stderr
         # The limit holds for Dagster's files too. Only a month in one response needs more than they do.

@@ -62,11 +62,6 @@ class Pace:
         self.over = False
         self.reason: Exception | None = None
 
-    @property
-    def unanswered(self) -> bool:
-        """Whether the last request failed."""
-        return self._requests > 0
-
     def begin(self) -> Turn:
         """Wait until one more request may be made. Raises Stopped if none may."""
         with self._changed:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.client import FixerClient
-from fx_pipeline.fixer.errors import EndpointRestricted, FixerError
+from fx_pipeline.fixer.errors import EndpointRestricted, FixerError, ProviderDown
 from fx_pipeline.fixer.pace import Stopped
 from fx_pipeline.ingestion.plan import Call, quota_warning
 from fx_pipeline.ingestion.queue import CallQueue
@@ -87,9 +87,7 @@ class _Run:
     ) -> None:
         self.pace.stop()
         self.pool.shutdown(cancel_futures=True)
-        if self.pace.unanswered:
-            # Even after a single day, too few requests to stop a run: a retry of the step then makes one
-            # request, not as many again.
+        if isinstance(self.pace.reason, ProviderDown):
             self.ledger.record_outage()
         if error is not None and not isinstance(error, Exception):
             self.store_in_flight()

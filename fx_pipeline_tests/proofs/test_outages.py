@@ -170,14 +170,6 @@ def test_waits_for_the_end_of_a_short_outage(folder: Path, instance: dg.DagsterI
     assert len(stored_dates(folder / "fx.db")) == 10
 
 
-def test_the_retry_of_a_single_unanswered_day_makes_one_request(
-    folder: Path, instance: dg.DagsterInstance
-) -> None:
-    with scripted(reply("", 503)) as server:
-        assert not run(instance, server.url, "2024-01-05", "2024-01-05").success
-        assert len(server.requests) == used(folder) == 6 + 1
-
-
 @pytest.mark.slow
 def test_a_day_that_always_fails_stops_no_other(folder: Path, instance: dg.DagsterInstance) -> None:
     def answer(path: str) -> Play:

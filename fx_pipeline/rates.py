@@ -26,6 +26,7 @@ SMALLEST_RATE, LARGEST_RATE = 1e-100, 1e100
 """Values outside these limits are rejected: a cross rate of them may overflow."""
 
 _CODE = re.compile(r"[A-Z]{3}")
+CODE_LENGTH = 3
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -53,12 +54,17 @@ class DayRates:
     rejected: tuple[RejectedRate, ...] = ()
 
 
-@lru_cache(maxsize=1024)  # the same codes come for each day
 def is_code(text: str) -> bool:
     """Return whether `text` has the form of a currency code: three capital letters.
 
     Only the form counts: Fixer has codes that ISO 4217 does not list (BTC, GGP, BYR).
     """
+    # The length first, so that the cache remembers no long text of a client.
+    return len(text) == CODE_LENGTH and _is_code(text)
+
+
+@lru_cache(maxsize=1024)  # the same codes come for each day
+def _is_code(text: str) -> bool:
     return _CODE.fullmatch(text) is not None
 
 

@@ -23,6 +23,9 @@ from fx_pipeline.api.replies import LONGEST_URI, RECENT_SECONDS, is_named
 OVERHEAD = 2_000
 """Approximate bytes per entry in addition to its body and key."""
 
+LONGEST_REMEMBERED_QUERY = 256
+"""Bytes of a query string whose parameters are remembered: up to 1,000, each about 40 times its size."""
+
 RECENT = dt.timedelta(seconds=RECENT_SECONDS)
 
 _MAX_AGE = re.compile(rb"public, max-age=([0-9]+)")
@@ -142,7 +145,9 @@ class ResponseCache:
         if b"%" in raw_path and b"%2f" in raw_path.lower():
             # An encoded slash separates nothing, so this is a different path than the decoded one.
             return None
-        parameters = _parameters(query) if query else ()
+        # Only short queries are remembered: the parameters of a long one can take 40 times its size.
+        parse = _parameters if len(query) <= LONGEST_REMEMBERED_QUERY else _parameters.__wrapped__
+        parameters = parse(query) if query else ()
         return None if parameters is None else (scope["path"], parameters, scope["fx_takes_gzip"])
 
     def _cacheable(self, key: Key, recorded: _Recorded) -> Cached | None:

@@ -127,7 +127,7 @@ def _mistake(operation: Operation[Any], arguments: Mapping[str, Any]) -> str | N
     if unknown := [argument for argument in arguments if argument not in expected["properties"]]:
         has = ", ".join(expected["properties"]) or "none"
         return f"{operation.name} has no argument {unknown[0]!r}. It has: {has}."
-    if missing := [argument for argument in expected["required"] if argument not in arguments]:
+    if missing := [argument for argument in expected["required"] if arguments.get(argument) is None]:
         return f"{operation.name} needs: {', '.join(missing)}."
     return None
 

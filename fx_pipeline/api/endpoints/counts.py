@@ -10,14 +10,17 @@ class Counts:
     """How much is stored. Counting takes milliseconds, so it is done once for each version."""
 
     def __init__(self) -> None:
-        self._version: Hashable = None
-        self._facts: Document = {}
+        self._known: tuple[Hashable, Document] = (None, {})
 
     def read(self, queries: Queries, version: Hashable) -> Document:
         """Return what is stored. `version` is that of the database before `queries` were opened, if known."""
-        if version is None or version != self._version:
-            self._facts, self._version = _count(queries), version
-        return self._facts
+        if version is None:
+            return _count(queries)
+        known, facts = self._known
+        if known != version:
+            facts = _count(queries)
+            self._known = (version, facts)
+        return facts
 
 
 def _count(queries: Queries) -> Document:

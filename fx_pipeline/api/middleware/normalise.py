@@ -52,7 +52,8 @@ def _normalised(scope: Scope) -> Scope:
     path = sent_path
     # One slash at the end changes nothing. Two are a different path, where the API has nothing.
     if path.endswith(b"/") and not (path.endswith(b"//") and path.startswith(b"/rates")):
-        path = path[:-1] or b"/"
+        path = path[:-1]
+    path = path or b"/"
     sent_headers = scope["headers"]
     found = dict(sent_headers)
     if len(found) < len(sent_headers):

@@ -121,6 +121,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("latest_rates", {"base": "GBp"}, "The base 'GBp' mixes upper and lower case"),
     ("rates_of_day", {}, "rates_of_day needs: date."),
+    ("rates_of_day", {"date": None}, "rates_of_day needs: date."),
     *(
         ("rates_of_day", {"date": text}, f"{text!r} is not a date of the form YYYY-MM-DD.")
         for text in ("2026-03-06.csv", "symbols", "openapi.json", "2026-03-05..2026-03-06", "../x", "")

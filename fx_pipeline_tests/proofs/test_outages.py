@@ -183,6 +183,16 @@ def test_a_day_that_always_fails_stops_no_other(folder: Path, instance: dg.Dagst
     assert len(stored_dates(folder / "fx.db")) == 9
 
 
+def test_a_single_day_that_always_fails_is_no_outage(folder: Path, instance: dg.DagsterInstance) -> None:
+    with scripted(reply("", 500)) as server:
+        failed = run(instance, server.url, "2024-01-05", "2024-01-05")
+        assert not failed.success
+        # Six requests in each of three attempts.
+        assert len(server.requests) == used(folder) == 18
+    with Ledger(folder / "fx.db") as ledger:
+        assert not ledger.is_outage()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_long_retry_after_stops_the_run_and_is_reported(
     folder: Path, instance: dg.DagsterInstance, status: int

@@ -24,7 +24,7 @@ def yesterday() -> dt.date:
 
 
 def instant_text(instant: dt.datetime) -> str:
-    """Return an instant as it is stored. The six decimals make text order equal to time order."""
+    """Return an instant in the form in which it is stored. With six decimals, such texts sort by time."""
     return instant.astimezone(dt.timezone.utc).strftime(_FORMAT)
 
 

@@ -28,7 +28,7 @@ class Fetch:
     provider: str = "fixer"
     """`fixer`, or `sandbox`, whose newest rates are made up."""
     fetch_id: int | None = None
-    """The row that the ledger opened for the request. None: storing it creates the row."""
+    """The row that the ledger opened for the request. None: storing the fetch creates it."""
     quota_limit: int | None = None
     """Calls per month in the plan, if a header said so."""
     quota_remaining: int | None = None

@@ -1,1 +1,1 @@
-"""The read side: HTTP answers made from canned queries, without Dagster, the store or the client."""
+"""The read side: HTTP responses from canned queries, without Dagster, the store or the Fixer client."""

@@ -16,7 +16,7 @@ from fx_pipeline.settings import SettingsError, load_settings
 
 
 def create_app() -> ASGIApp:
-    """Return the application that the settings describe. If they do not work, exit with one line."""
+    """Return the application that the settings describe. Exit with one line if they are unusable."""
     try:
         settings = load_settings()
         check_database(settings.fx_database)

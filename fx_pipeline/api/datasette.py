@@ -129,5 +129,5 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         return tuple(operation for operation in self.operations if not operation.is_about_rates)
 
     def context(self, queries: Queries, now: dt.datetime, **facts: Any) -> Context:
-        """Return what a handler answers from. `facts` are further fields of `Context`."""
+        """Return the context of a handler. `facts` are further fields of `Context`."""
         return Context(queries, now, self.fx_settings, self.operations, self._counts, **facts)

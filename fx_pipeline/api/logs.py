@@ -22,7 +22,7 @@ def redact_access_log() -> None:
 
 
 def report_errors(dsn: str) -> None:
-    """Send the errors that this process logs to Sentry. Raises SettingsError for a bad DSN.
+    """Send the errors that this process logs to Sentry. Raise SettingsError for a bad DSN.
 
     Only the log line is sent: no headers, no query, no variables.
     """

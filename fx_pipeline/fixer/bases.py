@@ -1,4 +1,4 @@
-"""Whether rates really are in the base that their response names.
+"""Checks that rates are in the base that their response names.
 
 A provider can echo the requested base and send rates in another.
 """
@@ -38,7 +38,7 @@ def check_base(days: Sequence[DayRates], symbols: Collection[str], requested: st
     Any other currency may cost exactly 1. Some are pegged to the base at 1 (BMD, BSD, PAB and CUC to USD, BTN
     to INR), and others reach it by chance.
 
-    Raises MislabelledBase.
+    Raise MislabelledBase.
     """
     if not days:
         return

@@ -29,9 +29,8 @@ class Sending(threading.local):
 
 
 sending = Sending()
-"""Set to False before a request, and read after it. The exceptions of urllib3 do not show it.
-
-A TLS handshake that is reset or times out looks like a response that is.
+"""Set to False before a request, and read after it. The exceptions of urllib3 do not show it: a TLS handshake
+that is reset or times out looks like a response that is.
 """
 
 

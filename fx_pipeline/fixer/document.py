@@ -35,7 +35,7 @@ _BY_STATUS_CLASS: dict[int, type[FixerError]] = {3: Redirected, 4: RequestRefuse
 def successful_document(body: bytes, requested: str) -> Document:
     """Return the JSON object of a successful response.
 
-    Raises the FixerError that the body names, and BadResponse if it is not such an object.
+    Raise the FixerError that the body names, and BadResponse if it is not such an object.
     """
     document = _load(body, requested)
     error = _error_in(document, requested)
@@ -76,14 +76,14 @@ def response_error(
 
 
 def integer(value: object) -> int | None:
-    """Return the integer that a JSON number is, also if written 101.0 or 1.01e2; None for anything else."""
+    """Return the integer value of a JSON number, even if written 101.0 or 1.01e2; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def _load(body: bytes, requested: str) -> dict[str, object]:
-    """Return the JSON object in `body`, whatever its content type. Raises BadResponse for anything else."""
+    """Return the JSON object in `body`, whatever its content type. Raise BadResponse for anything else."""
     try:
         document = json.loads(body, object_pairs_hook=_unambiguous)
     except RecursionError:
@@ -135,7 +135,7 @@ def _error_in(document: Document, requested: str) -> FixerError | None:
 
 
 def _limit_error(error: FixerError, retry_after: float | None, quota_remaining: int | None) -> FixerError:
-    """Return which limit a 429 means: the month's or a short one. Errors of another kind stay."""
+    """Return which limit a 429 means: the month's or a short one. Other errors stay as they are."""
     if not isinstance(error, QuotaExhausted | RateLimited | ServerTrouble):
         return error
     kind: type[FixerError] = RateLimited

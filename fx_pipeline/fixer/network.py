@@ -1,4 +1,4 @@
-"""Why no response could be read, by the types of the exceptions that the HTTP libraries raised.
+"""Says why no response could be read, from the types of the exceptions that the HTTP libraries raised.
 
 Their texts are never used: they contain the URL, which may contain the key.
 """
@@ -50,7 +50,7 @@ def explain(failure: Exception) -> tuple[type[FixerError], str]:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and all that it wraps, in each of the ways in which libraries do that."""
+    """Yield the exception and all that it wraps, in each way that libraries wrap exceptions."""
     seen: set[int] = set()
     waiting: list[object] = [failure]
     while waiting:

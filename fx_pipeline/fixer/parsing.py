@@ -1,6 +1,6 @@
-"""What a body from Fixer says: validated days and names, or the error that says why it cannot be trusted.
+"""Parses a body from Fixer into validated days or names, or raises the error that says why it cannot.
 
-Pure functions of the body and the request, so that old stored bodies are read by the same rules as new ones.
+Pure functions of the body and the request, so that the same rules apply to stored bodies and new ones.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ def parse_historical(
     earlier rates are provisional. Rates in EUR are converted to `base`. `symbols` are the requested
     currencies, empty for all.
 
-    Raises the FixerError that the body names; BadResponse if it is not JSON, for another day or base, or
+    Raise the FixerError that the body names; BadResponse if it is not JSON, for another day or base, or
     without a valid rate; MislabelledBase if its rates are not in the base it names (`check_base`); Unfinished
     for a provisional day.
     """
@@ -70,7 +70,7 @@ def parse_timeseries(
     """Return the days in a response of `/timeseries`, oldest first, without days that have no valid rate.
 
     The caller finds the missing days: Fixer may have none for some. The response has no timestamps, so each
-    day gets its end, as `/<date>` sends it. Raises as `parse_historical` does.
+    day gets its end, as `/<date>` sends it. Raise as `parse_historical` does.
     """
     requested = f"{start} to {end}"
     if end >= _day_of(asked_at):
@@ -100,7 +100,7 @@ def parse_timeseries(
 def parse_symbols(body: bytes) -> Mapping[str, str]:
     """Return the names of the currencies in a response of `/symbols`, without invalid codes and names.
 
-    Raises the FixerError that the body names, and BadResponse if it is not JSON or has no name.
+    Raise the FixerError that the body names, and BadResponse if it is not JSON or has no name.
     """
     symbols = successful_document(body, "symbols").get("symbols")
     names = {
@@ -116,7 +116,7 @@ def parse_symbols(body: bytes) -> Mapping[str, str]:
 def parse_body(fetch: Fetch) -> Fetch:
     """Return the fetch with the days and names in its body.
 
-    Raises the FixerError of the parsers above, and ValueError for an endpoint without a parser.
+    Raise the FixerError of the parsers above, and ValueError for an endpoint without a parser.
     """
     start, end = fetch.start_date, fetch.end_date
     if fetch.endpoint == "symbols":

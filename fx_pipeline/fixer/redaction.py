@@ -1,4 +1,4 @@
-"""Replacing a secret in a response, in any encoding in which a server repeats it.
+"""Replaces a secret in a response, in any encoding in which a server repeats it.
 
 A body is decoded step by step, as a reader might: charset, then percent-encoding, HTML entities and escapes,
 in any order and depth, then base64 and hexadecimal. Each decoded character remembers its place in the body,

@@ -1,4 +1,4 @@
-"""What the calls of a run came to, and how that is stored."""
+"""The results of a run's calls, and how they are stored."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ class Result:
 
     @classmethod
     def of(cls, call: Call, fetch_id: int, future: Future[Fetch | None]) -> "Result":
-        """Return the result of a finished future. Raises what is no error of the provider or the quota."""
+        """Return the result of a finished future. Raise any error but the provider's and the quota's."""
         if future.cancelled():
             return cls(call, fetch_id)
         try:

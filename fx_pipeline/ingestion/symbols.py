@@ -21,7 +21,7 @@ def ingest_names(
 ) -> Mapping[str, str]:
     """Store the names of the currencies and return them by code. `daily` as in `Ledger.spend`.
 
-    An error response is stored, too. Raises FixerError, QuotaReached, StoreError.
+    An error response is stored, too. Raise FixerError, QuotaReached, StoreError.
     """
     fetch_id = ledger.open("symbols", base=client.base)
     try:
@@ -43,7 +43,7 @@ def ingest_names(
 def exclude_symbols(client: FixerClient, unknown: Collection[str]) -> None:
     """Make the client request its symbols without those that the provider does not know.
 
-    Raises InvalidSymbols if only the base would be left.
+    Raise InvalidSymbols if only the base would be left.
     """
     before = client.requested_symbols
     client.exclude_symbols(unknown)
@@ -56,7 +56,7 @@ def exclude_symbols(client: FixerClient, unknown: Collection[str]) -> None:
 
 
 def unknown_symbols(client: FixerClient, names: Collection[str]) -> list[str]:
-    """Return the requested symbols that are not among `names`. Raises InvalidSymbols if all of them are."""
+    """Return the requested symbols that are not among `names`. Raise InvalidSymbols if all of them are."""
     requested = client.requested_symbols
     unknown = [code for code in requested if code not in names and code != client.base]
     if not unknown:

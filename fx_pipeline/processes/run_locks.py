@@ -1,4 +1,4 @@
-"""Locks that show whether the process of an `ingest` run is alive. Dagster only watches runs of its daemon.
+"""Locks that show whether the process of an `ingest` run is alive. Dagster watches only its daemon's runs.
 
 While a process executes a run, it holds a lock on the file `<run id>.lock` in Dagster's home. It removes the
 file at the end of the run. The operating system releases the lock of a killed process but leaves the file. So

@@ -23,7 +23,7 @@ from fx_pipeline.processes.leftovers import GRACE_SECONDS
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan")
 NAME_WIDTH = 7
-"""Letters of the longest name."""
+"""Length of the longest name."""
 
 PIPE_BUF = 4096
 """Bytes that a writable pipe accepts without blocking (POSIX)."""
@@ -106,7 +106,7 @@ class Supervisor:
     def wait(self) -> int:
         """Wait until a server ends or a signal arrives, then stop everything. Return an exit code."""
         code = self._ends.get()
-        # A slow reader of the output must not delay the end.
+        # A slow reader of the output must not delay the shutdown.
         self.output.wait = False
         with self._lock:
             self.stopping.set()

@@ -22,7 +22,7 @@ USUAL_DAYS = 10
 """Days that the first ingest checks if a key is set."""
 
 NICE = ["nice", "-n", "10"]
-"""Low priority for commands that fetch. A backfill can afford minutes; an API request cannot."""
+"""Low priority for commands that fetch. A backfill can wait for minutes; an API request cannot."""
 
 START_TIMEOUT = 120.0
 """Seconds that a server may take until it listens."""

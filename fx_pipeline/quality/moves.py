@@ -1,7 +1,7 @@
 """Compute how far each rate has moved, and which moves are too far, given the currency's earlier moves.
 
-A currency's limit follows from its own moves on the LEARN stored days before. What moved all currencies alike
-(the base itself) is subtracted first. So limits widen by themselves in turbulent times.
+A currency's limit follows from its own moves on the LEARN stored days before. A move that all currencies
+share is a move of the base, and is subtracted first. So limits widen by themselves in turbulent times.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ REACH = 5
 """Days. Values further away than this are not compared."""
 
 LEARN = 120
-"""Stored days from which a limit is learned: rates move on about 82, the others are weekends."""
+"""Stored days from which a limit is learned: rates move on about 82 of them; the others are weekends."""
 
 BLOCK = 15
 """Stored days that share a limit, learned before the first of them."""

@@ -27,7 +27,7 @@ PEG = 31
 class Finding:
     """One problem, with its day and currency; None if it concerns all of them.
 
-    A `serious` finding needs attention now. Two findings with the same `subject` are the same news.
+    A `serious` finding needs attention now. Two findings with the same `subject` report the same problem.
     """
 
     text: str
@@ -115,7 +115,7 @@ def unequal_base(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) ->
 
 
 def jumps(frame: pd.DataFrame, dates: Iterable[dt.date], *, base: str) -> Verdict:
-    """Judge whether a value is too far from most of the stored days next to it.
+    """Judge whether a value differs too much from most of the stored days next to it.
 
     A value is compared with the two stored days before and the two after. It is a jump if more of them are
     beyond the limit than within it. So the newest day is a jump until later days confirm it, and the day

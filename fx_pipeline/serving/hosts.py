@@ -2,7 +2,7 @@
 
 A page on another site can send requests to a server on the visitor's own machine or network. The browser
 names that page in `Origin`. If the page's host name was switched to the server's address (DNS rebinding), the
-browser treats both as one site, but `Host` still has the foreign name.
+browser treats both as one site. But `Host` still has the foreign name.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""Which of the processes that have opened a call in the ledger are still running.
+"""Shows which processes with an open call in the ledger are still running.
 
 Each process holds a locked file next to the database. The operating system releases the lock when the process
-ends, however that happens. SQLite's WAL mode works only within one machine. There, every container with the
-folder sees the lock, whatever its host name, process ids and clock are.
+ends, for whatever reason. SQLite's WAL mode works only on one machine. There, every container with the folder
+sees the lock, whatever its host name, process ids and clock.
 """
 
 import os
@@ -28,7 +28,7 @@ class Claim:
     def hold(self) -> None:
         """Create and lock the file if needed, and remove the files of ended processes.
 
-        Raises OSError if it cannot be created.
+        Raise OSError if it cannot be created.
         """
         if self._lock.is_locked:
             return

@@ -23,7 +23,7 @@ class StoreError(Exception):
 def open_database(path: Path) -> Database:
     """Open the file for writing, in WAL mode. Create it and migrate its schema if needed.
 
-    Raises StoreError if that fails.
+    Raise StoreError if that fails.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

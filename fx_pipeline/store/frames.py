@@ -60,7 +60,7 @@ class RateHistory:
         cursor = self._execute(
             "SELECT date, currency, rate FROM rates WHERE date BETWEEN ? AND ?", start, end
         )
-        # In chunks, so that memory holds little besides the frame.
+        # In chunks, so that little memory is used besides the frame's.
         while part := cursor.fetchmany(10_000):
             places, columns, rates = zip(
                 *((row_of[date], column_of[code], rate) for date, code, rate in part), strict=True
@@ -200,7 +200,7 @@ class RateHistory:
         )
 
     def ahead(self) -> instants.Ahead:
-        """Return which fetches are dated in the future."""
+        """Return the fetches dated in the future."""
         return instants.ahead(self._connection, utc_now())
 
     def clock_error(self) -> dt.timedelta | None:

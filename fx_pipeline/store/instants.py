@@ -1,8 +1,8 @@
 """The instants at which fetches were stored, correct even if the machine's clock is not.
 
-`as_of` reads them, so their order is the order of the fetch ids, and none may lie in the future. Once a clock
-that was ahead has been corrected, the instants it gave are moved to just before the present. Until then they
-lie between the last correct instant and the present, so no rate is dated earlier than it was known.
+`as_of` reads them, so they must be in the order of the fetch ids, and none may be in the future. After a
+clock that was ahead is corrected, the instants that it gave are moved to just before the present. They stay
+after the last correct instant, so no rate is dated earlier than it was known.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ TOLERANCE = dt.timedelta(minutes=1)
 """If the clock is set back by less, no stored instant moves: the next ones follow the newest directly."""
 
 DISAGREEMENT = dt.timedelta(hours=1)
-"""The difference between the clock and the provider's at which one of them must be wrong."""
+"""If the clock and the provider's differ by more than this, one of them is wrong."""
 
 _STEP = dt.timedelta(microseconds=1)
 
@@ -45,8 +45,8 @@ NONE_AHEAD = Ahead(0, None)
 def chosen(clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime | None) -> dt.datetime:
     """Return the current instant, judged by the clock, the provider's clock and the newest stored instant.
 
-    The clock is right if the provider's agrees, or if the newest instant agrees with it and not with the
-    provider's, which may come from a cache. Otherwise the provider's is right.
+    The clock is right if the provider's agrees. It is also right if the newest instant agrees with it and not
+    with the provider's, which may come from a cache. Otherwise the provider's is right.
     """
     if provider is None or abs(clock - provider) <= DISAGREEMENT:
         return clock
@@ -84,7 +84,7 @@ def move_back(db: Database, now: dt.datetime) -> int:
 
 
 def ahead(connection: Connection, now: dt.datetime) -> Ahead:
-    """Return which stored instants lie after `now`, by more than the tolerance."""
+    """Return the stored instants that are after `now` by more than the tolerance."""
     count, newest = connection.execute(
         "SELECT count(*), max(fetched_at) FROM fetches WHERE fetched_at > ?", [instant_text(now + TOLERANCE)]
     ).fetchone()

@@ -28,7 +28,7 @@ OUTAGE_MEMORY = dt.timedelta(minutes=10)
 """How long after an outage the provider is assumed to be down."""
 
 WARN_AT = 0.8
-"""Share of the month's quota at which its use causes a warning."""
+"""A warning is given once this share of the month's quota is used."""
 
 _STILL_OPEN = "fetched_at IS NULL AND status = 'asked' AND process = ?"
 
@@ -65,7 +65,7 @@ class Quota:
 
     @property
     def nearly_used(self) -> bool:
-        """Whether so much is used that the operator should know."""
+        """Whether the operator should be warned."""
         return self.used >= WARN_AT * self.limit
 
     def __str__(self) -> str:
@@ -165,7 +165,7 @@ class Ledger:
     ) -> int:
         """Open a fetch of the days from `start` to `end`, if it is about days. Return the id of its row.
 
-        Raises AlreadyInFlight while another running process has one of these days open. Fetches that ended
+        Raise AlreadyInFlight while another running process has one of these days open. Fetches that ended
         processes left open are closed.
         """
         now = self._now()
@@ -186,7 +186,7 @@ class Ledger:
     def spend(self, fetch_id: int, *, daily: bool = False) -> None:
         """Count one more call of a fetch, before it is made.
 
-        Raises QuotaReached, and counts nothing, if it would exceed the quota or, unless `daily`, use a call
+        Raise QuotaReached, and counts nothing, if it would exceed the quota or, unless `daily`, use a call
         reserved for the daily runs.
         """
         if self._limit is None:
@@ -235,7 +235,7 @@ class Ledger:
             return {fetch_id for (fetch_id,) in self._db.execute(query, [self._claim.name])}
 
     def _take_over(self, span: Sequence[object], now: dt.datetime) -> None:
-        """Close what ended processes left open for these days. Raises AlreadyInFlight if one is running."""
+        """Close what ended processes left open for these days. Raise AlreadyInFlight if one is running."""
         others = self._db.execute(
             """
             SELECT process, asked_at, start_date, end_date FROM fetches

@@ -1,7 +1,7 @@
 """RateStore: what the pipeline writes to the database, and what it reads back.
 
-A day is written in one transaction with its fetch, its revisions and its row in `days`. So half a day never
-exists, whichever process is killed and whenever.
+A day is written in one transaction with its fetch, its revisions and its row in `days`. So the database never
+holds half a day, even if a process is killed.
 """
 
 import datetime as dt
@@ -58,7 +58,7 @@ class RateStore:
         not stored and has no result, but its rejected values are stored. Of an error response only the fetch
         is stored.
 
-        Raises StoreError if nothing could be written: another base, a full disk, a read-only file.
+        Raise StoreError if nothing could be written: another base, a full disk, a read-only file.
         """
         with explained(self.path), transaction(self._db):
             return self._write(insert_fetches(self._db, fetches, run_id, self._now()))
@@ -157,7 +157,7 @@ class RateStore:
             return symbols.missing(self._db, codes)
 
     def ahead(self) -> instants.Ahead:
-        """Return which fetches lie in the future because the clock was ahead."""
+        """Return the fetches dated in the future because the clock was ahead."""
         with explained(self.path):
             return instants.ahead(self._db.conn, self._now())
 

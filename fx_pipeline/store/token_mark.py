@@ -1,4 +1,4 @@
-"""Writing the mark that tokens are on. `api.tokens.mark` explains its purpose."""
+"""Writes the mark that tokens are on. `api.tokens.mark` explains its purpose."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ class TokenMark:
 
 @contextmanager
 def marking(database: Path) -> Iterator[TokenMark]:
-    """Open the mark for writing, in one transaction. Raises StoreError."""
+    """Open the mark for writing, in one transaction. Raise StoreError."""
     db = open_database(database)
     try:
         with explained(database), transaction(db):

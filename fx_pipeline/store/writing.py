@@ -62,7 +62,7 @@ def write_days(db: Database, fetches: Sequence[tuple[int, Fetch]]) -> list[Store
 
 
 def _without_repeats(fetches: Sequence[tuple[int, Fetch]]) -> list[list[tuple[int, Fetch]]]:
-    """Cut the fetches into batches, in order, in which no day comes twice."""
+    """Split the fetches, in order, into batches in which no day is repeated."""
     batches: list[list[tuple[int, Fetch]]] = [[]]
     seen: set[dt.date] = set()
     for fetch_id, fetch in fetches:
@@ -106,7 +106,7 @@ def _write_batch(db: Database, fetches: Sequence[tuple[int, Fetch]]) -> list[Sto
 
 
 def _compare(db: Database, days: Sequence[tuple[int, DayRates]]) -> tuple[list[Row], list[tuple[Row, Row]]]:
-    """Return the rows that are new, and those with another value than the stored row, each with that row.
+    """Return the new rows, and the rows whose value differs from the stored row's, each with that stored row.
 
     They are in the order of the table's key: SQLite then fills its pages. Newest dates first would leave them
     nearly half empty.

@@ -1,4 +1,4 @@
-"""Which operation a path is of."""
+"""Finds the operation of a path."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 class Routes:
     """The paths under ``/rates/``, made from the paths of the operations.
 
-    If several match, one without parameters wins, then the one with the most letters of its own.
+    If several match, one without parameters wins; otherwise, the one with the most letters outside its
+    parameters.
     """
 
     def __init__(self, operations: Iterable[Operation[Any]]) -> None:
@@ -25,7 +26,7 @@ class Routes:
     def find(self, path: str) -> tuple[Operation[Any], dict[str, str]]:
         """Return the operation of a path under ``/rates/``, and the values of the parameters in the path.
 
-        Raises ApiError if there is none.
+        Raise ApiError if there is none.
         """
         for pattern, operation in self._routes:
             if match := pattern.fullmatch(path):

@@ -174,11 +174,11 @@ def _read_day(context: Context, parsed: DayInput) -> _ReadDay:
 
 
 def _read_series(context: Context, parsed: RangeInput) -> Series:
-    """Read the days of a range, multiplied by the amount. Raises ApiError if no rate is left."""
+    """Read the days of a range, multiplied by the amount. Raise ApiError if no rate is left."""
     queries, wanted, amount = context.queries, parsed.rates, parsed.amount
     read = read_series(queries, parsed.start, parsed.end, wanted)
     if read.missing and not read.days:
-        # If the base has rates, but on other days, the message needs both to say why there are none.
+        # If the base has rates only on other days, the message must name both to say why there are none.
         what = f"{', '.join(wanted.symbols or ())} in {read.base}" if read.base in read.missing else ""
         span = span_of(parsed.start, parsed.end)
         raise no_rate_of(queries, tuple(read.missing), span, wanted.as_of, what=what)

@@ -1,6 +1,6 @@
 """The health checks: does the API work (`/-/health`), and is its data current (`/-/health/freshness`).
 
-They are separate because a restart brings no data: only the first may trigger one.
+They are separate because a restart does not bring new data: only the first should trigger one.
 """
 
 import datetime as dt

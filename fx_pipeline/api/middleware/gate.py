@@ -1,9 +1,9 @@
 """Requires a token while one is needed, and takes it out of the request before Datasette sees it.
 
-No code behind the gate has a token, so none can log, show or report one. A token is sent as
-`Authorization: Bearer` (RFC 6750), as the header `apikey` or as the parameter `access_key` (as with Fixer's
-two hosts). A browser that sent one at `/-/login` has a cookie instead. Any valid token is enough, whatever
-else the request holds: clients of Fixer always send an `access_key`.
+No code behind the gate has a token, so none can log, show or report one. A token is sent as `Authorization:
+Bearer` (RFC 6750), as the header `apikey` or as the parameter `access_key` (as with Fixer's two hosts). A
+browser that sent one at `/-/login` has a cookie instead. Any valid token is enough, whatever else the request
+contains: clients of Fixer always send an `access_key`.
 """
 
 import asyncio
@@ -189,7 +189,7 @@ def _requested(scope: Scope) -> str:
 
 
 async def _read_form(receive: Receive) -> dict[str, str] | None:
-    """Return the fields of a form, or None if it is longer than any of ours."""
+    """Return the fields of a form, or None if it is longer than LONGEST_FORM."""
     body = bytearray()
     more = True
     while more:

@@ -1,6 +1,6 @@
 """Answers anonymous requests for rates without Datasette's router.
 
-What the router does (sessions, messages, CSRF, forty other routes) costs more than the response, and changes
+The router's work (sessions, messages, CSRF, forty other routes) costs more than the response. It changes
 nothing for a request without a cookie and credentials. All other requests go through it.
 """
 

@@ -10,7 +10,7 @@ from fx_pipeline.api.replies import NO_STORE
 
 
 class Refusal(NamedTuple):
-    """Why a request was refused, and the path that it asked for."""
+    """Why a request was refused, and the path that it requested."""
 
     kind: ErrorKind
     requested: str

@@ -1,6 +1,6 @@
 """Detects commits to a database, cheaply enough for every request.
 
-SQLite keeps a header that all processes with the same write-ahead log share, in the file next to the database
+All processes with the same write-ahead log share a header. SQLite keeps it in the file next to the database
 whose name ends in ``-shm``. Every commit changes it (SQLite's documentation, "WAL-mode File Format", 2.1).
 ``PRAGMA data_version`` compares the same bytes, but takes ten times as long.
 """

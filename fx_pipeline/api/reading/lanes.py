@@ -1,8 +1,8 @@
 """Lanes: threads that run the work of requests, so that long requests do not delay short ones.
 
 Each lane is one thread with its own connection and queue. More threads would not be faster: most of the work
-is Python's, and only one thread at a time runs Python. Long work pauses often, so the event loop and the
-short lane go first.
+is in Python, which runs one thread at a time. Long work pauses often, so the event loop and the short lane go
+first.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Effort:
         self._is_stopped = False
 
     def begin(self) -> None:
-        """Start the clock, in the thread that does the work. Raises Dropped if the work has been stopped."""
+        """Start the clock, in the thread that does the work. Raise Dropped if the work has been stopped."""
         self._end = self._limit.clock() + self._limit.seconds
         self.check()
 
@@ -72,7 +72,7 @@ class Effort:
         return self._is_stopped or self._limit.clock() >= self._end
 
     def check(self) -> None:
-        """Pause if a pause is due. Raises Dropped or TooLong if the work must end."""
+        """Pause if a pause is due. Raise Dropped or TooLong if the work must end."""
         if self._is_stopped:
             raise Dropped
         if self.is_over():
@@ -90,7 +90,7 @@ class Effort:
 
     @contextlib.contextmanager
     def reading(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Open a read transaction. Raises Dropped or TooLong when the work must end."""
+        """Open a read transaction. Raise Dropped or TooLong when the work must end."""
         connection.set_progress_handler(self.is_over, INSTRUCTIONS)
         try:
             connection.execute("BEGIN")
@@ -117,7 +117,7 @@ class Lane:
     async def run(self, work: Callable[[sqlite3.Connection, Effort], T]) -> T:
         """Queue the work, do it and return its result. If the caller is cancelled, drop the work.
 
-        Raises ApiError if the queue is full, and whatever `work` raises.
+        Raise ApiError if the queue is full, and whatever `work` raises.
         """
         if self.waiting >= self.places:
             raise ApiError(SERVER_BUSY, f"{self.places} requests like this are already waiting. Retry later.")

@@ -88,7 +88,7 @@ class Reader:
     ) -> T:
         """Call `work` with the queries `names`, if `actor` may view all of them.
 
-        If the client disconnects according to `receive`, work in a lane is cancelled. Raises
+        If the client disconnects according to `receive`, work in a lane is cancelled. Raise
         datasette.Forbidden, ApiError if the work cannot be done now, and whatever `work` raises.
         """
         if not await self._is_allowed(actor, names):
@@ -170,7 +170,7 @@ class Reader:
         if all(has_rule):
             return True
         try:
-            # Queries without a rule of their own inherit the database's.
+            # Queries without their own rule inherit the database's.
             await self._datasette.ensure_permissions(actor, [("view-database", DATABASE), "view-instance"])
         except Forbidden:
             return False

@@ -19,7 +19,7 @@ SHAPES = ("arrays", "arrayfirst", "array", "object", "objects")
 
 
 def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Request) -> Response:
-    """Return the response. Raises BadRequest if a canned query failed or a shape does not exist."""
+    """Return the response. Raise BadRequest if a canned query failed or a shape does not exist."""
     if data.get("error"):
         raise BadRequest(UNREADABLE)  # Datasette repeats SQLite's message, which quotes SQL
     if data.get("query_name"):

@@ -52,7 +52,7 @@ class _Table:
 
 
 async def check(datasette: Datasette, database: str, table: str, request: Request) -> FilterArguments:
-    """Return no filters. Raises BadRequest for a parameter that has no meaning for the table."""
+    """Return no filters. Raise BadRequest for a parameter that has no meaning for the table."""
     known = await _describe(datasette, database, table, request)
     args = request.args
     for name in args:
@@ -86,7 +86,7 @@ async def _describe(datasette: Datasette, database: str, table: str, request: Re
 def _start_pages(request: Request, table: _Table) -> None:
     """Request the first page like a later one, starting before the first row.
 
-    Datasette 0.65.5 sorts equal rows by their key on later pages but not on the first, so the pages together
+    Datasette 0.65.5 sorts equal rows by their key on later pages but not on the first. So the pages together
     miss some rows and repeat others.
     """
     before = [tilde_encode(_LAST) if table.descends else _FIRST]

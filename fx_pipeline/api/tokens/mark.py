@@ -24,7 +24,7 @@ OLD = (
 def read_mark(database: Path, *, wait: float = 5.0) -> int | None:
     """Return the number of changes in the mark; None if tokens are off.
 
-    Raises FileNotFoundError if there is no database, sqlite3.Error if it cannot be read.
+    Raise FileNotFoundError if there is no database, sqlite3.Error if it cannot be read.
     """
     if not database.exists():
         raise FileNotFoundError(f"There is no database at {database}.")

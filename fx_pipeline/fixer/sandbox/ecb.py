@@ -7,7 +7,7 @@ since 1999-01-04. These rules turn it into a history like Fixer's:
   because Fixer's history starts on 1999-01-01.
 - A currency exists from its first published day to its last. If the bank no longer lists it on the next
   working day (the lat, the lev, the rouble), a weekend does not repeat it. The Icelandic króna, which the
-  bank left out from 2008-12-10 to 2018-01-31, is missing in that time.
+  bank left out from 2008-12-10 to 2018-01-31, is missing from that period.
 - After the file's last day, rates are made up. Each currency listed on that day continues with the daily
   changes of 52 weeks before, so that weekdays match: rate(d) = rate(d-1) * rate(d-364) / rate(d-365).
 """
@@ -100,7 +100,7 @@ class EcbHistory:
         """Return the units of each currency for one euro on `date`, by code in order, including the euro.
 
         The bank's rates have at most 6 decimals; made-up ones have full precision.
-        Raises ValueError before 1999-01-01.
+        Raise ValueError before 1999-01-01.
         """
         if date < FIRST_DATE:
             raise ValueError(f"There are no rates before {FIRST_DATE}, and so none for {date}.")

@@ -73,7 +73,7 @@ class Protocol:
     def answer(self, endpoint: str, parameters: Mapping[str, str]) -> Document:
         """Return the document for one request; `historical` has its date among the parameters.
 
-        Raises Refusal with Fixer's code if Fixer would refuse the request.
+        Raise Refusal with Fixer's code if Fixer would refuse the request.
         """
         self._check_plan(endpoint, parameters)
         return {

@@ -5,6 +5,7 @@ run; responses already received are stored. A date that another run is fetching 
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -40,14 +41,14 @@ def ingest(
 ) -> Iterator[Outcome]:
     """Make the calls in order, store the responses, and yield each date's outcome once it is committed.
 
-    `warn` receives messages for the operator that no outcome carries.
+    `warn` receives messages for the operator that belong to no outcome.
 
-    Raises FixerError if a response concerns all remaining dates, and QuotaReached if no further call is
-    allowed. Both come after the outcomes of the calls made; dates not requested have no outcome. Raises
+    Raise FixerError if a response concerns all remaining dates, and QuotaReached if no further call is
+    allowed. Both come after the outcomes of the calls made; dates not requested have no outcome. Raise
     StoreError if a response cannot be stored.
 
     If the caller abandons the iterator (a cancelled run), calls in flight are awaited and their responses
-    stored, because they are paid for. A second interrupt ends that.
+    stored, because they have used quota. A second interrupt ends that.
     """
     with _Run(calls, client, store, ledger, concurrency, warn) as run:
         while run.has_work():
@@ -73,6 +74,8 @@ class _Run:
         self.queue = CallQueue(calls)
         self.pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fixer")
         self.max_in_flight = concurrency * QUEUED_PER_THREAD
+        self.opened: deque[tuple[Call, int]] = deque()
+        """Calls that are open in the ledger but not submitted yet, each with its row."""
         self.in_flight: dict[Future[Fetch | None], tuple[Call, int]] = {}
         self.held: list[Call] = []  # until the unknown symbols are known
         self.symbols_refused = False
@@ -97,35 +100,35 @@ class _Run:
 
     def submit(self) -> Iterator[Outcome]:
         """Submit calls to the pool. Yield outcomes of dates that another run has stored meanwhile."""
-        opened = self.open_calls()
+        self.open_calls()
         # Only now: from here on, another run would have to open these dates before storing them.
-        dates = {date for call, _ in opened for date in call.dates}
+        dates = {date for call, _ in self.opened for date in call.dates}
         stored = {day.date: day for day in self.ledger.stored_by_others(dates)}
-        for call, fetch_id in opened:
+        while self.opened:
+            call, fetch_id = self.opened[0]
             if stored.keys() & set(call.dates):
                 self.ledger.close_unanswered(fetch_id, "not asked", 0)
                 left = tuple(date for date in call.dates if date not in stored)
                 self.queue.put_first([replace(call, dates=left)] if left else [])
             else:
                 self.in_flight[self.pool.submit(self.make, call, fetch_id)] = (call, fetch_id)
+            self.opened.popleft()
         yield from (Outcome(date, stored=day) for date, day in stored.items())
 
-    def open_calls(self) -> list[tuple[Call, int]]:
+    def open_calls(self) -> None:
         """Open the next calls in the ledger, as many as there is room for, in one transaction."""
-        opened: list[tuple[Call, int]] = []
         room = self.max_in_flight - len(self.in_flight)
         if not self.queue.waiting or room <= 0:
-            return opened
+            return
         with self.ledger.batch():
-            while len(opened) < room and not (self.pace.over or self.symbols_refused):
-                call = self.queue.next(idle=not (self.in_flight or opened))
+            while len(self.opened) < room and not (self.pace.over or self.symbols_refused):
+                call = self.queue.next(idle=not (self.in_flight or self.opened))
                 if call is None:
                     break
                 try:
-                    opened.append((call, self.open(call)))
+                    self.opened.append((call, self.open(call)))
                 except AlreadyInFlight as other:
                     self.queue.defer(call, other)
-        return opened
 
     def open(self, call: Call) -> int:
         return self.ledger.open(
@@ -137,7 +140,7 @@ class _Run:
         )
 
     def make(self, call: Call, fetch_id: int) -> Fetch | None:
-        """Make a call, in a thread of the pool. Return None if it must not be made any more."""
+        """Make a call, in a thread of the pool. Return None if it must no longer be made."""
         if self.symbols_refused:
             return None
         spend = partial(self.ledger.spend, fetch_id, daily=call.daily)
@@ -172,7 +175,7 @@ class _Run:
             self.note_recovery(outcomes)
             self.requeue(results, gaps)
             yield from outcomes
-        elif self.queue:
+        elif self.queue and not self.queue.waiting:
             self.wait_for_others()
         if self.symbols_refused and not self.in_flight and not self.pace.over:
             self.drop_unknown_symbols()
@@ -216,7 +219,7 @@ class _Run:
     def drop_unknown_symbols(self) -> None:
         """Find the symbols that the provider does not know, and queue the held calls without them.
 
-        Raises FixerError if there is no such symbol, QuotaReached, StoreError.
+        Raise FixerError if there is no such symbol, QuotaReached, StoreError.
         """
         daily = any(call.daily for call in self.held)
         names = ingest_names(self.client, self.store, self.ledger, daily=daily, pace=self.pace)
@@ -236,9 +239,9 @@ class _Run:
     def store_in_flight(self) -> None:
         """Store responses that are received but not stored. No outcome is yielded for them."""
         still_open = self.ledger.open_fetches()  # some may have been stored just before the interrupt
-        results = [
-            Result.of(call, fetch_id, future)
-            for future, (call, fetch_id) in self.in_flight.items()
-            if fetch_id in still_open
-        ]
+        submitted = {
+            fetch_id: Result.of(call, fetch_id, future) for future, (call, fetch_id) in self.in_flight.items()
+        }
+        never_made = {fetch_id: Result(call, fetch_id) for call, fetch_id in self.opened}
+        results = [result for fetch_id, result in (never_made | submitted).items() if fetch_id in still_open]
         store_results(results, self.store, self.ledger)

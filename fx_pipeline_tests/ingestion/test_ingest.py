@@ -4,7 +4,8 @@ import datetime as dt
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import Call, plan_calls, quota_warning
 from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.rates import date_range
+from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer.scripted_server import Play, reply, scripted
@@ -134,6 +136,27 @@ def test_stores_what_arrived_before_the_quota_was_used_up(
             stored += [outcome.date] if outcome.stored else []
     assert stored == DATES[:-6:-1]
     assert store.stored_dates(DATES[0], DATES[-1]) == set(stored)
+
+
+class InterruptedLedger(Ledger):
+    """Raises an interrupt when the calls of a batch are open and none is submitted."""
+
+    def stored_by_others(self, dates: Collection[dt.date]) -> list[StoredDay]:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_before_any_request_leaves_no_row_in_the_ledger(
+    sandbox: Sandbox, store: RateStore
+) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        InterruptedLedger(store.path, run_id="run") as ledger,
+        client(sandbox) as fixer,
+    ):
+        list(ingest(plan_calls(DATES), fixer, store, ledger))
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM fetches").fetchone() == (0,)
+    assert sandbox.stats()["total"] == 0
 
 
 def test_stores_the_body_of_an_error_response(sandbox: Sandbox, store: RateStore, ledger: Ledger) -> None:
@@ -260,7 +283,7 @@ def test_warns_about_shorter_series_and_the_calls_they_need(sandbox: Sandbox, st
         f"{refuses}: requesting {days} days at a time." for days in (182, 91, 45, 22)
     ]
     assert notices[-1].startswith(
-        "This needs 17 calls and 8 may be made: it will get from 2023-12-31 back to 2023-07-09. "
+        "This needs 17 calls, but only 8 may be made: it fetches 2023-12-31 back to 2023-07-09. "
     )
     assert store.stored_dates(YEAR[0], YEAR[-1]) == set(date_range(dt.date(2023, 7, 9), YEAR[-1]))
 

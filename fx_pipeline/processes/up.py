@@ -3,9 +3,7 @@
 import os
 import socket
 import sys
-import sysconfig
 import time
-from pathlib import Path
 from threading import Event, Thread
 
 from dotenv import dotenv_values
@@ -23,6 +21,9 @@ USUAL_DAYS = 10
 
 NICE = ["nice", "-n", "10"]
 """Low priority for commands that fetch. A backfill can wait for minutes; an API request cannot."""
+
+DAEMON = [sys.executable, "-m", "dagster._daemon"]
+"""As `dagster dev` starts it. Its script `dagster-daemon` need not be in this interpreter's folder."""
 
 START_TIMEOUT = 120.0
 """Seconds that a server may take until it listens."""
@@ -75,7 +76,6 @@ def run_all(settings: Settings) -> int:
     """
     home = settings.dagster_home
     program = [sys.executable, "-m", "fx_pipeline"]
-    daemon = str(Path(sysconfig.get_path("scripts")) / "dagster-daemon")
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
     output = Output(sys.stdout)
@@ -84,7 +84,7 @@ def run_all(settings: Settings) -> int:
         supervisor = Supervisor({**server_environment(settings), **mark}, output)
         # Dagster lets a .env in its working directory override the environment. The home has none.
         supervisor.start("dagster", [*program, "webserver"], home)
-        supervisor.start("daemon", [*NICE, daemon, "run", *workspace, *quiet], home)
+        supervisor.start("daemon", [*NICE, *DAEMON, "run", *workspace, *quiet], home)
         supervisor.start("api", [*program, "serve"])
         if settings.demo:
             supervisor.start("sandbox", [*program, "sandbox"])

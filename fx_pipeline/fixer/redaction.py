@@ -52,6 +52,7 @@ _ESCAPES = re.compile(
     # Any other character after a backslash means itself, unless another kind of escape begins with it.
     r"|\\0|\\[!-$'-/8-TV-tvwyz-~]"
 )
+_ESCAPED_LINE_BREAKS = re.compile(r"\\[nr]")
 _DIGITS = re.compile("[0-9A-Fa-f]+")
 _QUOTED_PRINTABLE = re.compile(r"=(?:\r?\n|[0-9A-Fa-f]{2})")
 _HEX_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?:[ :,+-][0-9A-Fa-f]{2}){7,}")
@@ -76,8 +77,9 @@ class Redactor:
     def __init__(self, secret: str) -> None:
         self._long = len(secret) >= SHORTEST_SECRET
         # Includes the decoded forms of the secret itself, if parts of it look like escapes.
-        decoded = (_BLANKS.sub("", view) for view, _ in _decoded(secret, _places(secret), _ESCAPES))
-        self._forms = [form.lower() for form in (secret, *decoded) if 2 * len(form) >= len(secret)]
+        views = [secret, *(view for view, _ in _decoded(secret, _places(secret), _ESCAPES))]
+        views = [view for view in views if 2 * len(_BLANKS.sub("", view)) >= len(secret)]
+        self._forms = [_BLANKS.sub("", view).lower() for view in views]
         self._folded = secret.lower().encode()
         self._run = b"a" * ((4 * len(secret) + 2) // 3)
         letter = "[A-Za-z0-9+/_-]"
@@ -85,8 +87,7 @@ class Redactor:
             f"{letter}(?:[{_BREAK}]*{letter}){{{len(self._run) - 1},}}(?:[{_BREAK}]*=){{0,2}}"
         )
         if self._long:
-            split = (f"[{_BREAK}\\s]*".join(map(re.escape, form)) for form in self._forms)
-            self._secret = re.compile("|".join(split), re.IGNORECASE)
+            self._secret = re.compile("|".join(map(_split_anywhere, views)), re.IGNORECASE)
         else:
             self._secret = re.compile(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])")
 
@@ -125,6 +126,9 @@ class Redactor:
         """Yield where the text has the secret, in any encoding."""
         places = _places(text)
         chains: list[_Views] = [iter([(text, places)]), _decoded(text, places, _ESCAPES)]
+        if _ESCAPED_LINE_BREAKS.search(text):
+            # A line may end inside an escape. Its own end is then an escape of the same layer.
+            chains.append(_decoded(*_replaced(text, places, _ESCAPED_LINE_BREAKS, lambda _: ""), _ESCAPES))
         if "=" in text:
             unquoted = _replaced(text, places, _QUOTED_PRINTABLE, _meaning)
             chains += [iter([unquoted]), _decoded(*unquoted, _ESCAPES)]
@@ -164,6 +168,17 @@ class Redactor:
         # Without characters that the search would skip anyway.
         texts = [_BREAKS.sub("", text) for text in texts]
         return any(next(self._found_in(text, depth), None) is not None for text in texts)
+
+
+def _split_anywhere(view: str) -> str:
+    """Return a pattern of the text, with breaks and blanks anywhere inside it.
+
+    A part of the secret that looks like an escape may have no meaning, such as `%d9`. At an end of the secret
+    it belongs to the match.
+    """
+    letters = f"[{_BREAK}\\s]*".join(map(re.escape, _BLANKS.sub("", view)))
+    before, after = (f"[{_BREAK}]*" if view[end] == "\ufffd" else "" for end in (0, -1))
+    return f"{before}{letters}{after}"
 
 
 def _has_pairs(text: bytes) -> bool:

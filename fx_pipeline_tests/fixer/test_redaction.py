@@ -144,8 +144,7 @@ LAYERS = st.lists(st.sampled_from([*ESCAPES.values()]), max_size=3)
     LAYERS,
     st.sampled_from([*SPLITS.values(), str]),
     LAYERS,
-    # A letter right after the form would extend an escape at its end: that is another text.
-    st.sampled_from([around for around in AROUND if around[1] != "z"]),
+    st.sampled_from(AROUND),
 )
 def test_the_key_is_found_in_encodings_of_encodings(
     key: str,
@@ -232,10 +231,10 @@ def test_a_text_in_another_charset_is_left_as_it_is(codec: str) -> None:
     assert Redactor(HEX).redact(body.encode(codec)) == body.encode(codec)
 
 
-# Without backslash and %: a key that itself looks like an escape may be replaced only in part.
+# Without a backslash, which may turn any text after it into an escape.
 @given(
     st.text(
-        st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\%"),
+        st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"),
         min_size=8,
         max_size=40,
     )

@@ -121,7 +121,7 @@ def test_the_paths_are_absolute_where_none_is_set(tmp_path: Path) -> None:
         ("FX_DATABASE", "folder", "{cwd}/folder is a folder: add a file name"),
         ("FX_DATABASE", ".", "{cwd} is a folder: add a file name"),
         ("FX_DATABASE", "data/", "data/ is a folder: add a file name"),
-        ("FX_DATABASE", "data/tokens.db", "tokens.db is the name of the file of API tokens"),
+        ("FX_DATABASE", "data/tokens.db", "tokens.db is reserved for the API tokens"),
         ("DAGSTER_HOME", "file", "{cwd}/file is a file: name a folder"),
     ],
 )

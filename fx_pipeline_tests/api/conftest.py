@@ -14,6 +14,7 @@ from fx_pipeline.api import datasette
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.api.reading.metadata import read_metadata
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.api.history import History
 
@@ -167,3 +168,15 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(datasette, "read_metadata", lambda path: whole)
     database: dict[str, Any] = whole["databases"]["fx"]
     return database
+
+
+@pytest.fixture
+def file(history: History) -> TokenFile:
+    """Return the file of tokens next to `history`."""
+    return TokenFile(history.path.with_name("tokens.db"))
+
+
+@pytest.fixture
+def token(file: TokenFile) -> str:
+    """Create a token, so that the API requires one."""
+    return file.create("reports")

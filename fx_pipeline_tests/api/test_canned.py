@@ -25,7 +25,7 @@ REFUSED = [
     ("rates_by_range", "start_date=2026-03-05&end_date=2026-02-30", "end_date: 2026-02-30 does not exist: "),
     ("rate_history", "symbols=USD&end_date=2026", f"end_date: '2026' {FORM}"),
     ("rate_history", "symbols=USD,GBp", f"'GBp' among the symbols {PENCE}"),
-    ("rate_history", "symbol=USD", "This call has no parameter 'symbol'. It has: symbols, start_date, "),
+    ("rate_history", "symbol=USD", "This endpoint has no parameter 'symbol'. It has: symbols, start_date, "),
     *(
         (
             "rate_history",
@@ -39,10 +39,10 @@ REFUSED = [
     ("day_fetches", "date=2023-02-29", f"date: {FEBRUARY}"),
     ("day_revisions", "date=2023-02-29", f"date: {FEBRUARY}"),
     ("currency_revisions", "currency=GBp", f"'GBp' {PENCE}"),
-    ("rates_by_date", "base=USD", "This call has no parameter 'base'. It has: date, as_of."),
+    ("rates_by_date", "base=USD", "This endpoint has no parameter 'base'. It has: date, as_of."),
     ("rates~5Fby~5Fdate", "date=2023-02-29", f"date: {FEBRUARY}"),
     ("rates%5Fby_date", "date=2023-02-29", f"date: {FEBRUARY}"),
-    ("latest_date", "date=2023-02-28", "This call has no parameter 'date'. It has none."),
+    ("latest_date", "date=2023-02-28", "This endpoint has no parameter 'date'. It has none."),
 ]
 
 

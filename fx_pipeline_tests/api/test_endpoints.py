@@ -36,7 +36,7 @@ async def test_index_links_work(api: Api) -> None:
     assert document == {
         "success": True,
         "name": "fx-pipeline",
-        "description": "Daily rates of exchange, in Fixer's own protocol.",
+        "description": "Daily exchange rates, in Fixer's own protocol.",
         "base": "EUR",
         "latest_date": "2026-03-09",
         "first_date": "1999-01-04",

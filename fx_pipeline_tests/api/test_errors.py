@@ -107,7 +107,7 @@ async def test_refuses_a_range_that_is_too_large(tmp_path: Path, open_api: OpenA
         "code": 505,
         "type": "time_frame_too_long",
         "info": "That would be about 210000 rates: 2100 days of 100 currencies. A response has at most "
-        "200000: ask for at most 2000 days, or for at most 95 symbols.",
+        "200000: request at most 2000 days, or at most 95 symbols.",
     }
     fits = await api.get("/rates/2015-01-01..?symbols=" + ",".join(codes[:95]))
     assert fits.status_code == 200

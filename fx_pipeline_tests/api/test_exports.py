@@ -63,7 +63,7 @@ async def test_refuses_too_many_rows(
         monkeypatch.setattr(exports, "MOST_ROWS", most)
         response = await api.get(path)
         assert response.status_code == status
-    assert response.json()["message"].startswith("This has more than 200,000 rows, the most in one CSV.")
+    assert response.json()["message"].startswith("This has more than 200,000 rows, the limit of one CSV.")
 
 
 async def test_pages_link_to_the_next_page(api: Api, history: History) -> None:

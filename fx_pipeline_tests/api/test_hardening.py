@@ -38,7 +38,7 @@ async def test_closed_pages_return_an_error_document(api: Api) -> None:
         "message": info,
         "error": {"code": 105, "type": "function_access_restricted", "info": info},
     }
-    info = "You do not have the right to see this."
+    info = "You do not have permission to see this."
     assert (await api.get("/fx.json?sql=select+1")).json() == {
         "success": False,
         "status": 403,

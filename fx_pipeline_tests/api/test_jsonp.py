@@ -63,7 +63,7 @@ async def test_refuses_invalid_function_names(api: Api, name: str) -> None:
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     assert response.json()["error"]["type"] == "invalid_parameter"
-    assert "is not the name of a function" in response.json()["message"]
+    assert "is not a function name" in response.json()["message"]
 
 
 async def test_an_empty_callback_returns_a_document(api: Api) -> None:

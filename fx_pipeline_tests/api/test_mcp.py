@@ -168,7 +168,7 @@ async def test_refuses_a_result_that_is_too_long(server: Server) -> None:
     assert whole.is_error
     assert text_of(whole) == (
         f"The result has {len(body)} bytes, more than the limit of {LONGEST_ANSWER}. Name the symbols that "
-        "you need, or ask for fewer days."
+        "you need, or request fewer days."
     )
     assert not part.is_error
 

@@ -57,7 +57,7 @@ UNKNOWN = [
 async def test_refuses_unknown_parameters(
     api: Api, call: str, known: str, query: str, shown: str | None
 ) -> None:
-    info = f"This call has no parameter {shown}. It has: {known}."
+    info = f"This endpoint has no parameter {shown}. It has: {known}."
     if shown is None:
         info = "Parameters are separated by &. A semicolon in a value is written %3B."
     response = await api.get(call + query)
@@ -93,7 +93,7 @@ async def test_ignores_harmless_parameters(api: Api, call: str, known: str) -> N
 async def test_refuses_a_parameter_of_another_operation(api: Api, path: str, name: str) -> None:
     response = await api.get(path)
     assert response.status_code == 400
-    assert response.json()["error"]["info"].startswith(f"This call has no parameter {name!r}. It has: ")
+    assert response.json()["error"]["info"].startswith(f"This endpoint has no parameter {name!r}. It has: ")
 
 
 CONFLICT = "but both mean the same. Send one of them."

@@ -171,8 +171,9 @@ async def test_a_log_of_the_previous_file_makes_the_database_unavailable(
     history.close()
     replace(other, history.path)
     assert await cached.is_unavailable()
-    said = f"{history.path} was replaced, but fx.db-wal next to it belongs to the file that was there before."
-    assert f"{said} Stop what writes to the database, and remove fx.db-wal and fx.db-shm." in caplog.text
+    said = f"{history.path} was replaced, but fx.db-wal next to it belongs to the previous file."
+    remedy = "Stop all programs that write to the database, and remove fx.db-wal and fx.db-shm."
+    assert f"{said} {remedy}" in caplog.text
     remove_log(history.path)
     assert await cached.rates() == {NEW}
 

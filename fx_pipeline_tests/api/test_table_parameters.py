@@ -235,7 +235,7 @@ async def test_a_slow_query_gets_an_error_without_sql(api: Api, history: History
     response = await api.get(f"{path}?{sort}_timelimit=-1")
     assert response.status_code == 400
     said = response.text.partition('<main id="content"')[2] or response.text
-    assert "This takes too long. Ask for fewer rows." in said
+    assert "This takes too long. Request fewer rows." in said
     assert "select" not in said.lower()
 
 

@@ -434,7 +434,7 @@ def test_the_token_commands(tmp_path: Path) -> None:
         0,
         "",
         "The token of reports is revoked.\n"
-        "It was the last one, so the API now refuses every request. `fx-pipeline token create` makes "
+        "It was the last one, so the API now refuses every request. `fx-pipeline token create` creates "
         "another one. `fx-pipeline token off` opens the API to everyone.\n",
     )
     assert run("list")[2] == "No token is valid: the API refuses every request.\n"

@@ -224,7 +224,7 @@ def test_a_public_server_without_tokens_logs_a_warning(history: History, tmp_pat
         assert said in server.log.read_text()
     TokenFile(history.path.with_name("tokens.db")).create("reports")
     with serving(history.path, tmp_path / "log", "--host", "0.0.0.0") as server:  # noqa: S104
-        assert "Anybody" not in server.log.read_text()
+        assert said not in server.log.read_text()
 
 
 def not_a_database(folder: Path) -> None:
@@ -284,7 +284,7 @@ def nothing(folder: Path) -> None:
             [],
             {"FX_DATABASE": "tokens.db"},
             2,
-            "FX_DATABASE cannot be used: tokens.db is the name of",
+            "FX_DATABASE cannot be used: tokens.db is reserved for",
         ),
         (
             a_database,

@@ -33,13 +33,25 @@ def run_rates(
     skip_stored: bool = False,
 ) -> dg.ExecuteInProcessResult:
     """Execute rates_job for a range of days."""
+    return run_range(instance, resources(sandbox.url, symbols), first, last, skip_stored=skip_stored)
+
+
+def run_range(
+    instance: dg.DagsterInstance,
+    resources: dict[str, object],
+    first: str,
+    last: str,
+    *,
+    skip_stored: bool = False,
+) -> dg.ExecuteInProcessResult:
+    """Execute rates_job with these resources for the days from `first` to `last`."""
     config = rates_config(skip_stored=skip_stored).to_config_dict()  # type: ignore[no-untyped-call]
     return defs.resolve_job_def("rates_job").execute_in_process(
         instance=instance,
         tags=range_tags(first, last),
         run_config={**config, **QUIET},
         raise_on_error=False,
-        resources=resources(sandbox.url, symbols),
+        resources=resources,
     )
 
 

@@ -146,5 +146,5 @@ def test_an_invalid_date_in_the_config_fails_with_a_clear_message(
     data = failure.step_failure_data.user_failure_data
     assert data is not None
     assert data.description is not None
-    assert data.description.startswith(f"The run config's {field} must be a date like 2024-01-31")
+    assert data.description.startswith(f"The run config's {field} must be a date such as 2024-01-31")
     assert sandbox.stats()["total"] == 0

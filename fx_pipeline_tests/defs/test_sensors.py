@@ -306,7 +306,7 @@ def test_a_long_reason_is_cut_but_not_the_link(instance: dg.DagsterInstance, inb
 TRY = {tries.MORNING: "2026-01-02", tries.NEXT_TRY: "60"}
 """Tags of a try of a morning with another one an hour later."""
 
-WAITS = f"{NOTHING}\nFailed runs that are tried again this morning before an alert: 1."
+WAITS = f"{NOTHING}\nFailed runs to be retried this morning before an alert is sent: 1."
 
 
 @dg.op

@@ -75,7 +75,7 @@ def test_requests_eur_after_the_plan_refuses_the_base(caplog: pytest.LogCaptureF
     assert first.days == second.days
     assert (first.days[0].base, first.days[0].rates["GBP"]) == ("USD", 0.6146468469)
     assert [record.message for record in caplog.records] == [
-        "The plan refuses rates in USD: converting rates in EUR instead."
+        "The plan refuses rates in USD: converting from rates in EUR instead."
     ]
 
 

@@ -117,7 +117,7 @@ def test_stops_after_one_failure_if_the_previous_run_had_an_outage(pool: ThreadP
     assert waits(other)
     pace.end(probe, ServerTrouble("HTTP 503"))
     assert str(pace.reason) == (
-        "Fixer: still failing, as in the run before: HTTP 503. The run has stopped to save calls. Run the "
+        "Fixer: still failing, as in the previous run: HTTP 503. The run has stopped to save calls. Run the "
         "days again when Fixer responds."
     )
     with pytest.raises(Stopped):

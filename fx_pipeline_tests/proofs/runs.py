@@ -6,13 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from fx_pipeline.definitions import defs
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
-from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.settings import load_settings
-from fx_pipeline_tests.defs.rates_run import QUIET
+from fx_pipeline_tests.defs.rates_run import run_range
 from fx_pipeline_tests.waiting import PATIENCE
 
 MATERIALIZED, FAILED = dg.AssetPartitionStatus.MATERIALIZED.value, dg.AssetPartitionStatus.FAILED.value
@@ -37,7 +35,7 @@ class ImpatientFixer(FixerResource):
         )
 
 
-def run_range(
+def run_with(
     instance: dg.DagsterInstance,
     fixer: FixerResource,
     first: str,
@@ -46,15 +44,9 @@ def run_range(
     database: Path = Path("fx.db"),
     skip_stored: bool = False,
 ) -> dg.ExecuteInProcessResult:
-    """Run `rates_job` for the days from `first` to `last`."""
-    config = rates_config(skip_stored=skip_stored).to_config_dict()  # type: ignore[no-untyped-call]
-    return defs.resolve_job_def("rates_job").execute_in_process(
-        instance=instance,
-        tags=range_tags(first, last),
-        run_config={**config, **QUIET},
-        raise_on_error=False,
-        resources={"fixer": fixer, "database": DatabaseResource(path=str(database))},
-    )
+    """Execute rates_job with this Fixer for the days from `first` to `last`."""
+    resources = {"fixer": fixer, "database": DatabaseResource(path=str(database))}
+    return run_range(instance, resources, first, last, skip_stored=skip_stored)
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> dg.Failure:

@@ -35,7 +35,7 @@ TERMINATE = """mutation Terminate($run: String!) {
 
 EACH_SECOND = """
 import sys
-if any(argument.endswith("dagster-daemon") for argument in sys.orig_argv):
+if "dagster._daemon" in sys.orig_argv:
     import dagster._daemon.controller
     dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
 """

@@ -16,7 +16,7 @@ from fx_pipeline_tests.proofs.runs import (
     MATERIALIZED,
     ImpatientFixer,
     failure_of,
-    run_range,
+    run_with,
     shown_in_ui,
 )
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
@@ -31,7 +31,7 @@ def run(
     instance: dg.DagsterInstance, sandbox: Sandbox, database: Path, *, retries: int, skip_stored: bool = False
 ) -> dg.ExecuteInProcessResult:
     fixer = ImpatientFixer(base_url=sandbox.url, base="EUR", symbols=[], concurrency=8, retries=retries)
-    return run_range(instance, fixer, DATES[0], DATES[-1], database=database, skip_stored=skip_stored)
+    return run_with(instance, fixer, DATES[0], DATES[-1], database=database, skip_stored=skip_stored)
 
 
 def asked(sandbox: Sandbox) -> Counter[str]:

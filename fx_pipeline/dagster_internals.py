@@ -19,7 +19,7 @@ from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-# Dagster checks for interrupts between the events of a run with this pair. Nothing public does.
+# With this pair, Dagster checks for interrupts between the events of a run. No public function does.
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 from starlette.types import ASGIApp
 
@@ -38,12 +38,12 @@ MAX_RETRIES_TAG = "dagster/max_retries"
 RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """On a run that continues a failed or killed one: an automatic retry, or "re-execute from failure"."""
 WILL_RETRY_TAG = "dagster/will_retry"
-"""`true` on a killed run that Dagster is going to start again."""
+"""`true` on a killed run that Dagster will restart."""
 AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
-"""On a killed run that Dagster has started again: the id of the new run."""
+"""On a killed run that Dagster has restarted: the id of the new run."""
 
 UNSAVED_EVENT = "Exception while writing logger call to event log"
-"""How the text starts that Dagster writes to stderr if it cannot save an event."""
+"""The start of the text that Dagster writes to stderr if it cannot save an event."""
 
 _WORKSPACE = str(PROJECT / "workspace.yaml")
 
@@ -62,10 +62,10 @@ def execute_run(
 def job_origin(job: dg.JobDefinition) -> RemoteJobOrigin:
     """Return the origin that ties a run of `job` to the code location in workspace.yaml.
 
-    The UI re-executes only runs that have one, and nothing public makes one.
+    The UI re-executes only runs that have one, and no public function creates one.
     """
     [location] = location_origins_from_yaml_paths([_WORKSPACE])
-    # Definitions without a name of their own are in the repository of this name.
+    # Unnamed definitions are in the repository with this name.
     return RemoteRepositoryOrigin(location, dg.Definitions().get_repository_def().name).get_job_origin(
         job.name
     )
@@ -136,7 +136,7 @@ def web_application(workspace: "WorkspaceProcessContext") -> ASGIApp:
 
 
 def code_servers(workspace: "WorkspaceProcessContext") -> "list[subprocess.Popen[bytes]]":
-    """Return the processes of a workspace's code servers. Nothing public waits for their end."""
+    """Return the processes of a workspace's code servers. No public function waits until they end."""
     return [server.server_process for server in workspace._grpc_server_registry._all_processes]
 
 

@@ -75,7 +75,7 @@ class NoSuchDate(ValueError):
 def parse_date(text: str) -> dt.date:
     """Return the day written `YYYY-MM-DD`, in ASCII digits.
 
-    Raises NoSuchDate if the form is right but the day does not exist, ValueError for anything else.
+    Raise NoSuchDate if the form is right but the day does not exist, ValueError for anything else.
     """
     if _DATE.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a date of the form YYYY-MM-DD")

@@ -219,7 +219,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_not_of_tokens(cls, value: Path) -> Path:
         if value.name == "tokens.db":
-            raise ValueError("tokens.db is the name of the file of API tokens in the same folder")
+            raise ValueError("tokens.db is reserved for the API tokens in the same folder")
         if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises if a folder cannot be read
             raise ValueError(f"{value} is a folder: add a file name, such as fx.db")
         return value
@@ -253,7 +253,7 @@ class Settings(BaseSettings):
 
     @property
     def demo(self) -> bool:
-        """Whether the sandbox replaces Fixer, because neither a key nor another address is set."""
+        """Whether the sandbox replaces Fixer, because neither a key nor an address is set."""
         return self.fixer_access_key is None and "fixer_base_url" not in self.model_fields_set
 
     @property
@@ -292,7 +292,7 @@ class Settings(BaseSettings):
 
     @property
     def provider_key(self) -> SecretStr:
-        """The key to send; the sandbox accepts any. Raises SettingsError if Fixer's is not set."""
+        """The key to send; the sandbox accepts any. Raise SettingsError if Fixer's is not set."""
         self.require_key()
         return self.fixer_access_key or SecretStr("sandbox")
 

@@ -5,7 +5,6 @@ import datetime as dt
 import sqlite3
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from fx_pipeline.api.reading.queries import DATABASE, Queries
 from fx_pipeline.api.reading.reader import Reader
 from fx_pipeline.api.reading.served import ServedFile
 from fx_pipeline.api.tokens.live import Tokens
+from fx_pipeline.clock import Clock, utc_now
 from fx_pipeline.serving.hosts import Hosts
 from fx_pipeline.settings import PROJECT, Settings
 
@@ -76,9 +76,6 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         return connection
 
 
-utc_now = partial(dt.datetime.now, dt.timezone.utc)
-
-
 def tokens_of(settings: Settings) -> Tokens:
     """Return the tokens of the installation that the settings describe."""
     return Tokens(settings.tokens_database, settings.fx_database, required=settings.fx_require_token)
@@ -93,7 +90,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
     def __init__(
         self,
         settings: Settings,
-        clock: Callable[[], dt.datetime] = utc_now,
+        clock: Clock = utc_now,
         operations: tuple[Operation[Any], ...] = OPERATIONS,
     ) -> None:
         replace_handlers()

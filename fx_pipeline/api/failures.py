@@ -1,7 +1,7 @@
 """Error responses of Datasette's own pages: the API's error body for data, a page for people.
 
-They replace Datasette's own handlers, which answer 500 to many mistakes of a visitor, and print tracebacks
-with all local variables, including the request headers.
+They replace Datasette's own handlers. Those respond with a 500 to many mistakes of a visitor, and print
+tracebacks with all local variables, including the request headers.
 """
 
 import errno
@@ -38,7 +38,7 @@ SQL_FAILED = "Invalid SQL"
 """The title of Datasette's errors with a message from SQLite."""
 
 UNREADABLE = "This request cannot be read: a parameter or a key has an invalid form."
-TOO_SLOW = "This takes too long. Ask for fewer rows."
+TOO_SLOW = "This takes too long. Request fewer rows."
 
 
 def replace_handlers() -> None:
@@ -62,7 +62,7 @@ async def refused(datasette: Datasette, request: Request, error: ApiError) -> Re
 async def forbidden(datasette: Datasette, request: Request) -> Response:
     """Return the response for a page that the visitor may not view."""
     return await _response(
-        datasette, request, FUNCTION_ACCESS_RESTRICTED, "You do not have the right to see this."
+        datasette, request, FUNCTION_ACCESS_RESTRICTED, "You do not have permission to see this."
     )
 
 
@@ -78,17 +78,17 @@ def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
     elif isinstance(exception, Base400):
         kind, text = _kind(exception.status), str(exception.args[0])
     elif isinstance(exception, OSError) and exception.errno == errno.ENAMETOOLONG:
-        kind, text = _kind(404), "No file has such a long name."
+        kind, text = _kind(404), "The file name is too long."
     elif isinstance(exception, _UNREADABLE):
         logger.warning("%s cannot be read: %r", request.path, exception)
         kind, text = _kind(400), UNREADABLE
     else:
-        logger.error("no answer to %s", request.path, exc_info=exception)
+        logger.error("no response to %s", request.path, exc_info=exception)
     return kind, text
 
 
 def _of_datasette(request: Request, error: DatasetteError) -> tuple[ErrorKind, str]:
-    # Without a status of its own it is a 500, although its message is about the request.
+    # Without its own status it is a 500, although its message is about the request.
     kind, text = _kind(error.status if error.status < 500 else 400), str(error.message)
     if error.message_is_html:
         text = TOO_SLOW  # instead of a page about the settings of the server

@@ -41,7 +41,7 @@ LONGEST_ANSWER = 100_000
 """The longest result in bytes: more would fill an assistant's context."""
 
 INSTRUCTIONS = (
-    "Daily rates of exchange, with history. `rates[code]` is how many units of that currency one unit of "
+    "Daily exchange rates, with history. `rates[code]` is how many units of that currency one unit of "
     "`base` buys. Currencies are three-letter codes (`symbols` lists them), dates are YYYY-MM-DD. Name the "
     "`symbols` that you need: the default is all. Let `convert` do the arithmetic."
 )
@@ -116,7 +116,7 @@ async def _call(
     if len(reply.body) > LONGEST_ANSWER:
         return _refusal(
             f"The result has {len(reply.body)} bytes, more than the limit of {LONGEST_ANSWER}. Name the "
-            "symbols that you need, or ask for fewer days."
+            "symbols that you need, or request fewer days."
         )
     return _result(reply.body.decode(), document)
 

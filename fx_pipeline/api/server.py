@@ -27,14 +27,14 @@ GRACE_SECONDS = 5
 """How long requests in progress may take when the server stops."""
 
 OBJECTS_BETWEEN_COLLECTIONS = 25_000
-"""A long series is ten thousand objects without cycles. Python's default is to look through them after every
+"""A long series is ten thousand objects without cycles. By default, Python checks them for cycles after every
 700 new ones, which takes a twentieth of the time."""
 
 
 def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -> None:
     """Serve the API until SIGINT or SIGTERM, then let requests in progress finish.
 
-    Raises SettingsError or ServeError if it cannot start.
+    Raise SettingsError or ServeError if it cannot start.
     """
     settings = load_settings()
     check_database(settings.fx_database)
@@ -71,7 +71,7 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
 
 
 def _check_port(host: str, port: int) -> bool:
-    """Return whether only this machine can reach the address. Raises ServeError if listening fails."""
+    """Return whether only this machine can reach the address. Raise ServeError if listening fails."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -79,7 +79,7 @@ def _check_port(host: str, port: int) -> bool:
             probe.bind(address)
     except OSError as error:
         is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        remedy = "Set FX_API_PORT to a free port" if is_port else "Give --host an address of this machine"
+        remedy = "Set FX_API_PORT to a free port" if is_port else "Set --host to an address of this machine"
         raise ServeError(f"The API cannot listen on {host}:{port}: {error.strerror}. {remedy}.") from None
     return ip_address(address[0]).is_loopback
 

@@ -100,7 +100,7 @@ async def read(
     receive: Receive | None,
     finish: Callable[[Reply], Reply] = lambda reply: reply,
 ) -> Reply:
-    """Return the reply of an operation to `actor`. Raises ApiError for a mistake of the client.
+    """Return the reply of an operation to `actor`. Raise ApiError for a mistake of the client.
 
     `label` names the request in the log. `finish` runs in the same thread as the operation. The work stops
     when `receive` says that the client has disconnected.
@@ -116,14 +116,14 @@ async def read(
     except ApiError:
         raise
     except Forbidden:
-        return error_reply(FUNCTION_ACCESS_RESTRICTED, "You do not have the right to read this.")
+        return error_reply(FUNCTION_ACCESS_RESTRICTED, "You do not have permission to read this.")
     except Exception:
-        logger.exception("no answer to %s", label)
+        logger.exception("no response to %s", label)
         return error_reply(INTERNAL_ERROR, UNEXPECTED)
 
 
 def _rendering(operation: Operation[Any], parameters: Parameters, request: Request) -> Rendering:
-    """Return the form of the response. Raises ApiError for a parameter that the operation does not have."""
+    """Return the form of the response. Raise ApiError for a parameter that the operation does not have."""
     if not parameters.values:
         return Rendering()
     parameters.require_known(operation.query_names)

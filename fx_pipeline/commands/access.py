@@ -1,7 +1,7 @@
 """Changes to tokens: in their own file, and to the mark in the database that they are required.
 
 The file of tokens is changed first: a mark ahead of the file would close the API. The database is locked
-meanwhile, so nothing is changed if the mark cannot be written.
+before that, so nothing changes if the mark cannot be written.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Access:
         return self.file.records()
 
     def create(self, name: str) -> str:
-        """Create a token and return it. From then on the file of tokens is trusted as it is."""
+        """Create a token and return it. From then on, the current file of tokens is trusted."""
         with marking(self.database) as mark:
             token = self.file.create(name)
             mark.set(_changes(self.file.records()))

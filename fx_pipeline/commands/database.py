@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def rebuild() -> None:
     """Rebuild the rates from the stored responses, without calling Fixer.
 
-    Fetches dated in the future, because the clock was ahead, are dated just before now. An interrupt loses
-    nothing: the tables are replaced in one transaction.
+    If the clock was ahead, fetches dated in the future are moved to just before now. An interrupt loses
+    nothing, because the tables are replaced in one transaction.
     """
     from fx_pipeline.fixer.errors import FixerError
     from fx_pipeline.fixer.parsing import parse_stored
@@ -47,7 +47,7 @@ def rebuild() -> None:
             raise click.ClickException(f"Nothing was changed. {error}") from None
     console.print(f"The rates were rebuilt from {count - len(refused)} responses.")
     if ahead.count:
-        console.print(f"Fetches dated in the future that are now dated before now: {ahead.count:,}.")
+        console.print(f"Fetches dated in the future, now moved to just before now: {ahead.count:,}.")
     for fetch in refused:
         dates = f"{fetch.start_date} to {fetch.end_date}"
         console.print(f"Skipped: {dates}: {fetch.status}. Fetch these days again.", soft_wrap=True)

@@ -47,7 +47,7 @@ class Date(click.ParamType[dt.date]):
 @click.command()
 @click.option("--days", type=click.IntRange(1), help=f"The last N days. Default: {DEFAULT_DAYS}.")
 @click.option("--date", "dates", type=Date(), multiple=True, help="This day; repeatable.")
-@click.option("--from", "first", type=Date(), help="All days from this one on.")
+@click.option("--from", "first", type=Date(), help="All days from this one onwards.")
 @click.option("--to", "last", type=Date(), help="With --from: up to this day. Default: yesterday.")
 @click.option("--missing", is_flag=True, help="Skip days that are already stored.")
 @click.option(
@@ -100,7 +100,7 @@ def select_dates(
 ) -> set[dt.date]:
     """Return the days that the options select, from `start` on. Raise click's usage error."""
     if sum((days is not None, bool(dates), first is not None)) > 1:
-        raise click.UsageError("Give only one of --days, --date and --from.")
+        raise click.UsageError("Use only one of --days, --date and --from.")
     if last is not None and first is None:
         raise click.UsageError("--to needs --from.")
     if dates:

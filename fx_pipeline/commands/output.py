@@ -8,5 +8,5 @@ errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def print_files(line: str) -> None:
-    """Print the files that a command works on, to standard error: other programs may read its output."""
+    """Print the files that a command uses to standard error: programs may read its standard output."""
     click.echo(line, err=True)

@@ -34,8 +34,8 @@ def ingest_document(
 ) -> dict[str, Any]:
     """Return the document of `ingest --json`.
 
-    It has the counts of each stored date, each run, the ranges of dates that no run tried, the currencies in
-    FX_SYMBOLS without rates, and the state of the quota.
+    It has the counts of each stored date, each run, and the ranges of dates that no run tried. It also has
+    the currencies in FX_SYMBOLS without rates, and the state of the quota.
     """
     return {
         "stored": {
@@ -131,7 +131,7 @@ def status_document(
 
 
 def quota_document(quota: Quota | None) -> dict[str, Any] | None:
-    """Return the month's quota: its limit, the calls used and reserved for daily runs, and its renewal."""
+    """Return the month's quota: its limit, the calls used and reserved for daily runs, and when it renews."""
     if quota is None:
         return None
     return {

@@ -84,8 +84,8 @@ def materialise(
 ) -> list[RunReport]:
     """Execute the planned runs in this process, and pass each report to `ended`.
 
-    `skip_stored` skips stored days before `refetch_from`. After an interrupt, and after a run whose reason to
-    fail would end the others too, the remaining runs are not started and have no reports. Raise RunError.
+    `skip_stored` skips stored days before `refetch_from`. After an interrupt, or a failure that would end the
+    other runs too, the remaining runs are not started and have no reports. Raise RunError.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
@@ -119,9 +119,9 @@ def _execute(
 ) -> dg.JobExecutionResult:
     """Execute a job in this process, as a run that the UI can re-execute.
 
-    The daemon does not restart such a run: whoever ended it, by Ctrl-C for example, can continue with
-    --missing. An interrupted run is reported as cancelled. Call this inside `capture_interrupts`, so that an
-    interrupt leaves no run half created or half ended. Raise RunError if Dagster's home cannot be written.
+    The daemon does not restart such a run. After Ctrl-C, the user can continue with --missing. An interrupted
+    run is reported as cancelled. Call this inside `capture_interrupts`, so that an interrupt leaves no run
+    half created or half ended. Raise RunError if Dagster's home cannot be written.
     """
     job = defs.resolve_job_def(name)
     try:
@@ -141,9 +141,9 @@ def _execute(
 
 
 class _Stderr:
-    """A stderr without the text, over several lines, that Dagster writes for each event that it cannot save.
+    """A stderr without the multi-line text that Dagster writes for each event that it cannot save.
 
-    Such an event ends the run with an error, which the report says.
+    Such an event ends the run with an error, which the report shows.
     """
 
     def __init__(self, stderr: TextIO) -> None:
@@ -199,7 +199,7 @@ def last_run(home: Path) -> dict[str, str | None] | None:
     with open_instance(home) as instance:
         for record in instance.get_run_records(limit=20):
             run, ended = record.dagster_run, record.end_time
-            # A backfill from the UI runs as a job of Dagster's own, with a selection of assets.
+            # A backfill from the UI runs as one of Dagster's own jobs, with a selection of assets.
             if run.job_name != "rates_job" and RATES not in (run.asset_selection or ()):
                 continue
             failures = step_failures(instance, run.run_id) if run.is_failure else []

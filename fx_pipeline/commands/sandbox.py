@@ -15,7 +15,7 @@ from fx_pipeline.settings import SettingsError, load_settings
     type=click.Choice(["free", "basic", "professional", "plus"]),
     default="plus",
     show_default=True,
-    help="The Fixer plan, which limits what can be called.",
+    help="The Fixer plan, which limits the endpoints and bases.",
 )
 @click.option("--quota", type=click.IntRange(1), help="Calls before error 104. Default: unlimited.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before each response.")
@@ -49,7 +49,7 @@ from fx_pipeline.settings import SettingsError, load_settings
     type=click.IntRange(1, 365),
     default=365,
     show_default=True,
-    help="Maximum days of a timeseries, first and last included. Above: error 505.",
+    help="Maximum days of a timeseries, first and last included. More get error 505.",
 )
 @click.option(
     "--currencies",
@@ -62,7 +62,7 @@ def sandbox(
 ) -> None:
     """Run a local Fixer: its protocol, with the European Central Bank's daily history.
 
-    Replaces Fixer if there is no key or no network. Values after the last day of the history are made up.
+    It replaces Fixer if there is no key or no network. Values after the last day of the history are made up.
     """
     from fx_pipeline.fixer.sandbox.app import SandboxOptions
     from fx_pipeline.fixer.sandbox.app import serve as serve_sandbox

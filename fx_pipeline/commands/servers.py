@@ -64,7 +64,7 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
 def webserver(host: str, port: int | None) -> None:
     """Serve the Dagster UI, protected against web pages of other sites.
 
-    With FX_DAGSTER_PASSWORD it asks for that password. Without, it only listens on this machine.
+    If FX_DAGSTER_PASSWORD is set, it asks for that password. Otherwise it listens only on this machine.
     """
     settings = load_settings()
 

@@ -37,7 +37,7 @@ def create_token(name: str) -> None:
         click.echo(access.create(name))
     errors.print(f"This is the token of {name}. Only its hash is stored, so it cannot be shown again.")
     if before.problem:
-        errors.print("The existing tokens are now trusted as they are. `fx-pipeline token list` shows them.")
+        errors.print("The existing tokens are trusted again. `fx-pipeline token list` shows them.")
     elif before.mode == "open":
         errors.print("It is the first one: from now on the API requires a token.")
 
@@ -73,7 +73,7 @@ def revoke_token(name: str) -> None:
     errors.print(f"The token of {name} is revoked.")
     if left == 0:
         errors.print(
-            "It was the last one, so the API now refuses every request. `fx-pipeline token create` makes "
+            "It was the last one, so the API now refuses every request. `fx-pipeline token create` creates "
             "another one. `fx-pipeline token off` opens the API to everyone."
         )
 

@@ -124,7 +124,8 @@ class Guard:
 def _foreign(page: str) -> Refusal:
     return Refusal(
         HTTPStatus.FORBIDDEN,
-        f"This request comes from {page}. If that is where people reach the Dagster UI, set FX_DAGSTER_URL.",
+        f"This request comes from {page}. If that is the address of the Dagster UI, set FX_DAGSTER_URL to "
+        "it.",
     )
 
 
@@ -144,7 +145,7 @@ def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     # A page of another site needs a CORS preflight to send this type, and gets none.
     if media_type != "application/json":
-        return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send a body of the type application/json.")
+        return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send a body of type application/json.")
     return None
 
 

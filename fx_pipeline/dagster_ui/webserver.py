@@ -27,7 +27,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     listener = _listener(host, port)
     if settings.fx_dagster_password is None and not ip_address(listener.getsockname()[0]).is_loopback:
         raise SettingsError(
-            f"Anyone who can reach {host} could use the Dagster UI. Set FX_DAGSTER_PASSWORD, or give "
+            f"Anyone who can reach {host} could use the Dagster UI. Set FX_DAGSTER_PASSWORD, or use "
             "--host 127.0.0.1."
         )
     click.echo(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.", err=True)
@@ -62,6 +62,6 @@ def _listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"The Dagster UI cannot listen on {host}:{port}: {error.strerror}. Set FX_DAGSTER_PORT to a free "
-            "port, and give --host an address of this machine."
+            "port, or --host to an address of this machine."
         ) from None
     return listener

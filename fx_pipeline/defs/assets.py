@@ -36,7 +36,7 @@ rates_api = dg.AssetSpec(
 RATES_DESCRIPTION = """Each day's rates as Fixer published them. `revisions` keeps every replaced value.
 
 Each date of a run succeeds or fails independently. Dates that failed are not materialized. To fetch only
-those, materialize "missing and failed" partitions.
+those, select all time and the status "Failed" in the dialog that materializes the asset.
 """
 
 

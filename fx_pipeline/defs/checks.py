@@ -39,9 +39,9 @@ NEWS = "news"
 
 _ABOUT_A_RUN: Mapping[str, str] = {
     "complete": "Each date has every requested currency, or every currency of the stored days around it.",
-    "positive_and_finite": "Every received value could be stored: a finite number above 0, with a code.",
+    "positive_and_finite": "Every received value could be stored: finite, above 0, with a currency code.",
     "identity": "The rate of the base currency is exactly 1.",
-    "jump": "No value is too far from the days around it. The limit follows from the currency's own moves.",
+    "jump": "No value differs too much from the days around it, given the currency's own moves.",
     "revisions": "No stored value was replaced by a value that differs by FX_REVISION_ALERT or more.",
     "symbols": "The provider knows each currency in FX_SYMBOLS and sends its rate.",
 }
@@ -51,7 +51,7 @@ _ABOUT_THE_TABLE: Mapping[str, str] = {
     "gaps": "No day is missing between the first and the last stored day.",
     "stale_run": "No unpegged currency has been unchanged for more than twice as long as ever before.",
     "recent_complete": f"Each of the last {RECENT_DAYS} days has the currencies of the days around it.",
-    "recent_jump": f"No value of the last {RECENT_DAYS} days is too far from the days before and after it.",
+    "recent_jump": f"No value of the last {RECENT_DAYS} days differs too much from the days on either side.",
     "clock": "No fetch is dated in the future, and this machine's clock agrees with the provider's.",
     "recent_rejects": f"Every value rejected in the last {RECENT_DAYS} days has since been fetched.",
 }
@@ -74,8 +74,8 @@ def check_run(
 
     Yield nothing if there is no date. Raise StoreError.
 
-    The results are events, not outputs. Outputs would have to be planned, and Dagster stores each planned
-    check once for every date of a run, permanently, even if the check has no partitions.
+    The results are events, not outputs. Outputs would have to be planned. Dagster permanently stores each
+    planned check once for every date of a run, even if the check has no partitions.
     """
     with RateHistory(Path(database.path)) as history:
         if dates := history.stored_by(runs) or skipped:
@@ -148,7 +148,7 @@ def check_table(
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
         still = {code: history.currency(code) for code in verdicts.unchanged(frame, base=fixer.base)}
-    # The run that fetched the newest day judged it. The others now have days on both sides.
+    # The run that fetched the newest day has judged it. The other days now have neighbours on both sides.
     recent = [day.date() for day in frame.index[:-1] if day.date() >= start]
     newest = span[1] if span else None
     closed_from = today - dt.timedelta(days=settings.fx_catch_up_days)

@@ -1,4 +1,4 @@
-"""Why a run failed: the failure that a run raises, and what is read from it later.
+"""Why a run failed: the failure that a run raises, and what schedules and alerts read from it.
 
 The metadata of a failure says whether another attempt can help, and for which dates. The schedules read it to
 decide on the next try, the alerts to decide whether to wait for it.
@@ -37,7 +37,7 @@ Fatal = FixerError | QuotaReached | StoreError
 class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
     """Ends a cancelled run.
 
-    A DagsterError too, because Dagster's retry policy would take a mere interrupt for a failure and retry it.
+    A DagsterError too, because Dagster's retry policy treats a plain interrupt as a failure and retries it.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ def run_failure(
 ) -> dg.Failure:
     """Return the failure of a run, with its dates grouped by reason.
 
-    `error` ended the run early, with these dates `missing`. Then only `failed` dates with their own error are
-    listed with that error.
+    If `error` ended the run early, these dates are `missing`, and of the `failed` dates only those with their
+    own error are listed.
     """
     by_date = {outcome.date: outcome.error for outcome in failed if outcome.error is not None}
     if error is not None:

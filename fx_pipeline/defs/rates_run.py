@@ -74,7 +74,7 @@ class RatesRun:
         self._raise_failure()
 
     def _plan(self, store: RateStore, ledger: Ledger, client: FixerClient) -> list[Call]:
-        """Return the calls to make, and warn if the quota does not last for them."""
+        """Return the calls to make, and warn if the quota is too small for them."""
         store.check_source(self._fixer.base, self._fixer.known_provider())
         self._skipped = self._days_to_skip(store)
         self._to_fetch = self._dates_that_are_over() - {day.date for day in self._skipped}
@@ -148,7 +148,7 @@ class RatesRun:
         if early := {date for date in dates if date > yesterday()}:
             self._context.log.warning(
                 f"Skipped, because not over yet (UTC): {date_ranges(early)}. A date can be fetched from "
-                "00:00 UTC of the next day."
+                "00:00 UTC on the next day."
             )
         return dates - early
 

@@ -1,6 +1,6 @@
 """The resources of the assets: the provider and the database file, from the settings.
 
-Neither has config fields, because a run can be launched with other values for those. A field for the
+Neither has config fields, because a run can be launched with other values for them. A field for the
 provider's address could send the access key to any host. A field for a path could create files anywhere.
 """
 

@@ -58,7 +58,8 @@ def _date(field: str, text: str) -> dt.date:
         return parse_date(text)
     except ValueError:
         raise dg.Failure(
-            f"The run config's {field} must be a date like 2024-01-31. Launch the run again with one.",
+            f"The run config's {field} must be a date such as 2024-01-31. Correct it, and launch the run "
+            "again.",
             allow_retries=False,
         ) from None
 

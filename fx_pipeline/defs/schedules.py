@@ -1,6 +1,6 @@
 """When runs start by themselves: rates and checks each morning, currency names each month.
 
-The UI can preview and launch a tick in the future. What is due then is computed by the clock of today.
+The UI can preview and launch a tick in the future. The current time then decides which days are due.
 """
 
 import datetime as dt
@@ -41,7 +41,7 @@ def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     if not tries.is_first(at):
         only = _left(context.instance, settings, keys, keys[-window:], at, now)
         if not only:
-            return dg.SkipReason("Nothing is left that another try this morning could fetch.")
+            return dg.SkipReason("There is nothing left for another try this morning to fetch.")
     chosen = only or keys
     return dg.RunRequest(
         run_key=None,

@@ -22,7 +22,7 @@ from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.frames import RateHistory
 
 KNOWN_FOR = dt.timedelta(days=7)
-"""How long a finding is not reported again."""
+"""How long the same finding is not reported again."""
 
 EARLIER_RESULTS = 50
 """How many earlier results of a check are searched for the same finding."""
@@ -34,7 +34,7 @@ RESTART_TIMEOUT = dt.timedelta(minutes=10)
 """How long to wait for Dagster to restart a killed run before reporting it."""
 
 NEXT_TRY_TIMEOUT = dt.timedelta(minutes=10)
-"""How long after its due time the next try of a morning may start. Later, the failed one is reported."""
+"""How long after its due time the next try of a morning may start. After that, the failed run is reported."""
 
 RUNS_PER_TICK = 50
 SECONDS_PER_TICK = 30.0
@@ -59,7 +59,7 @@ class Ended(NamedTuple):
 
     @property
     def too_late(self) -> bool:
-        """Whether it ended too long ago to be reported."""
+        """Whether it ended too long ago to report."""
         return time.time() - self.at > TOO_LATE.total_seconds()
 
 
@@ -114,7 +114,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         context.log.error(problem)
     summary = [f"Alerts sent: {len(sent)}; to be retried: {len(pending)}.", *problems]
     if waiting:
-        summary.append(f"Failed runs that are tried again this morning before an alert: {len(waiting)}.")
+        summary.append(f"Failed runs to be retried this morning before an alert is sent: {len(waiting)}.")
     return dg.SensorResult(
         skip_reason="\n".join(summary),
         cursor=_cursor.dump_json(Cursor(after, (*pending, *waiting))).decode(),
@@ -137,7 +137,7 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     checks = _failed_checks(instance, run.run_id)
     if not failed and not any(_is_news(instance, check, run.run_id) for check in checks.values()):
         return None
-    # A run from the UI has a job of Dagster's own. Its selection says more.
+    # A run from the UI has one of Dagster's own jobs. Its selection says more.
     chosen = run.asset_selection or run.asset_check_selection or ()
     job = ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
     title = f"{job} failed" if failed else f"check failed: {', '.join(checks)}"
@@ -184,7 +184,7 @@ def _will_be_restarted(instance: dg.DagsterInstance, ended: Ended) -> bool:
 
 
 def _recovery(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Recovery | None:
-    """Return how another try can recover everything that a scheduled run failed to do. None if it cannot."""
+    """Return how another try can recover everything that a scheduled run failed to do; None if it cannot."""
     if tries.MORNING not in run.tags:
         return None
     found = recovery(instance, run.run_id)

@@ -1,7 +1,6 @@
-"""The tries of a morning: a schedule repeats a run that an outage ended, up to three times the same morning.
+"""Scheduled retries: after an outage, a schedule starts up to three more runs on the same morning.
 
-Each run carries tags, so that the next try knows what the last one left and the alerts know whether there is
-a next one.
+Tags on each run tell the next try which dates are missing, and the alerts whether another try follows.
 """
 
 import datetime as dt

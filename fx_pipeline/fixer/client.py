@@ -69,7 +69,7 @@ class FixerClient:
     the call. If it raises, the request is not made and the exception comes through unchanged. `refund` is
     called after a request that did not reach the provider, for example if the connection was refused. `pace`
     is shared by all calls of a run and decides when each request is made. Once it is over, the result of the
-    last request counts; a call without any request raises Stopped.
+    last request counts. A call that made no request raises Stopped.
 
     Safe for concurrent use. Close it, or use it in a `with`.
 
@@ -113,7 +113,7 @@ class FixerClient:
         refund: Spend | None = None,
         pace: Pace | None = None,
     ) -> Fetch:
-        """Fetch the rates of one day that is over (UTC). Raises FixerError."""
+        """Fetch the rates of one day that is over (UTC). Raise FixerError."""
         request = _Request("historical", date.isoformat(), date, date)
         if date < FIRST_DATE:
             raise InvalidDate("history begins on 1999-01-01", request.text)
@@ -130,7 +130,7 @@ class FixerClient:
     ) -> Fetch:
         """Fetch the rates from `start` to `end` in one call: at most 365 days, all of them over (UTC).
 
-        Days that Fixer left out are not in `days`. Raises FixerError; EndpointRestricted if the plan lacks
+        Days that Fixer left out are not in `days`. Raise FixerError; EndpointRestricted if the plan lacks
         timeseries.
         """
         query = {"start_date": start.isoformat(), "end_date": end.isoformat()}
@@ -142,7 +142,7 @@ class FixerClient:
     def symbols(
         self, *, spend: Spend | None = None, refund: Spend | None = None, pace: Pace | None = None
     ) -> Fetch:
-        """Fetch the names of Fixer's currencies. Raises FixerError."""
+        """Fetch the names of Fixer's currencies. Raise FixerError."""
         return self._fetch(_Request("symbols", "symbols"), _Limits(spend, refund, pace))
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class FixerClient:
                 if self.base == PROVIDER_BASE:
                     raise
                 spent = refused.calls
-            logger.warning("The plan refuses rates in %s: converting rates in EUR instead.", self.base)
+            logger.warning("The plan refuses rates in %s: converting from rates in EUR instead.", self.base)
             self._provider_base_only = True
         return self._fetch(self._in_base(request, PROVIDER_BASE), limits, spent)
 
@@ -241,7 +241,7 @@ class FixerClient:
         return reply, calls
 
     def _send(self, request: _Request, limits: _Limits) -> Reply:
-        """Send one request, counted, when the pace allows. Raises Stopped, and what `spend` raises."""
+        """Send one request, counted, when the pace allows. Raise Stopped, and what `spend` raises."""
         turn = limits.pace.begin() if limits.pace else None
         try:
             if limits.spend is not None:

@@ -13,7 +13,7 @@ Scope = Literal["run", "endpoint", "base", "symbols", "date"]
 
 
 class FixerError(Exception):
-    """A request to Fixer that brought no rates. `str()` says what happened, for which dates, and what to do.
+    """A failed request to Fixer. `str()` says what happened, for which dates, and what to do.
 
     `scope` is what the error concerns:
 
@@ -108,7 +108,7 @@ class BaseRestricted(FixerError):
 
     summary = "the plan lacks this base"
     scope = "base"
-    advice = "Set FX_BASE=EUR, or take a plan with other bases."
+    advice = "Set FX_BASE=EUR, or upgrade to a plan with other bases."
 
 
 class HttpsRestricted(FixerError):
@@ -116,14 +116,16 @@ class HttpsRestricted(FixerError):
 
     summary = "the plan lacks HTTPS"
     scope = "run"
-    advice = "Take a plan with HTTPS, or set FIXER_BASE_URL to http://data.fixer.io/api (key unencrypted)."
+    advice = (
+        "Upgrade to a plan with HTTPS, or set FIXER_BASE_URL to http://data.fixer.io/api (key unencrypted)."
+    )
 
 
 class NoRates(FixerError):
     """106: Fixer has no data for this request."""
 
-    summary = "there are no rates for this"
-    advice = "There is nothing to fetch. A retry does not change that."
+    summary = "there are no rates for this request"
+    advice = "There is nothing to fetch, and a retry will not help."
 
 
 class InvalidBase(FixerError):
@@ -153,7 +155,7 @@ class InvalidConversion(FixerError):
     """402, 403: a conversion without a valid `from`, `to` or `amount`."""
 
     summary = "the conversion is not accepted"
-    advice = "Give two currency codes and an amount above zero."
+    advice = "Use two currency codes and an amount above zero."
 
 
 class InvalidTimeframe(FixerError):
@@ -173,7 +175,7 @@ class TimeframeTooLong(InvalidTimeframe):
 class RequestRefused(FixerError):
     """An HTTP 4xx that is not from Fixer: the request did not reach it."""
 
-    summary = "the request was refused on its way"
+    summary = "the request was refused before it reached Fixer"
     scope = "run"
     advice = "Check FIXER_BASE_URL, and whether a proxy blocks the request."
 
@@ -181,7 +183,7 @@ class RequestRefused(FixerError):
 class Redirected(FixerError):
     """An HTTP 3xx. It is not followed, because that would send the key to another address."""
 
-    summary = "the address redirects, which is not followed"
+    summary = "the address redirects, and redirects are not followed"
     scope = "run"
     advice = "Set FIXER_BASE_URL to the final address, for example with https:// instead of http://."
 
@@ -255,7 +257,7 @@ class ProviderDown(FixerError):
         """Return the error for this number of requests, with the reason of the last."""
         reason = f"{requests} requests in a row failed, the last with: {last.reason}"
         if requests == 1:
-            reason = f"still failing, as in the run before: {last.reason}"
+            reason = f"still failing, as in the previous run: {last.reason}"
         stopped = cls(reason, info=last.info)
         if isinstance(last, Unreachable):
             stopped.advice = f"The run has stopped. {last.advice}"

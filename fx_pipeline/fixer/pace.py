@@ -1,8 +1,8 @@
 """The pace that all requests of one run share: how long they wait, and when the run stops.
 
-A provider that is down or limits requests does so for every day. So a wait requested from one thread applies
-to all threads, and failed requests are counted together. An outage then costs the run about as many calls as
-one day would.
+A provider that is down or limits requests does so for every day. So a wait that one thread must observe
+applies to all threads, and failed requests are counted together. An outage then costs a run about as many
+calls as a single day would.
 """
 
 import datetime as dt
@@ -63,7 +63,7 @@ class Pace:
         self.reason: Exception | None = None
 
     def begin(self) -> Turn:
-        """Wait until one more request may be made. Raises Stopped if none may."""
+        """Wait until one more request may be made. Raise Stopped if none may."""
         with self._changed:
             while not self.over:
                 left = max(self._resume_at, self._asked_until) - time.monotonic()
@@ -86,7 +86,7 @@ class Pace:
                 self._failed(turn, error)
 
     def cancel(self, turn: Turn) -> None:
-        """Return a turn for which no request was made."""
+        """Give back a turn for which no request was made."""
         with self._changed:
             self._release(turn)
 

@@ -44,8 +44,8 @@ Auth = Literal["auto", "query", "header"]
 class Reply:
     """The outcome of one request: a body to parse, or an error with the body if there was one.
 
-    `sent` is whether any of the request reached the provider, as far as can be seen from here. Only the
-    needed headers are here: a server or a proxy may put anything into the others.
+    `sent` says whether any of the request reached the provider, as far as this side can tell. Only the needed
+    headers are kept: a server or a proxy may put anything into the others.
     """
 
     error: FixerError | None
@@ -143,7 +143,7 @@ def _checked_url(base_url: str) -> tuple[str, str]:
         host, parts = "", urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError(
-            "FIXER_BASE_URL must be http:// or https:// and a host, as https://data.fixer.io/api."
+            "FIXER_BASE_URL must be http:// or https:// and a host, such as https://data.fixer.io/api."
         )
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(

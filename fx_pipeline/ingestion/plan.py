@@ -81,9 +81,9 @@ def quota_warning(calls: Sequence[Call], quota: Quota | None) -> str | None:
     allowed = min(daily, quota.left(daily=True)) + min(len(calls) - daily, quota.left())
     if allowed < len(calls):
         reach = (
-            f"it will get from {calls[0].end} back to {calls[allowed - 1].start}"
+            f"it fetches {calls[0].end} back to {calls[allowed - 1].start}"
             if allowed
-            else "it ends here"
+            else "it fetches nothing"
         )
-        return f"This needs {len(calls)} calls and {allowed} may be made: {reach}. {quota}."
+        return f"This needs {len(calls)} calls, but only {allowed} may be made: {reach}. {quota}."
     return f"{quota}." if quota.nearly_used else None

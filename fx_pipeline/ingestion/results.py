@@ -67,7 +67,10 @@ class Result:
 def store_results(
     results: Iterable[Result], store: RateStore, ledger: Ledger
 ) -> tuple[list[Outcome], list[Call]]:
-    """Store the results in one transaction. Return the outcomes, and calls for days missing from a series."""
+    """Store the results. Return the outcomes, and calls for the days missing from a series.
+
+    All responses are stored in one transaction. Calls without a response are closed in the ledger before.
+    """
     results = list(results)
     fetches = []
     for result in results:

@@ -17,7 +17,7 @@ def index(context: Context, _: NoInput) -> Reply:
     description = {
         "success": True,
         "name": "fx-pipeline",
-        "description": "Daily rates of exchange, in Fixer's own protocol.",
+        "description": "Daily exchange rates, in Fixer's own protocol.",
         "base": base,
         "latest_date": newest,
         "first_date": oldest,

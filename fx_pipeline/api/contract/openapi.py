@@ -27,7 +27,7 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
         "info": {
             "title": "Foreign-exchange rates",
             "version": version("fx-pipeline"),
-            "summary": "Daily rates of exchange in Fixer's own protocol, with every value that was revised.",
+            "summary": "Daily exchange rates in Fixer's own protocol, with every value that was revised.",
             "description": "Read-only. A slash at the end of a path makes no difference. "
             "An unknown parameter is an error, but `access_key`, `apikey`, `_` and `utm_...` are ignored. "
             "A currency is `USD` or `usd`, but not in mixed case: `GBp` is pence.",
@@ -60,7 +60,7 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
 
 
 def parameter_object(parameter: Parameter, stored: Stored) -> Schema:
-    """Return the description of a parameter, with an example that gets an answer."""
+    """Return the description of a parameter, with an example that works."""
     return {
         "name": parameter.name,
         "in": parameter.place,

@@ -50,7 +50,7 @@ TO = Parameter(
 AMOUNT = Parameter("amount", "The amount.", _AMOUNT, lambda _: 25, required=True)
 UNITS = Parameter(
     "amount",
-    "How many units of the base the rates are for. Default: one.",
+    "The rates are for this many units of the base. Default: one.",
     _AMOUNT,
     lambda _: 100,
     component="units",
@@ -63,7 +63,7 @@ BASE = Parameter(
 )
 BASE_FROM = Parameter(
     "from",
-    "The same as `base`, as Frankfurter calls it.",
+    "Frankfurter's name for `base`.",
     _CURRENCY,
     lambda stored: stored.usual_codes[0],
     essential=False,
@@ -77,7 +77,7 @@ SYMBOLS = Parameter(
 )
 SYMBOLS_TO = Parameter(
     "to",
-    "The same as `symbols`, as Frankfurter calls it.",
+    "Frankfurter's name for `symbols`.",
     _CURRENCIES,
     lambda stored: stored.usual_codes[-2:],
     essential=False,
@@ -85,7 +85,7 @@ SYMBOLS_TO = Parameter(
 )
 AS_OF = Parameter(
     "as_of",
-    "The data as it was known then: at an instant, or at the end of a day (UTC).",
+    "The data as known at this instant, or at the end of this day (UTC).",
     _INSTANT,
     lambda stored: stored.today.isoformat() if stored.today else stored.last_days[1],
 )
@@ -98,7 +98,7 @@ FORMAT = Parameter(
 )
 CALLBACK_NAME = Parameter(
     "callback",
-    "JSONP: the document as a script that calls this function; errors have the status 200 too. Only for "
+    "JSONP: the document as a script that calls this function; errors also have status 200. Only for "
     "pages of other sites, and only without a token.",
     _CALLBACK,
     lambda _: "show",

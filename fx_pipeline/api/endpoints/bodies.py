@@ -64,9 +64,7 @@ def day_json(
         "historical": historical,
         "base": base,
         "date": date,
-        **_as_of(as_of),
-        **_amount(amount),
-        **_missing(missing),
+        **_optional(as_of, amount, missing),
     }
     return _with_rates(document, rates)
 
@@ -88,9 +86,7 @@ def series_json(
         "start_date": start,
         "end_date": end,
         "base": base,
-        **_as_of(as_of),
-        **_amount(amount),
-        **_missing(missing),
+        **_optional(as_of, amount, missing),
     }
     return _with_rates(document, days)
 
@@ -113,7 +109,7 @@ def conversion_document(
         "info": {"timestamp": timestamp, "rate": as_number(rate)},
         **({"historical": True} if historical else {}),
         "date": date,
-        **_as_of(as_of),
+        **_optional(as_of),
         "result": as_number(convert(amount, rate)),
     }
 
@@ -144,8 +140,7 @@ def fluctuation_document(
         "start_date": start.isoformat(),
         "end_date": end.isoformat(),
         "base": base,
-        **_as_of(as_of),
-        **_missing(missing),
+        **_optional(as_of, missing=missing),
         "rates": changes,
     }
 
@@ -165,20 +160,18 @@ def rates_csv(base: str, days: Iterable[tuple[str, Rates]], amount: Decimal | No
     return text.getvalue().encode()
 
 
-def _as_of(as_of: AsOf | None) -> Document:
-    return {"as_of": as_of.shown} if as_of else {}
-
-
-def _amount(amount: Decimal | None) -> Document:
-    return {} if amount is None else {"amount": as_number(float(amount))}
-
-
-def _missing(missing: Missing | None) -> Document:
-    if not missing:
-        return {}
-    return {
-        "missing": {code: {"first_date": first, "last_date": last} for code, (first, last) in missing.items()}
-    }
+def _optional(as_of: AsOf | None, amount: Decimal | None = None, missing: Missing | None = None) -> Document:
+    """Return the keys that only some responses have."""
+    keys: Document = {}
+    if as_of:
+        keys["as_of"] = as_of.shown
+    if amount is not None:
+        keys["amount"] = as_number(float(amount))
+    if missing:
+        keys["missing"] = {
+            code: {"first_date": first, "last_date": last} for code, (first, last) in missing.items()
+        }
+    return keys
 
 
 def _with_rates(document: Document, rates: Mapping[str, object]) -> bytes:

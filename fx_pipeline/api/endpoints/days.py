@@ -1,4 +1,4 @@
-"""Reads the days and series that a handler needs, by the canned queries, or raises the error that explains.
+"""Reads the days and series for a handler, by the canned queries, or raises an error that says why not.
 
 A currency that was never stored is a 400 that names it. A currency without a rate on the requested days is
 reported with its first and last day: in the response, or in a 404 if the response would have no rate at all.
@@ -87,7 +87,7 @@ def stored_days(queries: Queries, start: dt.date, end: dt.date | None, as_of: As
 
 
 def read_day(queries: Queries, date: dt.date | None, wanted: RateQuery) -> Day:
-    """Return one day, or the newest. Raises ApiError, with the nearest days, if it is not stored."""
+    """Return one day, or the newest. Raise ApiError, with the nearest days, if it is not stored."""
     rows = queries.rows("rates_by_date", date=_text(date), as_of=_instant(wanted.as_of))
     if rows:
         day, base, timestamp, *_ = rows[0]
@@ -139,7 +139,7 @@ def no_rate_of(
 def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: RateQuery) -> Series:
     """Return the days from `start` to `end`, or to the newest.
 
-    Raises ApiError if none of them is stored, or if they hold more than MOST_RATES.
+    Raise ApiError if none of them is stored, or if they hold more than MOST_RATES.
     """
     span = span_of(start, end)
     bounded = _surely_fits(queries, start, end, wanted)
@@ -250,7 +250,7 @@ def _require_fitting(stored: StoredDays, wanted: RateQuery) -> None:
         raise ApiError(
             TIME_FRAME_TOO_LONG,
             f"That would be about {stored.days * per_day} rates: {stored.days} days of {per_day} currencies. "
-            f"A response has at most {MOST_RATES}: ask for at most {MOST_RATES // per_day} days, or for at "
+            f"A response has at most {MOST_RATES}: request at most {MOST_RATES // per_day} days, or at "
             f"most {MOST_RATES // stored.days} symbols.",
         )
 

@@ -52,7 +52,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter in the path or the query string, with an example that gets an answer."""
+    """A parameter in the path or the query string, with an example that works."""
 
     name: str
     description: str
@@ -87,7 +87,7 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler answers from, besides the parsed request."""
+    """What a handler uses besides the parsed request."""
 
     queries: Queries
     now: dt.datetime

@@ -54,7 +54,7 @@ _instant = TypeAdapter(AwareDatetime)
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """The instant whose state of the data a client asks for."""
+    """The instant for which a client requests the data as it was known."""
 
     instant: dt.datetime
 
@@ -71,7 +71,7 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class RateQuery:
-    """Which rates a client asks for: the base, the currencies, and the instant at which they were known.
+    """Which rates a client requests: the base, the currencies, and the instant at which they were known.
 
     None means the stored base, every currency, and now.
     """
@@ -103,11 +103,11 @@ class Parameters:
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             has = f"It has: {', '.join(known)}." if known else "It has none."
-            info = f"This call has no parameter {', '.join(unknown[:5])}{more}. {has}"
+            info = f"This endpoint has no parameter {', '.join(unknown[:5])}{more}. {has}"
             raise ApiError(INVALID_PARAMETER, info)
 
     def date(self, text: str, kind: ErrorKind = INVALID_DATE) -> dt.date:
-        """Return the day in `text`, which must not be after today (UTC). Raises ApiError of that kind."""
+        """Return the day in `text`, which must not be after today (UTC). Raise ApiError of that kind."""
         try:
             date = parse_date(text)
         except NoSuchDate as error:
@@ -154,7 +154,7 @@ class Parameters:
         if callback and (len(callback) > LONGEST_CALLBACK or CALLBACK.fullmatch(callback) is None):
             raise ApiError(
                 INVALID_PARAMETER,
-                f"The callback {quoted(callback)} is not the name of a function: letters, digits, _ and $, "
+                f"The callback {quoted(callback)} is not a function name: use letters, digits, _ and $, "
                 f"dots between names, and at most {LONGEST_CALLBACK} characters.",
             )
         return Rendering(indented=form == "1", callback=callback or None)
@@ -179,7 +179,7 @@ class Parameters:
         return AsOf(instant)
 
     def currency(self, name: str, kind: ErrorKind) -> str:
-        """Return the currency in the required parameter `name`. Raises ApiError of that kind."""
+        """Return the currency in the required parameter `name`. Raise ApiError of that kind."""
         text = self._one(name, kind)
         if not text:
             raise ApiError(kind, f"The parameter {name!r} is missing. It names a currency.")
@@ -248,7 +248,7 @@ def quoted(text: str) -> str:
 def read_code(text: str, subject: str, kind: ErrorKind) -> str:
     """Return the currency code in `text`, in capital letters.
 
-    Raises ApiError of that kind. Its message starts with `subject`.
+    Raise ApiError of that kind. Its message starts with `subject`.
     """
     # ASCII first: some other letters become ASCII ones when upper-cased.
     code = text.upper() if text.isascii() else ""

@@ -158,7 +158,7 @@ class ResponseCache:
         now = self._clock()
         midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time.min, dt.timezone.utc)
         max_age = dt.timedelta(seconds=int(control[1]))
-        # What a response says of its age depends on the day, so clients must not reuse it past midnight.
+        # The Cache-Control of a response depends on the day, so clients must not reuse it past midnight.
         margin = RECENT if max_age <= RECENT else dt.timedelta(0)
         path, parameters, _ = key
         without_body = [header for header in recorded.headers if header[0] not in _OF_A_BODY]

@@ -77,7 +77,7 @@ class Edge:
         except Exception:
             if response.started:
                 raise
-            logger.exception("no answer to %s", scope["path"])
+            logger.exception("no response to %s", scope["path"])
             await response.error(INTERNAL_ERROR, UNEXPECTED)
 
 

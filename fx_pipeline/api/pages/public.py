@@ -1,7 +1,7 @@
 """The page ``/public/``: what is public, and why.
 
 The gate (tokens), the edge (closed paths) and ``metadata.yaml`` (tables and queries) control access. This
-page explains it. The tests compare every row with what the server answers.
+page explains it. The tests compare every row with the server's responses.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ EXPOSURES = (
         "The sign-in form, and static files",
         ("/-/login", "/static/pages.css", "/favicon.ico"),
         Access.PUBLIC,
-        "Clients need them to sign in. They reveal nothing.",
+        "Visitors need them to sign in. They reveal nothing.",
     ),
     Exposure(
         "Fetches, calls of the month",

@@ -32,7 +32,7 @@ Identity = tuple[int, int]
 
 
 class ServeError(Exception):
-    """The API cannot be served. The message is one line that says why and what to do."""
+    """The API cannot start or continue. The message is one line that says why and what to do."""
 
 
 class _FileState(NamedTuple):
@@ -75,7 +75,7 @@ class ServedFile:
         self._held: WeakSet[HeldConnection] = WeakSet()
 
     def check(self) -> None:
-        """Check whether the file was replaced, once per CHECK_SECONDS. Raises ApiError if it is unusable."""
+        """Check whether the file was replaced, once per CHECK_SECONDS. Raise ApiError if it is unusable."""
         now = time.monotonic()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
@@ -84,7 +84,7 @@ class ServedFile:
             raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)
 
     def check_again(self) -> None:
-        """Check again now, after an error in reading. Raises ApiError if the file is unusable."""
+        """Check again now, after an error in reading. Raise ApiError if the file is unusable."""
         self._next_check = 0.0
         self.check()
 
@@ -123,7 +123,7 @@ class ServedFile:
             else:
                 self._open()
         except sqlite3.Error as error:
-            # A lock by another process says nothing about the file: keep what was known.
+            # A lock by another process says nothing about the file, so the state stays.
             if not is_locked(error):
                 self._fail(f"{self.path} cannot be read as a database: {error}.")
         except (ServeError, OSError) as error:
@@ -133,8 +133,8 @@ class ServedFile:
         if commits.are_pending():
             log, shared = (f"{self.path.name}-{end}" for end in ("wal", "shm"))
             raise ServeError(
-                f"{self.path} was replaced, but {log} next to it belongs to the file that was there before. "
-                f"Stop what writes to the database, and remove {log} and {shared}."
+                f"{self.path} was replaced, but {log} next to it belongs to the previous file. "
+                f"Stop all programs that write to the database, and remove {log} and {shared}."
             )
 
     def _open(self) -> None:
@@ -175,7 +175,7 @@ class HeldConnection:
 
     @contextmanager
     def using(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection to the current file. Raises ApiError if the file is unusable."""
+        """Yield the connection to the current file. Raise ApiError if the file is unusable."""
         with self._lock:
             if self._file.problem is not None:
                 raise ApiError(DATABASE_UNAVAILABLE, UNAVAILABLE)

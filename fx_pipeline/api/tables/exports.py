@@ -34,10 +34,10 @@ OF_ROWS = ("_size", "_labels", "_label", "_shape", "_nl", "_nocount", "_nofacet"
 
 _STREAM = f"_stream is not available. A CSV has all rows without it, up to {MOST_ROWS:,}."
 _TOO_MANY = (
-    f"This has more than {MOST_ROWS:,} rows, the most in one CSV. Select fewer, for example with "
-    "?date__gte=2026-01-01&date__lt=2027-01-01 or ?currency=USD, or ask for "
-    "/rates/2026-01-01..2026-12-31.csv. With ?_size=1000 the rows come in pages: the Link header of each "
-    "page has the address of the next."
+    f"This has more than {MOST_ROWS:,} rows, the limit of one CSV. Select fewer, for example with "
+    "?date__gte=2026-01-01&date__lt=2027-01-01 or ?currency=USD, or request "
+    "/rates/2026-01-01..2026-12-31.csv. With ?_size=1000, the rows come in pages: the Link header of each "
+    "page has the address of the next one."
 )
 _LIMIT = re.compile(r" limit 2$")
 _FORMULA = re.compile("(^|[;\t\r\n])(?=[\"']*[=+\\-@\uff1d\uff0b\uff0d\uff20])")
@@ -106,7 +106,7 @@ async def _whole_table_csv(request: Request, datasette: FxDatasette) -> Response
         _, rows = queries.select(sql, data["query"]["params"])
         return _respond(request, {**data, "next_url": None}, rows, queries.paced)
 
-    # Datasette has checked the permission for the table already.
+    # Datasette has already checked the permission for the table.
     return await datasette.reader.run(request.actor, (), read, size=Size.LARGE, receive=request.receive)
 
 

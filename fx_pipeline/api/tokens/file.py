@@ -148,7 +148,7 @@ def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
     elif version != SCHEMA_VERSION:
-        raise TokenError(f"{path} is a database without tokens: move it away.")
+        raise TokenError(f"{path} is a database without tokens: move it to another folder.")
 
 
 def digest(token: str) -> bytes:

@@ -68,7 +68,7 @@ class Tokens:
         return "The tokens cannot be read: see the log." if self._failure else self._problem
 
     def find(self, token: str) -> Holder | None:
-        """Return the holder of a valid token, else None. Raises TokenError if tokens cannot be read."""
+        """Return the holder of a valid token, else None. Raise TokenError if tokens cannot be read."""
         hashed = digest(token)
         return self._find(_key(hashed), hashed)
 
@@ -142,7 +142,7 @@ class Tokens:
         except FileNotFoundError:
             if self._file is not None:
                 # Tokens stay required: losing the file must not make the API public.
-                logger.error("%s is gone, so no token is valid any longer", self._path)
+                logger.error("%s is gone, so no token is valid", self._path)
             self._file, self._header, self._holders, self._changes = None, b"", {}, 0
             return
         if self._file is None or self._file.identity != (found.st_dev, found.st_ino):

@@ -1,4 +1,4 @@
-"""The mark in the database of rates that tokens are on.
+"""The mark in the database of rates that tokens are required.
 
 The file of tokens can be lost, or left out of a backup. If the mark is set, the API stays closed until the
 file of tokens is at least as new as the mark. The mark is the number of changes (tokens created or revoked)

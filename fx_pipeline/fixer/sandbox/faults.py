@@ -20,7 +20,7 @@ KINDS: Mapping[str, str] = {
     "server-error": "HTTP 500, 502 or 503",
     "timeout": "no response until long after a client has given up",
     "reset": "the connection is reset without a response",
-    "cut": "the body breaks off in the middle",
+    "cut": "the body is cut off in the middle",
     "html": "an HTML page with status 200, 400 or 502",
     "plain": "a correct response, pretty-printed, as text/plain: harmless",
     "wrong-date": "the response for another day, or for a series shifted by days",
@@ -32,7 +32,7 @@ KINDS: Mapping[str, str] = {
     "off-by-100": "a rate a hundred times too large or too small",
     "missing": "a major currency left out",
     "gap": "a day of a series left out, or sent as []",
-    "revision": "different values from the second request for a date on",
+    "revision": "different values from the second request for a date onwards",
 }
 """Each kind, and what a client sees."""
 
@@ -67,8 +67,8 @@ _REVISED_BY = 0.03
 def parse_faults(items: Iterable[str]) -> dict[str, float]:
     """Read `KIND=RATE` items, as given to `--fault`, into rates from 0 to 1.
 
-    `transient` stays one item. Raises ValueError, which names the item and the known kinds, for an unknown
-    kind, a repeated kind, a rate that is not from 0 to 1, or a sum above 1.
+    `transient` stays one item. Raise ValueError for an unknown kind, a repeated kind, a rate that is not from
+    0 to 1, or a sum above 1.
     """
     rates: dict[str, float] = {}
     for item in items:
@@ -87,7 +87,7 @@ def parse_faults(items: Iterable[str]) -> dict[str, float]:
 def spread(faults: Mapping[str, float]) -> dict[str, float]:
     """Return the rate of each kind in the order of KINDS, with `transient` spread over its ten.
 
-    Raises ValueError for an unknown kind, a rate outside 0 to 1, or a sum above 1 (without `revision`, which
+    Raise ValueError for an unknown kind, a rate outside 0 to 1, or a sum above 1 (without `revision`, which
     is drawn separately).
     """
     for kind, rate in faults.items():

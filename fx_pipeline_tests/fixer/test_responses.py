@@ -123,7 +123,7 @@ def test_reads_only_a_credible_quota_from_the_headers(
         (refused(105, "base_currency_access_restricted"), errors.BaseRestricted, "base",
          "the plan lacks this base (105 base_currency_access_restricted)"),
         (refused(106, "no_rates_available"), errors.NoRates, "date",
-         "there are no rates for this (106 no_rates_available)"),
+         "there are no rates for this request (106 no_rates_available)"),
         (reply({"message": "Invalid authentication credentials"}, 401), errors.InvalidKey, "run",
          "the access key is missing or unknown (HTTP 401)"),
         (reply({"message": "limit"}, 429, x_ratelimit_remaining_month="0"), errors.QuotaExhausted, "run",

@@ -14,7 +14,7 @@ from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
-SERVERS = ("serve", "sandbox", "webserver", "dagster-daemon")
+SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
 
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 

@@ -104,7 +104,7 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
 
         here = os.getpriority(os.PRIO_PROCESS, 0)
         yielding = {
-            command: min(19, here + 10) if command == "dagster-daemon" else here for command in SERVERS
+            command: min(19, here + 10) if command == "dagster._daemon" else here for command in SERVERS
         }
         assert first.priorities() == yielding
         assert len(first.processes()) > 4

@@ -92,7 +92,7 @@ def test_two_commands_use_the_quota_to_its_last_call_and_name_what_is_left(folde
     for errors, own in ended:
         assert "locked" not in errors
         warned, failed, left = without_waits(errors)
-        assert warned.startswith("quota   This needs 60 calls and ")
+        assert warned.startswith("quota   This needs 60 calls, but ")
         assert failed.startswith(
             f"failed  {calls} of the {50 + reserved} calls of this month are used (FIXER_"
         )

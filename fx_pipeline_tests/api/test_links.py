@@ -1,13 +1,11 @@
-"""The links of pages to other pages, to the API and to Dagster."""
+"""The links of pages to other pages and to the API."""
 
 import datetime as dt
 
 import pytest
 
 from fx_pipeline.api.pages.currency import months_before
-from fx_pipeline.api.pages.links import MOST_GAPS, api_path, backfill_url, day_path
-
-DAY = dt.timedelta(1)
+from fx_pipeline.api.pages.links import api_path, day_path
 
 
 @pytest.mark.parametrize(
@@ -41,29 +39,6 @@ def test_links_to_the_page_of_a_day(arguments: tuple[str, ...], path: str) -> No
 )
 def test_links_to_the_api(path: str, parameters: dict[str, str], call: str) -> None:
     assert api_path(path, **parameters) == call
-
-
-@pytest.mark.parametrize(
-    ("gaps", "chosen"),
-    [
-        ([], ""),
-        ([(dt.date(2024, 5, 10), dt.date(2024, 5, 10))], "&default_range=2024-05-10"),
-        (
-            [(dt.date(2024, 5, 10), dt.date(2024, 5, 10)), (dt.date(2025, 5, 12), dt.date(2025, 5, 16))],
-            "&default_range=2024-05-10,[2025-05-12...2025-05-16]",
-        ),
-    ],
-)
-def test_the_link_to_dagster_selects_the_gaps(gaps: list[tuple[dt.date, dt.date]], chosen: str) -> None:
-    assert backfill_url("http://d:3000", gaps) == f"http://d:3000/assets/rates?view=partitions{chosen}"
-
-
-def test_the_link_to_dagster_has_only_the_newest_gaps() -> None:
-    gaps = [(first := dt.date(1999, 1, 1) + 4 * n * DAY, first + DAY) for n in range(2500)]
-    url = backfill_url("http://d:3000", gaps)
-    assert url.count("...") == MOST_GAPS
-    assert f"[{gaps[-1][0]}...{gaps[-1][1]}]" in url
-    assert len(url) < 4000
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_lists_and_counts_the_gaps_and_links_to_their_backfill(visitor: Visitor,
     backfill = visitor.page.get_by_role("link", name="Fetch them in Dagster").get_attribute("href")
     assert backfill == (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
-        f"&default_range={service.lone_gap},[{first}...{last}]"
+        f"&default_range={service.lone_gap},%5B{first}...{last}%5D"
     )
 
 

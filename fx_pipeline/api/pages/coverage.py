@@ -1,12 +1,14 @@
 """The Coverage page: which days are stored, and for token holders the latest fetches and the quota."""
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fx_pipeline.api.pages.calendar import Calendar
-from fx_pipeline.api.pages.links import backfill_url, day_path
+from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.dagster_names import Range
 
 QUERIES = ("coverage", "day_fetches")
 """The canned queries that the page needs."""
@@ -21,7 +23,7 @@ def page(
     *,
     start: dt.date,
     max_age_days: int,
-    dagster_url: str,
+    backfill_url: Callable[[Sequence[Range]], str],
     operations: dict[str, Any] | None,
 ) -> Page:
     """Return the page for the days from `start` to yesterday. `operations` is for token holders."""
@@ -45,7 +47,7 @@ def page(
             "months": calendar.months(year),
             "gaps": calendar.gaps[::-1][:GAPS_SHOWN],
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
-            "backfill": backfill_url(dagster_url, calendar.gaps),
+            "backfill": backfill_url(calendar.gaps),
             "operations": operations,
             "made_up": request.is_made_up(),
             "path": lambda date: day_path(date.isoformat()),

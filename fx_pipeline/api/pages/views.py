@@ -21,6 +21,7 @@ from fx_pipeline.api.pages import public as public_page
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
+from fx_pipeline.dagster_names import partitions_url
 
 HTML = "text/html; charset=utf-8"
 
@@ -49,7 +50,7 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
         coverage_page.page,
         start=settings.fx_start_date,
         max_age_days=settings.fx_max_age_days,
-        dagster_url=settings.dagster_url,
+        backfill_url=partial(partitions_url, settings),
         operations=await _operations(request, datasette),
     )
     return await _respond(request, datasette, coverage_page.QUERIES, work)
@@ -102,8 +103,8 @@ async def _respond(
         page = Page("error.html", {"error": error.info, "status": error.kind.status}, error.kind.status)
     if page.elsewhere:
         return Response.redirect(page.elsewhere)
-    html = await datasette.render_template(
-        page.template, {"dagster_url": datasette.fx_settings.dagster_url, **page.context}, request=request
-    )
+    settings = datasette.fx_settings
+    links = {"dagster_url": settings.dagster_url, "partitions_url": partitions_url(settings)}
+    html = await datasette.render_template(page.template, {**links, **page.context}, request=request)
     retry_after = RETRY_SECONDS if page.status == SERVER_BUSY.status else None
     return respond(request, Reply(html.encode(), cache_control, HTML, page.status, retry_after))

@@ -1,0 +1,40 @@
+"""The addresses of Dagster's pages, for parts that do not import Dagster."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from fx_pipeline.settings import Settings
+
+Range = tuple[dt.date, dt.date]
+"""A first and a last day."""
+
+MAX_SELECTION = 8_000
+"""Characters of a link's selection of days. Dagster's pages take a URL of any length, but proxies do not."""
+
+
+def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
+    """Return the link to Dagster's page of all days, whose dialog "Materialize" has these ranges selected.
+
+    The link has the newest ranges if all would make it too long: those that `in_one_link` returns.
+    """
+    chosen = ",".join(_selection(one) for one in in_one_link(ranges))
+    selected = f"&default_range={chosen}" if chosen else ""
+    return f"{settings.dagster_url}/assets/rates?view=partitions{selected}"
+
+
+def in_one_link(ranges: Sequence[Range]) -> Sequence[Range]:
+    """Return the newest of these ranges, as many as one link can select, oldest first."""
+    chosen: list[Range] = []
+    left = MAX_SELECTION
+    for one in sorted(ranges, reverse=True):
+        left -= len(_selection(one)) + len(",")
+        if left < 0:
+            break
+        chosen.append(one)
+    return chosen[::-1]
+
+
+def _selection(one: Range) -> str:
+    first, last = one
+    # Brackets are encoded, because a terminal ends a link at a bracket.
+    return f"{first}" if first == last else f"%5B{first}...{last}%5D"

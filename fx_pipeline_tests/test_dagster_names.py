@@ -1,0 +1,37 @@
+"""The links to Dagster's pages."""
+
+import datetime as dt
+
+import pytest
+
+from fx_pipeline.dagster_names import MAX_SELECTION, Range, in_one_link, partitions_url
+from fx_pipeline.settings import load_settings
+
+DAY = dt.timedelta(1)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "chosen"),
+    [
+        ([], ""),
+        ([(dt.date(2024, 5, 10), dt.date(2024, 5, 10))], "&default_range=2024-05-10"),
+        (
+            [(dt.date(2024, 5, 10), dt.date(2024, 5, 10)), (dt.date(2025, 5, 12), dt.date(2025, 5, 16))],
+            "&default_range=2024-05-10,%5B2025-05-12...2025-05-16%5D",
+        ),
+    ],
+)
+def test_a_link_selects_the_days(ranges: list[Range], chosen: str) -> None:
+    assert partitions_url(load_settings(), ranges) == (
+        f"http://127.0.0.1:3000/assets/rates?view=partitions{chosen}"
+    )
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_a_link_has_only_as_many_ranges_as_a_proxy_accepts(days: int) -> None:
+    ranges = [(first := dt.date(1999, 1, 1) + 4 * n * DAY, first + (days - 1) * DAY) for n in range(2500)]
+    chosen = in_one_link(ranges)
+    assert ranges[-len(chosen) :] == chosen
+    assert len(chosen) > 200
+    assert MAX_SELECTION - 50 < len(partitions_url(load_settings(), ranges)) < MAX_SELECTION + 100
+    assert partitions_url(load_settings(), ranges) == partitions_url(load_settings(), chosen)

@@ -127,7 +127,8 @@ def test_sends_one_alert_after_the_last_failed_try(
         [message] = morning.inbox.received
         assert message["title"] == "fx-pipeline: rates_job failed"
         reason, last, _ = message["message"].split("\n\n")
-        assert reason == f"1 date: there are no rates for this request (106 no_rates_available): {before_today(1)}"
+        refused = "there are no rates for this request (106 no_rates_available)"
+        assert reason == f"1 date: {refused}: {before_today(1)}"
         assert last == "This was the last try of the morning. The next one is after midnight (UTC)."
 
 

@@ -28,6 +28,7 @@ PATHS = [
         (f"/fx/{query}{format_}", OPEN, "what the API runs")
         for query in (
             "coverage",
+            "currencies",
             "currency_revisions",
             "day_fetches",
             "day_revisions",
@@ -36,7 +37,6 @@ PATHS = [
             "rates_by_range",
             "rate_history",
             "stored_days",
-            "symbols",
         )
         for format_ in ("", ".json", ".csv")
     ),

@@ -162,7 +162,7 @@ class Occupied:
         api.datasette.reader.long.limit = LIMIT
         self.started = threading.Event()
         self._task = asyncio.create_task(
-            api.datasette.reader.run_unchecked(("symbols",), self._never_end, size=Size.LARGE)
+            api.datasette.reader.run_unchecked(("currencies",), self._never_end, size=Size.LARGE)
         )
 
     def _never_end(self, queries: Queries) -> None:
@@ -227,7 +227,7 @@ async def test_work_stops_when_its_client_disconnects(api: Api) -> None:
         return {"type": "http.disconnect"}
 
     answer = asyncio.create_task(
-        api.datasette.reader.run_unchecked(("symbols",), never_end, size=Size.LARGE, receive=receive)
+        api.datasette.reader.run_unchecked(("currencies",), never_end, size=Size.LARGE, receive=receive)
     )
     await wait_for_async(running.is_set)
     left.set()

@@ -37,7 +37,7 @@ def answer(context: Context, parsed: Letters) -> Reply:
     """Return the names of the currencies that start with some letters."""
     found = {
         code: name
-        for code, name, *_ in context.queries.rows("symbols")
+        for code, name, *_ in context.queries.rows("currencies")
         if code.startswith(parsed.starts_with)
     }
     return Reply(as_json(found), recent())
@@ -60,7 +60,7 @@ NEW = Operation(
     answer=answer,
     parameters=(STARTS_WITH, *FORM),
     errors=LIST_ERRORS,
-    queries=("symbols",),
+    queries=("currencies",),
     link=Link("search", "/rates/search?starts_with=U"),
     is_tool=True,
 )

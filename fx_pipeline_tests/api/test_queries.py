@@ -138,7 +138,7 @@ ANSWERS = [
         ]
     ),
     (
-        "symbols",
+        "currencies",
         "",
         ["code", "name", "first_date", "last_date"],
         [
@@ -247,6 +247,13 @@ def test_every_table_and_column_is_described(history: History) -> None:
             assert about["description"]
             assert set(about["columns"]) == {column.name for column in table.columns}
     assert set(described) == {table.name for table in history.db.tables}
+
+
+async def test_each_table_and_query_has_its_own_title_and_address(api: Api) -> None:
+    cards = re.findall(r'<li><a href="([^"]+)">([^<]+)</a>', (await api.get("/fx")).text)
+    assert len(cards) == len({address for address, _ in cards}) == len({title for _, title in cards})
+    assert ("/fx/symbols", "Currencies") in cards
+    assert (await api.get("/fx/symbols?_sort_desc=code")).status_code == 200  # only a table can be sorted
 
 
 def plan_of(path: Path, sql: str, **parameters: str) -> list[str]:

@@ -64,10 +64,10 @@ _CSV_ROWS = (
     "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. The HTTP header "
     "`X-Missing-Rates` says what `missing` says in a document."
 )
-_LISTS = ("symbols", "latest_date", "stored_days")
+_LISTS = ("currencies", "latest_date", "stored_days")
 _DAY_QUERIES = ("rates_by_date", *_LISTS)
 _RANGE_QUERIES = ("rates_by_range", "rate_history", *_LISTS)
-_HEALTH_QUERIES = ("latest_date", "stored_days", "symbols")
+_HEALTH_QUERIES = ("latest_date", "stored_days", "currencies")
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
@@ -182,7 +182,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answer=handlers.symbols,
         parameters=FORM,
         errors=LIST_ERRORS,
-        queries=("symbols",),
+        queries=("currencies",),
         link=Link("symbols", "/rates/symbols"),
         is_tool=True,
     ),
@@ -196,7 +196,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answer=handlers.currencies,
         parameters=FORM,
         errors=LIST_ERRORS,
-        queries=("symbols",),
+        queries=("currencies",),
         link=Link("currencies", "/rates/currencies"),
     ),
     Operation(
@@ -258,7 +258,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answer=about.openapi,
         parameters=FORM,
         errors=LIST_ERRORS,
-        queries=("symbols", "latest_date"),
+        queries=("currencies", "latest_date"),
         cost=inputs.page_cost,
         link=Link("openapi", "/rates/openapi.json"),
     ),

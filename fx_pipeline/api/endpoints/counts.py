@@ -27,5 +27,5 @@ def _count(queries: Queries) -> Document:
     ((base, first, last, days, rates, _, _),) = queries.rows(
         "stored_days", start_date="", end_date="", as_of=""
     )
-    counts = {"days": days, "rates": rates, "symbols": len(queries.rows("symbols"))}
+    counts = {"days": days, "rates": rates, "symbols": len(queries.rows("currencies"))}
     return {"status": "ok", "base": base, "first_date": first, "latest_date": last, **counts}

@@ -117,7 +117,7 @@ def lifespans(queries: Queries, codes: Iterable[str]) -> Lifespans:
     codes = tuple(codes)
     if not codes:
         return {}
-    known = {code: Lifespan(first, last) for code, _, first, last in queries.rows("symbols")}
+    known = {code: Lifespan(first, last) for code, _, first, last in queries.rows("currencies")}
     return {code: known[code] for code in codes if code in known}
 
 
@@ -190,7 +190,7 @@ def require_currency(queries: Queries, code: str, kind: ErrorKind) -> None:
 
 def known_codes(queries: Queries) -> set[str]:
     """Return every code that was ever stored, and the base."""
-    codes = {code for code, *_ in queries.rows("symbols")}
+    codes = {code for code, *_ in queries.rows("currencies")}
     ((_, _, base),) = queries.rows("latest_date")
     return codes | {base} if base else codes
 

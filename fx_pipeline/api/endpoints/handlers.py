@@ -159,7 +159,7 @@ def fluctuation(context: Context, parsed: FluctuationInput) -> Reply:
 
 def names(context: Context) -> dict[str, str]:
     """Return every code and its name."""
-    return {code: name for code, name, *_ in context.queries.rows("symbols")}
+    return {code: name for code, name, *_ in context.queries.rows("currencies")}
 
 
 def _read_day(context: Context, parsed: DayInput) -> _ReadDay:

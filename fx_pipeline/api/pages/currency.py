@@ -19,7 +19,7 @@ QUERIES = (
     "rate_history",
     "stored_days",
     "latest_date",
-    "symbols",
+    "currencies",
     "day_fetches",
     "currency_revisions",
 )

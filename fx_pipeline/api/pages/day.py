@@ -13,7 +13,7 @@ from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.rates import parse_date
 
-QUERIES = ("rates_by_date", "stored_days", "latest_date", "symbols", "day_fetches", "day_revisions")
+QUERIES = ("rates_by_date", "stored_days", "latest_date", "currencies", "day_fetches", "day_revisions")
 """The canned queries that the page needs."""
 
 

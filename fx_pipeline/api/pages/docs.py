@@ -32,7 +32,7 @@ QUERIES = (
     "day_fetches",
     "latest_date",
     "stored_days",
-    "symbols",
+    "currencies",
 )
 """The canned queries that the page needs."""
 

@@ -10,7 +10,7 @@ from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
 from fx_pipeline.rates import MOST_TRADED, parse_date
 
-QUERIES = ("rates_by_range", "stored_days", "latest_date", "symbols", "day_fetches")
+QUERIES = ("rates_by_range", "stored_days", "latest_date", "currencies", "day_fetches")
 """The canned queries that the page needs."""
 
 MAJORS_SHOWN = 8

@@ -38,7 +38,7 @@ class PageRequest:
 
     def names(self) -> dict[str, str]:
         """Return the name of every currency, by code."""
-        return {code: name for code, name, *_ in self.queries.rows("symbols")}
+        return {code: name for code, name, *_ in self.queries.rows("currencies")}
 
     def is_made_up(self, date: str = "") -> bool:
         """Return whether any value of a day came from the sandbox; by default of the newest day."""

@@ -57,6 +57,17 @@ def prepare_jinja2_environment(env):
 
 
 @hookimpl
+def extra_template_vars(request, datasette):
+    """Add to each page whether its rates are made up. The login form does not say it."""
+
+    async def variables():
+        may_know = datasette.is_open() or (request is not None and request.actor is not None)
+        return {"made_up": may_know and await datasette.demonstration.is_one()}
+
+    return variables
+
+
+@hookimpl
 def render_cell(value, column):
     """Show dates and currencies in tables as links."""
     return cells.cell(value, column)

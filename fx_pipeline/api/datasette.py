@@ -17,6 +17,7 @@ from fx_pipeline.api.endpoints.counts import Counts
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context, Operation
 from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.reading.demonstration import Demonstration
 from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.reading.queries import DATABASE, Queries
 from fx_pipeline.api.reading.reader import Reader
@@ -114,6 +115,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         database = DatabaseFile(self, settings.fx_database)
         self.served = database.served
         self.reader = Reader(self, database.served, database.connect)
+        self.demonstration = Demonstration(self.reader, database.served)
         self._counts = Counts()
         self.add_database(database, name=DATABASE)
 

@@ -10,7 +10,7 @@ from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.dagster_names import Range
 
-QUERIES = ("coverage", "day_fetches")
+QUERIES = ("coverage",)
 """The canned queries that the page needs."""
 PRIVATE_QUERIES = ("last_fetches", "calls_of_month")
 """The canned queries of the part for token holders."""
@@ -49,7 +49,6 @@ def page(
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
             "backfill": backfill_url(calendar.gaps),
             "operations": operations,
-            "made_up": request.is_made_up(),
             "path": lambda date: day_path(date.isoformat()),
         },
     )

@@ -20,7 +20,6 @@ QUERIES = (
     "stored_days",
     "latest_date",
     "currencies",
-    "day_fetches",
     "currency_revisions",
 )
 """The canned queries that the page needs."""
@@ -57,7 +56,6 @@ def page(request: PageRequest, *, code: str) -> Page:
         "days": days,
         "revisions": revision_rows(request.queries.rows("currency_revisions", currency=code)),
         "stored_base": span.base,
-        "made_up": request.is_made_up(),
     }
     if not days:
         return Page("currency.html", context)

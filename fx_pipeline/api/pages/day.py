@@ -55,7 +55,6 @@ def page(request: PageRequest) -> Page:
             "fetches": request.queries.rows("day_fetches", date=read.date),
             "revisions": revision_rows(request.queries.rows("day_revisions", date=read.date)),
             "stored_base": read.base,
-            "made_up": request.is_made_up(read.date),
             "api_call": api_path(read.date, base=span.base_parameter(base), as_of=as_of),
             "csv": api_path(f"{read.date}.csv", base=span.base_parameter(base), as_of=as_of),
         },

@@ -29,7 +29,6 @@ QUERIES = (
     "rates_by_date",
     "rates_by_range",
     "rate_history",
-    "day_fetches",
     "latest_date",
     "stored_days",
     "currencies",
@@ -79,7 +78,6 @@ def page(request: PageRequest, *, origin: str, context_of: Callable[[Queries, dt
             "names": request.names(),
             "newest": stored.newest,
             "origin": origin,
-            "made_up": request.is_made_up(),
         },
     )
 

@@ -10,7 +10,7 @@ from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
 from fx_pipeline.rates import MOST_TRADED, parse_date
 
-QUERIES = ("rates_by_range", "stored_days", "latest_date", "currencies", "day_fetches")
+QUERIES = ("rates_by_range", "stored_days", "latest_date", "currencies")
 """The canned queries that the page needs."""
 
 MAJORS_SHOWN = 8
@@ -49,6 +49,5 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
             "api_call": api_path(f"{newest - TREND}..{newest}", base=span.base_parameter(base)),
             "api_day": api_path("latest", base=span.base_parameter(base)),
             "csv": api_path(f"{newest}.csv", base=span.base_parameter(base)),
-            "made_up": request.is_made_up(),
         },
     )

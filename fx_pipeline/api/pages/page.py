@@ -40,11 +40,6 @@ class PageRequest:
         """Return the name of every currency, by code."""
         return {code: name for code, name, *_ in self.queries.rows("currencies")}
 
-    def is_made_up(self, date: str = "") -> bool:
-        """Return whether any value of a day came from the sandbox; by default of the newest day."""
-        fetches = self.queries.rows("day_fetches", date=date)
-        return any(provider == "sandbox" for _, _, _, provider, *_ in fetches)
-
     def span(self) -> Span | None:
         """Return the span of stored days; None if nothing is stored."""
         ((newest, oldest, base),) = self.queries.rows("latest_date")

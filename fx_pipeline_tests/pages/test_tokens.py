@@ -84,7 +84,7 @@ def test_after_signing_in_all_pages_work(visitor: Visitor, closed: Closed) -> No
 def test_a_token_holder_sees_the_latest_fetches(visitor: Visitor, closed: Closed) -> None:
     visitor.open("/coverage/")
     sign_in(visitor, closed.token)
-    fetches = visitor.page.locator("section", has_text="Latest requests to the provider")
+    fetches = visitor.page.locator("section", has_text="Latest fetches")
     expect(fetches.locator("tbody tr")).to_have_count(2)
     assert failures(visitor) == []
 

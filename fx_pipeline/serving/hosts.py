@@ -49,12 +49,13 @@ class Hosts:
         if parts is None:
             return False
         name, _ = parts
-        if name == "localhost" or name in self.names:
+        if name in self.names or _is_loopback_name(name):
             return True
         try:
-            return ip_address(name).is_loopback or not _is_loopback(local_address)
+            ip_address(name)
         except ValueError:
             return False
+        return not _is_loopback(local_address)
 
     def is_same_origin(self, origin: str, host: str) -> bool:
         """Return whether a page of `origin` comes from the server that the header `Host` names."""
@@ -67,6 +68,18 @@ class Hosts:
             return False
         name, port = parts
         return (page.name, page.port) == (name, port or _PORTS[page.scheme])
+
+
+def leads_somewhere(url: str, host: str) -> bool:
+    """Return whether a link to `url` leads somewhere for a visitor whose request has this `Host`.
+
+    A loopback address is on the visitor's own machine. This server runs there only if the visitor reached it
+    by a loopback name, too.
+    """
+    target, parts = _origin(url), _split(host)
+    if target is None or not _is_loopback_name(target.name):
+        return True
+    return parts is not None and _is_loopback_name(parts[0])
 
 
 def is_host_name(text: str) -> bool:
@@ -94,6 +107,13 @@ def _split(host: str) -> tuple[str, int | None] | None:
 
 def _bare(name: str) -> str:
     return name.lower().removeprefix("[").removesuffix("]")
+
+
+def _is_loopback_name(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_loopback(address: str | None) -> bool:

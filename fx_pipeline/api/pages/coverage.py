@@ -47,7 +47,7 @@ def page(
             "months": calendar.months(year),
             "gaps": calendar.gaps[::-1][:GAPS_SHOWN],
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
-            "backfill": backfill_url(calendar.gaps),
+            "backfill": backfill_url(calendar.gaps) if request.dagster_url else None,
             "operations": operations,
             "path": lambda date: day_path(date.isoformat()),
         },

@@ -22,10 +22,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A request for a page: its canned queries and its parameters."""
+    """A request for a page: its canned queries, its parameters, and what the pages depend on besides."""
 
     queries: Queries
     parameters: Parameters
+    start: dt.date
+    """The first day that can be fetched."""
+    dagster_url: str | None
+    """The address of the Dagster UI, if it leads somewhere for this visitor."""
 
     @property
     def today(self) -> dt.date:

@@ -22,6 +22,7 @@ from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
 from fx_pipeline.dagster_names import partitions_url
+from fx_pipeline.serving.hosts import leads_somewhere
 
 HTML = "text/html; charset=utf-8"
 
@@ -91,20 +92,22 @@ async def _respond(
     *,
     cache_control: str = REVALIDATE,
 ) -> Response:
+    settings = datasette.fx_settings
+    host = request.headers.get("host", "")
+    dagster_url = settings.dagster_url if leads_somewhere(settings.dagster_url, host) else None
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
         page = await datasette.reader.run(
             request.actor,
             names,
-            lambda queries: work(PageRequest(queries, parameters)),
+            lambda queries: work(PageRequest(queries, parameters, settings.fx_start_date, dagster_url)),
             receive=request.receive,
         )
     except ApiError as error:
         page = Page("error.html", {"error": error.info, "status": error.kind.status}, error.kind.status)
     if page.elsewhere:
         return Response.redirect(page.elsewhere)
-    settings = datasette.fx_settings
-    links = {"dagster_url": settings.dagster_url, "partitions_url": partitions_url(settings)}
+    links = {"dagster_url": dagster_url, "partitions_url": partitions_url(settings)}
     html = await datasette.render_template(page.template, {**links, **page.context}, request=request)
     retry_after = RETRY_SECONDS if page.status == SERVER_BUSY.status else None
     return respond(request, Reply(html.encode(), cache_control, HTML, page.status, retry_after))

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["WorkspaceProcessContext", "capture_interrupts", "check_captured_interrupt"]
 
 # Tags of runs. Dagster documents some of them and exports none.
+PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 SCHEDULE_TAG = "dagster/schedule_name"
+FROM_UI_TAG = "dagster/from_ui"
 MAX_RETRIES_TAG = "dagster/max_retries"
 RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """On a run that continues a failed or killed one: an automatic retry, or "re-execute from failure"."""

@@ -22,6 +22,11 @@ def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
     return f"{settings.dagster_url}/assets/rates?view=partitions{selected}"
 
 
+def fetch_url(settings: Settings, date: dt.date) -> str:
+    """Return the link to the page that fetches one day, which `fx_pipeline.dagster_ui` adds to Dagster's."""
+    return f"{settings.dagster_url}/fetch/?date={date}"
+
+
 def in_one_link(ranges: Sequence[Range]) -> Sequence[Range]:
     """Return the newest of these ranges, as many as one link can select, oldest first."""
     chosen: list[Range] = []

@@ -18,8 +18,6 @@ for (const strip of document.querySelectorAll(".strips svg")) {
     if (state(event)) reading.textContent = `${shownDate(dayAt(strip, event.clientX))}: ${state(event) === "unfetched" ? "not fetched yet" : state(event)}`;
   });
   strip.addEventListener("click", (event) => {
-    const date = dayAt(strip, event.clientX);
-    if (state(event) === "unfetched" || state(event) === "missing") location.assign(`/coverage/?year=${date.slice(0, 4)}#calendar`);
-    else if (state(event)) location.assign(`/fx/rates_by_date?date=${date}`);
+    if (state(event)) location.assign(`/fx/rates_by_date?date=${dayAt(strip, event.clientX)}`);
   });
 }

@@ -27,6 +27,8 @@ MAX_BODY_BYTES = 16 * 2**20
 
 READING = ("GET", "HEAD")
 GRAPHQL = "/graphql"
+FORMS = ("/fetch/",)
+"""Where a page of this server posts a form. Everything else that changes something must be JSON."""
 
 _SINGLE = ("host", "origin", "content-type", "authorization", "sec-fetch-site")
 _PAGES = ("document", "")
@@ -65,7 +67,7 @@ class Guard:
         refusal = self._judge(scope, headers)
         if refusal is None and scope["type"] == "http" and scope["method"] not in READING:
             body = await _read_body(receive)
-            refusal = _judge_body(body)
+            refusal = _judge_body(body, is_form=_is_form(scope, headers))
             receive = _Replayed(body or b"", receive)
         if refusal is not None:
             # Browsers send no password until they are asked for one.
@@ -142,16 +144,28 @@ def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:
             "Only GET, HEAD and POST are accepted.",
             {"Allow": "GET, HEAD, POST"},
         )
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if _is_form(scope, headers):
+        # A page of another site could send it, too. Browsers name the page in this header.
+        return None if "origin" in headers else _foreign("an unknown page")
     # A page of another site needs a CORS preflight to send this type, and gets none.
-    if media_type != "application/json":
+    if _media_type(headers) != "application/json":
         return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send a body of type application/json.")
     return None
 
 
-def _judge_body(body: bytes | None) -> Refusal | None:
+def _is_form(scope: Scope, headers: Headers) -> bool:
+    return scope["path"] in FORMS and _media_type(headers) == "application/x-www-form-urlencoded"
+
+
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _judge_body(body: bytes | None, *, is_form: bool) -> Refusal | None:
     if body is None:
         return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {MAX_BODY_BYTES} bytes.")
+    if is_form:
+        return None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

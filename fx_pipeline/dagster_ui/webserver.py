@@ -10,6 +10,7 @@ import click
 import uvicorn
 
 from fx_pipeline.dagster_internals import open_workspace, web_application
+from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.up import server_environment
@@ -39,7 +40,7 @@ def run(settings: Settings, host: str, port: int) -> None:
         os.chdir(instance.root_directory)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
         with open_workspace(instance) as workspace:
-            app = web_application(workspace)
+            app = FetchPages(web_application(workspace), instance, settings)
             server = uvicorn.Server(
                 uvicorn.Config(
                     Guard(app, hosts, settings.fx_dagster_password),

@@ -57,6 +57,7 @@ ATTACKS = {
     "a form with the query in the address": "submit('post', address, '', {})",
     "a form of plain text": "submit('post', graphql, 'text/plain', {[opening]: '\"}'})",
     "a form with a file": "submit('post', address, 'multipart/form-data', {query: mutation})",
+    "the form that fetches a day": "submit('post', ui + '/fetch/', '', {date: '2020-04-01'})",
     "plain text": "send(address, 'text/plain', document_)",
     "plain text that calls itself JSON": "send(graphql, 'text/plain;application/json', document_)",
     "plain text that calls itself GraphQL": "send(graphql, 'text/plain;application/graphql', mutation)",

@@ -1,12 +1,13 @@
 """The page of one day: its rates, their sources and revisions, as stored now or as known at an instant."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from fx_pipeline.api.endpoints.days import rates_of, read_day, stored_days
 from fx_pipeline.api.endpoints.parameters import AsOf, RateQuery
 from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.pages.fetchable import why_not_fetchable
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.page import Page, PageRequest, Span
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows, revision_rows
@@ -17,8 +18,8 @@ QUERIES = ("rates_by_date", "stored_days", "latest_date", "currencies", "day_fet
 """The canned queries that the page needs."""
 
 
-def page(request: PageRequest) -> Page:
-    """Return the page of the requested day, by default the latest."""
+def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
+    """Return the page of the requested day, by default the latest. `fetch_url` returns where to fetch it."""
     span = request.span()
     if span is None:
         return Page("empty.html", {"section": "day"})
@@ -40,7 +41,14 @@ def page(request: PageRequest) -> Page:
         "rows": [],
     }
     if not stored.days:
-        return Page("day.html", context, 404)
+        why_not = why_not_fetchable(date, request.start, request.today)
+        can_be_fetched = not (wanted.as_of or why_not)
+        missing = {
+            "why_not": why_not,
+            "fetch": fetch_url(date) if can_be_fetched and request.dagster_url else None,
+            "can_be_fetched": can_be_fetched,
+        }
+        return Page("day.html", {**context, **missing}, 404)
     read = read_day(request.queries, date, wanted)
     rates: list[Mapping[str, float]] = [rates_of(request.queries, read, wanted)]
     if stored.before:

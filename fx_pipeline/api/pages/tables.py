@@ -1,5 +1,6 @@
 """The parts that several pages share: the table of rates, the table of revisions, the common context."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
         "newest": span.newest,
         "oldest": span.oldest,
         "today": request.today.isoformat(),
+        "first_day": min(request.start.isoformat(), span.oldest),
+        "last_day": (request.today - dt.timedelta(days=1)).isoformat(),
         "base": base,
         "base_query": f"?base={base}" if span.base_parameter(base) else "",
     }

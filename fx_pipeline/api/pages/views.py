@@ -21,7 +21,7 @@ from fx_pipeline.api.pages import public as public_page
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
-from fx_pipeline.dagster_names import partitions_url
+from fx_pipeline.dagster_names import fetch_url, partitions_url
 from fx_pipeline.serving.hosts import leads_somewhere
 
 HTML = "text/html; charset=utf-8"
@@ -35,7 +35,8 @@ async def home(request: Request, datasette: FxDatasette) -> Response:
 
 async def day(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/fx/rates_by_date``, the page of the canned query: one day."""
-    return await _respond(request, datasette, day_page.QUERIES, day_page.page)
+    work = partial(day_page.page, fetch_url=partial(fetch_url, datasette.fx_settings))
+    return await _respond(request, datasette, day_page.QUERIES, work)
 
 
 async def currency(request: Request, datasette: FxDatasette) -> Response:

@@ -1,0 +1,20 @@
+// The page that follows a run: shows its state, and reloads the page when it has ended. Without scripts, the page
+// refreshes itself.
+const PAUSE = 500;
+const state = document.querySelector("[data-run]");
+
+async function look() {
+  const response = await fetch(`/fetch/status?run=${state.dataset.run}`);
+  const { text, ended } = await response.json();
+  // The server then leads to the rates, or says what went wrong.
+  if (ended) location.reload();
+  else if (text !== state.textContent) state.textContent = text;
+  return !ended;
+}
+
+async function follow() {
+  // While the server restarts, there is no response.
+  if (await look().catch(() => true)) setTimeout(follow, PAUSE);
+}
+
+follow();

@@ -13,7 +13,6 @@ FILTERS: dict[str, Callable[..., object]] = {
     "change": figures.shown_change,
     "direction": figures.direction,
     "date": figures.shown_date,
-    "short_date": figures.shown_short_date,
     "weekday": figures.weekday,
     "timestamp": figures.shown_timestamp,
     "instant": figures.shown_instant,

@@ -50,14 +50,13 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
         }
         return Page("day.html", {**context, **missing}, 404)
     read = read_day(request.queries, date, wanted)
-    rates: list[Mapping[str, float]] = [rates_of(request.queries, read, wanted)]
-    if stored.before:
-        rates.insert(0, _previous_rates(request.queries, parse_date(stored.before), wanted))
+    rates = rates_of(request.queries, read, wanted)
+    before = _previous_rates(request.queries, parse_date(stored.before), wanted) if stored.before else {}
     return Page(
         "day.html",
         {
             **context,
-            "rows": rate_rows(names, base, rates),
+            "rows": rate_rows(names, base, rates, before),
             "bases": currency_names(names, read.rates),
             "timestamp": read.timestamp,
             "fetches": request.queries.rows("day_fetches", date=read.date),

@@ -70,12 +70,6 @@ def shown_date(date: str) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
-def shown_short_date(date: str) -> str:
-    """Return a day without its year: 9 Mar."""
-    day = dt.date.fromisoformat(date)
-    return f"{day.day} {day:%b}"
-
-
 def weekday(date: str) -> str:
     """Return the day of the week: Monday."""
     return f"{dt.date.fromisoformat(date):%A}"
@@ -111,16 +105,26 @@ def number_columns(rows: Iterable[Iterable[object]]) -> set[int]:
     }
 
 
-def line(values: Sequence[float], width: int, height: int) -> str:
-    """Return the points of an SVG polyline through `values`, scaled to a box of `width` and `height`."""
-    low, high = min(values), max(values)
-    step = width / max(1, len(values) - 1)
-    span = (high - low) or 1.0
-    flat = high == low
-    return " ".join(
-        f"{round(place * step)},{height // 2 if flat else round((high - value) / span * height)}"
-        for place, value in enumerate(values)
-    )
+def line(values: Sequence[float | None], width: int, height: int) -> str:
+    """Return an SVG path through the values of consecutive days, in a box of `width` and `height`.
+
+    A missing day (None) breaks the line. Fewer than two values make no line.
+    """
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return ""
+    low, high = min(known), max(known)
+    step = width / (len(values) - 1)
+    parts: list[str] = []
+    around = zip([None, *values], values, [*values[1:], None], strict=False)
+    for place, (before, value, after) in enumerate(around):
+        if value is None:
+            continue
+        y = height // 2 if high == low else round((high - value) / (high - low) * height)
+        # A day between two missing ones is a dot.
+        dot = "h0" if before is None and after is None else ""
+        parts.append(f"{'M' if before is None else 'L'}{round(place * step)},{y}{dot}")
+    return "".join(parts)
 
 
 def summary(name: str, days: Sequence[Point], before: float | None = None) -> Summary:

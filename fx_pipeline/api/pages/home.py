@@ -8,7 +8,7 @@ from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.pages.tables import currency_names, page_context, rate_rows
-from fx_pipeline.rates import MOST_TRADED, parse_date
+from fx_pipeline.rates import MOST_TRADED, calendar, parse_date
 
 QUERIES = ("rates_by_range", "stored_days", "latest_date", "currencies")
 """The canned queries that the page needs."""
@@ -31,7 +31,9 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
     if dates[-1] != span.newest:
         raise no_rate_of(request.queries, (base,), span_of(newest, None), None, what=f"the base {base}")
     names = request.names()
-    rows = rate_rows(names, base, rates_by_day)
+    before = dates[-2] if len(dates) > 1 else None
+    window = [series.days.get(date, {}) for date in calendar(newest - TREND, newest)]
+    rows = rate_rows(names, base, rates_by_day[-1], series.days[before] if before else {}, window)
     by_code = {row.code: row for row in rows}
     age = (request.today - newest).days
     return Page(
@@ -45,7 +47,7 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
             "stale": age > max_age_days,
             "rows": rows,
             "majors": [by_code[code] for code in MOST_TRADED if code in by_code][:MAJORS_SHOWN],
-            "before": dates[-2] if len(dates) > 1 else None,
+            "before": before,
             "api_call": api_path(f"{newest - TREND}..{newest}", base=span.base_parameter(base)),
             "api_day": api_path("latest", base=span.base_parameter(base)),
             "csv": api_path(f"{newest}.csv", base=span.base_parameter(base)),

@@ -9,13 +9,16 @@ from fx_pipeline.api.pages.page import PageRequest, Span
 
 
 class RateRow(NamedTuple):
-    """A currency in a table of rates. The change is in percent."""
+    """A currency in a table of rates.
+
+    The change is that of the base, in percent. The trend has one value for each day, None if it is missing.
+    """
 
     code: str
     name: str
     rate: float
     change: float | None
-    trend: Sequence[float]
+    trend: Sequence[float | None]
 
 
 def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
@@ -31,18 +34,23 @@ def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
     }
 
 
-def rate_rows(names: Mapping[str, str], base: str, days: Sequence[Mapping[str, float]]) -> list[RateRow]:
-    """Return the rates of the last of `days`, with the change since the day before and the trend."""
-    before = days[-2] if len(days) > 1 else {}
+def rate_rows(
+    names: Mapping[str, str],
+    base: str,
+    rates: Mapping[str, float],
+    before: Mapping[str, float],
+    days: Sequence[Mapping[str, float]] = (),
+) -> list[RateRow]:
+    """Return the rates of a day, with their change from those in `before` and their trend over `days`."""
     return [
         RateRow(
             code,
             names.get(code, code),
             rate,
             figures.change_percent(before[code], rate) if code in before else None,
-            [rates[code] for rates in days if code in rates],
+            [day.get(code) for day in days],
         )
-        for code, rate in days[-1].items()
+        for code, rate in rates.items()
         if code != base
     ]
 

@@ -1,52 +1,48 @@
-// The chart of a currency's history: requests the days of the selected range from the API and draws them with uPlot.
-import { direction, shownChange, shownDate, shownRate } from "./figures.js";
+// The chart of a currency's history: requests the rates from the API, as the page's link to them does, and draws them
+// with uPlot.
+import { shownRate } from "./figures.js";
 
 const history = document.querySelector(".history");
 const frame = history.querySelector(".chart");
 const reading = history.querySelector(".reading");
-const form = history.querySelector(".ranges");
-const { code, base, last } = history.dataset;
+const range = reading.textContent;
+const { indexed } = history.dataset; // the day on which all currencies are 100, if they are indexed
+const series = [...history.querySelectorAll("[data-series]")].map((one) => ({ code: one.dataset.series, sample: one.querySelector(".line") }));
 const DAY = 86_400;
+const STEPS = [1, 2, 3, 7, 14, 30, 60, 90, 180, 365, 730, 1825, 3650].map((days) => days * DAY);
 
 let chart;
-let days = []; // [date, rate], oldest first
-let longest; // the longest response so far, which shorter ranges reuse
-let requests = 0;
+let data; // the days in seconds, and the values of each currency
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const seconds = (date) => Date.parse(`${date}T00:00:00Z`) / 1000;
+const dateOf = (at) => new Date(at * 1000).toISOString().slice(0, 10);
 const isDark = matchMedia("(prefers-color-scheme: dark)");
 
-function callFor(start, ending) {
-  const link = history.querySelector('[data-call="json"]');
-  const { searchParams } = new URL(link.href);
-  searchParams.set("symbols", code);
-  return `/rates/${start}..${last}${ending}?${decodeURIComponent(searchParams.toString())}`;
-}
-
-async function read(start) {
-  if (longest && longest.start <= start) return longest.days.filter(([date]) => date >= start);
-  const response = await fetch(callFor(start, "/"));
+async function read() {
+  const response = await fetch(history.querySelector('[data-call="json"]').href);
   const document_ = await response.json();
   if (!response.ok) throw new Error(document_.message);
-  const all = Object.entries(document_.rates).filter(([, rates]) => code in rates).map(([date, rates]) => [date, rates[code]]);
-  longest = { start, days: all };
-  return all;
+  return columns(document_.rates);
 }
 
-// Missing days break the line.
-function columns() {
-  const x = [], y = [];
-  for (const [date, rate] of days) {
+// Missing days break the lines.
+function columns(rates) {
+  const days = [];
+  for (const date of Object.keys(rates)) {
     const at = seconds(date);
-    if (x.length && at - x[x.length - 1] > DAY) {
-      x.push(x[x.length - 1] + DAY);
-      y.push(null);
-    }
-    x.push(at);
-    y.push(rate);
+    if (days.length && at - days.at(-1) > DAY) days.push(days.at(-1) + DAY);
+    days.push(at);
   }
-  return [x, y];
+  return [days, ...series.map(({ code }) => {
+    const unit = indexed ? rates[indexed][code] / 100 : 1;
+    return days.map((at) => rates[dateOf(at)]?.[code]).map((rate) => rate === undefined ? null : rate / unit);
+  })];
+}
+
+// The places of the values without a neighbour. They need a point, because there is no line to them.
+function lonePlaces(values) {
+  return values.flatMap((value, place) => value !== null && (values[place - 1] ?? null) === null && (values[place + 1] ?? null) === null ? [place] : []);
 }
 
 // The decimals that an axis needs to show different ticks: 2 for steps of 0.02, 3 for 0.025.
@@ -54,6 +50,8 @@ function decimalsOf(step) {
   const [digits, exponent] = step.toExponential(2).split("e");
   return Math.max(0, digits.replace(/0+$/, "").length - 2 - Number(exponent));
 }
+
+const withDecimals = (value, decimals) => value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 
 function size() {
   const style = getComputedStyle(frame);
@@ -71,103 +69,51 @@ function draw() {
     ticks: { show: false },
     font: `12px ${getComputedStyle(document.body).fontFamily}`,
   };
-  const accent = colour("--accent");
+  // Each line looks like the sample next to its figures.
+  const lines = series.map(({ sample }, place) => {
+    const { stroke, strokeDasharray } = getComputedStyle(sample);
+    const dash = strokeDasharray === "none" ? undefined : strokeDasharray.split(",").map(parseFloat);
+    const points = { show: false, filter: () => lonePlaces(data[place + 1]), size: 5, fill: stroke };
+    return { stroke, dash, width: 1.75, points, fill: series.length === 1 ? `${colour("--accent")}14` : undefined };
+  });
   chart = new uPlot({
     ...size(),
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-    cursor: { y: false, drag: { x: true, y: false }, points: { size: 9, fill: accent } },
-    series: [{}, { stroke: accent, width: 1.75, points: { show: days.length === 1 }, fill: `${accent}14`, spanGaps: false }],
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: (_, place) => lines[place - 1].stroke } },
+    series: [{}, ...lines],
     axes: [
-      { ...axis, space: 70 },
-      { ...axis, size: 78, values: (_, ticks, axisAt, space, step) => {
-        const decimals = decimalsOf(step);
-        return ticks.map((tick) => tick.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }));
-      } },
+      { ...axis, size: 36, space: 90, incrs: STEPS, values: (_, ticks, axisAt, space, step) =>
+        ticks.map((tick) => dateOf(tick).slice(0, step < 28 * DAY ? 10 : step < 365 * DAY ? 7 : 4)) },
+      { ...axis, size: 78, values: (_, ticks, axisAt, space, step) => ticks.map((tick) => withDecimals(tick, decimalsOf(step))) },
     ],
     hooks: { setCursor: [({ cursor }) => showReading(cursor.idx)] },
-  }, columns(), frame);
+  }, data, frame);
 }
 
 function showReading(place) {
-  const rate = place === null || place === undefined ? null : chart?.data[1][place];
-  if (rate === null || rate === undefined) {
-    reading.textContent = days.length ? `${shownDate(days[0][0])} to ${shownDate(days[days.length - 1][0])}` : "";
-    return;
-  }
-  const date = new Date(chart.data[0][place] * 1000).toISOString().slice(0, 10);
-  reading.textContent = `${shownDate(date)}: ${shownRate(rate)}`;
+  const shown = series.map(({ code }, line) => [code, data[line + 1][place ?? -1]]).filter(([, value]) => (value ?? null) !== null);
+  const texts = shown.map(([code, value]) => `${code} ${indexed ? withDecimals(value, 2) : shownRate(value)}`);
+  reading.textContent = texts.length ? `${dateOf(data[0][place])}: ${texts.join(", ")}` : range;
 }
-
-function sumUp() {
-  let high = days[0], low = days[0], sum = 0;
-  for (const day of days) {
-    if (day[1] > high[1]) high = day;
-    if (day[1] < low[1]) low = day;
-    sum += day[1];
-  }
-  const change = ((days[days.length - 1][1] - days[0][1]) / days[0][1]) * 100;
-  const put = (name, text, date) => {
-    const figure = history.querySelector(`[data-figure="${name}"]`);
-    figure.querySelector("strong").textContent = text;
-    if (date) figure.querySelector("span").textContent = shownDate(date);
-  };
-  put("high", shownRate(high[1]), high[0]);
-  put("low", shownRate(low[1]), low[0]);
-  put("mean", shownRate(sum / days.length));
-  put("change", shownChange(change));
-  history.querySelector('[data-figure="change"] strong').className = direction(change);
-  const span = `${shownDate(days[0][0])} to ${shownDate(days[days.length - 1][0])}`;
-  frame.setAttribute("aria-label", `Chart of ${code} for 1 ${base}, ${span}. Use the arrow keys to read the rates of its days.`);
-}
-
-async function show(button) {
-  const request = ++requests;
-  for (const other of form.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
-  const { start } = button.dataset;
-  try {
-    const read_ = await read(start);
-    if (request !== requests) return;
-    days = read_;
-    frame.classList.remove("failed");
-    draw();
-    showReading(null);
-    sumUp();
-  } catch (error) {
-    if (request !== requests) return;
-    chart?.destroy();
-    chart = undefined;
-    frame.classList.add("failed");
-    frame.textContent = `Cannot draw the chart: ${error.message}`;
-    return;
-  }
-  const [json, csv] = [callFor(start, "/"), callFor(start, ".csv")];
-  const link = history.querySelector('[data-call="json"]');
-  link.href = json;
-  link.firstElementChild.textContent = json;
-  history.querySelector('[data-call="csv"]').href = csv;
-}
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  show(event.submitter);
-  const address = new URL(location.href);
-  address.searchParams.set("range", event.submitter.value);
-  window.history.replaceState(null, "", address);
-});
 
 frame.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -30, PageDown: 30, Home: -Infinity, End: Infinity };
   if (!chart || !(event.key in steps)) return;
   event.preventDefault();
-  const end = chart.data[0].length - 1;
+  const end = data[0].length - 1;
   const at = chart.cursor.idx ?? end + 1;
   let place = Math.min(end, Math.max(0, at + steps[event.key]));
-  if (chart.data[1][place] === null) place += Math.sign(steps[event.key]);
-  const left = chart.valToPos(chart.data[0][place], "x");
-  chart.setCursor({ left, top: 1 });
+  if (data.slice(1).every((values) => values[place] === null)) place += Math.sign(steps[event.key]);
+  chart.setCursor({ left: chart.valToPos(data[0][place], "x"), top: 1 });
 });
 
+frame.textContent = "";
+try {
+  data = await read();
+  draw();
+} catch (error) {
+  frame.classList.add("failed");
+  frame.textContent = `Cannot draw the chart: ${error.message}`;
+}
 new ResizeObserver(() => chart?.setSize(size())).observe(frame);
 isDark.addEventListener("change", () => chart && draw());
-frame.textContent = "";
-show(form.querySelector('[aria-pressed="true"]'));

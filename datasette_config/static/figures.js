@@ -1,4 +1,4 @@
-// Formats rates, changes and dates in the same way as fx_pipeline/api/pages/figures.py.
+// Formats rates and dates in the same way as fx_pipeline/api/pages/figures.py.
 
 const DIGITS = 6;
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
@@ -9,18 +9,6 @@ export function shownRate(rate) {
   if (Number(exponent) < -DIGITS) return `${digits}e${Number(exponent)}`;
   const decimals = Math.max(0, DIGITS - 1 - Number(exponent));
   return Number(rate.toPrecision(DIGITS)).toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
-}
-
-// +0.26 %, −1.04 %, 0.00 %.
-export function shownChange(percent) {
-  const sign = { up: "+", down: "\u2212", flat: "" }[direction(percent)];
-  const text = Math.abs(percent).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-  return `${sign}${text}\u202f%`;
-}
-
-export function direction(percent) {
-  const rounded = Math.round(percent * 100);
-  return rounded === 0 ? "flat" : rounded > 0 ? "up" : "down";
 }
 
 // 2026-03-09 as 9 March 2026.

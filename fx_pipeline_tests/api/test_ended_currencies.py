@@ -189,9 +189,9 @@ async def test_pages_name_the_last_day_of_an_ended_currency(api: Api) -> None:
         response = await api.get(path)
         assert (response.status_code, BGN in response.text) == (404, True), path
     ended = (await api.get("/currency/BGN/")).text
-    assert "31 December 2025, the last day with rates for both" in ended
+    assert "2025-12-31, the last day with rates for both" in ended
     against = (await api.get("/currency/USD/?base=BGN")).text
-    assert "31 December 2025, the last day with rates for both" in against
+    assert "2025-12-31, the last day with rates for both" in against
     never_together = await api.get("/currency/XCG/?base=BGN")
     assert never_together.status_code == 200
     assert "No day has rates for both XCG and BGN." in never_together.text

@@ -13,9 +13,6 @@ from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.figures import Summary
 
 RATES = st.floats(1e-9, 1e9)
-DAYS = st.lists(RATES, min_size=1, max_size=400).map(
-    lambda rates: [(str(dt.date(2023, 12, 1) + dt.timedelta(n)), rate) for n, rate in enumerate(rates)]
-)
 
 
 @pytest.mark.parametrize(
@@ -155,31 +152,79 @@ def test_a_line_has_each_value_at_its_day_and_height(values: list[float | None])
         assert value == other or (y >= other_y if value < other else y <= other_y)
 
 
-def test_sums_up_days_by_year() -> None:
+EVERY_DAY = [str(dt.date(2023, 1, 1) + dt.timedelta(n)) for n in range(3 * 365 + 1)]
+"""The days of 2023 to 2025."""
+
+HISTORIES = st.one_of(
+    st.dictionaries(st.sampled_from(EVERY_DAY), RATES, min_size=1, max_size=100).map(
+        lambda days: sorted(days.items())
+    ),
+    st.lists(RATES, min_size=1, max_size=300).map(
+        lambda rates: list(zip(EVERY_DAY[330:], rates, strict=False))
+    ),
+)
+"""Scattered days, and days without a gap."""
+
+
+def is_close(one: float, exact: Fraction) -> bool:
+    return abs(Fraction(one) - exact) <= abs(exact) / 10**9 + Fraction(1, 10**9)
+
+
+def test_a_partial_year_says_which_days_it_has_and_its_change_counts_from_the_day_before_it() -> None:
     days = [
-        ("2023-12-30", 1.0),
-        ("2023-12-31", 1.25),
-        ("2024-01-01", 1.5),
+        ("2020-12-31", 1.25),
+        ("2024-02-01", 1.5),
         ("2024-06-01", 1.0),
         ("2024-12-31", 1.5),
-        ("2026-01-01", 3.0),
+        ("2025-01-01", 3.0),
     ]
-    assert figures.by_year(days) == [
-        Summary("2026", days[5], days[5], days[5], days[5], 3.0, 100.0),
-        Summary("2024", days[2], days[4], days[2], days[3], 4 / 3, 20.0),
-        Summary("2023", days[0], days[1], days[1], days[0], 1.125, 25.0),
+    whole = dt.date(2020, 12, 31)
+    assert figures.by_period(days, whole, figures.YEAR) == [
+        Summary("2025", days[4], days[4], days[4], days[4], 3.0, 1, 365, 100.0),
+        Summary("2024", days[1], days[3], days[1], days[2], 4 / 3, 3, 366, None),
+        Summary("2020", days[0], days[0], days[0], days[0], 1.25, 1, 366, None),
     ]
-    assert figures.summary("all", days) == Summary("all", days[0], days[5], days[5], days[0], 9.25 / 6, 200.0)
+    assert figures.by_period(days, dt.date(2025, 1, 1), figures.MONTH) == [
+        Summary("2025-01", days[4], days[4], days[4], days[4], 3.0, 1, 31, 100.0)
+    ]
+    assert figures.summary("all", days, 1463) == Summary(
+        "all", days[0], days[4], days[4], days[2], 8.25 / 5, 5, 1463, 140.0
+    )
 
 
-@given(DAYS)
-def test_every_day_is_in_exactly_one_year(days: list[tuple[str, float]]) -> None:
-    years = figures.by_year(days)[::-1]
-    assert (years[0].first, years[-1].last) == (days[0], days[-1])
-    for year in years:
-        own = [day for day in days if day[0].startswith(year.name)]
-        assert (year.first, year.last) == (own[0], own[-1])
-        assert (year.high[1], year.low[1]) == (max(rate for _, rate in own), min(rate for _, rate in own))
-        mean = sum((Fraction(rate) for _, rate in own), Fraction()) / len(own)
-        assert abs(Fraction(year.mean) - mean) <= mean / 10**12
-    assert sum(1 for year in years for day in days if day[0].startswith(year.name)) == len(days)
+@given(HISTORIES, st.sampled_from(EVERY_DAY), st.sampled_from([figures.YEAR, figures.MONTH]))
+def test_periods_agree_with_a_naive_model(days: list[tuple[str, float]], start: str, length: int) -> None:
+    rates = dict(days)
+    periods = figures.by_period(days, dt.date.fromisoformat(start), length)
+    named = {date[:length] for date in rates if date >= start}
+    assert [one.name for one in periods] == sorted(named, reverse=True)
+    for one in periods:
+        own = [date for date in EVERY_DAY if date.startswith(one.name)]
+        known = {date: rates[date] for date in own if date in rates and date >= start}
+        assert (one.days, one.of_days) == (len(known), len(own))
+        assert (one.first, one.last) == ((min(known), known[min(known)]), (max(known), known[max(known)]))
+        assert (one.high[1], one.low[1]) == (max(known.values()), min(known.values()))
+        assert (known[one.high[0]], known[one.low[0]]) == (one.high[1], one.low[1])
+        assert is_close(one.mean, sum(map(Fraction, known.values()), Fraction()) / len(known))
+        place = EVERY_DAY.index(own[0])
+        before = rates.get(EVERY_DAY[place - 1]) if place else None
+        if before is None:
+            assert one.change is None
+        else:
+            assert one.change is not None
+            exact = (Fraction(one.last[1]) - Fraction(before)) / Fraction(before)
+            assert is_close(one.change, exact * 100)
+
+
+@given(st.dictionaries(st.sampled_from(["USD", "GBP", "JPY"]), HISTORIES))
+def test_indexed_rates_are_100_on_the_first_common_day(days: dict[str, list[tuple[str, float]]]) -> None:
+    common = [date for date in EVERY_DAY if days and all(date in dict(of_code) for of_code in days.values())]
+    index = figures.indexed(days)
+    if not common:
+        assert index is None
+        return
+    assert index is not None
+    assert index[0] == common[0]
+    assert list(index[1]) == list(days)
+    for code, last in index[1].items():
+        assert is_close(last, Fraction(days[code][-1][1]) / Fraction(dict(days[code])[common[0]]) * 100)

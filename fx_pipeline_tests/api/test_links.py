@@ -1,11 +1,8 @@
 """The links of pages to other pages and to the API."""
 
-import datetime as dt
-
 import pytest
 
-from fx_pipeline.api.pages.currency import months_before
-from fx_pipeline.api.pages.links import api_path, day_path
+from fx_pipeline.api.pages.links import api_path, currency_path, day_path
 
 
 @pytest.mark.parametrize(
@@ -41,17 +38,7 @@ def test_links_to_the_api(path: str, parameters: dict[str, str], call: str) -> N
     assert api_path(path, **parameters) == call
 
 
-@pytest.mark.parametrize(
-    ("date", "months", "before"),
-    [
-        ("2026-11-23", 1, "2026-10-23"),
-        ("2026-03-31", 1, "2026-02-28"),
-        ("2024-03-31", 1, "2024-02-29"),
-        ("2024-02-29", 12, "2023-02-28"),
-        ("2026-01-15", 1, "2025-12-15"),
-        ("2026-01-15", 60, "2021-01-15"),
-        ("2026-12-31", 12, "2025-12-31"),
-    ],
-)
-def test_months_before_a_date(date: str, months: int, before: str) -> None:
-    assert str(months_before(dt.date.fromisoformat(date), months)) == before
+def test_links_to_the_page_of_a_currency() -> None:
+    path = currency_path("USD", base="", symbols="GBP,CHF", range="1y")
+    assert path == "/currency/USD/?symbols=GBP,CHF&range=1y"
+    assert currency_path("USD", base="") == "/currency/USD/"

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from fx_pipeline.api.pages.currency import months_before
 from fx_pipeline.api.pages.figures import shown_date
+from fx_pipeline.api.pages.ranges import months_before
 from fx_pipeline_tests.pages.browser import DESKTOP, PHONE, Visitor
 from fx_pipeline_tests.pages.conftest import OpenVisitor, Service
 
@@ -119,13 +119,19 @@ def test_a_day_can_be_selected_by_keyboard(visitor: Visitor, service: Service) -
 
 def test_the_chart_works_by_keyboard(visitor: Visitor, service: Service) -> None:
     visitor.open("/currency/USD/")
-    tab_to(visitor.page, "[value='5y']")
+    tab_to(visitor.page, "[name=indexed]")
+    visitor.page.keyboard.press("Space")
     visitor.page.keyboard.press("Enter")
-    start = shown_date(str(months_before(service.newest, 60)))
+    visitor.page.wait_for_url("**indexed=1**")
+    tab_to(visitor.page, ".ranges a[href*='5y']")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**indexed=1&range=5y")
+    start = months_before(service.newest, 60)
     expect(visitor.page.locator(".chart")).to_have_attribute("aria-label", re.compile(f" {start} to "))
+    visitor.settle()
     tab_to(visitor.page, ".chart")
     visitor.page.keyboard.press("End")
-    expect(visitor.page.locator(".reading")).to_contain_text(f"{shown_date(str(service.newest))}: ")
+    expect(visitor.page.locator(".reading")).to_contain_text(f"{service.newest}: USD ")
 
 
 def test_the_coverage_page_works_by_keyboard(visitor: Visitor, service: Service) -> None:

@@ -106,6 +106,10 @@ class Parameters:
             info = f"This endpoint has no parameter {', '.join(unknown[:5])}{more}. {has}"
             raise ApiError(INVALID_PARAMETER, info)
 
+    def text(self, name: str) -> str:
+        """Return the last value of a parameter, or an empty text."""
+        return self.values.get(name, [""])[-1].strip()
+
     def date(self, text: str, kind: ErrorKind = INVALID_DATE) -> dt.date:
         """Return the day in `text`, which must not be after today (UTC). Raise ApiError of that kind."""
         try:

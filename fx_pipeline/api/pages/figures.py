@@ -6,7 +6,8 @@ Pages show values in this form. The API sends the unrounded numbers.
 import datetime as dt
 import math
 import re
-from collections.abc import Iterable, Sequence
+from calendar import isleap, monthrange
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -24,10 +25,15 @@ Point = tuple[str, float]
 """A day (YYYY-MM-DD) and its rate."""
 
 
-class Summary(NamedTuple):
-    """A summary of consecutive days: the first, last, highest and lowest rate, the mean and the change.
+YEAR, MONTH = len("2026"), len("2026-03")
+"""The length of the name of a year and of a month: the start of a day's text."""
 
-    The change is in percent of the first rate, or for a year, of the last rate of the year before.
+
+class Summary(NamedTuple):
+    """The first, last, highest and lowest rate of a period, the mean of all, and the change in percent.
+
+    `days` of the `of_days` days of the period have a rate. The change is from the first day to the last. That
+    of a year or month is from the day before it; None if that day has no rate.
     """
 
     name: str
@@ -36,7 +42,9 @@ class Summary(NamedTuple):
     high: Point
     low: Point
     mean: float
-    change: float
+    days: int
+    of_days: int
+    change: float | None
 
 
 def shown_rate(rate: float) -> str:
@@ -127,22 +135,42 @@ def line(values: Sequence[float | None], width: int, height: int) -> str:
     return "".join(parts)
 
 
-def summary(name: str, days: Sequence[Point], before: float | None = None) -> Summary:
-    """Sum up consecutive days, oldest first. `before` is the rate before them, if there is one."""
+def summary(name: str, days: Sequence[Point], of_days: int) -> Summary:
+    """Sum up the days of a period that have a rate, oldest first. The period has `of_days` days."""
     rates = [rate for _, rate in days]
     # Of several days with an extreme, take the first.
     high, low = max(days, key=lambda day: day[1]), min(days, key=lambda day: day[1])
-    change = change_percent(before or rates[0], rates[-1])
-    return Summary(name, days[0], days[-1], high, low, math.fsum(rates) / len(rates), change)
+    mean, change = math.fsum(rates) / len(rates), change_percent(rates[0], rates[-1])
+    return Summary(name, days[0], days[-1], high, low, mean, len(days), of_days, change)
 
 
-def by_year(days: Iterable[Point]) -> list[Summary]:
-    """Sum up each year of a history, newest year first. The days are oldest first."""
-    years: list[Summary] = []
-    for year, group in groupby(days, key=lambda day: day[0][:4]):
-        before = years[-1].last[1] if years else None
-        years.append(summary(year, list(group), before))
-    return years[::-1]
+def by_period(days: Sequence[Point], start: dt.date, length: int) -> list[Summary]:
+    """Sum up each period from `start` on, newest first. `length` is YEAR or MONTH.
+
+    The days are oldest first. Those before `start` only count as the day from which a change is.
+    """
+    rates = dict(days)
+    first = start.isoformat()
+    periods = []
+    for name, group in groupby((day for day in days if day[0] >= first), key=lambda day: day[0][:length]):
+        begin = dt.date.fromisoformat(f"{name}-01-01"[:10])
+        of_days = monthrange(begin.year, begin.month)[1] if length == MONTH else 365 + isleap(begin.year)
+        one = summary(name, list(group), of_days)
+        before = rates.get((begin - dt.timedelta(1)).isoformat())
+        periods.append(one._replace(change=change_percent(before, one.last[1]) if before else None))
+    return periods[::-1]
+
+
+def indexed(days: Mapping[str, Sequence[Point]]) -> tuple[str, dict[str, float]] | None:
+    """Return the first day on which all these currencies have a rate, and their last rates if it is 100.
+
+    None if there is no such day.
+    """
+    rates = {code: dict(of_code) for code, of_code in days.items()}
+    common = min(set.intersection(*map(set, rates.values())), default=None) if rates else None
+    if common is None:
+        return None
+    return common, {code: of_code[-1][1] / rates[code][common] * 100 for code, of_code in days.items()}
 
 
 def _sign(percent: float) -> str:

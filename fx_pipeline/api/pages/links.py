@@ -8,6 +8,12 @@ def day_path(date: str, base: str = "", as_of: str = "") -> str:
     return f"/fx/rates_by_date?{_query(date=date, base=base, as_of=as_of)}"
 
 
+def currency_path(code: str, **parameters: str) -> str:
+    """Return the link to the page of a currency, with the parameters that are not empty."""
+    query = _query(**parameters)
+    return f"/currency/{code}/{'?' if query else ''}{query}"
+
+
 def api_path(path: str, **parameters: str) -> str:
     """Return the link to a path under ``/rates/``, with the parameters that are not empty."""
     slash = "" if path.endswith(".csv") or path == "latest" else "/"

@@ -38,7 +38,7 @@ class PageRequest:
 
     def text(self, name: str) -> str:
         """Return the last value of a parameter, or an empty text."""
-        return self.parameters.values.get(name, [""])[-1].strip()
+        return self.parameters.text(name)
 
     def names(self) -> dict[str, str]:
         """Return the name of every currency, by code."""

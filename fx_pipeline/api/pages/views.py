@@ -10,6 +10,7 @@ from typing import Any
 from datasette import Forbidden, Request, Response
 
 from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.endpoints.inputs import PAGE_COST
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.pages import coverage as coverage_page
@@ -20,7 +21,9 @@ from fx_pipeline.api.pages import home as home_page
 from fx_pipeline.api.pages import public as public_page
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
+from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.api.replies import NO_STORE, RETRY_SECONDS, REVALIDATE, Reply, respond
+from fx_pipeline.api.views import MEDIUM_COST
 from fx_pipeline.dagster_names import fetch_url, partitions_url
 from fx_pipeline.serving.hosts import leads_somewhere
 
@@ -42,7 +45,7 @@ async def day(request: Request, datasette: FxDatasette) -> Response:
 async def currency(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/currency/<code>/``: the history of one currency."""
     work = partial(currency_page.page, code=request.url_vars["code"])
-    return await _respond(request, datasette, currency_page.QUERIES, work)
+    return await _respond(request, datasette, currency_page.QUERIES, work, cost=currency_page.cost)
 
 
 async def coverage(request: Request, datasette: FxDatasette) -> Response:
@@ -91,6 +94,7 @@ async def _respond(
     names: tuple[str, ...],
     work: Callable[[PageRequest], Page],
     *,
+    cost: Callable[[Parameters], int] = lambda _: PAGE_COST,
     cache_control: str = REVALIDATE,
 ) -> Response:
     settings = datasette.fx_settings
@@ -102,6 +106,7 @@ async def _respond(
             request.actor,
             names,
             lambda queries: work(PageRequest(queries, parameters, settings.fx_start_date, dagster_url)),
+            size=Size.LARGE if cost(parameters) > MEDIUM_COST else Size.MEDIUM,
             receive=request.receive,
         )
     except ApiError as error:

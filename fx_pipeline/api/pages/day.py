@@ -37,6 +37,7 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
         "before": stored.before,
         "after": stored.after,
         "as_of": as_of,
+        "now": day_path(date.isoformat(), base=span.base_parameter(base)),
         "path": partial(day_path, base=span.base_parameter(base), as_of=as_of),
         "rows": [],
     }

@@ -151,6 +151,16 @@ def test_indexed_lines_start_at_100(visitor: Visitor, service: Service) -> None:
     assert [f"{code} {value}" for code, value in zip(days, last, strict=True)] == values
 
 
+def test_a_compared_currency_without_rates_in_the_range_has_no_line(visitor: Visitor) -> None:
+    visitor.open("/currency/USD/?symbols=HRK,GBP&indexed=1&start_date=2024-01-01&end_date=2024-04-30")
+    usd, hrk, gbp = visitor.evaluate(LINES)
+    assert (usd > 200, hrk, gbp > 200) == (True, 0, True)
+    visitor.page.locator(".chart").focus()
+    visitor.page.keyboard.press("Home")
+    expect(visitor.page.locator(".reading")).to_have_text("2024-01-01: USD 100.00, GBP 100.00")
+    assert visitor.problems == []
+
+
 def test_the_axis_writes_dates_as_the_page_does(visitor: Visitor) -> None:
     """Every text of the axis is the start of a date."""
     visitor.page.add_init_script(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from fx_pipeline.api.contract.operations import LIST_ERRORS, OPERATIONS
+from fx_pipeline.api.contract.groups import CURRENCIES, LIST_ERRORS
+from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.contract.parameters import FORM
 from fx_pipeline.api.contract.routes import Routes
 from fx_pipeline.api.datasette import FxDatasette
@@ -55,6 +56,7 @@ NEW = Operation(
     name="search",
     summary="Currencies by their first letters",
     description="Find a currency.",
+    tag=CURRENCIES,
     response="Names",
     parse=parse,
     answer=answer,

@@ -1,15 +1,15 @@
-"""The OpenAPI 3.1 document: exact enough to generate tests and clients from.
+"""The OpenAPI 3.1 document, from which clients and tests are generated.
 
-It describes one instance: its stored currencies, and the days from the oldest stored to the newest. So most
-requests that it calls valid succeed. Descriptions say what JSON Schema cannot: that a range must not end
-before it starts.
+Generators decide its form. HEAD is left out, because they make a second function of each operation from it.
+JSONP is left out too: its response is a script, so that each response would have two types. Descriptions say
+what JSON Schema cannot: that a range must not end before it starts.
 """
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from fx_pipeline.api.contract.parameters import ref
+from fx_pipeline.api.contract.parameters import CALLBACK_NAME, ref
 from fx_pipeline.api.contract.schemas import error_schema, schemas
 from fx_pipeline.api.endpoints.operation import Operation, Parameter, Schema, Stored
 from fx_pipeline.api.errors import KINDS, ErrorKind
@@ -28,15 +28,16 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
             "title": "Foreign-exchange rates",
             "version": version("fx-pipeline"),
             "summary": "Daily exchange rates in Fixer's own protocol, with every value that was revised.",
-            "description": "Read-only. A slash at the end of a path makes no difference. "
-            "An unknown parameter is an error, but `access_key`, `apikey`, `_` and `utm_...` are ignored. "
-            "A currency is `USD` or `usd`, but not in mixed case: `GBp` is pence.",
+            "description": "Read-only: GET, and HEAD for the headers only. A slash at the end of a path "
+            "makes no difference. An unknown parameter is an error, but `access_key`, `apikey`, `_` and "
+            "`utm_...` are ignored. A currency is `USD` or `usd`, but not in mixed case: `GBp` is pence.",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         # The empty entry comes first: some instances need no token.
         "security": [{}, *({name: []} for name in _CARRIERS)],
-        "paths": {operation.path: _path_item(operation) for operation in operations},
+        "tags": [tag._asdict() for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "paths": {operation.path: {"get": _get(operation)} for operation in operations},
         "components": {
             "schemas": schemas(stored, links),
             "parameters": _parameters(operations, stored),
@@ -77,7 +78,7 @@ def _parameters(operations: Sequence[Operation[Any]], stored: Stored) -> dict[st
     described = {
         parameter.key: parameter_object(parameter, stored)
         for operation in operations
-        for parameter in operation.parameters
+        for parameter in _parameters_of(operation)
     }
     return {**described, "If-None-Match": _IF_NONE_MATCH}
 
@@ -154,32 +155,31 @@ _COMMON = {
 _CACHEABLE = {"ETag": ref("headers", "ETag"), "X-Missing-Rates": ref("headers", "Missing"), **_COMMON}
 
 
-def _path_item(operation: Operation[Any]) -> Schema:
+def _get(operation: Operation[Any]) -> Schema:
     responses = _responses(operation) if operation.is_about_rates else _health_responses(operation)
-    keys = [parameter.key for parameter in operation.parameters]
+    keys = [parameter.key for parameter in _parameters_of(operation)]
     if "304" in responses:
         keys.append("If-None-Match")
-    get = {
+    return {
         "operationId": operation.name,
+        "tags": [operation.tag.name],
         "summary": operation.summary,
         "description": operation.description,
         "parameters": [ref("parameters", key) for key in keys],
         "responses": responses,
         **({} if operation.is_about_rates else {"security": []}),
     }
-    head = {
-        **get,
-        "operationId": f"head_{operation.name}",
-        "description": "The headers of the same response, without its body.",
-    }
-    return {"get": get, "head": head}
+
+
+def _parameters_of(operation: Operation[Any]) -> list[Parameter]:
+    return [parameter for parameter in operation.parameters if parameter is not CALLBACK_NAME]
 
 
 def _responses(operation: Operation[Any]) -> dict[str, Schema]:
     group = operation.errors
     own = {f"{group.name}{status}": status for status in _statuses(group.kinds)} if group else {}
     always = {f"Error{status}": status for status in ALWAYS}
-    success = _found(operation)
+    success = _response("The response.", operation.response)
     if operation.is_page:
         found = {"200": success}
     else:
@@ -207,15 +207,6 @@ def _response(description: str, *answers: str) -> Schema:
         "headers": _COMMON,
         "content": {content: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}},
     }
-
-
-def _found(operation: Operation[Any]) -> Schema:
-    """Return the successful response: a document, or also a script if the operation has JSONP."""
-    success = _response("The response.", operation.response)
-    if "callback" in operation.query_names:
-        script = {"text/javascript": {"schema": ref("schemas", "Script")}}
-        success = {**success, "content": {**success["content"], **script}}
-    return success
 
 
 def _error(kinds: Iterable[ErrorKind]) -> Schema:

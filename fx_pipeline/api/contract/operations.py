@@ -3,6 +3,19 @@
 from typing import Any
 
 from fx_pipeline.api.contract import about
+from fx_pipeline.api.contract.groups import (
+    ABOUT,
+    CONVERSION,
+    CONVERSION_ERRORS,
+    CURRENCIES,
+    DAYS,
+    DAYS_ERRORS,
+    HEALTH,
+    LATEST_ERRORS,
+    LIST_ERRORS,
+    RANGES,
+    SPREADSHEETS,
+)
 from fx_pipeline.api.contract.parameters import (
     AMOUNT,
     AS_OF,
@@ -21,44 +34,7 @@ from fx_pipeline.api.contract.parameters import (
     TO,
 )
 from fx_pipeline.api.endpoints import handlers, health, inputs
-from fx_pipeline.api.endpoints.operation import ErrorGroup, Link, Operation
-from fx_pipeline.api.errors import (
-    INVALID_API_FUNCTION,
-    INVALID_BASE_CURRENCY,
-    INVALID_CONVERSION_AMOUNT,
-    INVALID_CURRENCY_CODES,
-    INVALID_DATE,
-    INVALID_END_DATE,
-    INVALID_FROM_CURRENCY,
-    INVALID_PARAMETER,
-    INVALID_START_DATE,
-    INVALID_TIME_FRAME,
-    INVALID_TO_CURRENCY,
-    NO_RATES_AVAILABLE,
-    NO_TIMEFRAME_SUPPLIED,
-    TIME_FRAME_TOO_LONG,
-)
-
-_DAY = (INVALID_DATE, NO_RATES_AVAILABLE, INVALID_API_FUNCTION, INVALID_PARAMETER)
-_RATES = (INVALID_BASE_CURRENCY, INVALID_CURRENCY_CODES, INVALID_CONVERSION_AMOUNT)
-
-LIST_ERRORS = ErrorGroup("Lists", (INVALID_PARAMETER,))
-LATEST_ERRORS = ErrorGroup("Latest", (*_DAY, *_RATES))
-DAYS_ERRORS = ErrorGroup(
-    "Days",
-    (
-        *LATEST_ERRORS.kinds,
-        NO_TIMEFRAME_SUPPLIED,
-        INVALID_START_DATE,
-        INVALID_END_DATE,
-        INVALID_TIME_FRAME,
-        TIME_FRAME_TOO_LONG,
-    ),
-)
-"""A path that looks like a range is read as one, so a request for one day may return these too."""
-CONVERSION_ERRORS = ErrorGroup(
-    "Conversion", (*_DAY, INVALID_FROM_CURRENCY, INVALID_TO_CURRENCY, INVALID_CONVERSION_AMOUNT)
-)
+from fx_pipeline.api.endpoints.operation import Link, Operation
 
 _CSV_ROWS = (
     "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. The HTTP header "
@@ -75,6 +51,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="latest_rates",
         summary="The rates of the newest day",
         description="Units of each currency for one unit of the base, on the newest stored day.",
+        tag=DAYS,
         response="Day",
         parse=inputs.parse_day,
         answer=handlers.day,
@@ -90,6 +67,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The rates of one day",
         description="Units of each currency for one unit of the base. If the day is not stored, a "
         "404 names the nearest stored days.",
+        tag=DAYS,
         response="Day",
         parse=inputs.parse_day,
         answer=handlers.day,
@@ -104,6 +82,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="timeseries",
         summary="The rates of several days",
         description="One object per stored day, oldest first. The end must not be before the start.",
+        tag=RANGES,
         response="Series",
         parse=inputs.parse_timeseries,
         answer=handlers.series,
@@ -119,6 +98,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="rates_of_range",
         summary="The same, with the range in the path",
         description="Like `timeseries`. The end must not be before the start.",
+        tag=RANGES,
         response="Series",
         parse=inputs.parse_range,
         answer=handlers.series,
@@ -133,6 +113,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="rates_since",
         summary="The same, from a day to the newest",
         description="Like `timeseries`, with the newest stored day as its end.",
+        tag=RANGES,
         response="Series",
         parse=inputs.parse_range,
         answer=handlers.series,
@@ -146,6 +127,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="convert",
         summary="An amount in another currency",
         description="At the rate of one day, by default the newest. The response has the rate and the day.",
+        tag=CONVERSION,
         response="Conversion",
         parse=inputs.parse_conversion,
         answer=handlers.convert,
@@ -162,6 +144,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         description="The rates on the first and the last stored day of a range, their difference, and the "
         "difference in percent of the first. If the end is before the start, the change is from the later "
         "day to the earlier one.",
+        tag=RANGES,
         response="Fluctuation",
         parse=inputs.parse_fluctuation,
         answer=handlers.fluctuation,
@@ -177,6 +160,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="symbols",
         summary="Every currency and its name",
         description="Every code that was ever stored.",
+        tag=CURRENCIES,
         response="Symbols",
         parse=inputs.parse_nothing,
         answer=handlers.symbols,
@@ -191,6 +175,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="currencies",
         summary="The same as a bare object",
         description="As clients of other services expect it.",
+        tag=CURRENCIES,
         response="Names",
         parse=inputs.parse_nothing,
         answer=handlers.currencies,
@@ -204,6 +189,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="latest_rates_csv",
         summary="The rates of the newest day, for a spreadsheet",
         description=_CSV_ROWS,
+        tag=SPREADSHEETS,
         response="Csv",
         parse=inputs.parse_day,
         answer=handlers.day_csv,
@@ -216,6 +202,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="rates_of_day_csv",
         summary="The rates of one day, for a spreadsheet",
         description=_CSV_ROWS,
+        tag=SPREADSHEETS,
         response="Csv",
         parse=inputs.parse_day,
         answer=handlers.day_csv,
@@ -228,6 +215,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="rates_of_range_csv",
         summary="The rates of several days, for a spreadsheet",
         description=f"{_CSV_ROWS} The end must not be before the start.",
+        tag=SPREADSHEETS,
         response="Csv",
         parse=inputs.parse_range,
         answer=handlers.series_csv,
@@ -241,6 +229,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="index",
         summary="The index",
         description="The newest and the oldest stored day, and a link to each endpoint.",
+        tag=ABOUT,
         response="Index",
         parse=inputs.parse_nothing,
         answer=about.index,
@@ -253,6 +242,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="openapi",
         summary="This API, for programs",
         description="An OpenAPI 3.1 document of this instance, with its currencies and days.",
+        tag=ABOUT,
         response="OpenApi",
         parse=inputs.parse_nothing,
         answer=about.openapi,
@@ -267,6 +257,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="docs",
         summary="This API, for people",
         description="A page with current responses.",
+        tag=ABOUT,
         response="Html",
         parse=inputs.parse_nothing,
         answer=about.page,
@@ -278,6 +269,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Whether the API works",
         description="For supervisors: whether the process is up and the database can be read, and how much "
         "is stored. Needs no token.",
+        tag=HEALTH,
         response="Health",
         parse=inputs.parse_nothing,
         answer=health.health,
@@ -289,6 +281,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="freshness",
         summary="Whether the data is current",
         description="503 if the newest stored day is too old. Needs no token. (A restart does not help.)",
+        tag=HEALTH,
         response="Freshness",
         parse=inputs.parse_nothing,
         answer=health.freshness,

@@ -1,7 +1,7 @@
 """The parameters of the operations."""
 
 from fx_pipeline.api.endpoints.operation import Parameter, Schema, Stored
-from fx_pipeline.api.endpoints.parameters import CALLBACK, LARGEST_AMOUNT, LONGEST_CALLBACK
+from fx_pipeline.api.endpoints.parameters import LARGEST_AMOUNT
 
 
 def ref(kind: str, name: str) -> Schema:
@@ -19,9 +19,9 @@ def _last(stored: Stored) -> str:
 
 _DATE, _CURRENCY = ref("schemas", "Date"), ref("schemas", "Currency")
 _CURRENCIES: Schema = {"type": "array", "items": _CURRENCY}
-_INSTANT: Schema = {"anyOf": [ref("schemas", "PastDate"), ref("schemas", "PastInstant")]}
+_INSTANT: Schema = {"anyOf": [ref("schemas", "Date"), ref("schemas", "Instant")]}
 _AMOUNT: Schema = {"type": "number", "minimum": float(1 / LARGEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
-_CALLBACK: Schema = {"type": "string", "pattern": f"^{CALLBACK.pattern}$", "maxLength": LONGEST_CALLBACK}
+_SWITCH: Schema = {"type": "integer", "minimum": 0, "maximum": 1}
 
 DAY = Parameter(
     "date",
@@ -92,7 +92,7 @@ AS_OF = Parameter(
 FORMAT = Parameter(
     "format",
     "1: indented, for people.",
-    {"enum": [0, 1]},
+    _SWITCH,
     lambda _: 1,
     essential=False,
 )
@@ -100,7 +100,7 @@ CALLBACK_NAME = Parameter(
     "callback",
     "JSONP: the document as a script that calls this function; errors also have status 200. Only for "
     "pages of other sites, and only without a token.",
-    _CALLBACK,
+    {"type": "string"},
     lambda _: "show",
     essential=False,
 )

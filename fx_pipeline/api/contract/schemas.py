@@ -1,9 +1,10 @@
 """The JSON Schemas (2020-12) of parameters and responses, for the OpenAPI document.
 
-They name every key of a response: no other key is ever sent.
+They name every key of a response: no other key is ever sent. A client that was generated from them must also
+accept tomorrow's data, so the stored currencies and days are examples, not limits. Each schema has a `type`,
+also where `const` implies it, because generators ignore or refuse the others.
 """
 
-import datetime as dt
 from collections.abc import Iterable
 
 from fx_pipeline.api.contract.parameters import ref
@@ -12,9 +13,7 @@ from fx_pipeline.api.errors import ErrorKind
 
 CODE = "^[A-Z]{3}$"
 _CALENDAR_DATE = {"type": "string", "format": "date"}
-_TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
-_DAY_OF_MONTH = "0[1-9]|[12][0-9]|3[01]"
-_ZONE = "(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])"
+_INSTANT = {"type": "string", "format": "date-time"}
 _COUNT = {"type": "integer", "minimum": 0}
 _CHANGE = {"type": "number"}
 
@@ -34,49 +33,37 @@ def schemas(stored: Stored, links: Iterable[str] = ()) -> dict[str, Schema]:
 
 
 def error_schema(kinds: Iterable[ErrorKind]) -> Schema:
-    """Return the schema of an error of one of these kinds, which share one status."""
-    kinds = tuple(kinds)
-    which = [{"properties": {"code": {"const": kind.code}, "type": {"const": kind.type}}} for kind in kinds]
-    narrower = {"status": {"const": kinds[0].status}, "error": {"anyOf": which}}
-    return {"allOf": [ref("schemas", "Error"), {"properties": narrower}]}
+    """Return the schema of an error of one of these kinds, which share one status.
 
-
-def dates_between(first: dt.date, last: dt.date) -> str:
-    """Return a pattern of the days from `first` to `last`.
-
-    It accepts a 31st in every month. `format: date` excludes the ones that do not exist.
+    Generators for languages without literal types read only the reference, so that all errors have one class.
     """
-    whole_years, spans = [], []
-    for year in range(first.year, last.year + 1):
-        if first <= dt.date(year, 1, 1) and dt.date(year, 12, 31) <= last:
-            whole_years.append(f"{year}")
-            continue
-        from_month = first.month if year == first.year else 1
-        to_month = last.month if year == last.year else 12
-        for month in range(from_month, to_month + 1):
-            from_day = first.day if (year, month) == (first.year, first.month) else 1
-            to_day = last.day if (year, month) == (last.year, last.month) else 31
-            days = "|".join(f"{day:02}" for day in range(from_day, to_day + 1))
-            spans.append(f"{year}-{month:02}-({days if (from_day, to_day) != (1, 31) else _DAY_OF_MONTH})")
-    if whole_years:
-        spans.append(f"({'|'.join(whole_years)})-(0[1-9]|1[0-2])-({_DAY_OF_MONTH})")
-    return f"({'|'.join(spans)})"
+    kinds = tuple(kinds)
+    which = [
+        {
+            "type": "object",
+            "properties": {"code": _constant(kind.code), "type": _constant(kind.type)},
+            "required": ["code", "type"],
+        }
+        for kind in kinds
+    ]
+    return {
+        "allOf": [ref("schemas", "Error")],
+        "properties": {"status": _constant(kinds[0].status), "error": {"anyOf": which}},
+        "required": ["status", "error"],
+    }
 
 
 def _parameter_schemas(stored: Stored) -> dict[str, Schema]:
-    known = {"enum": sorted(stored.codes)} if stored.codes else {"pattern": CODE}
-    instant: Schema = {"type": "string", "format": "date-time"}
-    shapes: dict[str, Schema] = {"Currency": {"type": "string", **known}}
-    if not (stored.first and stored.newest and stored.today):
-        return {**shapes, "Date": _CALENDAR_DATE, "PastDate": _CALENDAR_DATE, "PastInstant": instant}
-    past = dates_between(stored.first, max(stored.first, stored.today))
-    # West of Greenwich, an instant of today may be tomorrow in UTC.
-    before = dates_between(stored.first, max(stored.first, stored.today - dt.timedelta(days=1)))
+    days = [day.isoformat() for day in (stored.first, stored.newest) if day]
     return {
-        **shapes,
-        "Date": {**_CALENDAR_DATE, "pattern": f"^{dates_between(stored.first, stored.newest)}$"},
-        "PastDate": {**_CALENDAR_DATE, "pattern": f"^{past}$"},
-        "PastInstant": {**instant, "pattern": f"^({past}{_TIME}Z|{before}{_TIME}{_ZONE})$"},
+        "Currency": {
+            "type": "string",
+            "pattern": CODE,
+            "description": "A currency code. `/rates/symbols` lists the stored ones.",
+            **_examples(sorted(stored.codes)),
+        },
+        "Date": {**_CALENDAR_DATE, "description": "A day, at the latest today (UTC).", **_examples(days)},
+        "Instant": {**_INSTANT, "description": "An instant in the past, with its zone."},
     }
 
 
@@ -87,8 +74,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         "type": "integer",
         "description": "The provider's own time of the rates, in Unix seconds.",
     }
-    instant = {"type": "string", "format": "date-time"}
-    success = {"const": True}
+    success = _constant(True)
     query: dict[str, Schema] = {"from": base, "to": base, "amount": {"type": "number", "exclusiveMinimum": 0}}
     rates = ref("schemas", "Rates")
     span = {"start_date": _CALENDAR_DATE, "end_date": _CALENDAR_DATE}
@@ -97,26 +83,33 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         "exclusiveMinimum": 0,
         "description": "The units of the base that the rates are for.",
     }
-    missing = {
-        **_by_code(_object(first_date=_CALENDAR_DATE, last_date=_CALENDAR_DATE)),
-        "description": "Requested currencies without a rate on some of these days, with the first and the "
-        "last stored day that has one.",
-    }
+    missing = ref("schemas", "Missing")
     info = {"type": "string", "description": "What was wrong, and what to do."}
     return {
         "Error": _object(
-            success={"const": False},
+            success=_constant(False),
             status={"type": "integer", "description": "The HTTP status."},
             message=info,
-            error=_object(code={"type": "integer"}, type={"type": "string"}, info=info),
+            error=ref("schemas", "ErrorDetail"),
         ),
+        "ErrorDetail": _object(
+            code={"type": "integer", "description": "Fixer's code, or the HTTP status."},
+            type={"type": "string", "description": "Fixer's name of the error."},
+            info=info,
+        ),
+        "Lifespan": _object(first_date=_CALENDAR_DATE, last_date=_CALENDAR_DATE),
+        "Missing": {
+            **_by_code(ref("schemas", "Lifespan")),
+            "description": "Requested currencies without a rate on some of these days, with the first and "
+            "the last stored day that has one.",
+        },
         "Day": _object(
             success=success,
             timestamp=timestamp,
             historical={"type": "boolean", "description": "Whether a date was requested."},
             base=base,
             date=_CALENDAR_DATE,
-            as_of=instant,
+            as_of=_INSTANT,
             amount=amount,
             missing=missing,
             rates=rates,
@@ -127,7 +120,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             timeseries=success,
             **span,
             base=base,
-            as_of=instant,
+            as_of=_INSTANT,
             amount=amount,
             missing=missing,
             rates={"type": "object", "propertyNames": _CALENDAR_DATE, "additionalProperties": rates},
@@ -139,7 +132,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             info=_object(timestamp=timestamp, rate=ref("schemas", "Rate")),
             historical=success,
             date=_CALENDAR_DATE,
-            as_of=instant,
+            as_of=_INSTANT,
             result={"type": "number", "minimum": 0},
             optional=("as_of", "historical"),
         ),
@@ -148,17 +141,16 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             fluctuation=success,
             **span,
             base=base,
-            as_of=instant,
+            as_of=_INSTANT,
             missing=missing,
-            rates=_by_code(
-                _object(
-                    start_rate=ref("schemas", "Rate"),
-                    end_rate=ref("schemas", "Rate"),
-                    change=_CHANGE,
-                    change_pct=_CHANGE,
-                )
-            ),
+            rates=_by_code(ref("schemas", "Change")),
             optional=("as_of", "missing"),
+        ),
+        "Change": _object(
+            start_rate=ref("schemas", "Rate"),
+            end_rate=ref("schemas", "Rate"),
+            change=_CHANGE,
+            change_pct=_CHANGE,
         ),
         "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
         "OpenApi": {"type": "object", "description": "This document."},
@@ -179,7 +171,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         ),
         "Health": _object(
             ("closed",),
-            status={"const": "ok"},
+            status=_constant("ok"),
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
             latest_date=stored,
@@ -191,9 +183,9 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
                 "description": "Why all other requests are refused: the tokens are lost or cannot be read.",
             },
         ),
-        "Unhealthy": _object(status={"const": "error"}, message={"type": "string"}),
+        "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),
         "Freshness": _object(
-            status={"enum": ["fresh", "stale"]},
+            status={"type": "string", "enum": ["fresh", "stale"]},
             latest_date=stored,
             age_days={"type": ["integer", "null"], "minimum": 0},
             max_age_days={"type": "integer", "minimum": 1},
@@ -201,8 +193,22 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
     }
 
 
+def _constant(value: bool | int | str) -> Schema:
+    # A bool is an int too, so it comes first.
+    kind = "boolean" if isinstance(value, bool) else "integer" if isinstance(value, int) else "string"
+    return {"type": kind, "const": value}
+
+
+def _examples(values: list[str]) -> Schema:
+    return {"examples": values} if values else {}
+
+
 def _by_code(value: Schema) -> Schema:
-    return {"type": "object", "propertyNames": {"pattern": CODE}, "additionalProperties": value}
+    return {
+        "type": "object",
+        "propertyNames": {"type": "string", "pattern": CODE},
+        "additionalProperties": value,
+    }
 
 
 def _object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:

@@ -78,6 +78,13 @@ class ErrorGroup(NamedTuple):
     kinds: tuple[ErrorKind, ...]
 
 
+class Tag(NamedTuple):
+    """A group of operations by subject. Generated clients have a module for each."""
+
+    name: str
+    description: str
+
+
 class Link(NamedTuple):
     """A link of the index. `{first}`, `{last}` and `{base}` in the target stand for stored values."""
 
@@ -132,6 +139,7 @@ class Operation(Generic[Input]):
     name: str
     summary: str
     description: str
+    tag: Tag
     response: str
     """The name of the schema of a successful response."""
     answer: Callable[[Context, Input], Reply]

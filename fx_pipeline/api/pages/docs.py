@@ -15,8 +15,8 @@ from datasette import Request
 from markupsafe import Markup, escape
 
 from fx_pipeline.api.contract.about import stored_data
+from fx_pipeline.api.contract.groups import LATEST_ERRORS
 from fx_pipeline.api.contract.openapi import document, parameter_object
-from fx_pipeline.api.contract.operations import LATEST_ERRORS
 from fx_pipeline.api.contract.parameters import DAY
 from fx_pipeline.api.endpoints.operation import Context, Operation, Stored
 from fx_pipeline.api.endpoints.parameters import Parameters

@@ -378,3 +378,31 @@ CSV = [
     ("/rates/2026-03-09...csv?symbols=JPY", ["2026-03-09,EUR,JPY,184.125"]),
     ("/rates/1999-01-05..2000-01-03.csv?symbols=JPY", ["2000-01-03,EUR,JPY,102.75"]),
 ]
+
+WIDE_CSV = [
+    ("/rates/2026-03-09.csv?wide=1&symbols=USD,BTC", ["date,USD,BTC", "2026-03-09,1.165,1.27e-05"]),
+    ("/rates/latest.csv?wide=1&base=USD&symbols=EUR,USD", ["date,EUR,USD", "2026-03-09,0.8583690987,1"]),
+    ("/rates/latest.csv?wide=1&amount=10&from=GBP&to=USD", ["date,USD", "2026-03-09,13.43868958"]),
+    # All currencies of the range, in alphabetical order. JPY has its first rate on the last day.
+    (
+        "/rates/1999-01-05..2000-01-03.csv?wide=1",
+        ["date,EUR,GBP,JPY,USD", "1999-01-05,1,0.7122,,1.179", "2000-01-03,1,0.627016,102.75,1.020124"],
+    ),
+    (
+        "/rates/1999-01-05..2000-01-03.csv?wide=1&symbols=JPY,USD",
+        ["date,JPY,USD", "1999-01-05,,1.179", "2000-01-03,102.75,1.020124"],
+    ),
+    # A requested currency without any rate keeps its column.
+    ("/rates/1999-01-05..1999-01-06.csv?wide=1&symbols=JPY,USD", ["date,JPY,USD", "1999-01-05,,1.179"]),
+    # One currency has its own code for reading.
+    ("/rates/2026-03-08...csv?wide=1&symbols=USD", ["date,USD", "2026-03-08,1.162", "2026-03-09,1.165"]),
+    (
+        "/rates/2026-03-08...csv?wide=1&base=GBP&symbols=USD",
+        ["date,USD", "2026-03-08,1.340253749", "2026-03-09,1.343868958"],
+    ),
+    (
+        "/rates/2026-03-06..2026-03-08.csv?wide=1&symbols=GBP,USD&as_of=2026-03-07",
+        ["date,GBP,USD", "2026-03-06,0.86,1.16"],
+    ),
+]
+"""Requests with a column for each currency, and their rows."""

@@ -10,10 +10,7 @@ from fx_pipeline.api.contract.routes import Routes
 from fx_pipeline.api.endpoints.inputs import PAGE_COST, RATES_PER_DAY
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
-from fx_pipeline_tests.api.documents import (
-    ALL,
-    CSV,
-)
+from fx_pipeline_tests.api.documents import ALL, CSV, WIDE_CSV
 from fx_pipeline_tests.api.history import History
 
 
@@ -72,6 +69,17 @@ async def test_returns_csv(api: Api, path: str, rows: list[str]) -> None:
 async def test_csv_of_an_amount_has_a_column_for_it(api: Api, path: str, rows: list[str]) -> None:
     response = await api.get(path)
     assert response.text == "".join(f"{row}\r\n" for row in ["date,base,amount,currency,rate", *rows])
+
+
+@pytest.mark.parametrize(("path", "rows"), WIDE_CSV)
+async def test_a_wide_csv_has_a_column_for_each_currency(api: Api, path: str, rows: list[str]) -> None:
+    response = await api.get(path)
+    assert response.text == "".join(f"{row}\r\n" for row in rows)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    narrow = await api.get(path.replace("wide=1", "wide=0"))
+    for header in ("x-missing-rates", "cache-control"):
+        assert response.headers.get(header) == narrow.headers.get(header)
+    assert narrow.text.startswith("date,base,")
 
 
 async def test_adds_the_base_with_rate_one_if_it_is_not_stored(history: History, open_api: OpenApi) -> None:

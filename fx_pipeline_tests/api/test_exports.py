@@ -169,6 +169,11 @@ async def test_csv_of_the_api_has_only_dates_codes_and_numbers(api: Api) -> None
         for date, base, code, rate in rows_of((await api.get(path)).text):
             assert (date[:2], base.isalpha(), code.isalpha()) in (("19", True, True), ("20", True, True))
             assert float(rate) > 0
+    wide = (await api.get("/rates/1999-01-04...csv?wide=1")).text.splitlines()
+    assert all(code.isascii() and code.isupper() and len(code) == 3 for code in wide[0].split(",")[1:])
+    for date, *rates in (line.split(",") for line in wide[1:]):
+        assert date[:2] in ("19", "20")
+        assert all(not rate or float(rate) > 0 for rate in rates)
 
 
 @given(st.text(alphabet="=+-@\t\r\n;,\"' a1.\uff1d", max_size=8))

@@ -20,7 +20,8 @@ from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.errors import KINDS, ErrorKind
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
-from fx_pipeline_tests.api.documents import ALL, CSV
+from fx_pipeline_tests.api.date_patterns import days_between
+from fx_pipeline_tests.api.documents import ALL, CSV, WIDE_CSV
 from fx_pipeline_tests.api.error_cases import ERRORS as WRONG
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
@@ -151,7 +152,7 @@ async def test_finds_the_operation_of_a_path(api: Api, path: str, template: str)
 
 async def test_documents_match_their_schemas(api: Api) -> None:
     schema = schemathesis.openapi.from_dict(await described(api))
-    for path in [*(path for path, _ in ALL), *(path for path, _ in CSV), "/rates/"]:
+    for path in [*(path for path, _ in ALL), *(path for path, _ in (*CSV, *WIDE_CSV)), "/rates/"]:
         response = await api.get(path)
         assert response.status_code == 200
         operation_of(schema, path).validate_response(response)

@@ -24,9 +24,9 @@ CALLS = [
     (f"/rates/timeseries?{FRAME}&", f"start_date, end_date, {WANTED}, {FORMS}"),
     (f"/rates/fluctuation?{FRAME}&", f"start_date, end_date, base, symbols, as_of, {FORMS}"),
     ("/rates/convert?from=GBP&to=USD&amount=1&", f"from, to, amount, date, as_of, {FORMS}"),
-    ("/rates/latest.csv?", WANTED),
-    ("/rates/2026-03-09.csv?", WANTED),
-    ("/rates/2026-03-06..2026-03-09.csv?", WANTED),
+    ("/rates/latest.csv?", f"{WANTED}, wide"),
+    ("/rates/2026-03-09.csv?", f"{WANTED}, wide"),
+    ("/rates/2026-03-06..2026-03-09.csv?", f"{WANTED}, wide"),
     ("/rates/symbols?", FORMS),
     ("/rates/currencies?", FORMS),
     ("/rates/?", FORMS),
@@ -88,6 +88,9 @@ async def test_ignores_harmless_parameters(api: Api, call: str, known: str) -> N
         ("/rates/symbols?base=USD", "base"),
         ("/rates/latest.csv?callback=show", "callback"),
         ("/rates/latest.csv?format=1", "format"),
+        ("/rates/latest?wide=1", "wide"),
+        ("/rates/2026-03-06..?wide=0", "wide"),
+        (f"/rates/timeseries?{FRAME}&wide=1", "wide"),
     ],
 )
 async def test_refuses_a_parameter_of_another_operation(api: Api, path: str, name: str) -> None:
@@ -134,6 +137,8 @@ REFUSED = [
     ),
     ("latest?format=csv", 400, "The format 'csv' is neither 1 (indented) nor 0. CSV is at paths with .csv."),
     ("latest?format=1&format=0", 400, "The parameter 'format' is given more than once."),
+    ("latest.csv?wide=yes", 400, "'wide' is 'yes', which is neither 1 (a column for each currency) nor 0."),
+    ("2026-03-06...csv?wide=1&wide=0", 400, "The parameter 'wide' is given more than once."),
 ]
 
 

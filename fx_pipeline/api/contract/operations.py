@@ -37,8 +37,9 @@ from fx_pipeline.api.endpoints import handlers, health, inputs
 from fx_pipeline.api.endpoints.operation import Link, Operation
 
 _CSV_ROWS = (
-    "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. The HTTP header "
-    "`X-Missing-Rates` says what `missing` says in a document."
+    "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. With `wide=1`, a "
+    "row for each day, with the date and a column for each currency. The HTTP header `X-Missing-Rates` says "
+    "what `missing` says in a document."
 )
 _LISTS = ("currencies", "latest_date", "stored_days")
 _DAY_QUERIES = ("rates_by_date", *_LISTS)

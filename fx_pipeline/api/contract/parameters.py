@@ -104,12 +104,22 @@ CALLBACK_NAME = Parameter(
     lambda _: "show",
     essential=False,
 )
+WIDE = Parameter(
+    "wide",
+    "1: a row for each day, with a column for each currency.",
+    _SWITCH,
+    lambda _: 1,
+    essential=False,
+)
+
+WHICH_RATES = (BASE, BASE_FROM, SYMBOLS, SYMBOLS_TO, UNITS, AS_OF)
+"""Which rates, in any form."""
 
 FORM = (FORMAT, CALLBACK_NAME)
 """The form of a document."""
 
-CSV_RATES = (BASE, BASE_FROM, SYMBOLS, SYMBOLS_TO, UNITS, AS_OF)
-"""Which rates, as rows."""
+CSV_RATES = (*WHICH_RATES, WIDE)
+"""Which rates, as rows, and the form of the rows."""
 
-RATES = (*CSV_RATES, *FORM)
-"""Which rates, as a document."""
+RATES = (*WHICH_RATES, *FORM)
+"""Which rates, as a document, and its form."""

@@ -155,8 +155,10 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
         "OpenApi": {"type": "object", "description": "This document."},
         "Html": {"type": "string"},
-        "Script": {"type": "string", "pattern": r"^/\*\*/[A-Za-z0-9_$.]+\("},
-        "Csv": {"type": "string", "pattern": "^date,base,(amount,)?currency,rate\r\n"},
+        "Csv": {
+            "type": "string",
+            "pattern": "^date,(base,(amount,)?currency,rate|[A-Z]{3}(,[A-Z]{3})*)\r\n",
+        },
         "Index": _object(
             success=success,
             name={"type": "string"},

@@ -7,7 +7,7 @@ identify the double.
 import csv
 import datetime as dt
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 import orjson
@@ -156,6 +156,17 @@ def rates_csv(base: str, days: Iterable[tuple[str, Rates]], amount: Decimal | No
     rows.writerow(("date", "base", *(("amount",) if units else ()), "currency", "rate"))
     rows.writerows(
         (date, base, *units, code, as_number(rate)) for date, rates in days for code, rate in rates.items()
+    )
+    return text.getvalue().encode()
+
+
+def wide_csv(days: Iterable[tuple[str, Rates]], codes: Sequence[str]) -> bytes:
+    """Return a row for each day, with a column for each of `codes`. A cell is empty if there is no rate."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(("date", *codes))
+    rows.writerows(
+        (date, *(as_number(rates[code]) if code in rates else "" for code in codes)) for date, rates in days
     )
     return text.getvalue().encode()
 

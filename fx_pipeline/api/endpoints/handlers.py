@@ -4,6 +4,7 @@ Each runs in one read transaction (see `queries.run`), and returns a `Reply` or 
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fx_pipeline.api import replies
@@ -76,7 +77,7 @@ def day(context: Context, parsed: DayInput) -> Reply:
 def day_csv(context: Context, parsed: DayInput) -> Reply:
     """Return the same as rows."""
     read = _read_day(context, parsed)
-    body = bodies.rates_csv(read.base, [(read.day.date, read.rates)], parsed.amount)
+    body = _csv(context, parsed, read.base, {read.day.date: read.rates})
     return Reply(body, read.cache_control, replies.CSV, headers=_headers(read.missing))
 
 
@@ -98,7 +99,7 @@ def series(context: Context, parsed: RangeInput) -> Reply:
 def series_csv(context: Context, parsed: RangeInput) -> Reply:
     """Return the same as rows."""
     read = _read_series(context, parsed)
-    body = bodies.rates_csv(read.base, context.queries.paced(read.days.items()), parsed.amount)
+    body = _csv(context, parsed, read.base, read.days)
     cache_control = _cache_control_of_range(context, parsed)
     return Reply(body, cache_control, replies.CSV, headers=_headers(read.missing))
 
@@ -186,6 +187,16 @@ def _read_series(context: Context, parsed: RangeInput) -> Series:
         return read
     days = {date: multiplied(rates, amount) for date, rates in queries.paced(read.days.items())}
     return read._replace(days=days)
+
+
+def _csv(
+    context: Context, parsed: DayInput | RangeInput, base: str, days: Mapping[str, Mapping[str, float]]
+) -> bytes:
+    paced = context.queries.paced
+    if not parsed.is_wide:
+        return bodies.rates_csv(base, paced(days.items()), parsed.amount)
+    codes = parsed.rates.symbols or sorted({code for rates in paced(days.values()) for code in rates})
+    return bodies.wide_csv(paced(days.items()), codes)
 
 
 def _cache_control_of_day(context: Context, date: dt.date | None, stored: Day, as_of: AsOf | None) -> str:

@@ -33,6 +33,7 @@ class DayInput:
     date: dt.date | None
     rates: RateQuery
     amount: Decimal | None
+    is_wide: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class RangeInput:
     end: dt.date | None
     rates: RateQuery
     amount: Decimal | None
+    is_wide: bool
     today: dt.date
 
 
@@ -74,7 +76,7 @@ def parse_nothing(_: Parameters) -> NoInput:
 def parse_day(parameters: Parameters, *, date: str | None = None) -> DayInput:
     """Parse a request for one day; without `date`, for the newest."""
     day = None if date is None else parameters.date(date)
-    return DayInput(day, parameters.rate_query(), parameters.multiplier())
+    return DayInput(day, parameters.rate_query(), parameters.multiplier(), parameters.is_wide())
 
 
 def parse_range(parameters: Parameters, *, start: str, end: str = "") -> RangeInput:
@@ -122,4 +124,4 @@ def _range(parameters: Parameters, start: dt.date, end: dt.date | None) -> Range
     rates, amount = parameters.rate_query(), parameters.multiplier()
     if end:
         require_ordered(start, end)
-    return RangeInput(start, end, rates, amount, parameters.now.date())
+    return RangeInput(start, end, rates, amount, parameters.is_wide(), parameters.now.date())

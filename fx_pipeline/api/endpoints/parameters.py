@@ -163,6 +163,14 @@ class Parameters:
             )
         return Rendering(indented=form == "1", callback=callback or None)
 
+    def is_wide(self) -> bool:
+        """Return whether `wide` asks for a column for each currency."""
+        text = self._one("wide", INVALID_PARAMETER)
+        if text not in ("", "0", "1"):
+            info = f"'wide' is {quoted(text)}, which is neither 1 (a column for each currency) nor 0."
+            raise ApiError(INVALID_PARAMETER, info)
+        return text == "1"
+
     def as_of(self) -> AsOf | None:
         """Return the instant in `as_of`, or None. A date means its end (UTC)."""
         text = self._one("as_of", INVALID_DATE)

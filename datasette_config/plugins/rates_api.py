@@ -9,7 +9,7 @@ from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
 from fx_pipeline.api.pages.login import login
 from fx_pipeline.api.pages.static import static
-from fx_pipeline.api.tables import exports, json_rows, parameters
+from fx_pipeline.api.tables import api_links, exports, json_rows, parameters
 
 
 @hookimpl
@@ -57,12 +57,18 @@ def prepare_jinja2_environment(env):
 
 
 @hookimpl
-def extra_template_vars(request, datasette):
-    """Add to each page whether its rates are made up. The login form does not say it."""
+def extra_template_vars(request, datasette, template):
+    """Add to each page whether its rates are made up, and to tables of rates the links to the API.
+
+    The login form does not say whether rates are made up.
+    """
 
     async def variables():
         may_know = datasette.is_open() or (request is not None and request.actor is not None)
-        return {"made_up": may_know and await datasette.demonstration.is_one()}
+        made_up = may_know and await datasette.demonstration.is_one()
+        has_links = template in ("table.html", "query.html")
+        links = await api_links.api_links(datasette, request) if has_links else {}
+        return {"made_up": made_up, **links}
 
     return variables
 

@@ -1,6 +1,7 @@
 """CSV of tables and canned queries: complete or refused, and without formulas."""
 
 import csv
+import html
 import io
 
 import pytest
@@ -207,3 +208,30 @@ async def test_pages_link_to_a_csv_with_all_rows(api: Api) -> None:
         in page.text
     )
     assert "CSV file holds at most" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        ("/fx/rates", "/rates/2025-03-10..2026-03-09.csv"),
+        ("/fx/rates?currency=USD", "/rates/2025-03-10..2026-03-09.csv?symbols=USD"),
+        ("/fx/rates_by_range?start_date=2026-03-06", "/rates/2026-03-06..2026-03-09.csv"),
+        ("/fx/rates_by_range?end_date=2000-01-03", "/rates/1999-01-04..2000-01-03.csv"),
+        (
+            "/fx/rate_history?symbols=USD,GBP&start_date=2026-03-05&end_date=2026-03-06&as_of=2026-03-07",
+            "/rates/2026-03-05..2026-03-06.csv?symbols=USD,GBP&as_of=2026-03-07",
+        ),
+    ],
+)
+async def test_pages_of_rates_link_to_the_api(api: Api, page: str, path: str) -> None:
+    text = html.unescape((await api.get(page)).text)
+    wide = f"{path}{'&' if '?' in path else '?'}wide=1"
+    assert f'<a href="{path}">{path}</a>' in text
+    assert f'<a href="{wide}">a column for each currency</a>' in text
+    for link in (path, wide):
+        assert (await api.get(link)).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/fx/days", "/fx/symbols", "/fx/revisions", "/fx/coverage"])
+async def test_other_pages_do_not(api: Api, page: str) -> None:
+    assert "The same rates from the API" not in (await api.get(page)).text

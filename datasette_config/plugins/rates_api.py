@@ -4,7 +4,7 @@ import re
 
 from datasette import hookimpl
 
-from fx_pipeline.api import failures, views
+from fx_pipeline.api import failures, formats, views
 from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
 from fx_pipeline.api.pages.login import login
@@ -25,6 +25,10 @@ def register_routes(datasette):
         (r"/fx/rates_by_date$", pages.day),
         (r"/(?P<database>fx)/(?P<table>[^/.]+)\.(?P<format>csv)$", exports.table_csv),
         (r"/(?P<database>fx)/(?P<table>[^/]+?)/(?P<pks>[^/]+?)\.(?P<format>csv)$", exports.row_csv),
+        (r"/fx\.(?!(json|db)$)[A-Za-z]\w*$", formats.no_format_of_table),
+        (r"/fx/[^/.]+\.(?!(json|blob)$)[A-Za-z]\w*$", formats.no_format_of_table),
+        (r"/fx/[^/]+/[^/]+\.(?!(json|blob)$)[A-Za-z]\w*$", formats.no_format_of_table),
+        (r"/(currency/[^/]+|coverage|public)\.[A-Za-z]\w*$", formats.no_format_of_page),
         (r"/currency/(?P<code>[^/]+)$", pages.currency),
         (r"/coverage$", pages.coverage),
         (r"/public$", pages.public),

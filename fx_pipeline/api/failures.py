@@ -6,6 +6,7 @@ tracebacks with all local variables, including the request headers.
 
 import errno
 import logging
+import re
 import sqlite3
 from http import HTTPStatus
 
@@ -39,6 +40,19 @@ SQL_FAILED = "Invalid SQL"
 
 UNREADABLE = "This request cannot be read: a parameter or a key has an invalid form."
 TOO_SLOW = "This takes too long. Request fewer rows."
+NO_PAGE = "There is no page at this address."
+
+_NOT_FOUND = {
+    "404": NO_PAGE,
+    # Datasette takes the first part of any path for the name of a database.
+    "Database not found": NO_PAGE,
+    "Table not found": "There is no table or query with this name. /fx lists them.",
+    "Record not found": "There is no row with this key.",
+}
+"""What Datasette says if it finds nothing, and what is true here."""
+
+_DATA = re.compile(r"\.[A-Za-z]\w*$")
+"""The end of a path to data, not to a page."""
 
 
 def replace_handlers() -> None:
@@ -76,7 +90,8 @@ def _explained(request: Request, exception: Exception) -> tuple[ErrorKind, str]:
     elif isinstance(exception, QueryInterrupted):
         kind, text = _kind(400), TOO_SLOW
     elif isinstance(exception, Base400):
-        kind, text = _kind(exception.status), str(exception.args[0])
+        text = str(exception.args[0])
+        kind, text = _kind(exception.status), _NOT_FOUND.get(text, text)
     elif isinstance(exception, OSError) and exception.errno == errno.ENAMETOOLONG:
         kind, text = _kind(404), "The file name is too long."
     elif isinstance(exception, _UNREADABLE):
@@ -104,7 +119,7 @@ async def _response(datasette: Datasette, request: Request, kind: ErrorKind, tex
     headers = {"cache-control": NO_STORE}
     if kind.status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    if request.path.endswith((".json", ".csv")):
+    if _DATA.search(request.path):
         body = as_json(error_document(kind, text))
         return Response(body, status=kind.status, headers=headers, content_type=JSON)
     title = HTTPStatus(kind.status).phrase

@@ -452,7 +452,6 @@ ERRORS = [
         for path, shown in (
             ("historical", "historical"),
             ("Latest", "Latest"),
-            ("timeseries.csv", "timeseries.csv"),
             ("2026-03-05/USD", "2026-03-05/USD"),
             ("2026-03-05..2026-03-06..x", "2026-03-05..2026-03-06..x"),
             ("latest..", "latest.."),
@@ -470,6 +469,31 @@ ERRORS = [
             ("latest%3Fbase=USD", "latest?base=USD"),
             ("latest%20", "latest "),
             ("symbols//", "symbols//"),
+            ("historical.csv", "historical.csv"),
+            ("docs.csv", "docs.csv"),
+        )
+    ),
+    # Formats.
+    *(
+        (
+            f"/rates/{path}",
+            404,
+            103,
+            "invalid_api_function",
+            f"There is no endpoint /rates/{path}. There is {formats}.",
+        )
+        for path, formats in (
+            ("latest.xlsx", "/rates/latest (JSON) and /rates/latest.csv (CSV)"),
+            ("2026-03-06.json", "/rates/2026-03-06 (JSON) and /rates/2026-03-06.csv (CSV)"),
+            (
+                "2026-03-05..2026-03-09.parquet",
+                "/rates/2026-03-05..2026-03-09 (JSON) and /rates/2026-03-05..2026-03-09.csv (CSV)",
+            ),
+            ("2026-03-05...xls", "/rates/2026-03-05.. (JSON) and /rates/2026-03-05...csv (CSV)"),
+            ("timeseries.csv", "/rates/timeseries (JSON)"),
+            ("symbols.xml", "/rates/symbols (JSON)"),
+            ("openapi.yaml", "/rates/openapi.json (JSON)"),
+            ("latest.csv.gz", "/rates/latest.csv (CSV)"),
         )
     ),
 ]

@@ -75,7 +75,6 @@ PATHS = [
         for path in (
             "/fx?sql=select+1",
             "/fx.json?sql=select+1",
-            "/fx.csv?sql=select+1",
             "/fx/rates.json?_where=1=1",
             "/fx/rates.csv?_where=1=1",
         )
@@ -144,11 +143,30 @@ PATHS = [
     ("/fx/nothing", ABSENT, "no such table"),
     ("/fx/sqlite_master.json", ABSENT, "no such table"),
     ("/fx/rates/2026-03-06,QQQ", ABSENT, "no such row"),
+    *(
+        (path, ABSENT, "no such format")
+        for path in (
+            "/fx.csv",
+            "/fx.csv?sql=select+1",
+            "/fx.parquet",
+            "/fx/rates.parquet",
+            "/fx/rates.xlsx",
+            "/fx/rates_by_date.xml",
+            "/fx/rates/2026-03-06,USD.xlsx",
+            "/currency/USD.csv",
+            "/coverage.json",
+            "/public.txt",
+            "/.csv",
+            "/nothing.csv",
+            "/nothing/nothing.csv",
+            "/-/health.json",
+            "/-/health/freshness.csv",
+        )
+    ),
     # Malformed requests. Datasette 0.65.5 by itself answers most of these with 500.
     *(
         (path, BAD, "cannot be read")
         for path in (
-            "/fx.csv",
             "/fx/rates/2026-03-06",
             "/fx/rates/2026-03-06.json",
             "/fx/rates.blob",

@@ -1,6 +1,7 @@
 """Every mistake in a request: its status, code, type, and a message that says what to do."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,57 @@ async def test_returns_the_error(api: Api, path: str, status: int, code: int, ty
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["access-control-allow-origin"] == "*"
     assert "etag" not in response.headers
+
+
+NO_PAGE = "There is no page at this address."
+NOT_THERE = [
+    ("/nothing", NO_PAGE),
+    ("/nothing/here", NO_PAGE),
+    ("/nothing/here/at-all", NO_PAGE),
+    ("/currency", NO_PAGE),
+    ("/_memory", NO_PAGE),
+    ("/fx/nothing", "There is no table or query with this name. /fx lists them."),
+    ("/fx/rates/2026-03-06,QQQ", "There is no row with this key."),
+    ("/nothing.csv", NO_PAGE),
+    ("/nothing/here.json", NO_PAGE),
+    ("/fx/nothing.json", "There is no table or query with this name. /fx lists them."),
+    ("/fx/nothing.csv", "There is no table or query with this name. /fx lists them."),
+    *(
+        (f"{path}.{extension}", f"There is no .{extension} of {path}. There is {formats}.")
+        for path, formats in (
+            ("/fx", ".json"),
+            ("/fx/rates", ".json and .csv"),
+            ("/fx/rates_by_date", ".json and .csv"),
+            ("/fx/rates/2026-03-06,USD", ".json and .csv"),
+        )
+        for extension in ("parquet", "xlsx", "xml", "jsono", "html")
+    ),
+    *(
+        (
+            f"{path}.csv",
+            f"There is no .csv of {path}, which is a page. Rates as JSON and CSV are under /rates/, and "
+            "tables under /fx.",
+        )
+        for path in ("/currency/USD", "/coverage", "/public")
+    ),
+    ("/-/health.csv", "There is no endpoint /-/health.csv. There is /-/health (JSON)."),
+    (
+        "/-/health/freshness.json",
+        "There is no endpoint /-/health/freshness.json. There is /-/health/freshness (JSON).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "info"), NOT_THERE)
+async def test_says_what_is_not_there(api: Api, path: str, info: str) -> None:
+    """As a page, or as a document if the address has the form of data."""
+    response = await api.get(path)
+    assert response.status_code == 404
+    assert response.headers["cache-control"] == "no-store"
+    if re.search(r"\.\w+$", path):
+        assert response.json()["message"] == response.json()["error"]["info"] == info
+    else:
+        assert f"<p>{info}</p>" in response.text
 
 
 async def test_accepts_a_parameter_repeated_with_the_same_value(api: Api) -> None:

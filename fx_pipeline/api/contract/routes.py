@@ -1,7 +1,7 @@
 """Finds the operation of a path."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fx_pipeline.api.endpoints.operation import Operation
@@ -9,6 +9,8 @@ from fx_pipeline.api.endpoints.parameters import quoted
 from fx_pipeline.api.errors import INVALID_API_FUNCTION, ApiError
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_WITH_FORMAT = re.compile(r"(.*(?:[^.]|\.\.))\.[A-Za-z]+")
+"""A path with an extension. A range without an end ends in two dots."""
 
 
 class Routes:
@@ -28,11 +30,28 @@ class Routes:
 
         Raise ApiError if there is none.
         """
+        if found := self._match(path):
+            return found
+        others = " and ".join(self._other_formats(path))
+        hint = f"There is {others}." if others else "See /rates/ for the list."
+        raise ApiError(INVALID_API_FUNCTION, f"There is no endpoint /rates/{_shown(path)}. {hint}")
+
+    def _other_formats(self, path: str) -> Iterator[str]:
+        if with_format := _WITH_FORMAT.fullmatch(path):
+            for ending in ("", ".json", ".csv"):
+                if found := self._match(with_format[1] + ending):
+                    format_ = "CSV" if found[0].response == "Csv" else "JSON"
+                    yield f"/rates/{_shown(with_format[1] + ending)} ({format_})"
+
+    def _match(self, path: str) -> tuple[Operation[Any], dict[str, str]] | None:
         for pattern, operation in self._routes:
             if match := pattern.fullmatch(path):
                 return operation, match.groupdict()
-        info = f"There is no endpoint /rates/{quoted(path)[1:-1]}. See /rates/ for the list."
-        raise ApiError(INVALID_API_FUNCTION, info)
+        return None
+
+
+def _shown(path: str) -> str:
+    return quoted(path)[1:-1]
 
 
 def _pattern(path: str) -> re.Pattern[str]:

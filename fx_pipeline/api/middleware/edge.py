@@ -8,9 +8,11 @@ import logging
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.api.endpoints.parameters import quoted
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
+    INVALID_API_FUNCTION,
     INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
     UNEXPECTED,
@@ -18,7 +20,7 @@ from fx_pipeline.api.errors import (
     ErrorKind,
     error_document,
 )
-from fx_pipeline.api.middleware.paths import FORMS, MCP, is_closed
+from fx_pipeline.api.middleware.paths import FORMS, HEALTH, MCP, is_closed
 from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, NO_STORE, as_json
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ class Edge:
         elif b";" in query and path.startswith("/rates"):
             info = "Parameters are separated by &. A semicolon in a value is written %3B."
             await response.error(INVALID_PARAMETER, info)
+        elif (stem := path.rpartition(".")[0]) in HEALTH:
+            info = f"There is no endpoint {quoted(path)[1:-1]}. There is {stem} (JSON)."
+            await response.error(INVALID_API_FUNCTION, info)
         elif is_closed(path) and not is_form:
             info = "This page is about the server, not about rates, and is closed to the public."
             await response.error(FUNCTION_ACCESS_RESTRICTED, info)

@@ -1,6 +1,6 @@
 """The documentation page ``/rates/docs/``: each operation with a request to copy and its current response.
 
-It runs no scripts.
+Its forms send requests. A script shows the responses in the page; without it, the browser opens them.
 """
 
 import datetime as dt
@@ -141,4 +141,5 @@ def as_sent(example: object) -> str:
 
 def prose(text: str) -> Markup:
     """Return text as HTML, with text between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped before
+    # As a plain string: until Python 3.11, `sub` on Markup escapes the tags that it inserts.
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped before

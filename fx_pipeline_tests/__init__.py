@@ -17,6 +17,7 @@ Modules without `test_` are shared by tests; no test module imports another one:
     api.history      a database file whose fetches have chosen instants
     fetches, stored  what goes into a database file, and what is in it
     waiting          the only place that waits for a condition, with one generous time limit
+    snippets         the examples in the documents
     ports, seeds     free ports; random choices that can be repeated
 
 Every test gets three things from `conftest.py`. The working directory is an empty folder, so that a relative

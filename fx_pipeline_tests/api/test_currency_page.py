@@ -215,6 +215,28 @@ async def test_an_empty_range_links_to_the_nearest_with_rates(api: Api, path: st
         assert figures(there)
 
 
+@pytest.mark.parametrize(
+    ("path", "presets", "shown"),
+    [
+        ("/currency/USD/", ["1M", "1Y", "5Y", "All"], "1Y"),
+        (ALL, ["1M", "1Y", "5Y", "All"], "All"),
+        # No preset is longer than the history.
+        ("/currency/XCG/", ["1M", "All"], "All"),
+        ("/currency/XCG/?range=5y", ["1M", "All"], "All"),
+        ("/currency/USD/?start_date=2026-02-09&end_date=2026-03-09", ["1M", "1Y", "5Y", "All"], "1M"),
+        ("/currency/USD/?start_date=2026-02-10&end_date=2026-03-09", ["1M", "1Y", "5Y", "All"], None),
+    ],
+)
+async def test_the_presets_are_as_long_as_their_names_say(
+    api: Api, path: str, presets: list[str], shown: str | None
+) -> None:
+    source = await page(api, path)
+    [nav] = re.findall('<nav class="ranges".*?>(.*?)</nav>', source, re.DOTALL)
+    links = re.findall('<a href=".*?"( aria-current="true")?>(.*?)</a>', nav)
+    assert [label for _, label in links] == presets
+    assert [label for is_shown, label in links if is_shown] == ([shown] if shown else [])
+
+
 async def test_currencies_that_never_met_say_so(api: Api) -> None:
     shown = text_of(await page(api, "/currency/XCG/?base=BGN&range=all"))
     assert (

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import ApiError
-from fx_pipeline.api.pages.ranges import PRESETS, Range, months_before, preset, requested
+from fx_pipeline.api.pages.ranges import (
+    PRESETS,
+    Range,
+    complete_presets,
+    months_before,
+    preset,
+    requested,
+)
 
 NOW = dt.datetime(2026, 3, 10, 12, 0, tzinfo=dt.timezone.utc)
 LIMITS = Range(dt.date(2019, 1, 1), dt.date(2026, 3, 9))
@@ -79,6 +86,9 @@ def test_a_preset_ends_with_the_limits_and_stays_in_them(limits: Range, key: str
     found = preset(key, limits)
     assert found.end == limits.end
     assert found.within(limits) == found
+    _, months = PRESETS[key]
+    is_complete = months is None or found.start == months_before(limits.end, months)
+    assert (key in complete_presets(limits)) == is_complete
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,10 @@ def _read(request: PageRequest, days: Range, base: str, codes: tuple[str, ...]) 
 
 def _presets(limits: Range, shown: Range | None, path: partial[str]) -> list[tuple[str, str, bool]]:
     """Return the label and the link of each preset, and whether it is the range that is shown."""
-    # In a short history, several presets are the same range.
-    current = next((key for key in ranges.PRESETS if ranges.preset(key, limits) == shown), None)
-    return [(label, path(range=key), key == current) for key, (label, _) in ranges.PRESETS.items()]
+    keys = ranges.complete_presets(limits)
+    # The whole history may be exactly as long as another preset.
+    current = next((key for key in reversed(keys) if ranges.preset(key, limits) == shown), None)
+    return [(ranges.PRESETS[key][0], path(range=key), key == current) for key in keys]
 
 
 def _nearest(request: PageRequest, limits: Range, empty: Range, base: str, code: str) -> list[Range]:

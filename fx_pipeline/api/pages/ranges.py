@@ -50,10 +50,18 @@ def requested(parameters: Parameters, limits: Range) -> Range:
 
 
 def preset(key: str, limits: Range) -> Range:
-    """Return the last days of `limits`, as many as the preset has."""
+    """Return the last days of `limits`, as many as the preset has if there are so many."""
+    return Range(max(limits.start, _start(key, limits)), limits.end)
+
+
+def complete_presets(limits: Range) -> list[str]:
+    """Return the presets that are as long as their name says."""
+    return [key for key in PRESETS if _start(key, limits) >= limits.start]
+
+
+def _start(key: str, limits: Range) -> dt.date:
     _, months = PRESETS[key]
-    start = max(limits.start, months_before(limits.end, months)) if months else limits.start
-    return Range(start, limits.end)
+    return months_before(limits.end, months) if months else limits.start
 
 
 def months_before(date: dt.date, months: int) -> dt.date:

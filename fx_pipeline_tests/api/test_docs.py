@@ -106,6 +106,12 @@ async def test_links_and_forms_work(api: Api) -> None:
         assert response.status_code == 200
 
 
+async def test_the_forms_accept_any_day_that_is_over(api: Api) -> None:
+    fields = set(re.findall(r'<input name="(\w+)" type="date" max="([^"]*)"', await read(api)))
+    over = {(name, "2026-03-09") for name in ("date", "start_date", "end_date")}
+    assert fields == {*over, ("as_of", "2026-03-10")}
+
+
 async def test_shows_code_as_code(api: Api) -> None:
     page = await read(api)
     assert "&lt;code" not in page

@@ -77,6 +77,8 @@ def page(request: PageRequest, *, origin: str, context_of: Callable[[Queries, dt
             "info": document(context.operations, stored)["info"],
             "names": request.names(),
             "newest": stored.newest,
+            "today": request.today.isoformat(),
+            "last_day": request.yesterday.isoformat(),
             "origin": origin,
         },
     )

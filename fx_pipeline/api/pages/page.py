@@ -36,6 +36,11 @@ class PageRequest:
         """The current day, UTC."""
         return self.parameters.now.date()
 
+    @property
+    def yesterday(self) -> dt.date:
+        """The last day that is over, UTC, and so the last that can be fetched."""
+        return self.today - dt.timedelta(days=1)
+
     def text(self, name: str) -> str:
         """Return the last value of a parameter, or an empty text."""
         return self.parameters.text(name)

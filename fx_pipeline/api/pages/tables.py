@@ -1,6 +1,5 @@
 """The parts that several pages share: the table of rates, the table of revisions, the common context."""
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ def page_context(request: PageRequest, span: Span, base: str) -> dict[str, Any]:
         "oldest": span.oldest,
         "today": request.today.isoformat(),
         "first_day": min(request.start.isoformat(), span.oldest),
-        "last_day": (request.today - dt.timedelta(days=1)).isoformat(),
+        "last_day": request.yesterday.isoformat(),
         "base": base,
         "base_query": f"?base={base}" if span.base_parameter(base) else "",
     }

@@ -6,7 +6,8 @@ const history = document.querySelector(".history");
 const frame = history.querySelector(".chart");
 const reading = history.querySelector(".reading");
 const range = reading.textContent;
-const { indexed } = history.dataset; // the day on which all currencies are 100, if they are indexed
+// The days of the range, and the day on which all currencies are 100, if they are indexed.
+const { start, end, indexed } = history.dataset;
 const series = [...history.querySelectorAll("[data-series]")].map((one) => ({ code: one.dataset.series, sample: one.querySelector(".line") }));
 const DAY = 86_400;
 const STEPS = [1, 2, 3, 7, 14, 30, 60, 90, 180, 365, 730, 1825, 3650].map((days) => days * DAY);
@@ -81,6 +82,8 @@ function draw() {
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: (_, place) => lines[place - 1].stroke } },
     series: [{}, ...lines],
+    // The whole range, whichever of its days are stored. A single day is in the middle.
+    scales: { x: { range: () => start === end ? [seconds(start) - DAY, seconds(end) + DAY] : [seconds(start), seconds(end)] } },
     axes: [
       { ...axis, size: 36, space: 90, incrs: STEPS, values: (_, ticks, axisAt, space, step) =>
         ticks.map((tick) => dateOf(tick).slice(0, step < 28 * DAY ? 10 : step < 365 * DAY ? 7 : 4)) },

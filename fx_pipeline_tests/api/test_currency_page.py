@@ -130,6 +130,11 @@ async def test_the_range_says_how_many_days_it_has_and_from_which_day_its_change
     }
 
 
+async def test_one_day_has_no_change(api: Api) -> None:
+    shown = await page(api, "/currency/USD/?start_date=2026-02-01&end_date=2026-03-08")
+    assert figures(shown)["USD"]["Change of EUR"] == "– only one day"
+
+
 async def test_the_headline_says_whose_change_it_shows_since_which_day(api: Api) -> None:
     shown = text_of(await page(api, "/currency/AUD/?start_date=2024-01-01&end_date=2024-12-31"))
     change = f"EUR {MINUS}5.00{PERCENT} since 2026-03-05"

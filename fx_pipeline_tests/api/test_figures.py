@@ -190,6 +190,7 @@ def test_a_partial_year_says_which_days_it_has_and_its_change_counts_from_the_da
     assert figures.summary("all", days, 1463) == Summary(
         "all", days[0], days[4], days[4], days[2], 8.25 / 5, 5, 1463, 140.0
     )
+    assert figures.summary("one", days[:1], 1).change is None
 
 
 @given(HISTORIES, st.sampled_from(EVERY_DAY), st.sampled_from([figures.YEAR, figures.MONTH]))

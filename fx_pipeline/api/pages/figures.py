@@ -32,8 +32,8 @@ YEAR, MONTH = len("2026"), len("2026-03")
 class Summary(NamedTuple):
     """The first, last, highest and lowest rate of a period, the mean of all, and the change in percent.
 
-    `days` of the `of_days` days of the period have a rate. The change is from the first day to the last. That
-    of a year or month is from the day before it; None if that day has no rate.
+    `days` of the `of_days` days of the period have a rate. The change is from the first day to the last; None
+    if there is only one. That of a year or month is from the day before it; None if that day has no rate.
     """
 
     name: str
@@ -140,7 +140,8 @@ def summary(name: str, days: Sequence[Point], of_days: int) -> Summary:
     rates = [rate for _, rate in days]
     # Of several days with an extreme, take the first.
     high, low = max(days, key=lambda day: day[1]), min(days, key=lambda day: day[1])
-    mean, change = math.fsum(rates) / len(rates), change_percent(rates[0], rates[-1])
+    mean = math.fsum(rates) / len(rates)
+    change = change_percent(rates[0], rates[-1]) if len(rates) > 1 else None
     return Summary(name, days[0], days[-1], high, low, mean, len(days), of_days, change)
 
 

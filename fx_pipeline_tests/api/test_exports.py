@@ -221,6 +221,14 @@ async def test_pages_link_to_a_csv_with_all_rows(api: Api) -> None:
             "/fx/rate_history?symbols=USD,GBP&start_date=2026-03-05&end_date=2026-03-06&as_of=2026-03-07",
             "/rates/2026-03-05..2026-03-06.csv?symbols=USD,GBP&as_of=2026-03-07",
         ),
+        (
+            "/fx/rates_by_range?start_date=2026-03-05&as_of=2026-03-07T12:00",
+            "/rates/2026-03-05..2026-03-09.csv?as_of=2026-03-07T12:00Z",
+        ),
+        (
+            "/fx/rates_by_range?start_date=2026-03-05&as_of=2026-03-07%2012:00:00.5%2B01:00",
+            "/rates/2026-03-05..2026-03-09.csv?as_of=2026-03-07+12:00:00.5%2B01:00",
+        ),
     ],
 )
 async def test_pages_of_rates_link_to_the_api(api: Api, page: str, path: str) -> None:
@@ -234,4 +242,4 @@ async def test_pages_of_rates_link_to_the_api(api: Api, page: str, path: str) ->
 
 @pytest.mark.parametrize("page", ["/fx/days", "/fx/symbols", "/fx/revisions", "/fx/coverage"])
 async def test_other_pages_do_not(api: Api, page: str) -> None:
-    assert "The same rates from the API" not in (await api.get(page)).text
+    assert "CSV from the API" not in (await api.get(page)).text

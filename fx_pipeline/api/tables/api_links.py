@@ -1,6 +1,7 @@
 """Links from the table and the queries of rates to the same rates as CSV of the API."""
 
 import datetime as dt
+import re
 
 from datasette import Forbidden, Request
 from datasette.utils import tilde_decode
@@ -16,6 +17,8 @@ PAGES = ("rates", "rates_by_range", "rate_history")
 
 DAYS = 365
 """The days of a link without a start."""
+
+_TIME_WITHOUT_ZONE = re.compile(r"^.{10}[Tt ][0-9:.]+$")
 
 
 async def api_links(datasette: FxDatasette, request: Request) -> dict[str, str]:
@@ -38,7 +41,7 @@ async def api_links(datasette: FxDatasette, request: Request) -> dict[str, str]:
     first = _text(request, "start_date") or _days_before(last)
     chosen = {
         "symbols": _text(request, "symbols") or _text(request, "currency"),
-        "as_of": _text(request, "as_of"),
+        "as_of": _with_zone(_text(request, "as_of")),
     }
     path = f"{first}..{last}.csv"
     return {"api_csv": api_path(path, **chosen), "api_wide_csv": api_path(path, **chosen, wide="1")}
@@ -46,6 +49,11 @@ async def api_links(datasette: FxDatasette, request: Request) -> dict[str, str]:
 
 def _days_before(last: str) -> str:
     return str(dt.date.fromordinal(max(1, dt.date.fromisoformat(last).toordinal() - DAYS + 1)))
+
+
+def _with_zone(as_of: str) -> str:
+    """Return an instant for the API, which requires a zone. To a query, a time without a zone is UTC."""
+    return f"{as_of}Z" if _TIME_WITHOUT_ZONE.search(as_of) else as_of
 
 
 def _text(request: Request, name: str) -> str:

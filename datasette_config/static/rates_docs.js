@@ -14,6 +14,7 @@ function prepare(section, form, link) {
   status.role = "status";
   const body = document.createElement("pre");
   body.className = "reply";
+  body.append(document.createElement("code"));
   body.hidden = true;
   section.append(status, body);
   form?.addEventListener("submit", (event) => {
@@ -39,7 +40,7 @@ async function send(url, status, body) {
     status.replaceChildren(`Status ${response.status} from `, address);
     const isJson = response.headers.get("content-type")?.startsWith("application/json");
     const lines = (isJson ? JSON.stringify(JSON.parse(text), null, 2) : text.trimEnd()).split(/\r?\n/);
-    body.textContent = lines.length > LINES ? `${lines.slice(0, LINES).join("\n")}\n…` : lines.join("\n");
+    body.firstChild.textContent = lines.length > LINES ? `${lines.slice(0, LINES).join("\n")}\n…` : lines.join("\n");
     body.tabIndex = 0; // to scroll by keyboard
     body.hidden = false;
   } catch (error) {

@@ -170,10 +170,16 @@ async def test_the_downloads_have_what_the_page_shows(api: Api, query: str, star
         )
         assert {name: texts[name] for name in ("First", "Last") if name in texts} == expected
     csv = (await api.get(links(shown, "csv"))).text
-    rows_of = [line.split(",") for line in csv.split()[1:]]
-    assert [(date, code) for date, _, code, _ in rows_of] == [
-        (date, code) for date, of_day in rates.items() for code in of_day
-    ]
+    header, *lines = [line.split(",") for line in csv.splitlines()]
+    if len(header) == 4 and header[-1] == "rate":
+        found = {date: {code: float(rate)} for date, _, code, rate in lines}
+    else:  # a column for each of several currencies
+        assert header == ["date", *figures(shown)]
+        found = {
+            date: {code: float(rate) for code, rate in zip(header[1:], cells, strict=True) if rate}
+            for date, *cells in lines
+        }
+    assert found == rates
     form = shown[shown.index('<form class="choose"') : shown.index("</form>")]
     assert f'name="start_date" value="{start}"' in form
     assert f'name="end_date" value="{end}"' in form

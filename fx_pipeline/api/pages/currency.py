@@ -108,7 +108,7 @@ def page(request: PageRequest, *, code: str) -> Page:
             "months": figures.by_period(read[code], shown.start, MONTH),
             "page_of": lambda one: currency_path(one, base=kept["base"], **_dates(shown)),
             "api_call": api_path(path, **call),
-            "csv": api_path(f"{path}.csv", **call),
+            "csv": api_path(f"{path}.csv", **call, wide="1" if others else ""),
         },
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.javascript import CLIENTS, node
 from fx_pipeline_tests.api.server import Server, serving
@@ -25,11 +26,10 @@ PACKAGE = "foreign_exchange_rates_client"
 UNKNOWN = "Unknown currency: CHF. See /rates/symbols for the available codes."
 
 
-@pytest.fixture(scope="module")
-def server(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    shutil.copy(written, folder / "fx.db")
-    with serving(folder / "fx.db", folder / "log") as server:
+@pytest.fixture
+def server(written: Path, tmp_path: Path) -> Iterator[Server]:
+    shutil.copy(written, tmp_path / "fx.db")
+    with serving(tmp_path / "fx.db", tmp_path / "log") as server:
         yield server
 
 
@@ -62,6 +62,13 @@ def test_python(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     [example] = [snippet for snippet in snippets("python", PAGE) if PACKAGE in snippet]
     assert value_of(example.replace(ADDRESS, server.url)) == 0.8583690987
+
+    token = TokenFile(tmp_path / "tokens.db").create("program")
+    latest_rates = import_module(f"{PACKAGE}.api.days.latest_rates").sync
+    with import_module(PACKAGE).Client(base_url=server.url) as client:
+        assert latest_rates(client=client).status == 401
+    with import_module(PACKAGE).AuthenticatedClient(base_url=server.url, token=token) as client:
+        assert latest_rates(client=client).base == "EUR"
 
 
 def use(client: Any, models: Any) -> None:

@@ -44,7 +44,7 @@ test: install-dev clients ## run all tests except the slow ones; TESTS=... selec
 	$(BIN)/pytest $(TESTS)
 
 test-all: install-dev clients ## run all tests
-	$(BIN)/pytest --slow -n 3 $(TESTS)
+	$(BIN)/pytest --slow $(TESTS)
 
 coverage: install-dev clients ## run all tests except the slow ones, and measure coverage
 	$(BIN)/pytest --cov=fx_pipeline $(TESTS)

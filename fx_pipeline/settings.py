@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )
     fx_catch_up_days: int = Field(
-        31, ge=0, le=3660, description="Past days that the daily run searches for gaps to fill."
+        31, ge=0, le=3660, description="Past days among which the daily run fetches those that are missing."
     )
     fx_revision_alert: float = Field(
         0.01, gt=0, description="Relative change of a stored value at which a check reports a revision."

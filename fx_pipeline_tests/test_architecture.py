@@ -13,7 +13,7 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 LAYERS = (
-    ("rates", "clock", "fetch", "serving"),
+    ("rates", "wanted", "clock", "fetch", "serving"),
     ("settings",),
     ("dagster_names",),
     ("fixer", "store", "api"),

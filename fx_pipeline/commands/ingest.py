@@ -139,6 +139,7 @@ class IngestPlan:
 
         with RateStore(settings.fx_database) as store:
             store.check_source(settings.fx_base, settings.known_provider)
+            store.want(selected)
             stored = store.stored_dates(min(selected), max(selected)) if missing else set()
             has_names = store.has_names()
         refetch_from = yesterday() - dt.timedelta(days=settings.fx_revision_days) if revise else None

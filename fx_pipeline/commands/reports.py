@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from fx_pipeline.commands.access import AccessState
-from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import NONE_AHEAD, Ahead
@@ -156,12 +156,10 @@ def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:
     """Return the number of stored days and of days that are over, for each year with a stored day."""
     if coverage.first is None or coverage.last is None:
         return {}
-    missing = {day for first, last in coverage.gaps for day in date_range(first, last)}
     counts = {}
     for year in range(coverage.first.year, coverage.last.year + 1):
         start, end = dt.date(year, 1, 1), min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
-        within = date_range(max(start, coverage.first), min(end, coverage.last))
-        counts[year] = (sum(day not in missing for day in within), (end - start).days + 1)
+        counts[year] = (coverage.days_by_year.get(year, 0), (end - start).days + 1)
     return counts
 
 

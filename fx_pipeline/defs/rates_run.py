@@ -77,10 +77,13 @@ class RatesRun:
         """Return the calls to make, and warn if the quota is too small for them."""
         store.check_source(self._fixer.base, self._fixer.known_provider())
         self._skipped = self._days_to_skip(store)
-        self._to_fetch = self._dates_that_are_over() - {day.date for day in self._skipped}
+        dates = self._dates_that_are_over()
+        store.want(dates)
+        self._to_fetch = dates - {day.date for day in self._skipped}
         self._to_fetch -= _dates_of_earlier_attempts(self._context)
         exclude_symbols(client, store.refused_symbols())
         calls = plan_calls(self._to_fetch, timeseries=self._fixer.timeseries, daily=self._daily_dates())
+        self._context.log.info(f"Dates to fetch: {len(self._to_fetch)}; calls: {len(calls)}.")
         if (warning := quota_warning(calls, ledger.quota())) is not None:
             self._context.log.warning(warning)
         return calls

@@ -25,8 +25,8 @@ from fx_pipeline.store.frames import RateHistory
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every day at 00:10 UTC: fetch yesterday, refetch the FX_REVISION_DAYS days before it, and "
-    "fill the gaps of the last FX_CATCH_UP_DAYS days. At 01:10, 03:10 and 06:10 UTC: fetch what is left "
-    "after an outage.",
+    "fetch the missing days among the last FX_CATCH_UP_DAYS. At 01:10, 03:10 and 06:10 UTC: fetch what is "
+    "left after an outage.",
 )
 def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Request one run over all days that are due, also after the machine was off for a while."""
@@ -34,20 +34,33 @@ def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     at = context.scheduled_execution_time
     now = min(at, utc_now())
     window = settings.fx_revision_days + 1
-    keys = days.get_partition_keys(current_time=now)[-max(window, settings.fx_catch_up_days) :]
-    if not keys:
+    recent = days.get_partition_keys(current_time=now)[-max(window, settings.fx_catch_up_days) :]
+    if not recent:
         return dg.SkipReason("No day since FX_START_DATE is over yet.")
-    only: Sequence[str] | None = None
+    refetched = recent[-window:]
+    chosen = sorted(_wanted(settings, recent) | set(refetched))
+    in_a_row = recent.index(chosen[-1]) - recent.index(chosen[0]) == len(chosen) - 1
+    only = None if in_a_row else chosen
     if not tries.is_first(at):
-        only = _left(context.instance, settings, keys, keys[-window:], at, now)
-        if not only:
+        only = chosen = _left(context.instance, settings, chosen, refetched, at, now)
+        if not chosen:
             return dg.SkipReason("There is nothing left for another try this morning to fetch.")
-    chosen = only or keys
     return dg.RunRequest(
         run_key=None,
         tags={**range_tags(chosen[0], chosen[-1]), **tries.tags(at)},
-        run_config=rates_config(skip_stored=True, refetch_from=keys[-window:][0], only=only),
+        run_config=rates_config(skip_stored=True, refetch_from=refetched[0], only=only),
     )
+
+
+def _wanted(settings: Settings, keys: Sequence[str]) -> set[str]:
+    """Return which of these days are wanted. A first night fetches no more than the days before it need."""
+    try:
+        with RateHistory(settings.fx_database) as history:
+            wanted = history.wanted()
+    except StoreError:
+        return set()  # there is no database yet; the run reports any other error
+    first, last = dt.date.fromisoformat(keys[0]), dt.date.fromisoformat(keys[-1])
+    return {date.isoformat() for date in wanted.between(first, last)} & set(keys)
 
 
 def _left(

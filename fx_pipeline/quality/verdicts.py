@@ -184,7 +184,7 @@ def outdated(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Ve
 
 
 def gaps(ranges: Iterable[tuple[dt.date, dt.date]], judged: int, *, closed_from: dt.date) -> Verdict:
-    """Report ranges of missing days (first, last) between stored ones.
+    """Report ranges of missing days (first, last).
 
     A gap at or after `closed_from` is serious: the daily run should have filled it.
     """

@@ -1,20 +1,23 @@
-"""What the database holds: counts, gaps, and how far rates moved from one day to the next."""
+"""What the database holds: counts, missing days, and how far rates moved from one day to the next."""
 
 import datetime as dt
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.store.wanted import wanted_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What the database holds. `gaps` are the ranges missing between the first and the last stored day."""
+    """What the database holds. `gaps` are the ranges of missing days."""
 
     first: dt.date | None
     last: dt.date | None
     days: int
+    days_by_year: Mapping[int, int]
     rates: int
     revisions: int
     rejected: int
@@ -37,18 +40,18 @@ def coverage(db: Database) -> Coverage:
     """Count what is stored and find the gaps."""
     stored = {dt.date.fromisoformat(date) for (date,) in db.execute("SELECT date FROM days")}
     first, last = min(stored, default=None), max(stored, default=None)
-    missing = set(date_range(first, last)) - stored if first and last else set()
     fetches, calls = db.execute("SELECT count(*), coalesce(sum(calls), 0) FROM fetches").fetchone()
     return Coverage(
         first=first,
         last=last,
         days=len(stored),
+        days_by_year=Counter(date.year for date in stored),
         rates=db["rates"].count,
         revisions=db["revisions"].count,
         rejected=db["rejected_rates"].count,
         fetches=fetches,
         calls=calls,
-        gaps=tuple(contiguous(missing)),
+        gaps=tuple(wanted_days(db.conn).missing(stored)),
     )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.clock import parse_instant, utc_now
-from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.store import instants
 from fx_pipeline.store.database import StoreError
+from fx_pipeline.wanted import WantedDays
 
 _RUNS = "SELECT value FROM json_each(?)"
 
@@ -114,12 +114,15 @@ class RateHistory:
         return {code for (code,) in self._rows("SELECT code FROM refused_symbols")}
 
     def gaps(self) -> list[tuple[dt.date, dt.date]]:
-        """Return the ranges of days missing between the first and the last stored day."""
-        span = self.span()
-        if span is None:
-            return []
+        """Return the ranges of wanted days before the last stored day that are not stored."""
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
-        return contiguous(set(date_range(*span)) - stored)
+        return self.wanted().missing(stored)
+
+    def wanted(self) -> WantedDays:
+        """Return the days that runs were asked for, and those that follow the newest."""
+        return WantedDays.of_rows(
+            self._rows("SELECT first_date, last_date FROM wanted_ranges ORDER BY first_date")  # type: ignore[arg-type]
+        )
 
     def last_fetched(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
         """Return the stored days from `first` to `last`, both included, and when each was last fetched."""

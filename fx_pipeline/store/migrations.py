@@ -128,3 +128,42 @@ def mark_tokens(db: Database) -> None:
 def remember_outage(db: Database) -> None:
     """Store when a run last ended because the provider did not respond, until it responds again."""
     db.execute("CREATE TABLE outage (id INTEGER PRIMARY KEY CHECK (id = 1), seen_at TEXT NOT NULL) STRICT")
+
+
+@migrations()
+def remember_wanted_days(db: Database) -> None:
+    """Store which days runs were asked for. Until now, they are those of the fetches.
+
+    A range without a last day is open: every later day is wanted too. It begins with the range of the first
+    fetch of a day that was the newest when it was fetched.
+    """
+    for statement in (
+        "CREATE TABLE wanted_ranges (first_date TEXT PRIMARY KEY, last_date TEXT) STRICT, WITHOUT ROWID",
+        """
+        INSERT INTO wanted_ranges
+        WITH asked AS (
+            SELECT start_date, max(end_date) AS end_date FROM fetches
+            WHERE start_date IS NOT NULL GROUP BY start_date
+        ), marked AS (
+            SELECT start_date, end_date, start_date <= date(
+                max(end_date) OVER (ORDER BY start_date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+                '+1 day'
+            ) AS continues FROM asked
+        ), numbered AS (
+            SELECT start_date, end_date, sum(NOT coalesce(continues, 0)) OVER (ORDER BY start_date) AS number
+            FROM marked
+        )
+        SELECT min(start_date), max(end_date) FROM numbered GROUP BY number
+        """,
+        """
+        UPDATE wanted_ranges SET last_date = NULL WHERE first_date = (
+            SELECT max(first_date) FROM wanted_ranges
+            WHERE first_date <= (SELECT min(end_date) FROM fetches WHERE end_date >= date(asked_at, '-1 day'))
+        )
+        """,
+        """
+        DELETE FROM wanted_ranges
+        WHERE first_date > (SELECT first_date FROM wanted_ranges WHERE last_date IS NULL)
+        """,
+    ):
+        db.execute(statement)

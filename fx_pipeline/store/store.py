@@ -19,6 +19,7 @@ from fx_pipeline.store.coverage import Coverage, Move, coverage, largest_moves
 from fx_pipeline.store.database import explained, open_database, transaction
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.source import refuse_other_base, refuse_other_provider
+from fx_pipeline.store.wanted import want
 from fx_pipeline.store.writing import insert_fetches, write_days
 
 REBUILD_BATCH = 100
@@ -106,6 +107,12 @@ class RateStore:
             refuse_other_base(self._db, self.path, [base])
             refuse_other_provider(self._db, self.path, [provider] if provider else [])
 
+    def want(self, dates: Collection[dt.date]) -> None:
+        """Note that these days are wanted. If yesterday is among them, so are all later days."""
+        newest = self._now().date() - dt.timedelta(days=1)
+        with explained(self.path), transaction(self._db):
+            want(self._db, dates, newest)
+
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """Return the stored days from `start` to `end`, both included."""
         query = "SELECT date FROM days WHERE date BETWEEN ? AND ?"
@@ -168,7 +175,7 @@ class RateStore:
             return int(self._db.execute(query, [instant_text(instant)]).fetchone()[0])
 
     def coverage(self) -> Coverage:
-        """Count what is stored and find the gaps."""
+        """Count what is stored, and find the wanted days that are missing."""
         with explained(self.path):
             return coverage(self._db)
 

@@ -21,12 +21,13 @@ class History:
         self._store = RateStore(path, now=lambda: self._now)
 
     def fetch(self, fetched_at: str, days: Mapping[str, Mapping[str, float]]) -> int:
-        """Store these days as one fetch at an instant in UTC, such as 2026-03-10T00:05:00.000000Z.
+        """Want and store these days as one fetch at an instant in UTC, such as 2026-03-10T00:05:00.000000Z.
 
         Return the number of the fetch.
         """
         self._now = parse_instant(fetched_at)
         given = [_day(dt.date.fromisoformat(date), rates) for date, rates in days.items()]
+        self._store.want([day.date for day in given])
         stored, *_ = self._store.record([fetch_of(*given, asked_at=self._now)])
         return stored.fetch_id
 

@@ -37,6 +37,7 @@ PATHS = [
             "rates_by_range",
             "rate_history",
             "stored_days",
+            "wanted_ranges",
         )
         for format_ in ("", ".json", ".csv")
     ),
@@ -52,6 +53,7 @@ PATHS = [
             "fetches",
             "outage",
             "refused_symbols",
+            "token_mark",
             "_sqlite_migrations",
             "last_fetches",
             "calls_of_month",

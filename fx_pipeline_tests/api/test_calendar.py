@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fx_pipeline.api.pages.calendar import Calendar, Day, Month, Run
-from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.rates import date_range
+from fx_pipeline.wanted import WantedDays
 
 START, END = dt.date(2023, 12, 28), dt.date(2024, 3, 3)
 ROWS = [
@@ -19,19 +20,27 @@ ROWS = [
     ("2024-01-03", 29, 1, 1),
     ("2024-02-28", 30, 0, 0),
 ]
+# Nobody asked for 4 to 9 January.
+WANTED = WantedDays([(dt.date(2023, 12, 29), dt.date(2024, 1, 3)), (dt.date(2024, 1, 10), None)])
 
 
 def test_the_state_of_each_day() -> None:
-    calendar = Calendar(ROWS, START, END)
+    calendar = Calendar(ROWS, WANTED, START, END)
     stored = {
         "2023-12-30": "stored",
         "2023-12-31": "revised",
         "2024-01-03": "rejected",
         "2024-02-28": "stored",
     }
-    first, last = dt.date(2023, 12, 30), dt.date(2024, 2, 28)
+    last = dt.date(2024, 2, 28)
+    missing = {
+        dt.date(2023, 12, 29),
+        dt.date(2024, 1, 1),
+        dt.date(2024, 1, 2),
+        *date_range(dt.date(2024, 1, 10), dt.date(2024, 2, 27)),
+    }
     expected = {
-        date: stored.get(str(date), "missing" if first < date < last else "unfetched")
+        date: stored.get(str(date), "missing" if date in missing else "unfetched")
         for date in date_range(START, END)
     }
     assert {
@@ -39,36 +48,43 @@ def test_the_state_of_each_day() -> None:
     } == expected
     assert (calendar.days, calendar.stored, calendar.last) == (67, 4, last)
     assert (calendar.revised, calendar.rejected) == (3, 4)
-    assert calendar.counts == {"stored": 2, "revised": 1, "rejected": 1, "missing": 57, "unfetched": 6}
+    assert calendar.counts == {"stored": 2, "revised": 1, "rejected": 1, "missing": 52, "unfetched": 11}
     assert calendar.gaps == [
+        (dt.date(2023, 12, 29), dt.date(2023, 12, 29)),
         (dt.date(2024, 1, 1), dt.date(2024, 1, 2)),
-        (dt.date(2024, 1, 4), dt.date(2024, 2, 27)),
+        (dt.date(2024, 1, 10), dt.date(2024, 2, 27)),
     ]
 
 
 def test_years_are_runs_of_days_in_one_state() -> None:
-    newest, oldest = Calendar(ROWS, START, END).years()
+    newest, oldest = Calendar(ROWS, WANTED, START, END).years()
     assert (newest.number, oldest.number) == (2024, 2023)
-    assert oldest.runs == [Run(362, 2, "unfetched"), Run(364, 1, "stored"), Run(365, 1, "revised")]
+    assert oldest.runs == [
+        Run(362, 1, "unfetched"),
+        Run(363, 1, "missing"),
+        Run(364, 1, "stored"),
+        Run(365, 1, "revised"),
+    ]
     assert newest.runs == [
         Run(0, 2, "missing"),
         Run(2, 1, "rejected"),
-        Run(3, 55, "missing"),
+        Run(3, 6, "unfetched"),
+        Run(9, 49, "missing"),
         Run(58, 1, "stored"),
         Run(59, 4, "unfetched"),
     ]
-    assert oldest.label == "2023: 1 stored, 1 stored with revised values, 2 not fetched yet"
+    assert oldest.label == "2023: 1 stored, 1 stored with revised values, 1 missing, 1 not fetched"
 
 
 def test_the_first_month_begins_at_the_start() -> None:
-    december = Calendar(ROWS, START, END).months(2023)
+    december = Calendar(ROWS, WANTED, START, END).months(2023)
     assert december == [
         Month(
             "December",
             3,
             [
                 Day(dt.date(2023, 12, 28), "unfetched"),
-                Day(dt.date(2023, 12, 29), "unfetched"),
+                Day(dt.date(2023, 12, 29), "missing"),
                 Day(dt.date(2023, 12, 30), "stored", 30),
                 Day(dt.date(2023, 12, 31), "revised", 30, 2),
             ],
@@ -92,7 +108,7 @@ def test_a_day_has_a_label(day: Day, label: str) -> None:
 
 
 def test_an_empty_database_has_no_gaps() -> None:
-    calendar = Calendar([], START, END)
+    calendar = Calendar([], WANTED, START, END)
     assert (calendar.stored, calendar.last, calendar.gaps) == (0, None, [])
     assert calendar.counts == {"unfetched": calendar.days}
 
@@ -103,17 +119,26 @@ def test_an_empty_database_has_no_gaps() -> None:
     counts=st.dictionaries(
         st.integers(0, 1500), st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1)), max_size=60
     ),
+    asked=st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 300)), max_size=5),
 )
-@example(start=dt.date(2000, 10, 1), length=515, counts={})  # ends on 28 February of a common year
+@example(start=dt.date(2000, 10, 1), length=515, counts={}, asked=[])  # ends on 28 February of a common year
 def test_the_calendar_matches_the_model(
-    start: dt.date, length: int, counts: dict[int, tuple[int, int, int]]
+    start: dt.date, length: int, counts: dict[int, tuple[int, int, int]], asked: list[tuple[int, int]]
 ) -> None:
     end = start + dt.timedelta(length)
     known = {start + dt.timedelta(place): values for place, values in counts.items() if place <= length}
-    calendar = Calendar([(str(date), *values) for date, values in known.items()], start, end)
+    places = {place + day for place, days in asked for day in range(days) if place + day <= length}
+    wanted = {start + dt.timedelta(offset) for offset in places}
+    calendar = Calendar(
+        [(str(date), *values) for date, values in known.items()],
+        WantedDays().with_dates(wanted, newest=end),
+        start,
+        end,
+    )
     stored = {date for date, (currencies, *_) in known.items() if currencies}
-    missing = {date for date in date_range(min(stored, default=end), max(stored, default=start)) if stored}
-    assert calendar.gaps == contiguous(missing - stored)
+    missing = {date for date in wanted - stored if date < max(stored, default=start)}
+    assert {date for first, last in calendar.gaps for date in date_range(first, last)} == missing
+    assert calendar.counts["missing"] == len(missing)
     assert calendar.stored == len(stored)
     for year in calendar.years():
         # Each run covers the places of its days; only 29 February may be covered by the day before it.

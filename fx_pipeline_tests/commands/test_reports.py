@@ -27,6 +27,7 @@ COVERAGE = Coverage(
     first=dt.date(2022, 12, 30),
     last=dt.date(2024, 3, 9),
     days=434,
+    days_by_year={2022: 2, 2023: 364, 2024: 68},
     rates=13_020,
     revisions=3,
     rejected=1,
@@ -35,7 +36,16 @@ COVERAGE = Coverage(
     gaps=((dt.date(2023, 2, 1), dt.date(2023, 2, 1)), (dt.date(2024, 1, 1), dt.date(2024, 1, 2))),
 )
 NOTHING = Coverage(
-    first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
+    first=None,
+    last=None,
+    days=0,
+    days_by_year={},
+    rates=0,
+    revisions=0,
+    rejected=0,
+    fetches=0,
+    calls=0,
+    gaps=(),
 )
 TOKENS = AccessState("tokens", 2)
 

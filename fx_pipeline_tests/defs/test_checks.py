@@ -14,7 +14,7 @@ from fx_pipeline.commands.runs import last_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES, to_evaluation
 from fx_pipeline.quality.verdicts import Finding, Verdict
-from fx_pipeline.rates import DayRates
+from fx_pipeline.rates import DayRates, date_range
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import (
     execute_checks,
@@ -79,6 +79,7 @@ def test_each_fault_fails_one_check_and_the_rest_of_the_day_is_stored(
     assert stored.metadata["inserted"].value == (31 if fault == "off-by-100" else 30)
 
 
+@pytest.mark.slow
 def test_each_check_of_a_faulty_backfill_lists_its_dates(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
@@ -207,9 +208,10 @@ def test_an_unusable_database_fails_the_run_with_its_reason(
 
 
 def store_days(days: dict[int, dict[str, float]]) -> None:
-    """Store rates by days before today (UTC): 1 is yesterday."""
+    """Store rates by days before today (UTC): 1 is yesterday. Want all days from the first on."""
     today = dt.datetime.now(dt.timezone.utc).date()
     with RateStore(Path("fx.db")) as store:
+        store.want([today - dt.timedelta(days=ago) for ago in range(1, max(days) + 1)])
         for ago, rates in days.items():
             date = today - dt.timedelta(days=ago)
             day = DayRates(date=date, base="EUR", timestamp=0, rates=rates)
@@ -287,6 +289,17 @@ def test_a_clock_that_was_ahead_fails_a_check(instance: dg.DagsterInstance, colu
     assert verdicts(result) == {"clock": "ERROR"}
     [evaluation] = result.get_asset_check_evaluations()
     assert said in str(evaluation.description)
+
+
+def test_days_that_nobody_asked_for_are_no_gap(instance: dg.DagsterInstance) -> None:
+    with RateStore(Path("fx.db")) as store:
+        for year in (2010, 2012):
+            days = list(date_range(dt.date(year, 1, 1), dt.date(year, 1, 5)))
+            store.want(days)
+            fetches = [DayRates(date=date, base="EUR", timestamp=0, rates=calm(date.day)) for date in days]
+            store.record([fetch_of(day) for day in fetches if day.date != dt.date(2012, 1, 3)])
+    [evaluation] = execute_checks(instance, "gaps").get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.description) == (False, "2012-01-03: 2012-01-03 is missing.")
 
 
 def test_one_check_of_the_table_can_be_executed(instance: dg.DagsterInstance) -> None:
@@ -367,7 +380,8 @@ def test_the_table_is_checked_even_if_no_date_could_be_fetched(
     sandbox.change(key="another")
     run = materialize_rates(instance, sandbox, "2024-01-11", "2024-01-12")
     assert not run.success
-    assert {name: verdicts(run).get(name) for name in TABLE_CHECKS} == dict.fromkeys(TABLE_CHECKS, "passed")
+    table = {name: verdicts(run).get(name) for name in TABLE_CHECKS}
+    assert table == dict.fromkeys(TABLE_CHECKS, "passed") | {"gaps": "WARN"}
 
 
 def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:

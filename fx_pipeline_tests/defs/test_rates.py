@@ -5,6 +5,7 @@ import json
 import sqlite3
 import zlib
 from contextlib import closing
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,7 +14,9 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.defs.schedules import daily_rates
+from fx_pipeline.rates import date_range
 from fx_pipeline.settings import load_settings
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import QUIET, resources
 from fx_pipeline_tests.sandbox_server import Sandbox
 
@@ -236,16 +239,20 @@ def test_a_database_with_another_base_or_provider_fails_the_run_before_any_call(
 @pytest.mark.parametrize(
     ("revision_days", "catch_up_days", "expected"),
     [
-        (2, 31, ("2024-02-29", "2024-03-30", "2024-03-28")),
+        (2, 31, ("2024-03-11", "2024-03-30", "2024-03-28")),
+        (2, 10, ("2024-03-21", "2024-03-30", "2024-03-28")),
         (0, 0, ("2024-03-30", "2024-03-30", "2024-03-30")),
         (5, 3, ("2024-03-25", "2024-03-30", "2024-03-25")),
     ],
 )
-def test_the_daily_schedule_covers_yesterday_the_revision_window_and_the_gaps(
+def test_the_daily_schedule_covers_yesterday_the_revision_window_and_wanted_days(
     monkeypatch: pytest.MonkeyPatch, revision_days: int, catch_up_days: int, expected: tuple[str, str, str]
 ) -> None:
     monkeypatch.setenv("FX_REVISION_DAYS", str(revision_days))
     monkeypatch.setenv("FX_CATCH_UP_DAYS", str(catch_up_days))
+    monkeypatch.setenv("FX_DATABASE", "fx.db")
+    with RateStore(Path("fx.db"), now=lambda: dt.datetime(2024, 3, 21, tzinfo=dt.timezone.utc)) as store:
+        store.want(list(date_range(dt.date(2024, 3, 11), dt.date(2024, 3, 20))))
     context = dg.build_schedule_context(
         scheduled_execution_time=dt.datetime(2024, 3, 31, 0, 10, tzinfo=dt.timezone.utc)
     )
@@ -254,3 +261,19 @@ def test_the_daily_schedule_covers_yesterday_the_revision_window_and_the_gaps(
     first, last, refetch_from = expected
     assert {name: request.tags[name] for name in range_tags(first, last)} == range_tags(first, last)
     assert request.run_config["ops"]["rates"]["config"] == {"skip_stored": True, "refetch_from": refetch_from}
+
+
+def test_the_first_night_fetches_no_day_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FX_DATABASE", "fx.db")
+    with RateStore(Path("fx.db")) as store:
+        store.want([dt.date(2010, 1, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 10)])
+    context = dg.build_schedule_context(
+        scheduled_execution_time=dt.datetime(2024, 3, 31, 0, 10, tzinfo=dt.timezone.utc)
+    )
+    request = daily_rates(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config["ops"]["rates"]["config"] == {
+        "skip_stored": True,
+        "refetch_from": "2024-03-28",
+        "only": ["2024-03-02", "2024-03-10", "2024-03-28", "2024-03-29", "2024-03-30"],
+    }

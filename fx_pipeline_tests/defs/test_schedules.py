@@ -105,7 +105,7 @@ def test_a_later_try_fetches_only_the_missing_day(instance: dg.DagsterInstance, 
 def test_a_day_that_never_comes_is_not_tried_again_the_same_morning(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
-    run_rates(instance, sandbox, day(5), day(4))
+    run_rates(instance, sandbox, day(5), day(3))
     is_late(sandbox, today=4)
     assert not fetch(instance, sandbox, due(daily_rates, instance, at(0)))
     assert dates(due(daily_rates, instance, at(1))) == [day(1)]
@@ -156,6 +156,7 @@ def test_a_tick_in_the_future_requests_only_days_that_are_over(
     assert request.tags["dagster/asset_partition_range_end"] == day(1)
 
 
+@pytest.mark.slow
 def test_names_are_fetched_once_a_month_and_tried_until_they_come(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:

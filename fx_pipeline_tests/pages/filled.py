@@ -55,6 +55,7 @@ def fill(
         for date in sorted({*wrong, *bad})
     ]
     with RateStore(path) as store:
+        store.want(list(date_range(start, end)))
         store.record([fetch_of(endpoint="symbols", provider="sandbox", names=history.names)])
         listed = list(early.values())
         for first in range(0, len(listed), CHUNK):

@@ -253,6 +253,7 @@ def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
     assert not (home / f"{left}.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_home_is_used_by_one_up_only(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
     with only_servers(home):

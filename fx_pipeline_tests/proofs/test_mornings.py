@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fx_pipeline.dagster_internals import web_application
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.inbox import Inbox, open_inbox, tick
 from fx_pipeline_tests.proofs.daemon import FIRST_TRY, Daemon, running_daemon
@@ -71,6 +72,8 @@ def beginning(
         }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
+        with RateStore(folder / "fx.db") as store:
+            store.want([dt.date.fromisoformat(before_today(days)) for days in range(1, 7)])
         daemon = stack.enter_context(running_daemon(instance))
         morning = Morning(daemon, sandbox, inbox)
         # The daemon's first look at a schedule only notes when it began.

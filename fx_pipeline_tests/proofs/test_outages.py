@@ -122,6 +122,7 @@ def test_an_outage_stops_the_run_after_eight_requests(
     assert left == "Not fetched: 2024-01-01 to 2024-01-22"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_the_next_runs_of_a_backfill_make_one_request_each(
     folder: Path, instance: dg.DagsterInstance, concurrency: int

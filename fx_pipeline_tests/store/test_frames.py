@@ -95,11 +95,13 @@ def test_reads_the_whole_history_of_a_currency(path: Path) -> None:
     }
 
 
-def test_gaps_are_the_ranges_between_stored_days(path: Path) -> None:
+def test_gaps_are_the_ranges_of_missing_days(path: Path) -> None:
     store(path, {number: {"USD": 1.0} for number in (3, 4, 7, 9, 20)})
+    with RateStore(path) as rates:
+        rates.want([date(number) for number in range(3, 15)])
     with RateHistory(path) as history:
         assert history.span() == (date(3), date(20))
-        assert history.gaps() == [(date(5), date(6)), (date(8), date(8)), (date(10), date(19))]
+        assert history.gaps() == [(date(5), date(6)), (date(8), date(8)), (date(10), date(14))]
 
 
 def test_returns_the_revisions_of_a_run_even_if_replaced_since(path: Path) -> None:

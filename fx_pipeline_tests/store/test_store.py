@@ -195,14 +195,25 @@ def test_stores_a_whole_batch_or_nothing(store: RateStore, path: Path) -> None:
 
 def test_coverage_has_the_counts_and_the_gaps(store: RateStore) -> None:
     assert store.coverage() == Coverage(
-        first=None, last=None, days=0, rates=0, revisions=0, rejected=0, fetches=0, calls=0, gaps=()
+        first=None,
+        last=None,
+        days=0,
+        days_by_year={},
+        rates=0,
+        revisions=0,
+        rejected=0,
+        fetches=0,
+        calls=0,
+        gaps=(),
     )
+    store.want([DAY + dt.timedelta(days=offset) for offset in range(7)])
     for offset in (0, 1, 4, 6):
         store.record([answer(day(DAY + dt.timedelta(days=offset), {"USD": 1.08, "EUR": 1, "GBP": None}))])
     assert store.coverage() == Coverage(
         first=DAY,
         last=dt.date(2024, 5, 23),
         days=4,
+        days_by_year={2024: 4},
         rates=8,
         revisions=0,
         rejected=4,

@@ -1,25 +1,24 @@
 """The calendar of the Coverage page: each day since the start in one of five states.
 
-A day between the first and the last stored day is missing if it is not stored. Missing days in a row form a
-gap. Days before the first and after the last stored day count as not fetched yet.
+A wanted day before the last stored day is missing if it is not stored. Missing days in a row form a gap. All
+other days that are not stored count as not fetched.
 """
 
 import datetime as dt
 from calendar import isleap
 from collections import Counter
 from collections.abc import Iterable
-from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
-from fx_pipeline.rates import contiguous
+from fx_pipeline.wanted import WantedDays
 
 STATES = {
     "stored": "stored",
     "revised": "stored with revised values",
     "rejected": "stored with rejected values",
     "missing": "missing",
-    "unfetched": "not fetched yet",
+    "unfetched": "not fetched",
 }
 """The states of a day, and the words for them."""
 
@@ -87,16 +86,22 @@ class Calendar:
     `rows` come from the canned query `coverage`: date, currencies, revised values, rejected values.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, int, int, int]], start: dt.date, end: dt.date) -> None:
+    def __init__(
+        self, rows: Iterable[tuple[str, int, int, int]], wanted: WantedDays, start: dt.date, end: dt.date
+    ) -> None:
         # Ordinals, because creating the dates of 27 years is slow.
         self._known = {dt.date.fromisoformat(date).toordinal(): counts for date, *counts in rows}
-        stored = [day for day, (currencies, *_) in self._known.items() if currencies]
-        self._first, self._last = (min(stored), max(stored)) if stored else (0, 0)
+        stored = {dt.date.fromordinal(day) for day, (currencies, *_) in self._known.items() if currencies}
+        self.gaps = wanted.missing(stored)
+        """The first and the last day of each gap, oldest first."""
+        self._missing = {
+            day for first, last in self.gaps for day in range(first.toordinal(), last.toordinal() + 1)
+        }
         self._days = range(start.toordinal(), end.toordinal() + 1)
         self._states = [self._state(day) for day in self._days]
         self.counts = Counter(self._states)
         self.stored = sum(self.counts[state] for state in ("stored", "revised", "rejected"))
-        self.last = dt.date.fromordinal(self._last) if stored else None
+        self.last = max(stored, default=None)
         self.revised = sum(revised for _, revised, _ in self._known.values())
         self.rejected = sum(rejected for _, _, rejected in self._known.values())
 
@@ -104,12 +109,6 @@ class Calendar:
     def days(self) -> int:
         """The number of days."""
         return len(self._days)
-
-    @cached_property
-    def gaps(self) -> list[tuple[dt.date, dt.date]]:
-        """The first and the last day of each gap, oldest first."""
-        missing = (day for day, state in zip(self._days, self._states, strict=True) if state == "missing")
-        return contiguous(dt.date.fromordinal(day) for day in missing)
 
     def years(self) -> list[Year]:
         """Return the years, newest first."""
@@ -153,7 +152,7 @@ class Calendar:
     def _state(self, day: int) -> str:
         currencies, revised, rejected = self._known.get(day, (0, 0, 0))
         if not currencies:
-            return "missing" if self._first < day < self._last else "unfetched"
+            return "missing" if day in self._missing else "unfetched"
         if rejected:
             return "rejected"
         return "revised" if revised else "stored"

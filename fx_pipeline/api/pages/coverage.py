@@ -9,8 +9,9 @@ from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.dagster_names import Range
+from fx_pipeline.wanted import WantedDays
 
-QUERIES = ("coverage",)
+QUERIES = ("coverage", "wanted_ranges")
 """The canned queries that the page needs."""
 PRIVATE_QUERIES = ("last_fetches", "calls_of_month")
 """The canned queries of the part for token holders."""
@@ -28,7 +29,8 @@ def page(
 ) -> Page:
     """Return the page for the days from `start` to yesterday. `operations` is for token holders."""
     end = request.today - dt.timedelta(days=1)
-    calendar = Calendar(request.queries.rows("coverage", start_date="", end_date=""), start, end)
+    wanted = WantedDays.of_rows(request.queries.rows("wanted_ranges"))
+    calendar = Calendar(request.queries.rows("coverage", start_date="", end_date=""), wanted, start, end)
     years = calendar.years()
     requested = request.text("year")
     year = int(requested) if requested in {str(one.number) for one in years} else end.year

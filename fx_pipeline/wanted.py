@@ -1,6 +1,6 @@
 """Wanted days: the days that runs were asked for, and every day after a day that was fetched as the newest.
 
-Only a wanted day can be missing. A day that nobody asked for is not a fault.
+Only a wanted day can be missing. Any other day that is not stored is no fault.
 """
 
 import datetime as dt

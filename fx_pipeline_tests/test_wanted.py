@@ -71,7 +71,7 @@ MISSING = [
         "2024-01-02...2024-01-03, 2024-01-06...2024-01-06",
         "2024-01-01...2024-01-01, 2024-01-04...2024-01-05",
     ),
-    # A year that was backfilled alone does not make the years after it missing.
+    # The backfill of one old year does not make the years after it missing.
     ("2010-01-01...2010-12-31, 2024-01-01...", "2010-01-01...2010-12-31, 2024-01-01...2024-01-09", ""),
 ]
 

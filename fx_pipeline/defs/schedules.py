@@ -53,7 +53,7 @@ def daily_rates(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
 
 
 def _wanted(settings: Settings, keys: Sequence[str]) -> set[str]:
-    """Return which of these days are wanted. A first night fetches no more than the days before it need."""
+    """Return which of these days are wanted. The first night has none, so it fetches only the newest."""
     try:
         with RateHistory(settings.fx_database) as history:
             wanted = history.wanted()

@@ -20,7 +20,7 @@ ROWS = [
     ("2024-01-03", 29, 1, 1),
     ("2024-02-28", 30, 0, 0),
 ]
-# Nobody asked for 4 to 9 January.
+# No run was asked for 4 to 9 January.
 WANTED = WantedDays([(dt.date(2023, 12, 29), dt.date(2024, 1, 3)), (dt.date(2024, 1, 10), None)])
 
 
@@ -127,8 +127,8 @@ def test_the_calendar_matches_the_model(
 ) -> None:
     end = start + dt.timedelta(length)
     known = {start + dt.timedelta(place): values for place, values in counts.items() if place <= length}
-    places = {place + day for place, days in asked for day in range(days) if place + day <= length}
-    wanted = {start + dt.timedelta(offset) for offset in places}
+    offsets = {place + day for place, days in asked for day in range(days) if place + day <= length}
+    wanted = {start + dt.timedelta(offset) for offset in offsets}
     calendar = Calendar(
         [(str(date), *values) for date, values in known.items()],
         WantedDays().with_dates(wanted, newest=end),

@@ -291,7 +291,7 @@ def test_a_clock_that_was_ahead_fails_a_check(instance: dg.DagsterInstance, colu
     assert said in str(evaluation.description)
 
 
-def test_days_that_nobody_asked_for_are_no_gap(instance: dg.DagsterInstance) -> None:
+def test_days_that_no_run_was_asked_for_are_no_gap(instance: dg.DagsterInstance) -> None:
     with RateStore(Path("fx.db")) as store:
         for year in (2010, 2012):
             days = list(date_range(dt.date(year, 1, 1), dt.date(year, 1, 5)))

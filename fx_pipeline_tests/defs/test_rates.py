@@ -263,7 +263,7 @@ def test_the_daily_schedule_covers_yesterday_the_revision_window_and_wanted_days
     assert request.run_config["ops"]["rates"]["config"] == {"skip_stored": True, "refetch_from": refetch_from}
 
 
-def test_the_first_night_fetches_no_day_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_night_fetches_only_the_newest_and_wanted_days(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FX_DATABASE", "fx.db")
     with RateStore(Path("fx.db")) as store:
         store.want([dt.date(2010, 1, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 10)])

@@ -194,7 +194,7 @@ def _health_responses(operation: Operation[Any]) -> dict[str, Schema]:
     unhealthy = ref("responses", "Unhealthy")
     if operation.response == "Freshness":
         unhealthy = _response(
-            "The newest day is too old, or the database cannot be read.", "Freshness", "Unhealthy"
+            "The latest day is too old, or the database cannot be read.", "Freshness", "Unhealthy"
         )
     return {"200": _response("The response.", operation.response), "503": unhealthy}
 

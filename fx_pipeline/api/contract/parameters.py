@@ -36,7 +36,7 @@ START = Parameter("start", "The first day.", _DATE, _first, place="path", requir
 END = Parameter("end", "The last day.", _DATE, _last, place="path", required=True)
 START_DATE = Parameter("start_date", "The first day.", _DATE, _first, required=True)
 END_DATE = Parameter("end_date", "The last day.", _DATE, _last, required=True)
-DATE = Parameter("date", "The day. Default: the newest.", _DATE, _last)
+DATE = Parameter("date", "The day. Default: the latest.", _DATE, _last)
 FROM = Parameter(
     "from",
     "The currency of the amount.",

@@ -15,7 +15,7 @@ function dayAt(strip, x) {
 for (const strip of document.querySelectorAll(".strips svg")) {
   const state = (event) => event.target.closest("rect")?.getAttribute("class");
   strip.addEventListener("pointermove", (event) => {
-    if (state(event)) reading.textContent = `${shownDate(dayAt(strip, event.clientX))}: ${state(event) === "unfetched" ? "not fetched yet" : state(event)}`;
+    if (state(event)) reading.textContent = `${shownDate(dayAt(strip, event.clientX))}: ${state(event) === "unfetched" ? "not fetched" : state(event)}`;
   });
   strip.addEventListener("click", (event) => {
     if (state(event)) location.assign(`/fx/rates_by_date?date=${dayAt(strip, event.clientX)}`);

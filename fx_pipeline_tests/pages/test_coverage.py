@@ -54,6 +54,10 @@ def test_lists_and_counts_the_gaps_and_links_to_their_backfill(visitor: Visitor,
         "6",
         "in 2 gaps",
     ]
+    # A single day can be fetched on its page.
+    assert visitor.page.locator(".gaps a").last.get_attribute("href") == (
+        f"/fx/rates_by_date?date={service.lone_gap}"
+    )
     backfill = visitor.page.get_by_role("link", name="Fetch them in Dagster").get_attribute("href")
     assert backfill == (
         "http://127.0.0.1:3000/assets/rates?view=partitions"

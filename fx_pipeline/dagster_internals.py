@@ -37,8 +37,10 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 SCHEDULE_TAG = "dagster/schedule_name"
 FROM_UI_TAG = "dagster/from_ui"
 MAX_RETRIES_TAG = "dagster/max_retries"
-RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
-"""On a run that continues a failed or killed one: an automatic retry, or "re-execute from failure"."""
+BACKFILL_TAG = "dagster/backfill"
+"""On the runs of a backfill: its id."""
+PARENT_BACKFILL_TAG = "dagster/parent_backfill_id"
+"""On a re-executed backfill and its runs: the id of the backfill that was re-executed."""
 WILL_RETRY_TAG = "dagster/will_retry"
 """`true` on a killed run that Dagster will restart."""
 AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
@@ -113,6 +115,21 @@ def check_results(instance: dg.DagsterInstance, check: dg.AssetCheckKey, *, limi
         for record in records
         if record.event and (event := record.event.dagster_event)
     ]
+
+
+def failed_partitions(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
+) -> set[str]:
+    """Return the partitions that the UI shows as failed once no run has them in progress.
+
+    The public `get_status_by_partition` returns only "in progress" for the partitions of the current run.
+    """
+    from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+
+    status = get_and_update_asset_status_cache_value(instance, asset, partitions)
+    if status is None:
+        return set()
+    return set(status.deserialize_failed_partition_subsets(partitions).get_partition_keys())
 
 
 def open_workspace(instance: dg.DagsterInstance) -> "WorkspaceProcessContext":

@@ -35,8 +35,11 @@ rates_api = dg.AssetSpec(
 
 RATES_DESCRIPTION = """Each day's rates as Fixer published them. `revisions` keeps every replaced value.
 
-Each date of a run succeeds or fails independently. Dates that failed are not materialized. To fetch only
-those, select all time and the status "Failed" in the dialog that materializes the asset.
+Each date of a run succeeds or fails independently. Dates that failed are not materialized.
+
+To fetch only those, re-execute the failed run: the new run skips the dates that the failed one has stored.
+Or select "All time" and the status "Failed" in the dialog that materializes the asset. The status "Missing"
+selects every date that was never fetched.
 """
 
 

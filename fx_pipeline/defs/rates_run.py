@@ -2,14 +2,16 @@
 
 import datetime as dt
 import logging
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 import dagster as dg
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.dagster_internals import RESUME_TAGS, SCHEDULE_TAG
+from fx_pipeline.dagster_internals import SCHEDULE_TAG, failed_partitions
 from fx_pipeline.defs.checks import RATES, check_run, check_table
+from fx_pipeline.defs.continued import continued_backfills, continued_runs
 from fx_pipeline.defs.failures import Fatal, date_ranges, run_failure
+from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.run_config import RatesConfig
 from fx_pipeline.fixer.client import FixerClient
@@ -46,10 +48,12 @@ class RatesRun:
         self._fixer = fixer
         self._database = database
         self._api_url = load_settings().api_url
-        self._runs = _continued_runs(context)
+        self._runs = [context.run.run_id, *continued_runs(context.instance, context.run)]
         self._partitions = {parse_date(key) for key in context.partition_keys}
         self._skipped: list[StoredDay] = []
+        self._kept: list[StoredDay] = []
         self._to_fetch: set[dt.date] = set()
+        self._reported = _dates_of_earlier_attempts(context)
         self._stored: set[dt.date] = set()
         self._failed: list[Outcome] = []
         self._error: Fatal | None = None
@@ -71,16 +75,18 @@ class RatesRun:
             yield from self._judge()
         except StoreError as error:
             self._error = self._error or error
-        self._raise_failure()
+        if self._failed or self._error:
+            yield from self._report(day for day in self._kept if day.date not in self._to_fetch)
+            raise run_failure(self._failed, error=self._error, missing=self._to_fetch - self._stored)
 
     def _plan(self, store: RateStore, ledger: Ledger, client: FixerClient) -> list[Call]:
         """Return the calls to make, and warn if the quota is too small for them."""
+        self._kept = self._stored_days(store)
         store.check_source(self._fixer.base, self._fixer.known_provider())
         self._skipped = self._days_to_skip(store)
         dates = self._dates_that_are_over()
         store.want(dates)
-        self._to_fetch = dates - {day.date for day in self._skipped}
-        self._to_fetch -= _dates_of_earlier_attempts(self._context)
+        self._to_fetch = dates - {day.date for day in self._skipped} - self._reported
         exclude_symbols(client, store.refused_symbols())
         calls = plan_calls(self._to_fetch, timeseries=self._fixer.timeseries, daily=self._daily_dates())
         self._context.log.info(f"Dates to fetch: {len(self._to_fetch)}; calls: {len(calls)}.")
@@ -89,11 +95,21 @@ class RatesRun:
         return calls
 
     def _report_skipped(self) -> Iterator[dg.AssetMaterialization]:
-        """Yield skipped days that Dagster does not show: a process was killed before it reported them."""
-        shown = self._context.instance.get_materialized_partitions(RATES) if self._skipped else set()
-        for day in self._skipped:
-            if day.date.isoformat() not in shown:
-                self._stored.add(day.date)
+        """Yield skipped days that Dagster does not show as materialized.
+
+        A process was killed before it reported them, or they were among the days of a killed run.
+        """
+        if not self._skipped:
+            return
+        instance = self._context.instance
+        shown = instance.get_materialized_partitions(RATES) - failed_partitions(instance, RATES, days)
+        yield from self._report(day for day in self._skipped if day.date.isoformat() not in shown)
+
+    def _report(self, stored: Iterable[StoredDay]) -> Iterator[dg.AssetMaterialization]:
+        """Yield days that were stored before this attempt and that it has not reported."""
+        for day in stored:
+            if day.date not in self._reported:
+                self._reported.add(day.date)
                 yield _materialization(day, self._page(day))
 
     def _fetch(
@@ -126,23 +142,30 @@ class RatesRun:
         checks = self._context.selected_asset_check_keys
         yield from check_table(checks, self._fixer, self._database, within_backfill=True)
 
-    def _raise_failure(self) -> None:
-        missing = self._to_fetch - self._stored
-        if self._failed or self._error:
-            raise run_failure(self._failed, error=self._error, missing=missing)
-
     def _days_to_skip(self, store: RateStore) -> list[StoredDay]:
         """Return the stored days of the run that are not refetched.
 
         These are the days that this run, or one that it continues, has fetched; with skip_stored, all stored
         days before `refetch_from`.
         """
-        span = min(self._partitions), max(self._partitions)
-        days = store.stored_days(*span, fetched_by=self._runs)
+        skipped = self._stored_days(store, [self._context.run.run_id])
+        if others := [*self._runs[1:], *continued_backfills(self._context.instance, self._context.run)]:
+            continued = self._stored_days(store, others)
+            if continued and self._context.retry_number == 0:
+                self._context.log.info(
+                    "Skipped, because the run that this one re-executes has stored them: "
+                    f"{date_ranges(day.date for day in continued)}. To fetch them again, materialize them."
+                )
+            skipped += continued
         if self._config.skip_stored:
             refetch_from = self._config.refetch_from or dt.date.max
-            days += [day for day in store.stored_days(*span) if day.date < refetch_from]
-        return list({day.date: day for day in days if day.date in self._partitions}.values())
+            skipped += [day for day in self._kept if day.date < refetch_from]
+        return list({day.date: day for day in skipped}.values())
+
+    def _stored_days(self, store: RateStore, fetched_by: Sequence[str] | None = None) -> list[StoredDay]:
+        """Return the stored days of the run, or those that one of these runs was the last to fetch."""
+        stored = store.stored_days(min(self._partitions), max(self._partitions), fetched_by=fetched_by)
+        return [day for day in stored if day.date in self._partitions]
 
     def _dates_that_are_over(self) -> set[dt.date]:
         """Return the dates to consider. In the UI a run can be launched for a date that is not over yet."""
@@ -169,15 +192,6 @@ class RatesRun:
         """Log a warning, and also write it to stderr, for `fx-pipeline ingest`."""
         self._context.log.warning(text)
         logger.warning(text)
-
-
-def _continued_runs(context: dg.AssetExecutionContext) -> list[str]:
-    """Return the ids of this run and of those that it continues."""
-    runs = [context.run.run_id]
-    if any(context.run.tags.get(tag) == "true" for tag in RESUME_TAGS):
-        group = context.instance.get_run_group(context.run.run_id)
-        runs += [run.run_id for run in group[1]] if group else []
-    return runs
 
 
 def _dates_of_earlier_attempts(context: dg.AssetExecutionContext) -> set[dt.date]:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import RESUME_TAGS, execute_run
+from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job
@@ -55,10 +55,13 @@ def run_range(
     )
 
 
-def retry_rates(
-    instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str, *, killed: str
+def reexecute_rates(
+    instance: dg.DagsterInstance, sandbox: Sandbox, first: str, last: str, *, parent: str, **tags: str
 ) -> dg.JobExecutionResult:
-    """Execute a run over a range of days as the daemon restarts one whose process was killed."""
+    """Execute a run over a range of days as a re-execution of another run.
+
+    "Re-execute all", "from failure" and a restart by the daemon all give it its parent.
+    """
     job = dg.Definitions(
         assets=[defs.get_assets_def(RATES)],
         jobs=[rates_job],
@@ -70,12 +73,12 @@ def retry_rates(
         run_config=QUIET,
         tags={
             **range_tags(first, last),
-            RESUME_TAGS[0]: "true",
-            "dagster/root_run_id": killed,
-            "dagster/parent_run_id": killed,
+            **tags,
+            "dagster/root_run_id": parent,
+            "dagster/parent_run_id": parent,
         },
-        root_run_id=killed,
-        parent_run_id=killed,
+        root_run_id=parent,
+        parent_run_id=parent,
     )
     return execute_run(job, run, instance)
 

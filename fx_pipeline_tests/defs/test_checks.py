@@ -19,8 +19,8 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import (
     execute_checks,
     materialize_rates,
+    reexecute_rates,
     results,
-    retry_rates,
     run_rates,
     run_table_checks,
     verdicts,
@@ -346,8 +346,9 @@ def test_a_restarted_run_also_judges_what_the_killed_one_stored(
     run_rates(instance, sandbox, "2024-01-01", "2024-01-31")
     sandbox.change(faults={"off-by-100": 1.0})
     killed = run_rates(instance, sandbox, "2024-02-01", "2024-02-01")
+    instance.report_run_failed(killed.dagster_run, "Its process was killed.")
     sandbox.change(faults={"bad-value": 1.0})
-    again = retry_rates(instance, sandbox, "2024-02-01", "2024-02-02", killed=killed.run_id)
+    again = reexecute_rates(instance, sandbox, "2024-02-01", "2024-02-02", parent=killed.run_id)
     checks = results(again)
     assert found(checks["jump"]) == found(results(killed)["jump"]) != []
     assert {date for date, _ in found(checks["positive_and_finite"])} == {"2024-02-02"}

@@ -6,9 +6,9 @@ from typing import TypedDict
 import dagster as dg
 
 from fx_pipeline.defs.checks import check_last_run, check_table, run_checks, table_checks
-from fx_pipeline.defs.failures import Cancelled, run_failure
+from fx_pipeline.defs.failures import ATTEMPTS, Cancelled, run_failure
 from fx_pipeline.defs.partitions import days
-from fx_pipeline.defs.rates_run import RatesRun
+from fx_pipeline.defs.rates_run import Event, RatesRun
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.run_config import FIELDS, RatesConfig
 from fx_pipeline.fixer.errors import FixerError
@@ -72,15 +72,13 @@ _OURS = _Common(
         # With time series one call fetches a year, so a run of a year needs one call.
         max_partitions_per_run=MAX_TIMESERIES_DAYS if load_settings().fixer_timeseries else 100
     ),
-    retry_policy=dg.RetryPolicy(
-        max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-    ),
+    retry_policy=ATTEMPTS,  # of unexpected errors; the run itself requests another attempt after a failure
 )
 def rates(
     context: dg.AssetExecutionContext,
     fixer: dg.ResourceParam[FixerResource],
     database: dg.ResourceParam[DatabaseResource],
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+) -> Iterator[Event]:
     """Fetch, store and judge the dates of a run. Without the asset selected, only execute the checks."""
     try:
         if context.selected_asset_keys:

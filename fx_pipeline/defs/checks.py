@@ -34,6 +34,9 @@ MAX_LISTED = 100
 MAX_DESCRIBED = 5
 """Findings that the description of a result, and so an alert, names."""
 
+CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
+"""A result of a check: an output of the step if the run was planned with the check, otherwise an event."""
+
 NEWS = "news"
 """Metadata: the subjects of the serious findings. A subject that earlier results do not have is alerted."""
 
@@ -68,23 +71,29 @@ table_checks = [
 
 
 def check_run(
-    runs: Sequence[str], skipped: Collection[dt.date], fixer: FixerResource, database: DatabaseResource
-) -> Iterator[dg.AssetCheckEvaluation]:
+    runs: Sequence[str],
+    skipped: Collection[dt.date],
+    planned: Collection[dg.AssetCheckKey],
+    fixer: FixerResource,
+    database: DatabaseResource,
+) -> Iterator[CheckEvent]:
     """Yield the results of `run_checks` for the dates that these runs stored last, or else for `skipped`.
 
     Yield nothing if there is no date. Raise StoreError.
 
-    The results are events, not outputs. Outputs would have to be planned. Dagster permanently stores each
-    planned check once for every date of a run, even if the check has no partitions.
+    The schedule and `fx-pipeline ingest` plan no checks, because Dagster permanently stores each planned
+    check once for every date of a run, even if the check has no partitions. Their results are events. A run
+    from the UI is `planned` with its checks; Dagster logs each planned check that has no output as missing.
     """
     with RateHistory(Path(database.path)) as history:
         if dates := history.stored_by(runs) or skipped:
-            yield from _judged(history, runs, dates, fixer)
+            for result in _judged(history, runs, dates, fixer):
+                yield as_output(result) if result.asset_check_key in planned else result
 
 
 def check_last_run(
     selected: Collection[dg.AssetCheckKey], fixer: FixerResource, database: DatabaseResource
-) -> Iterator[dg.AssetCheckEvaluation]:
+) -> Iterator[dg.AssetCheckResult]:
     """Evaluate the selected run checks for the latest run that stored a date (the UI's "Execute" button).
 
     Raise StoreError, and dagster.Failure if there is no such run.
@@ -96,7 +105,7 @@ def check_last_run(
         if run_id is None:
             raise dg.Failure("There is nothing to check: no date is stored yet.", allow_retries=False)
         results = _judged(history, [run_id], history.stored_by([run_id]), fixer)
-        yield from (result for result in results if result.asset_check_key in selected)
+        yield from (as_output(result) for result in results if result.asset_check_key in selected)
 
 
 def _judged(
@@ -131,7 +140,7 @@ def check_table(
     database: DatabaseResource,
     *,
     within_backfill: bool,
-) -> Iterator[dg.AssetCheckEvaluation]:
+) -> Iterator[dg.AssetCheckResult]:
     """Yield the selected results of `table_checks`. Raise StoreError.
 
     Within a backfill no finding is serious: its other runs may still fetch what is missing.
@@ -170,7 +179,7 @@ def check_table(
     for name, (verdict, judged) in results.items():
         result = to_evaluation(name, verdict.as_warning() if within_backfill else verdict, judged=judged)
         if result.asset_check_key in selected:
-            yield result
+            yield as_output(result)
 
 
 def _known(fixer: FixerResource, refused: Collection[str]) -> list[str]:
@@ -208,6 +217,18 @@ def to_evaluation(name: str, verdict: Verdict, *, judged: str) -> dg.AssetCheckE
         severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
         description=_description(findings, verdict.note),
         metadata=metadata,
+    )
+
+
+def as_output(result: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
+    """Return a result as an output of the step, for a run that was planned with the check."""
+    return dg.AssetCheckResult(
+        check_name=result.check_name,
+        asset_key=result.asset_key,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
     )
 
 

@@ -13,9 +13,11 @@ import dagster as dg
 
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_internals import is_interrupted_step
+from fx_pipeline.dagster_names import partitions_url
 from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, NoRates, ProviderDown, Unfinished
 from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.rates import contiguous
+from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.ledger import QuotaReached
 
@@ -27,6 +29,12 @@ TEMPORARY = "temporary"
 
 TRY_AGAIN = "try again"
 """Metadata: the dates that another attempt may fetch."""
+
+REFETCH = "refetch"
+"""Metadata: the link to Dagster's dialog "Materialize" with the failed dates selected."""
+
+ATTEMPTS = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""How often, and how soon, the step of a run is attempted again."""
 
 CANCELLED = "The run was cancelled. Days that it had stored are kept."
 
@@ -80,11 +88,31 @@ def run_failure(
         description="\n".join(lines),
         metadata={
             **{reason: date_ranges(dates) for reason, dates in by_reason.items()},
+            **_refetch(set().union(*by_reason.values())),
             **({} if error is None else {STOPPED_BY: type(error).__name__}),
             **recovery_metadata(complete=complete, dates=later),
         },
         allow_retries=allow_retries,
     )
+
+
+def next_attempt(failure: dg.Failure, retry_number: int) -> dg.RetryRequested | None:
+    """Return the request for another attempt after an attempt that failed, or None if there is no other.
+
+    Dagster's policy would make the same request. But it would also end the last attempt with its own message,
+    "Exceeded max_retries", before the reason, and show a stack with each attempt.
+    """
+    if not failure.allow_retries or retry_number >= ATTEMPTS.max_retries:
+        return None
+    request = dg.RetryRequested(ATTEMPTS.max_retries, ATTEMPTS.calculate_delay(retry_number + 1))
+    request.__cause__ = failure
+    return request
+
+
+def _refetch(dates: Collection[dt.date]) -> "dict[str, dg.RawMetadataValue]":
+    if not dates:
+        return {}
+    return {REFETCH: dg.MetadataValue.url(partitions_url(load_settings(), contiguous(dates)))}
 
 
 def _may_succeed_later(date: dt.date, error: FixerError) -> bool:
@@ -139,6 +167,12 @@ def step_failures(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterE
     """Return the stored events of a run's failed steps."""
     records = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     return [record.dagster_event for record in records if record.dagster_event]
+
+
+def has_failed_days(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return whether a run failed because of days that a re-execution fetches."""
+    data = [event.step_failure_data.user_failure_data for event in step_failures(instance, run_id)]
+    return any(failure is not None and REFETCH in failure.metadata for failure in data)
 
 
 def stored_reason(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -8,9 +8,9 @@ import dagster as dg
 
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_internals import SCHEDULE_TAG, failed_partitions
-from fx_pipeline.defs.checks import RATES, check_run, check_table
+from fx_pipeline.defs.checks import RATES, CheckEvent, check_run, check_table
 from fx_pipeline.defs.continued import continued_backfills, continued_runs
-from fx_pipeline.defs.failures import Fatal, date_ranges, run_failure
+from fx_pipeline.defs.failures import Fatal, date_ranges, next_attempt, run_failure
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.defs.run_config import RatesConfig
@@ -30,7 +30,7 @@ from fx_pipeline.store.store import RateStore
 
 logger = logging.getLogger(__name__)
 
-Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Event = dg.AssetMaterialization | CheckEvent
 
 
 class RatesRun:
@@ -59,7 +59,10 @@ class RatesRun:
         self._error: Fatal | None = None
 
     def events(self) -> Generator[Event, None, None]:
-        """Yield each stored date and the check results. Raise dagster.Failure if a date is missing."""
+        """Yield each stored date and the check results.
+
+        If a date is missing, raise dagster.Failure, or dagster.RetryRequested for another attempt.
+        """
         try:
             with (
                 self._database.store() as store,
@@ -71,13 +74,16 @@ class RatesRun:
                 yield from self._fetch(calls, store, ledger, client)
         except (FixerError, QuotaReached, StoreError) as error:
             self._error = error
+        self._request_next_attempt()
         try:
             yield from self._judge()
         except StoreError as error:
             self._error = self._error or error
         if self._failed or self._error:
             yield from self._report(day for day in self._kept if day.date not in self._to_fetch)
-            raise run_failure(self._failed, error=self._error, missing=self._to_fetch - self._stored)
+            failure = self._failure()
+            failure.allow_retries = False
+            raise failure
 
     def _plan(self, store: RateStore, ledger: Ledger, client: FixerClient) -> list[Call]:
         """Return the calls to make, and warn if the quota is too small for them."""
@@ -115,14 +121,13 @@ class RatesRun:
     def _fetch(
         self, calls: list[Call], store: RateStore, ledger: Ledger, client: FixerClient
     ) -> Iterator[dg.AssetMaterialization]:
-        """Make the calls. Yield each date as it is stored, and log each that fails."""
+        """Make the calls. Yield each date as it is stored, and log the first that fails for each reason."""
         # Without a name for the iterator, so that an interrupt closes it before the store and the ledger.
         for outcome in ingest(
             calls, client, store, ledger, concurrency=self._fixer.concurrency, warn=self._warn
         ):
             if outcome.stored is None:
-                self._failed.append(outcome)
-                self._context.log.error(f"{outcome.date}: {outcome.error}")
+                self._log_failed(outcome)
             else:
                 self._stored.add(outcome.date)
                 yield _materialization(
@@ -135,12 +140,31 @@ class RatesRun:
         for code, reason in store.missing_symbols(self._fixer.symbols).items():
             self._context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
 
-    def _judge(self) -> Iterator[dg.AssetCheckEvaluation]:
+    def _judge(self) -> Iterator[CheckEvent]:
         """Yield the check results for the fetched days, or for the skipped ones if nothing was to fetch."""
         skipped = [] if self._to_fetch else [day.date for day in self._skipped]
-        yield from check_run(self._runs, skipped, self._fixer, self._database)
         checks = self._context.selected_asset_check_keys
+        yield from check_run(self._runs, skipped, checks, self._fixer, self._database)
         yield from check_table(checks, self._fixer, self._database, within_backfill=True)
+
+    def _request_next_attempt(self) -> None:
+        """Raise dagster.RetryRequested if another attempt may succeed. The last one judges all days."""
+        if self._failed or self._error:
+            request = next_attempt(self._failure(), self._context.retry_number)
+            if request is not None:
+                raise request
+
+    def _log_failed(self, outcome: Outcome) -> None:
+        """Log a failed date, unless an earlier one had the same reason: there may be hundreds."""
+        known = {earlier.error.reason for earlier in self._failed if earlier.error}
+        self._failed.append(outcome)
+        if outcome.error and outcome.error.reason not in known:
+            self._context.log.error(
+                f"{outcome.date}: {outcome.error} The failure below lists all dates with this reason."
+            )
+
+    def _failure(self) -> dg.Failure:
+        return run_failure(self._failed, error=self._error, missing=self._to_fetch - self._stored)
 
     def _days_to_skip(self, store: RateStore) -> list[StoredDay]:
         """Return the stored days of the run that are not refetched.

@@ -15,7 +15,7 @@ from fx_pipeline.alerts import Alert, send
 from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, check_results
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.checks import NEWS
-from fx_pipeline.defs.failures import Recovery, recovery, stored_reason
+from fx_pipeline.defs.failures import Recovery, has_failed_days, recovery, stored_reason
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
@@ -41,6 +41,8 @@ SECONDS_PER_TICK = 30.0
 """Dagster allows 60 seconds for a tick."""
 
 _LAST_TRY = "This was the last try of the morning. The next one is after midnight (UTC)."
+
+_REEXECUTE = 'To fetch only the failed days, press "Re-execute all" on the page of the run.'
 
 ENDS = (
     dg.DagsterEventType.RUN_FAILURE,
@@ -145,6 +147,8 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     if failed and tries.NEXT_TRY not in run.tags and _recovery(instance, run):
         parts.append(_LAST_TRY)
     parts += [f"Check {name}: {check.description}" for name, check in checks.items()]
+    if failed and has_failed_days(instance, run.run_id):
+        parts.append(_REEXECUTE)
     return Alert(
         title=f"fx-pipeline: {title}",
         text=_without_key("\n\n".join(parts), settings),

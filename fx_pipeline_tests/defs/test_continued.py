@@ -5,9 +5,12 @@ from collections import Counter
 
 import dagster as dg
 
+from fx_pipeline.dagster_names import partitions_url
+from fx_pipeline.defs.failures import REFETCH
+from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.rates_run import reexecute_rates, run_rates
-from fx_pipeline_tests.proofs.runs import FAILED, MATERIALIZED, shown_in_ui
+from fx_pipeline_tests.proofs.runs import FAILED, MATERIALIZED, failure_of, shown_in_ui
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 FIRST, LAST = "2024-01-01", "2024-01-06"
@@ -106,3 +109,10 @@ def test_stored_days_of_a_killed_run_are_no_longer_shown_as_failed_after_the_nex
     assert shown_in_ui(instance, DAYS) == {FAILED: set(DAYS)}
     assert run_rates(instance, sandbox, FIRST, LAST, skip_stored=True).success
     assert shown_in_ui(instance, DAYS) == {MATERIALIZED: set(DAYS)}
+
+
+def test_a_failure_links_to_its_days(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+    only_until(sandbox, max(STORED))
+    failure = failure_of(run_rates(instance, sandbox, FIRST, LAST))
+    days = dt.date.fromisoformat(min(LEFT)), dt.date.fromisoformat(max(LEFT))
+    assert failure.metadata[REFETCH] == dg.MetadataValue.url(partitions_url(load_settings(), [days]))

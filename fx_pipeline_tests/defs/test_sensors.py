@@ -57,9 +57,10 @@ def test_a_run_with_failed_dates_and_a_failed_check_sends_one_alert(
     assert said == SENT
     [message] = inbox.received
     assert message["title"] == "fx-pipeline: rates_job failed"
-    reason, *checks, link = message["message"].split("\n\n")
+    reason, *checks, advice, link = message["message"].split("\n\n")
     assert reason == "3 dates: the date is not accepted (302 invalid_date): 2024-01-07 to 2024-01-09"
     assert any(check.startswith("Check positive_and_finite: 2024-01-05: ") for check in checks)
+    assert advice == 'To fetch only the failed days, press "Re-execute all" on the page of the run.'
     assert link == f"http://127.0.0.1:3000/runs/{run.run_id}"
     assert tick(instance, cursor) == (NOTHING, cursor)
     assert len(inbox.received) == 1

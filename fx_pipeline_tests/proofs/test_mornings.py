@@ -129,7 +129,7 @@ def test_sends_one_alert_after_the_last_failed_try(
         assert alerts == [0, 0, 0, 1]
         [message] = morning.inbox.received
         assert message["title"] == "fx-pipeline: rates_job failed"
-        reason, last, _ = message["message"].split("\n\n")
+        reason, last, _advice, _link = message["message"].split("\n\n")
         refused = "there are no rates for this request (106 no_rates_available)"
         assert reason == f"1 date: {refused}: {before_today(1)}"
         assert last == "This was the last try of the morning. The next one is after midnight (UTC)."

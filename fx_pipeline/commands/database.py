@@ -59,7 +59,7 @@ def status(as_json: bool) -> None:
     """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
     from fx_pipeline.commands.access import Access
     from fx_pipeline.commands.reports import status_document, status_lines
-    from fx_pipeline.commands.runs import last_run
+    from fx_pipeline.commands.runs import failed_days, last_run
     from fx_pipeline.store.store import RateStore
 
     settings = load_settings()
@@ -69,7 +69,15 @@ def status(as_json: bool) -> None:
         missing_symbols = store.missing_symbols(settings.fx_symbols)
     run, access = last_run(settings.dagster_home), Access(settings).state()
     document = status_document(
-        settings, coverage, read_quota(settings), run, today(), access, missing_symbols, ahead
+        settings,
+        coverage,
+        read_quota(settings),
+        run,
+        today(),
+        access,
+        missing_symbols,
+        ahead,
+        failed_days(settings.dagster_home),
     )
     if as_json:
         click.echo(json.dumps(document, indent=2))

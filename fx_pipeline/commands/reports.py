@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from fx_pipeline.commands.access import AccessState
+from fx_pipeline.dagster_names import in_one_link, partitions_url
 from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
@@ -99,11 +100,13 @@ def status_document(
     access: AccessState,
     missing_symbols: Mapping[str, str] | None = None,
     ahead: Ahead | None = None,
+    failed_days: Collection[dt.date] = (),
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
-    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` are pairs of first
-    and last day. `years` has the number of stored days and of days that are over.
+    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` and `failed_days` are
+    pairs of first and last day. Dagster shows the failed days as failed, and the link in `refetch` selects
+    them there. `years` has the number of stored days and of days that are over.
     """
     age = (today - coverage.last).days if coverage.last else None
     return {
@@ -117,6 +120,8 @@ def status_document(
         "age_in_days": age,
         "fresh": age is not None and age <= settings.fx_max_age_days,
         "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
+        "failed_days": [[str(first), str(last)] for first, last in contiguous(failed_days)],
+        "refetch": _refetch(settings, failed_days),
         "years": {str(year): list(counts) for year, counts in _years(coverage, today).items()},
         "rates": coverage.rates,
         "revisions": coverage.revisions,
@@ -128,6 +133,15 @@ def status_document(
         "last_run": last_run,
         "access": asdict(access),
     }
+
+
+def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, Any] | None:
+    """Return the link to Dagster with these days selected, and their number: the newest, if not all fit."""
+    chosen = in_one_link(contiguous(failed_days))
+    if not chosen:
+        return None
+    days = sum((last - first).days + 1 for first, last in chosen)
+    return {"days": days, "url": partitions_url(settings, chosen)}
 
 
 def quota_document(quota: Quota | None) -> dict[str, Any] | None:

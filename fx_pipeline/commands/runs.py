@@ -24,9 +24,11 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_failures, step_reason
+from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.processes.dagster_home import first_line, open_instance
 from fx_pipeline.processes.run_locks import fail_killed_runs, run_lock
+from fx_pipeline.rates import parse_date
 
 MIN_DAYS_IN_VAIN = 10
 """A failed run that stored none of at least this many dates ends the ingest. The provider is down, or has no
@@ -210,6 +212,15 @@ def last_run(home: Path) -> dict[str, str | None] | None:
                 "failure": step_reason(failures[-1]) if failures else None,
             }
     return None
+
+
+def failed_days(home: Path) -> list[dt.date]:
+    """Return the days that Dagster shows as failed. Create no home."""
+    if not home.is_dir():
+        return []
+    with open_instance(home) as instance:
+        statuses = instance.get_status_by_partition(RATES, days.get_partition_keys(), days) or {}
+    return [parse_date(key) for key, status in statuses.items() if status is dg.AssetPartitionStatus.FAILED]
 
 
 def _instant(seconds: float) -> str:

@@ -271,6 +271,8 @@ def test_ingest_and_status_report_what_was_fetched(sandbox: Sandbox, tmp_path: P
         "newest": "2024-03-08",
         "age_in_days": (TODAY - dt.date(2024, 3, 8)).days,
         "gaps": [["2024-03-04", "2024-03-07"]],
+        "failed_days": [],
+        "refetch": None,
         "rates": 124,
         "revisions": 0,
         "rejected": 0,

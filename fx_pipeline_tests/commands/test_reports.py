@@ -53,7 +53,14 @@ TOKENS = AccessState("tokens", 2)
 def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
     missing = {"GPB": "unknown"}
-    document = status_document(Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing)
+    failed = [dt.date(2024, 3, day) for day in (1, 3, 4)]
+    document = status_document(
+        Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing, failed_days=failed
+    )
+    url = (
+        "http://127.0.0.1:3000/assets/rates?view=partitions"
+        "&default_range=2024-03-01,%5B2024-03-03...2024-03-04%5D"
+    )
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
         "tokens": str(tmp_path / "data" / "tokens.db"),
@@ -65,6 +72,8 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "age_in_days": 2,
         "fresh": True,
         "gaps": [["2023-02-01", "2023-02-01"], ["2024-01-01", "2024-01-02"]],
+        "failed_days": [["2024-03-01", "2024-03-01"], ["2024-03-03", "2024-03-04"]],
+        "refetch": {"days": 3, "url": url},
         "years": {"2022": [2, 365], "2023": [364, 365], "2024": [67, 70]},
         "rates": 13_020,
         "revisions": 3,
@@ -87,6 +96,8 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "age in days    2",
         "fresh          yes",
         "gaps           2023-02-01, 2024-01-01 to 2024-01-02",
+        "failed days    2024-03-01, 2024-03-03 to 2024-03-04",
+        f"refetch        days 3, url {url}",
         f"2022           [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
         f"2023           [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
         f"2024           [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",

@@ -2,11 +2,14 @@
 
 import datetime as dt
 from collections import Counter
+from pathlib import Path
 
 import dagster as dg
 
+from fx_pipeline.commands.runs import failed_days
 from fx_pipeline.dagster_names import partitions_url
 from fx_pipeline.defs.failures import REFETCH
+from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.rates_run import reexecute_rates, run_rates
@@ -111,8 +114,11 @@ def test_stored_days_of_a_killed_run_are_no_longer_shown_as_failed_after_the_nex
     assert shown_in_ui(instance, DAYS) == {MATERIALIZED: set(DAYS)}
 
 
-def test_a_failure_links_to_its_days(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
+def test_a_failure_links_to_its_days_and_status_knows_them(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
     only_until(sandbox, max(STORED))
     failure = failure_of(run_rates(instance, sandbox, FIRST, LAST))
     days = dt.date.fromisoformat(min(LEFT)), dt.date.fromisoformat(max(LEFT))
+    assert contiguous(failed_days(Path(instance.root_directory))) == [days]
     assert failure.metadata[REFETCH] == dg.MetadataValue.url(partitions_url(load_settings(), [days]))

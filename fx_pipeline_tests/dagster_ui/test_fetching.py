@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import requests
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from fx_pipeline.clock import today
 from fx_pipeline.dagster_internals import PARTITION_TAG
@@ -16,7 +16,8 @@ from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.dagster_ui.conftest import FOREIGN
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
-from fx_pipeline_tests.pages.browser import PHONE
+from fx_pipeline_tests.pages.browser import PHONE, Visitor
+from fx_pipeline_tests.pages.checks import failures, wider_than_the_window
 from fx_pipeline_tests.waiting import PATIENCE
 
 API = "http://127.0.0.1:8001"
@@ -200,14 +201,23 @@ def test_a_form_of_another_site_launches_nothing(page: Page, ui: UI, elsewhere: 
     assert ui.state() == before
 
 
-def test_the_page_fits_a_phone_and_loads_only_its_own_files(page: Page, ui: UI) -> None:
-    requested: list[str] = []
-    problems: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
-    page.on("console", lambda message: problems.append(message.text))
-    page.set_viewport_size(PHONE)
-    page.goto(f"{ui.url}/fetch/?date={DAY}")
-    assert page.get_by_role("heading").all_inner_texts() == ["Fetch 15 March 2020"]
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert [url for url in requested if not url.startswith(f"{ui.url}/fetch/")] == []
-    assert problems == []
+def test_every_state_of_the_page_fits_a_phone_and_is_accessible(browser: Browser, ui: UI) -> None:
+    failed = run_of(ui.home, "2020-03-20", dg.DagsterRunStatus.STARTED, "Fixer is down.")
+    visitor = Visitor(browser, ui.url, size=PHONE)
+    headings = {
+        "/fetch/": "Fetch a day",
+        "/fetch/?date=1990-01-01": "Fetch a day",
+        f"/fetch/?date={DAY}": "Fetch 15 March 2020",
+        press(ui, "2020-03-19").headers["location"]: "Fetching 19 March 2020",
+        f"/fetch/?run={failed}": "20 March 2020 was not fetched",
+    }
+    for path, heading in headings.items():
+        visitor.open(path)
+        assert visitor.page.get_by_role("heading").all_inner_texts() == [heading]
+        assert (wider_than_the_window(visitor), failures(visitor)) == ([], [])
+        visitor.page.emulate_media(color_scheme="dark")
+        assert failures(visitor, "color-contrast") == []
+        visitor.page.emulate_media(color_scheme="light")
+    assert visitor.problems == []
+    assert [path for path in visitor.requested if not path.startswith("/fetch/")] == []
+    visitor.close()

@@ -25,6 +25,8 @@ import dagster as dg
 from benchmarks.results import publish, table
 from fx_pipeline.dagster_internals import execute_run
 from fx_pipeline.definitions import defs
+from fx_pipeline.defs.checks import RATES
+from fx_pipeline.defs.jobs import rates_job
 from fx_pipeline.defs.run_config import range_tags
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.parsing import parse_historical
@@ -48,7 +50,7 @@ Figures = dict[str, float]
 
 def backfill(folder: Path, days: int) -> Figures:
     """Fetch and store days through Dagster, in runs as long as those of a backfill."""
-    figures = _run_all(folder, days, defs.resolve_job_def("rates_job"), dg.AssetKey("rates"))
+    figures = _run_all(folder, days, defs.resolve_job_def(rates_job.name), RATES)
     with closing(sqlite3.connect(folder / "fx.db")) as connection:
         as_left = _bytes_of_a_rate(connection)
         connection.execute("VACUUM")  # as `rebuild` does
@@ -64,7 +66,7 @@ def _bytes_of_a_rate(connection: sqlite3.Connection) -> float:
 
 def empty(folder: Path, days: int) -> Figures:
     """Materialize as many dates of an asset that does nothing, under the same policies."""
-    rates = defs.get_assets_def("rates")
+    rates = defs.get_assets_def(RATES)
 
     @dg.asset(
         partitions_def=rates.partitions_def,
@@ -82,7 +84,7 @@ def empty(folder: Path, days: int) -> Figures:
 
 
 def _run_all(folder: Path, days: int, job: dg.JobDefinition, asset: dg.AssetKey) -> Figures:
-    policy = defs.get_assets_def("rates").backfill_policy
+    policy = defs.get_assets_def(RATES).backfill_policy
     per_run = policy.max_partitions_per_run if policy else None
     keys = [(FIRST + dt.timedelta(days=offset)).isoformat() for offset in range(days)]
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

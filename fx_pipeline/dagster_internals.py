@@ -132,14 +132,14 @@ def failed_partitions(
     return set(status.deserialize_failed_partition_subsets(partitions).get_partition_keys())
 
 
-def open_workspace(instance: dg.DagsterInstance) -> "WorkspaceProcessContext":
-    """Return the workspace of workspace.yaml, as `dagster-webserver` opens it: a context manager."""
+def open_workspace(instance: dg.DagsterInstance, file: str = _WORKSPACE) -> "WorkspaceProcessContext":
+    """Return the workspace of a file, as `dagster-webserver` opens it: a context manager."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster_webserver.version import __version__
 
     return WorkspaceProcessContext(
-        instance, WorkspaceFileTarget([_WORKSPACE]), version=__version__, code_server_log_level="warning"
+        instance, WorkspaceFileTarget([file]), version=__version__, code_server_log_level="warning"
     )
 
 

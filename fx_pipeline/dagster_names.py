@@ -1,4 +1,4 @@
-"""The addresses of Dagster's pages, for parts that do not import Dagster."""
+"""Names of assets, jobs, schedules and sensors in Dagster, and the addresses of its pages."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -12,6 +12,21 @@ MAX_SELECTION = 8_000
 """Characters of a link's selection of days. Dagster's pages take a URL of any length, but proxies do not."""
 
 
+def asset_path(settings: Settings, name: str) -> list[str]:
+    """Return the parts of the key of one of our assets, beginning with those of FX_ASSET_PREFIX."""
+    return [*filter(None, settings.fx_asset_prefix.split("/")), name]
+
+
+def prefixed(settings: Settings, name: str) -> str:
+    """Return the name of one of our jobs, schedules or sensors: `fixer_alerts` for FX_ASSET_PREFIX=fixer."""
+    return "_".join(asset_path(settings, name))
+
+
+def rates_path(settings: Settings) -> str:
+    """Return the path of Dagster's page of the rates."""
+    return f"/assets/{'/'.join(asset_path(settings, 'rates'))}"
+
+
 def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
     """Return the link to Dagster's page of all days, whose dialog "Materialize" has these ranges selected.
 
@@ -19,7 +34,7 @@ def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
     """
     chosen = ",".join(_selection(one) for one in in_one_link(ranges))
     selected = f"&default_range={chosen}" if chosen else ""
-    return f"{settings.dagster_url}/assets/rates?view=partitions{selected}"
+    return f"{settings.dagster_url}{rates_path(settings)}?view=partitions{selected}"
 
 
 def fetch_url(settings: Settings, date: dt.date) -> str:

@@ -6,6 +6,7 @@ order. The name of a variable is the field's name in capitals.
 
 import datetime as dt
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -145,6 +146,11 @@ class Settings(BaseSettings):
     sentry_dsn: SecretStr | None = Field(
         None, description="Sentry DSN for unexpected API errors. Unset: they are only logged."
     )
+    fx_asset_prefix: str = Field(
+        "",
+        description="Begins the name of each asset, job, schedule and sensor, for a Dagster instance that "
+        "others use too: `fixer` makes `fixer/rates` and `fixer_alerts`.",
+    )
     dagster_home: AbsolutePath = Field(
         Path("data/dagster"),
         validate_default=True,
@@ -201,6 +207,15 @@ class Settings(BaseSettings):
         for name in value:
             if not is_host_name(name):
                 raise ValueError(f"{name!r} is not a host name: give no scheme, port, path or wildcard")
+        return value
+
+    @field_validator("fx_asset_prefix")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", value):
+            raise ValueError(
+                "it may have letters, digits and _, and a / between its parts, such as finance/fixer"
+            )
         return value
 
     @field_validator("fx_alert_urls", mode="before")

@@ -1,11 +1,19 @@
-"""The links to Dagster's pages."""
+"""The names of everything in Dagster, with and without a prefix, and the links to its pages."""
 
 import datetime as dt
 
 import pytest
 
-from fx_pipeline.dagster_names import MAX_SELECTION, Range, in_one_link, partitions_url
-from fx_pipeline.settings import load_settings
+from fx_pipeline.dagster_names import (
+    MAX_SELECTION,
+    Range,
+    asset_path,
+    in_one_link,
+    partitions_url,
+    prefixed,
+    rates_path,
+)
+from fx_pipeline.settings import SettingsError, load_settings
 
 DAY = dt.timedelta(1)
 
@@ -35,3 +43,34 @@ def test_a_link_has_only_as_many_ranges_as_a_proxy_accepts(days: int) -> None:
     assert len(chosen) > 200
     assert MAX_SELECTION - 50 < len(partitions_url(load_settings(), ranges)) < MAX_SELECTION + 100
     assert partitions_url(load_settings(), ranges) == partitions_url(load_settings(), chosen)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "asset", "sensor", "path"),
+    [
+        ("", ["rates"], "alerts", "/assets/rates"),
+        ("fixer", ["fixer", "rates"], "fixer_alerts", "/assets/fixer/rates"),
+        (
+            "finance/fixer_2",
+            ["finance", "fixer_2", "rates"],
+            "finance_fixer_2_alerts",
+            "/assets/finance/fixer_2/rates",
+        ),
+    ],
+)
+def test_a_prefix_is_part_of_every_name(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, asset: list[str], sensor: str, path: str
+) -> None:
+    monkeypatch.setenv("FX_ASSET_PREFIX", prefix)
+    settings = load_settings()
+    assert asset_path(settings, "rates") == asset
+    assert prefixed(settings, "alerts") == sensor
+    assert rates_path(settings) == path
+    assert partitions_url(settings) == f"http://127.0.0.1:3000{path}?view=partitions"
+
+
+@pytest.mark.parametrize("prefix", ["/", "fixer/", "/fixer", "a//b", "a-b", "a.b", "a b", "é", "a\nb"])
+def test_a_prefix_that_dagster_would_refuse_is_refused(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("FX_ASSET_PREFIX", prefix)
+    with pytest.raises(SettingsError, match=r"^FX_ASSET_PREFIX cannot be used: it may have letters"):
+        load_settings()

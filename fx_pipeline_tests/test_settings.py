@@ -29,6 +29,7 @@ VALUES: Mapping[str, str] = {
     "FX_ALERT_URLS": "json://one.example json://two.example",
     "FX_API_PORT": "9001",
     "FX_API_URL": "https://rates.example",
+    "FX_ASSET_PREFIX": "finance/fixer",
     "DATASETTE_SECRET": "s3cret",
     "SENTRY_DSN": "https://key@sentry.example/1",
     "DAGSTER_HOME": "elsewhere/dagster",

@@ -24,6 +24,7 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_failures, step_reason
+from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.processes.dagster_home import first_line, open_instance
@@ -100,7 +101,7 @@ def materialise(
             if check_captured_interrupt():  # between two runs
                 break
             tags = range_tags(dates[-1].isoformat(), dates[0].isoformat())
-            reports.append(_report(_execute(instance, "rates_job", config, tags), dates))
+            reports.append(_report(_execute(instance, rates_job.name, config, tags), dates))
             ended(reports[-1])
             if reports[-1].cancelled or reports[-1].stops:
                 break
@@ -113,7 +114,7 @@ def materialise(
 def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
     """Execute `symbols_job` in this process. Return the reason if it fails. Raise RunError."""
     with capture_interrupts():
-        return _failure(_execute(instance, "symbols_job", {"loggers": _NO_LOG}, {}))
+        return _failure(_execute(instance, symbols_job.name, {"loggers": _NO_LOG}, {}))
 
 
 def _execute(
@@ -166,7 +167,7 @@ class _Stderr:
 def _report(result: dg.JobExecutionResult, dates: Sequence[dt.date]) -> RunReport:
     stored: dict[dt.date, dict[str, object]] = {
         dt.date.fromisoformat(event.partition): {name: value.value for name, value in event.metadata.items()}
-        for event in result.asset_materializations_for_node("rates")
+        for event in result.asset_materializations_for_node(rates.op.name)
         if event.partition
     }
     in_vain = not stored and len(dates) >= MIN_DAYS_IN_VAIN
@@ -202,7 +203,7 @@ def last_run(home: Path) -> dict[str, str | None] | None:
         for record in instance.get_run_records(limit=20):
             run, ended = record.dagster_run, record.end_time
             # A backfill from the UI runs as one of Dagster's own jobs, with a selection of assets.
-            if run.job_name != "rates_job" and RATES not in (run.asset_selection or ()):
+            if run.job_name != rates_job.name and RATES not in (run.asset_selection or ()):
                 continue
             failures = step_failures(instance, run.run_id) if run.is_failure else []
             return {

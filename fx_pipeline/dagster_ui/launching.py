@@ -9,9 +9,11 @@ import httpx
 from starlette.types import ASGIApp
 
 from fx_pipeline.dagster_internals import FROM_UI_TAG, PARTITION_TAG
+from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.failures import CANCELLED, stored_reason
+from fx_pipeline.settings import load_settings
 
-JOB = "rates_job"
+JOB = prefixed(load_settings(), "rates_job")
 
 NOT_LOADED = "Dagster has not loaded the code of fx-pipeline. Try again in a few seconds."
 

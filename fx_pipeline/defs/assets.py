@@ -5,7 +5,8 @@ from typing import TypedDict
 
 import dagster as dg
 
-from fx_pipeline.defs.checks import check_last_run, check_table, run_checks, table_checks
+from fx_pipeline.dagster_names import asset_path
+from fx_pipeline.defs.checks import RATES, check_last_run, check_table, run_checks, table_checks
 from fx_pipeline.defs.failures import ATTEMPTS, Cancelled, run_failure
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.rates_run import Event, RatesRun
@@ -18,16 +19,18 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.ledger import QuotaReached
 
+SYMBOLS = dg.AssetKey(asset_path(load_settings(), "symbols"))
+
 fixer_api = dg.AssetSpec(
-    "fixer_api",
+    dg.AssetKey(asset_path(load_settings(), "fixer_api")),
     description="Fixer (fixer.io), or the sandbox in its place: each currency's rate for each day.",
     kinds={"api"},
     group_name="provider",
 )
 
 rates_api = dg.AssetSpec(
-    "rates_api",
-    deps=["rates", "symbols"],
+    dg.AssetKey(asset_path(load_settings(), "rates_api")),
+    deps=[RATES, SYMBOLS],
     description="The API that clients use: `/rates/<date>/`, served by Datasette from the same database.",
     kinds={"api", "json"},
     group_name="api",
@@ -61,7 +64,7 @@ _OURS = _Common(
 @dg.multi_asset(
     name="rates",
     specs=[
-        dg.AssetSpec("rates", deps=[fixer_api], description=RATES_DESCRIPTION, skippable=True, **_OURS),
+        dg.AssetSpec(RATES, deps=[fixer_api], description=RATES_DESCRIPTION, skippable=True, **_OURS),
     ],
     check_specs=[*run_checks, *table_checks],
     config_schema=FIELDS,
@@ -94,7 +97,9 @@ def rates(
         raise Cancelled from None
 
 
-@dg.asset(deps=[fixer_api], description="The names of the currencies, as Fixer lists them.", **_OURS)
+@dg.asset(
+    key=SYMBOLS, deps=[fixer_api], description="The names of the currencies, as Fixer lists them.", **_OURS
+)
 def symbols(
     context: dg.AssetExecutionContext,
     fixer: dg.ResourceParam[FixerResource],

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 
 from fx_pipeline import clock
+from fx_pipeline.dagster_names import asset_path
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import moves, verdicts
 from fx_pipeline.quality.misdated import misdated
@@ -20,7 +21,7 @@ from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.frames import RateHistory
 
-RATES = dg.AssetKey("rates")
+RATES = dg.AssetKey(asset_path(load_settings(), "rates"))
 
 LEARN = moves.LEARN + moves.REACH
 """Stored days to read in addition to those that are judged."""

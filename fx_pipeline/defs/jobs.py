@@ -2,24 +2,26 @@
 
 import dagster as dg
 
+from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.assets import rates, symbols
 from fx_pipeline.defs.checks import table_checks
+from fx_pipeline.settings import load_settings
 
 rates_job = dg.define_asset_job(
-    "rates_job",
+    prefixed(load_settings(), "rates_job"),
     # Without its checks: the asset reports them itself, and planning them is expensive (see `check_run`).
     selection=dg.AssetSelection.assets(rates).without_checks(),
     description="Fetch, store and check the rates of a range of days.",
 )
 
 checks_job = dg.define_asset_job(
-    "checks_job",
+    prefixed(load_settings(), "checks_job"),
     selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks)),
     description="Check all stored rates. Makes no calls to Fixer.",
 )
 
 symbols_job = dg.define_asset_job(
-    "symbols_job",
+    prefixed(load_settings(), "symbols_job"),
     selection=dg.AssetSelection.assets(symbols),
     description="Fetch and store the names of the currencies.",
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from fx_pipeline.clock import utc_now
+from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
@@ -20,6 +21,7 @@ from fx_pipeline.store.frames import RateHistory
 
 
 @dg.schedule(
+    name=prefixed(load_settings(), "daily_rates"),
     job=rates_job,
     cron_schedule=tries.cron(10),
     execution_timezone="UTC",
@@ -96,6 +98,7 @@ def _left(
 
 
 @dg.schedule(
+    name=prefixed(load_settings(), "monthly_symbols"),
     job=symbols_job,
     cron_schedule=tries.cron(20),
     execution_timezone="UTC",
@@ -123,7 +126,7 @@ def monthly_symbols(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg
 
 
 daily_checks = dg.ScheduleDefinition(
-    name="daily_checks",
+    name=prefixed(load_settings(), "daily_checks"),
     job=checks_job,
     cron_schedule="40 6 * * *",
     execution_timezone="UTC",

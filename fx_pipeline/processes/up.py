@@ -9,6 +9,7 @@ from threading import Event, Thread
 from dotenv import dotenv_values
 
 from fx_pipeline.clock import yesterday
+from fx_pipeline.dagster_names import rates_path
 from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
 from fx_pipeline.settings import PROJECT, Settings, SettingsError
@@ -132,7 +133,7 @@ def _first_run(supervisor: Supervisor, settings: Settings) -> None:
     if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
         say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday()}/")
         say("system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
-        say("system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}/assets/rates")
+        say("system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}{rates_path(settings)}")
         say("system", "Ctrl-C stops everything.")
 
 

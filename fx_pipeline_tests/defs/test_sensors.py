@@ -15,6 +15,7 @@ from fx_pipeline.alerts import MAX_CHARACTERS
 from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery_metadata
+from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.sensors import Cursor, Ended
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
@@ -228,7 +229,7 @@ def test_no_alert_contains_the_key_whatever_goes_wrong(
     titles = [message["title"] for message in inbox.received]
     assert said == f"Alerts sent: {len(titles)}; to be retried: 0."
     assert titles.count("fx-pipeline: rates_job failed") == 4
-    assert titles[-1] == "fx-pipeline: leaking_job failed"
+    assert titles[-1] == "fx-pipeline: symbols_job failed"
     assert inbox.received[-1]["message"].startswith("ValueError: http://data.fixer.io/api?access_key=***\n\n")
     everything = json.dumps(inbox.received) + said
     assert KEY not in everything
@@ -241,7 +242,7 @@ def leaking() -> None:
     raise ValueError(f"http://data.fixer.io/api?access_key={KEY}")
 
 
-@dg.job(executor_def=dg.in_process_executor)
+@dg.job(name=symbols_job.name, executor_def=dg.in_process_executor)
 def leaking_job() -> None:
     """Fail with the key in the message."""
     leaking()
@@ -296,6 +297,16 @@ def test_a_cancelled_run_sends_no_alert(instance: dg.DagsterInstance, inbox: Inb
     assert inbox.received == []
 
 
+def test_a_run_of_another_code_location_sends_no_alert(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    @dg.asset
+    def others() -> None:
+        raise ValueError
+
+    assert not dg.materialize([others], instance=instance, run_config=QUIET, raise_on_error=False).success
+    assert tick(instance)[0] == NOTHING
+    assert inbox.received == []
+
+
 def test_a_long_reason_is_cut_but_not_the_link(instance: dg.DagsterInstance, inbox: Inbox) -> None:
     run = killed_run(instance, "x" * 2 * MAX_CHARACTERS, **NOT_AGAIN)
     tick(instance)
@@ -317,7 +328,7 @@ def outage() -> None:
     raise dg.Failure("no answer", metadata=recovery_metadata(complete=True, dates=dates), allow_retries=False)
 
 
-@dg.job(executor_def=dg.in_process_executor)
+@dg.job(name=rates_job.name, executor_def=dg.in_process_executor)
 def outage_job() -> None:
     """Fail."""
     outage()

@@ -15,7 +15,9 @@ import requests
 from playwright.sync_api import Page, ViewportSize
 
 from fx_pipeline.clock import yesterday
+from fx_pipeline.rates import date_range
 from fx_pipeline.settings import PROJECT
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
 from fx_pipeline_tests.pages.browser import Visitor, chromium, running_browser
 from fx_pipeline_tests.ports import reserved_ports
@@ -83,6 +85,8 @@ def _running_product(folder: Path, api: int, dagster: int, sandbox: int) -> Iter
                 folder, "ingest", "--from", str(first), "--to", str(last), "--missing", **settings
             )
             assert done.returncode == 0, done.stdout + done.stderr
+        with RateStore(folder / "data" / "fx.db") as store:
+            store.want(list(date_range(*GAP)))
         wait_until_answered(f"http://127.0.0.1:{dagster}/server_info")
         yield f"http://127.0.0.1:{api}"
     finally:

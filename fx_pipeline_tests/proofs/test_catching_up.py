@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.rates import date_range
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.proofs.daemon import FIRST_TRY, running_daemon
 from fx_pipeline_tests.proofs.runs import MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.sandbox_server import running_sandbox
@@ -39,16 +40,19 @@ def test_one_tick_fetches_two_missing_weeks(
             assert daemon.evaluate_schedules(switched_off - dt.timedelta(minutes=10)) == []
             assert len(daemon.evaluate_schedules(switched_off)) == 1
             daemon.wait_for_runs()
-            assert stored_dates(database) == days_before(switched_off, 31)
+            assert stored_dates(database) == days_before(switched_off, 3)
             assert ticks(instance) == 1
+            # The run's clock shows today. On that night, the day that it fetched was the newest.
+            with RateStore(database, now=lambda: switched_off) as store:
+                store.want(set(map(dt.date.fromisoformat, days_before(switched_off, 3))))
             [launched] = daemon.evaluate_schedules(FIRST_TRY)
             daemon.wait_for_runs()
             assert ticks(instance) == 2
-        assert sandbox.stats()["endpoints"]["historical"] == {"ok": 31 + 14}
+        assert sandbox.stats()["endpoints"]["historical"] == {"ok": 3 + 14}
     run = instance.get_run_by_id(launched.run_id)
     assert run is not None
     assert run.is_success
-    window = days_before(FIRST_TRY, 31)
-    assert stored_dates(database) == window | days_before(switched_off, 31)
+    fetched = days_before(FIRST_TRY, 3 + 14)
+    assert stored_dates(database) == fetched
     assert_consistent(database)
-    assert shown_in_ui(instance, window) == {MATERIALIZED: window}
+    assert shown_in_ui(instance, fetched) == {MATERIALIZED: fetched}

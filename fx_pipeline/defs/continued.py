@@ -7,7 +7,7 @@ runs of a re-executed backfill continue those of the original one in the same wa
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import BACKFILL_TAG, PARENT_BACKFILL_TAG
+from fx_pipeline.dagster_internals import BACKFILL_TAG, PARENT_BACKFILL_TAG, ROOT_RUN_TAG
 
 
 def continued_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
@@ -22,12 +22,15 @@ def continued_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str
 
 
 def continued_backfills(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """Return the ids of the runs of the backfills that this run's backfill continues."""
+    """Return the ids of the runs, and of their retries, of the backfills that this run's continues."""
     runs: list[str] = []
     parent = run.tags.get(PARENT_BACKFILL_TAG)
     while parent and (backfill := instance.get_backfill(parent)):
         if backfill.status.value == "COMPLETED_SUCCESS":
             break
-        runs += [one.run_id for one in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: parent}))]
+        launched = [one.run_id for one in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: parent}))]
+        # A run that is re-executed when its backfill has ended is no longer tagged as the backfill's.
+        again = instance.get_runs(dg.RunsFilter(tags={ROOT_RUN_TAG: launched})) if launched else []
+        runs += [*launched, *(one.run_id for one in again)]
         parent = backfill.tags.get(PARENT_BACKFILL_TAG)
     return runs

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 import dagster as dg
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.dagster_internals import SCHEDULE_TAG, failed_partitions
+from fx_pipeline.dagster_internals import BACKFILL_TAG, SCHEDULE_TAG, failed_partitions
 from fx_pipeline.defs.checks import RATES, CheckEvent, check_run, check_table
 from fx_pipeline.defs.continued import continued_backfills, continued_runs
 from fx_pipeline.defs.failures import Fatal, date_ranges, next_attempt, run_failure
@@ -101,11 +101,15 @@ class RatesRun:
         return calls
 
     def _report_skipped(self) -> Iterator[dg.AssetMaterialization]:
-        """Yield skipped days that Dagster does not show as materialized.
+        """Yield skipped days that Dagster does not show as materialized, and in a backfill all of them.
 
-        A process was killed before it reported them, or they were among the days of a killed run.
+        A process was killed before it reported them, or they were among the days of a killed run. A backfill
+        counts each of its days as failed that none of its runs has reported.
         """
         if not self._skipped:
+            return
+        if BACKFILL_TAG in self._context.run.tags:
+            yield from self._report(self._skipped)
             return
         instance = self._context.instance
         shown = instance.get_materialized_partitions(RATES) - failed_partitions(instance, RATES, days)

@@ -24,8 +24,14 @@ from fx_pipeline_tests.stored import assert_consistent, stored_dates
 pytestmark = pytest.mark.slow
 
 REEXECUTE = """mutation Reexecute($run: String!) {
-    launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: FROM_FAILURE}) {
+    launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: ALL_STEPS}) {
         __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    }
+}"""
+
+REEXECUTE_BACKFILL = """mutation Retry($backfill: String!) {
+    reexecutePartitionBackfill(reexecutionParams: {parentRunId: $backfill, strategy: ALL_STEPS}) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
     }
 }"""
 
@@ -156,7 +162,7 @@ def test_only_failed_dates_are_fetched_again(product: Product) -> None:
     assert product.shown(chosen) == {MATERIALIZED: set(chosen) - failed, FAILED: failed}
     assert_consistent(product.database)
 
-    # "Re-execute from failure", for the run of the first hundred dates.
+    # "Re-execute all", for the run of the first hundred dates.
     before = product.sandbox.asked_dates()
     repeated = failed & set(chosen[:100])
     answer = product.running.graphql(REEXECUTE, run=product.run_from(chosen[0]).run_id)
@@ -168,10 +174,11 @@ def test_only_failed_dates_are_fetched_again(product: Product) -> None:
     failed -= repeated
     assert product.shown(chosen) == {MATERIALIZED: set(chosen) - failed, FAILED: failed}
 
-    # A backfill of the dates that are still shown as failed.
+    # The whole backfill again: it also skips what the re-executed run has stored.
     before = product.sandbox.asked_dates()
-    if failed:
-        assert product.wait_for_backfill(product.launch(sorted(failed))) == "COMPLETED_SUCCESS"
+    answer = product.running.graphql(REEXECUTE_BACKFILL, backfill=backfill)["reexecutePartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    assert product.wait_for_backfill(answer["backfillId"]) == "COMPLETED_SUCCESS"
     assert product.sandbox.asked_dates() - before == Counter(failed)
     assert product.shown(chosen) == {MATERIALIZED: set(chosen)}
 

@@ -7,7 +7,9 @@ slow ones that a run does not need: the workspace takes 0.15 s.
 import datetime as dt
 import logging
 import subprocess
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
@@ -26,6 +28,7 @@ from starlette.types import ASGIApp
 from fx_pipeline.settings import PROJECT
 
 if TYPE_CHECKING:
+    from dagster._core.remote_origin import CodeLocationOrigin
     from dagster._core.workspace.context import WorkspaceProcessContext
 
 __all__ = ["WorkspaceProcessContext", "capture_interrupts", "check_captured_interrupt"]
@@ -50,6 +53,11 @@ AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
 
 UNSAVED_EVENT = "Exception while writing logger call to event log"
 """The start of the text that Dagster writes to stderr if it cannot save an event."""
+
+WATCH_SECONDS = 5
+
+RESTART_TIMEOUT = 60.0
+"""Seconds that a code server may take to be started again."""
 
 _WORKSPACE = str(PROJECT / "workspace.yaml")
 
@@ -135,14 +143,92 @@ def failed_partitions(
 
 
 def open_workspace(instance: dg.DagsterInstance, file: str = _WORKSPACE) -> "WorkspaceProcessContext":
-    """Return the workspace of a file, as `dagster-webserver` opens it: a context manager."""
+    """Return the workspace of a file, as `dagster-webserver` opens it: a context manager.
+
+    It runs the code servers of modules in the file as long as it is open. Other code servers must be running,
+    and must be started again when they end: a reload ends them.
+    """
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster_webserver.version import __version__
 
-    return WorkspaceProcessContext(
+    class Workspace(WorkspaceProcessContext):
+        """A workspace that restarts code servers that others run if someone reloads them in the UI.
+
+        `dagster api grpc` cannot load changed code. `dagster code-server start` can, but takes one more
+        process, and does not restart the process that has the definitions.
+        """
+
+        def reload_code_location(self, name: str) -> None:
+            [origin] = [origin for origin in self._origins if origin.location_name == name]
+            if _restart_code_server(origin):
+                self.refresh_code_location(name)
+            else:
+                super().reload_code_location(name)
+
+        def reload_workspace(self) -> None:
+            restarted = [_restart_code_server(origin) for origin in self._origins]
+            if all(restarted):
+                self.refresh_workspace()
+            else:
+                super().reload_workspace()
+
+    return Workspace(
         instance, WorkspaceFileTarget([file]), version=__version__, code_server_log_level="warning"
     )
+
+
+def _restart_code_server(origin: "CodeLocationOrigin") -> bool:
+    """End a code server that others run, and wait for the next one. Return False if Dagster runs it.
+
+    Raise RuntimeError if it executes runs.
+    """
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+    from dagster._grpc.types import GetCurrentRunsResult
+    from dagster_shared.serdes import deserialize_value
+
+    if not isinstance(origin, GrpcServerCodeLocationOrigin):
+        return False
+    client = origin.create_client()
+    deadline = time.monotonic() + RESTART_TIMEOUT
+    with suppress(DagsterUserCodeUnreachableError):  # it is being started
+        ended = client.get_server_id()
+        found = deserialize_value(client.get_current_runs(), GetCurrentRunsResult)
+        if running := found.current_runs:
+            raise RuntimeError(
+                f"{len(running)} runs are in progress. The code can be reloaded when they have ended."
+            )
+        client.shutdown_server()
+        while time.monotonic() < deadline and client.get_server_id() == ended:
+            time.sleep(0.2)
+    while time.monotonic() < deadline:
+        with suppress(DagsterUserCodeUnreachableError):
+            client.get_server_id()
+            break
+        time.sleep(0.2)
+    return True
+
+
+def watch_code_servers_seldom() -> None:
+    """Let this process ask a code server only every WATCH_SECONDS whether it is another one.
+
+    Dagster asks every second, on a new connection each time. That cost 1 % of a core for two processes.
+    """
+    from dagster._grpc import server_watcher
+
+    server_watcher.WATCH_INTERVAL = WATCH_SECONDS
+
+
+def run_daemon() -> None:
+    """Run `dagster-daemon` in this process, with the arguments of the process."""
+    from dagster._daemon import sensor
+    from dagster._daemon.cli import main
+
+    watch_code_servers_seldom()
+    # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
+    sensor.MIN_INTERVAL_LOOP_TIME = 15
+    main()
 
 
 def web_application(workspace: "WorkspaceProcessContext") -> ASGIApp:
@@ -175,6 +261,22 @@ def launch_queued_runs(workspace: "WorkspaceProcessContext") -> None:
 
     with QueuedRunCoordinatorDaemon(interval_seconds=1) as daemon:
         _require_success(daemon.run_iteration(workspace))
+
+
+def evaluate_sensors(workspace: "WorkspaceProcessContext") -> None:
+    """Evaluate the sensors that are due, as the daemon does."""
+    from dagster._daemon.sensor import execute_sensor_iteration
+
+    logger = logging.getLogger("daemon")
+    _require_success(execute_sensor_iteration(workspace, logger, None, None))
+
+
+def record_heartbeat(instance: dg.DagsterInstance, at: dt.datetime) -> None:
+    """Record a heartbeat of each thread of the daemon, as the daemon does."""
+    from dagster._daemon.types import DaemonHeartbeat
+
+    for kind in instance.get_required_daemon_types():
+        instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), kind, "daemon", []))
 
 
 def _require_success(problems: Iterable[object]) -> None:

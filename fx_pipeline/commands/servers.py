@@ -1,44 +1,59 @@
 """The commands that serve: `up`, `serve` and `webserver`."""
 
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import click
 
 from fx_pipeline.commands.database import require_database
-from fx_pipeline.settings import SettingsError, load_settings
-
-_MAKE_DATABASE = "from fx_pipeline.commands.servers import make_database; make_database()"
+from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of processes that serve the API.",
+)
 
 
 @click.command()
-def up() -> None:
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address that the API listens on, and the Dagster UI if FX_DAGSTER_PASSWORD is set.",
+)
+@_workers
+def up(host: str, workers: int) -> None:
     """Run everything on this machine until Ctrl-C.
 
     Starts the sandbox if no key is set, Dagster (UI and daemon) and the API. Fetches the missing days of the
     last 10, or of the last 90 from the sandbox, where calls are free.
     """
-    from fx_pipeline.processes.up import check_ports, report_killed, run_all
+    from fx_pipeline.processes.leftovers import held
+    from fx_pipeline.processes.up import Addresses, check_ports, report_killed, run_all
 
     settings = load_settings()
+    hosts = Addresses.of(host, settings)
     report_killed(settings)
-    check_ports(settings)
-
-    from fx_pipeline.processes.dagster_home import only_servers
-    from fx_pipeline.store.database import open_database
-
-    open_database(settings.fx_database).close()
-
-    with only_servers(settings.dagster_home):
-        raise SystemExit(run_all(settings))
+    check_ports(settings, hosts)
+    if settings.fx_alert_urls:
+        _in_another_process(check_alert_addresses)
+    with held(settings.dagster_home):
+        _in_another_process(make_files)
+        raise SystemExit(run_all(settings, hosts, workers))
 
 
 @click.command()
 @_host
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_API_PORT.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of processes.")
+@_workers
 @click.option(
     "--access-log", is_flag=True, help="Log each request, without keys or tokens. Slows the API down."
 )
@@ -52,7 +67,7 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     from fx_pipeline.api.tokens.file import TokenError
 
     try:
-        _make_database()
+        _prepare_database(settings)
         run(host, port or settings.fx_api_port, workers, access_log=access_log)
     except (ServeError, TokenError) as error:
         raise SettingsError(str(error)) from None
@@ -61,7 +76,13 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
 @click.command()
 @_host
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_DAGSTER_PORT.")
-def webserver(host: str, port: int | None) -> None:
+@click.option(
+    "--workspace",
+    "-w",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="Dagster's workspace file with a code server that runs already. Default: run one.",
+)
+def webserver(host: str, port: int | None, workspace: Path | None) -> None:
     """Serve the Dagster UI, protected against web pages of other sites.
 
     If FX_DAGSTER_PASSWORD is set, it asks for that password. Otherwise it listens only on this machine.
@@ -70,7 +91,7 @@ def webserver(host: str, port: int | None) -> None:
 
     from fx_pipeline.dagster_ui.webserver import run
 
-    run(settings, host, port or settings.fx_dagster_port)
+    run(settings, host, port or settings.fx_dagster_port, workspace)
 
 
 def make_database() -> None:
@@ -86,11 +107,55 @@ def make_database() -> None:
     Access(settings).keep_mark()
 
 
-def _make_database() -> None:
-    """Call `make_database` in another process.
+def _prepare_database(settings: Settings) -> None:
+    """Call `make_database`. If that fails, warn if the stored rates can be served, else raise the error."""
+    try:
+        _in_another_process(make_database)
+    except Exception as error:
+        from fx_pipeline.store.database import StoreError  # is loaded now
 
-    sqlite-utils imports pandas if it is installed, and the server would keep those 40 MB.
+        if not isinstance(error, StoreError) or not _is_current(settings.fx_database):
+            raise
+        click.echo(f"Warning: {error} Stored rates are served.", err=True)
+
+
+def _is_current(path: Path) -> bool:
+    """Return whether a database can be read and needs no migration."""
+    from sqlite_utils import Database
+
+    from fx_pipeline.api.reading.files import open_file
+    from fx_pipeline.store.migrations import migrations
+
+    try:
+        connection, _ = open_file(path)
+        with closing(connection):
+            return not migrations.pending(Database(connection, execute_plugins=False))
+    except sqlite3.Error:
+        return False
+
+
+def make_files() -> None:
+    """Create the database and Dagster's home for `up`. Raise SettingsError or StoreError."""
+    from fx_pipeline.processes.dagster_home import prepare
+    from fx_pipeline.store.database import open_database
+
+    settings = load_settings()
+    open_database(settings.fx_database).close()
+    prepare(settings.dagster_home)
+
+
+def check_alert_addresses() -> None:
+    """Raise SettingsError if an address in FX_ALERT_URLS cannot be used."""
+    from fx_pipeline.alerts import check_addresses
+
+    check_addresses(load_settings().fx_alert_urls)
+
+
+def _in_another_process(function: Callable[[], None]) -> None:
+    """Call a function of this module in another process, so that this one stays small.
+
+    sqlite-utils imports pandas if it is installed, which takes 40 MB. Dagster takes 70 MB.
     """
-    made = subprocess.run([sys.executable, "-c", _MAKE_DATABASE], check=False, capture_output=True)
-    if made.returncode:
-        make_database()  # raises the error
+    code = f"from {__name__} import {function.__name__}; {function.__name__}()"
+    if subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode:
+        function()  # raises the error

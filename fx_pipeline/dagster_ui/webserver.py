@@ -5,11 +5,12 @@ import signal
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 
 import click
 import uvicorn
 
-from fx_pipeline.dagster_internals import open_workspace, web_application
+from fx_pipeline.dagster_internals import open_workspace, watch_code_servers_seldom, web_application
 from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.dagster_home import open_instance
@@ -22,8 +23,11 @@ GRACE_SECONDS = 5
 """How long open requests may take when the server is stopped."""
 
 
-def run(settings: Settings, host: str, port: int) -> None:
-    """Serve the UI until SIGINT or SIGTERM. Raise SettingsError if it cannot start."""
+def run(settings: Settings, host: str, port: int, workspace: Path | None = None) -> None:
+    """Serve the UI until SIGINT or SIGTERM. Raise SettingsError if it cannot start.
+
+    Without a workspace file, it runs a code server of its own.
+    """
     hosts = Hosts.of(settings.fx_dagster_url, [*settings.fx_allowed_hosts, host])
     listener = _listener(host, port)
     if settings.fx_dagster_password is None and not ip_address(listener.getsockname()[0]).is_loopback:
@@ -36,11 +40,12 @@ def run(settings: Settings, host: str, port: int) -> None:
     os.environ.update(server_environment(settings))
     # Otherwise SIGTERM would end this process before it has ended its code server.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    watch_code_servers_seldom()
     with open_instance(settings.dagster_home.absolute()) as instance:
         os.chdir(instance.root_directory)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-        with open_workspace(instance) as workspace:
-            app = FetchPages(web_application(workspace), instance, settings)
+        with open_workspace(instance, *([str(workspace)] if workspace else [])) as opened:
+            app = FetchPages(web_application(opened), instance, settings)
             server = uvicorn.Server(
                 uvicorn.Config(
                     Guard(app, hosts, settings.fx_dagster_password),

@@ -1,8 +1,6 @@
 """Dagster's home: the folder with the instance of all runs, opened by the webserver and by `ingest`."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -10,9 +8,9 @@ from alembic.util.exc import CommandError
 from filelock import FileLock
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fx_pipeline.processes.leftovers import held
+from fx_pipeline.processes.leftovers import unusable
 from fx_pipeline.processes.run_locks import fail_abandoned_runs
-from fx_pipeline.settings import PROJECT, SettingsError
+from fx_pipeline.settings import PROJECT
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -25,10 +23,7 @@ def open_instance(home: Path) -> dg.DagsterInstance:
             os.environ["DAGSTER_HOME"] = str(home.absolute())
             return dg.DagsterInstance.get()
     except (OSError, SQLAlchemyError, CommandError) as error:
-        raise SettingsError(
-            f"Dagster's home {home} cannot be used ({first_line(error)}). Check permissions and disk "
-            "space, or set DAGSTER_HOME to another folder."
-        ) from None
+        raise unusable(home, first_line(error)) from None
 
 
 def _copy_configuration(home: Path) -> None:
@@ -40,17 +35,13 @@ def _copy_configuration(home: Path) -> None:
         new.replace(file)
 
 
-@contextmanager
-def only_servers(home: Path) -> Iterator[None]:
-    """Hold the home for the servers of one `up`, and report runs that earlier ones abandoned as failed.
+def prepare(home: Path) -> None:
+    """Create the home if necessary, and report runs that an earlier `up` abandoned as failed.
 
-    Raise SettingsError if another `up` holds the home, or it cannot be used.
+    Only for the `up` that holds the home. Raise SettingsError if it cannot be used.
     """
-    with ExitStack() as holding:
-        with open_instance(home) as instance:
-            holding.enter_context(held(home))
-            fail_abandoned_runs(instance)
-        yield
+    with open_instance(home) as instance:
+        fail_abandoned_runs(instance)
 
 
 def first_line(error: Exception) -> str:

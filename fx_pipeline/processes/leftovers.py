@@ -11,55 +11,15 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from fx_pipeline.clock import utc_now
+from fx_pipeline.processes.watchdog import GRACE_SECONDS, MARK, end
 from fx_pipeline.settings import SettingsError
-
-MARK = "FX_PIPELINE_UP"
-"""The environment variable that holds the mark."""
-
-GRACE_SECONDS = 8.0
-"""How long a process may take to end before it is killed."""
-
-ROUNDS = 5
-
-_GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """Return every running process with the mark, except this one."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(*_GONE):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
-
-
-def end(mark: str, grace: float = GRACE_SECONDS) -> list[str]:
-    """End every process with the mark, by force after `grace` seconds. Return their command lines."""
-    ended: dict[int, str] = {}
-    # Several rounds, because one of them may have started another one.
-    for _ in range(ROUNDS):
-        processes = marked(mark)
-        if not processes:
-            break
-        for process in processes:
-            with suppress(*_GONE):
-                ended.setdefault(process.pid, " ".join(process.cmdline()))
-                process.terminate()
-        _, alive = psutil.wait_procs(processes, timeout=grace)
-        for process in alive:
-            with suppress(*_GONE):
-                process.kill()
-        psutil.wait_procs(alive, timeout=grace)
-    return list(ended.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +42,7 @@ def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str
     started = utc_now().isoformat(timespec="seconds")
     record.write_text(json.dumps({"mark": mark, "pid": os.getpid(), "started": started}), encoding="utf-8")
     watchdog = subprocess.Popen(
-        [sys.executable, "-m", "fx_pipeline.processes.leftovers", mark, str(grace)],
+        [sys.executable, "-m", "fx_pipeline.processes.watchdog", mark, str(grace)],
         env={**os.environ, MARK: mark},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -113,19 +73,30 @@ def end_killed(home: Path, grace: float = GRACE_SECONDS) -> Killed | None:
 
 @contextmanager
 def held(home: Path) -> Iterator[None]:
-    """Hold the home for one `up`. Raise SettingsError if another one holds it."""
+    """Hold the home for one `up`. Raise SettingsError if another one holds it, or it cannot be created."""
     lock = FileLock(home / "up.lock", blocking=False)
     try:
+        home.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise SettingsError(
             f"Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to another "
             "folder."
         ) from None
+    except OSError as error:
+        raise unusable(home, str(error)) from None
     try:
         yield
     finally:
         lock.release()
+
+
+def unusable(home: Path, reason: str) -> SettingsError:
+    """Return the error for a home that cannot be used."""
+    return SettingsError(
+        f"Dagster's home {home} cannot be used ({reason}). Check permissions and disk space, or set "
+        "DAGSTER_HOME to another folder."
+    )
 
 
 def _end_recorded(record: Path, grace: float) -> Killed | None:
@@ -145,14 +116,3 @@ def _end_recorded(record: Path, grace: float) -> Killed | None:
 
 def _record(home: Path) -> Path:
     return home / "up.json"
-
-
-def main() -> None:
-    """Wait until the process at the other end of standard input ends, then end all with the mark."""
-    mark, grace = sys.argv[1], float(sys.argv[2])
-    sys.stdin.buffer.read()
-    end(mark, grace)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,7 @@
 """Run several servers with a common output, and stop them all on a signal or when one of them ends.
 
+A server that others can wait for is started again instead.
+
 A closed terminal or a broken pipe loses lines of output, but stops nothing.
 """
 
@@ -19,11 +21,19 @@ from typing import TextIO
 
 import click
 
-from fx_pipeline.processes.leftovers import GRACE_SECONDS
+from fx_pipeline.processes.watchdog import GRACE_SECONDS
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan")
 NAME_WIDTH = 7
 """Length of the longest name."""
+
+PAUSE_SECONDS = 1.0
+"""How long after its end a server is started again. The pause doubles each time."""
+
+MAX_PAUSE_SECONDS = 60.0
+
+STEADY_SECONDS = 60.0
+"""After running for this long, a server that ends is started again after the first, short pause."""
 
 PIPE_BUF = 4096
 """Bytes that a writable pipe accepts without blocking (POSIX)."""
@@ -68,7 +78,8 @@ class Output:
 class Supervisor:
     """Starts servers, each in its own process group, and stops all of them when one ends.
 
-    SIGINT, SIGTERM and SIGHUP stop them too. Create it in the main thread.
+    Only those started by `keep` are started again instead. SIGINT, SIGTERM and SIGHUP stop all too. Create it
+    in the main thread.
     """
 
     def __init__(self, environment: Mapping[str, str], output: Output) -> None:
@@ -90,8 +101,14 @@ class Supervisor:
         if process is not None:
             self._say(f"{name} started (pid={process.pid})")
             waiter = Thread(target=self._wait_for, args=(name, process), daemon=True)
-            self._threads.append(waiter)
             waiter.start()
+            self._threads.append(waiter)
+
+    def keep(self, name: str, command: Sequence[str], cwd: Path | None = None) -> None:
+        """Start a server. When it ends, start it again."""
+        keeper = Thread(target=self._keep, args=(name, command, cwd), daemon=True)
+        keeper.start()
+        self._threads.append(keeper)
 
     def run(self, name: str, command: Sequence[str]) -> int:
         """Run a command while the servers run. Return its exit code."""
@@ -153,6 +170,18 @@ class Supervisor:
         code = process.wait()
         self._say(f"{name} stopped (rc={code})")
         self._ends.put(code)
+
+    def _keep(self, name: str, command: Sequence[str], cwd: Path | None) -> None:
+        pause = PAUSE_SECONDS
+        while (process := self._popen(name, command, cwd)) is not None:
+            self._say(f"{name} started (pid={process.pid})")
+            started = time.monotonic()
+            self._say(f"{name} stopped (rc={process.wait()})")
+            if time.monotonic() - started > STEADY_SECONDS:
+                pause = PAUSE_SECONDS
+            if self.stopping.wait(pause):
+                return
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _signal(self, number: signal.Signals, name: str, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:

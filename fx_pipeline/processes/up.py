@@ -1,18 +1,24 @@
-"""Start and stop what `fx-pipeline up` runs: sandbox, API, Dagster's webserver and daemon, a first ingest."""
+"""Start and stop what `fx-pipeline up` runs: sandbox, API, Dagster's three processes, a first ingest."""
 
+import errno
 import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 from threading import Event, Thread
 
 from dotenv import dotenv_values
 
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_names import rates_path
+from fx_pipeline.processes.code_server import CodeServer, placed
 from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
-from fx_pipeline.settings import PROJECT, Settings, SettingsError
+from fx_pipeline.settings import Settings, SettingsError
 
 DEMO_DAYS = 90
 """Days that the first ingest fetches from the sandbox, where calls are free."""
@@ -21,34 +27,77 @@ USUAL_DAYS = 10
 """Days that the first ingest checks if a key is set."""
 
 NICE = ["nice", "-n", "10"]
-"""Low priority for commands that fetch. A backfill can wait for minutes; an API request cannot."""
+"""Low priority for processes that fetch. A backfill can wait for minutes; an API request cannot."""
 
-DAEMON = [sys.executable, "-m", "dagster._daemon"]
-"""As `dagster dev` starts it. Its script `dagster-daemon` need not be in this interpreter's folder."""
+PROGRAM = [sys.executable, "-m", "fx_pipeline"]
+
+DAEMON = [sys.executable, "-m", "fx_pipeline.processes.daemon", "run"]
+
+QUICK_END = {"DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "2"}
+"""How many seconds the code server waits for requests when it ends. By default, more than it is given."""
 
 START_TIMEOUT = 120.0
 """Seconds that a server may take until it listens."""
 
 
-def check_ports(settings: Settings, host: str = "127.0.0.1") -> None:
+LOCAL = "127.0.0.1"
+
+_ANY = {"0.0.0.0": LOCAL, "::": "::1"}  # noqa: S104  # where to reach a server that listens everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The addresses that the API and the Dagster UI listen on."""
+
+    api: str = LOCAL
+    dagster: str = LOCAL
+
+    @classmethod
+    def of(cls, host: str, settings: Settings) -> "Addresses":
+        """Return the addresses if the operator chose `host`.
+
+        Without a password, the UI stays on this machine: anyone who reaches it can start and delete runs.
+        """
+        is_safe = settings.fx_dagster_password is not None or _is_loopback(host)
+        return cls(host, host if is_safe else LOCAL)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ip_address(address[0]).is_loopback for *_, address in found)
+
+
+def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # it is immutable
     """Raise SettingsError for the first port that `up` needs and cannot use."""
-    for name, needed in (
-        ("fx_api_port", True),
-        ("fx_dagster_port", True),
-        ("fx_sandbox_port", settings.demo),
+    for name, host, needed in (
+        ("fx_api_port", hosts.api, True),
+        ("fx_dagster_port", hosts.dagster, True),
+        ("fx_sandbox_port", LOCAL, settings.demo),
     ):
         port = getattr(settings, name)
-        with socket.socket() as probe:
-            # As servers do: a port in TIME_WAIT after its last connection is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                if needed:
-                    probe.bind((host, port))
-            except OSError as error:
+        try:
+            if needed:
+                _bind(host, port)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 raise SettingsError(
                     f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free port, "
                     "or stop the program that listens there."
                 ) from None
+            raise SettingsError(
+                f"{host} cannot be used ({error.strerror}): set --host to an address of this machine."
+            ) from None
+
+
+def _bind(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # As servers do: a port in TIME_WAIT after its last connection is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def report_killed(settings: Settings) -> None:
@@ -70,33 +119,44 @@ def report_killed(settings: Settings) -> None:
     Output(sys.stdout).line("system", line)
 
 
-def run_all(settings: Settings) -> int:
+def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
     """Start everything, ingest missing days, and stop everything on Ctrl-C or when a server ends.
 
     Return an exit code.
     """
     home = settings.dagster_home
-    program = [sys.executable, "-m", "fx_pipeline"]
-    workspace = ["-w", str(PROJECT / "workspace.yaml")]
-    quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
     output = Output(sys.stdout)
-    _introduce(settings, output)
-    with watched(home) as mark:
-        supervisor = Supervisor({**server_environment(settings), **mark}, output)
+    _introduce(settings, hosts, output)
+    with watched(home) as mark, placed(home) as code_server:
+        supervisor = Supervisor({**server_environment(settings), **QUICK_END, **mark}, output)
         # Dagster lets a .env in its working directory override the environment. The home has none.
-        supervisor.start("dagster", [*program, "webserver"], home)
-        supervisor.start("daemon", [*NICE, *DAEMON, "run", *workspace, *quiet], home)
-        supervisor.start("api", [*program, "serve"])
+        # Runs are children of the code server, and inherit its priority.
+        supervisor.keep("code", [*NICE, *code_server.command], home)
+        supervisor.start("api", [*PROGRAM, "serve", "--host", hosts.api, "--workers", str(workers)])
         if settings.demo:
-            supervisor.start("sandbox", [*program, "sandbox"])
-        first_run = Thread(target=_first_run, args=(supervisor, settings), daemon=True)
-        first_run.start()
+            supervisor.start("sandbox", [*PROGRAM, "sandbox"])
+        threads = (
+            Thread(target=_start_dagster, args=(supervisor, code_server, home, hosts.dagster), daemon=True),
+            Thread(target=_first_run, args=(supervisor, settings, hosts), daemon=True),
+        )
+        for thread in threads:
+            thread.start()
         code = supervisor.wait()
-        first_run.join()
+        for thread in threads:
+            thread.join()
     return code
 
 
-def _introduce(settings: Settings, output: Output) -> None:
+def _start_dagster(supervisor: Supervisor, code_server: CodeServer, home: Path, host: str) -> None:
+    """Start the webserver and the daemon once the code server listens: they would log errors before."""
+    _wait_until(code_server.listens, supervisor.stopping)
+    workspace = ["-w", str(code_server.workspace)]
+    quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
+    supervisor.start("dagster", [*PROGRAM, "webserver", "--host", host, *workspace], home)
+    supervisor.start("daemon", [*NICE, *DAEMON, *workspace, *quiet], home)
+
+
+def _introduce(settings: Settings, hosts: Addresses, output: Output) -> None:
     output.line("system", f"Database {settings.fx_database}, tokens {settings.tokens_database}.")
     output.line("system", f"Dagster's home {settings.dagster_home}.")
     if settings.demo:
@@ -104,6 +164,12 @@ def _introduce(settings: Settings, output: Output) -> None:
             "system",
             "DEMO: FIXER_ACCESS_KEY is not set, so the rates come from the sandbox on this machine: the "
             "European Central Bank's history, and made-up values after its last day.",
+        )
+    if hosts.dagster != hosts.api:
+        output.line(
+            "system",
+            f"The Dagster UI listens on {hosts.dagster} only. Set FX_DAGSTER_PASSWORD to open it on "
+            f"{hosts.api} too.",
         )
 
 
@@ -119,31 +185,47 @@ def server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _first_run(supervisor: Supervisor, settings: Settings) -> None:
+def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses) -> None:
     """Ingest once the sandbox or the API listens, then print the addresses."""
     stopped, say = supervisor.stopping, supervisor.output.line
-    last = settings.fx_sandbox_port if settings.demo else settings.fx_api_port
-    if not _listens(last, stopped):
+    api = _ANY.get(hosts.api, hosts.api), settings.fx_api_port
+    dagster = _ANY.get(hosts.dagster, hosts.dagster), settings.fx_dagster_port
+    if not _listens((LOCAL, settings.fx_sandbox_port) if settings.demo else api, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
-    program = [*NICE, sys.executable, "-m", "fx_pipeline"]
-    code = supervisor.run("ingest", [*program, "ingest", "--days", str(days), "--missing", "--revise"])
+    command = [*NICE, *PROGRAM, "ingest", "--days", str(days), "--missing", "--revise"]
+    code = supervisor.run("ingest", command)
     if code != 0 and not stopped.is_set():
         say("ingest", "Not all days could be fetched (see above). The stored ones are served.")
-    if _listens(settings.fx_api_port, stopped) and _listens(settings.fx_dagster_port, stopped):
-        say("system", f"Rates    http://127.0.0.1:{settings.fx_api_port}/rates/{yesterday()}/")
-        say("system", f"Tables   http://127.0.0.1:{settings.fx_api_port}/")
-        say("system", f"Dagster  http://127.0.0.1:{settings.fx_dagster_port}{rates_path(settings)}")
+    if _listens(api, stopped) and _listens(dagster, stopped):
+        say("system", f"Rates    {_url(api)}/rates/{yesterday()}/")
+        say("system", f"Tables   {_url(api)}/")
+        say("system", f"Dagster  {_url(dagster)}{rates_path(settings)}")
         say("system", "Ctrl-C stops everything.")
 
 
-def _listens(port: int, stopped: Event) -> bool:
-    """Wait until a server listens on the port. Return False after START_TIMEOUT, or if everything stops."""
+def _url(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listens(address: tuple[str, int], stopped: Event) -> bool:
+    """Wait until a server listens there. Return False after START_TIMEOUT, or if everything stops."""
+
+    def connects() -> bool:
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return _wait_until(connects, stopped)
+
+
+def _wait_until(condition: Callable[[], bool], stopped: Event) -> bool:
+    """Wait for the condition. Return False after START_TIMEOUT, or if everything stops."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stopped.wait(0.1):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            continue
-        return True
+        if condition():
+            return True
     return False

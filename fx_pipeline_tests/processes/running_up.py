@@ -1,20 +1,26 @@
 """`fx-pipeline up` in an empty folder, on free ports."""
 
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from fx_pipeline.processes.code_server import CodeServer
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
-SERVERS = ("serve", "sandbox", "webserver", "dagster._daemon")
+SERVERS = ("serve", "sandbox", "webserver", "fx_pipeline.processes.daemon", "grpc")
+"""A word in the command line of each."""
+
+FETCHING = ("fx_pipeline.processes.daemon", "grpc")
+"""Those that run at low priority."""
 
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")
 
@@ -29,13 +35,13 @@ def reserved() -> Iterator[dict[str, str]]:
 class Up:
     """A running `up`: its output and its services."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...], settings: dict[str, str]) -> None:
         self.folder = folder
         self.settings = settings
         self._output = folder / "up.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*PROGRAM, "up"],
+                [*PROGRAM, "up", *options],
                 cwd=folder,
                 env=environment(**settings),
                 stdout=output,
@@ -99,20 +105,38 @@ class Up:
                 continue
         return found
 
+    def pids(self, word: str) -> list[int]:
+        """Return the processes with this word in their command line."""
+        found = []
+        for process in self.processes():
+            with suppress(OSError):  # it has ended
+                if word in Path(f"/proc/{process}/cmdline").read_text().split("\0"):
+                    found.append(process)
+        return found
+
     def priorities(self) -> dict[str, int]:
         """Return the niceness of each server, by a word in its command line."""
-        found: dict[str, int] = {}
-        for process in self.processes():
-            command = [Path(part).name for part in Path(f"/proc/{process}/cmdline").read_text().split("\0")]
-            found |= {name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS if name in command}
-        return found
+        return {
+            name: os.getpriority(os.PRIO_PROCESS, process) for name in SERVERS for process in self.pids(name)
+        }
+
+    def has_code_server(self) -> bool:
+        """Return whether the code server accepts connections."""
+        workspace = self.folder / "data" / "dagster" / "code_server.yaml"
+        [origin] = json.loads(workspace.read_text())["load_from"]
+        return CodeServer(Path(origin["grpc_server"]["socket"]), workspace).listens()
+
+    def location(self) -> str:
+        """Return the type of what the webserver has loaded: the code location, or an error."""
+        entry = self.graphql(LOCATION)["workspaceOrError"]["locationEntries"][0]["locationOrLoadError"]
+        return str(entry["__typename"])
 
 
 @contextmanager
-def up(folder: Path, **settings: str) -> Iterator[Up]:
+def up(folder: Path, *options: str, **settings: str) -> Iterator[Up]:
     """Run `up` in `folder`. Interrupt it at the end, and kill what is left of it."""
     with reserved() as ports:
-        running = Up(folder, {**ports, **settings})
+        running = Up(folder, options, {**ports, **settings})
         try:
             yield running
         finally:
@@ -128,6 +152,12 @@ LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillPara
         __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
     }
 }"""
+
+RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "fx_pipeline") { __typename } }"""
+
+LOCATION = """{ workspaceOrError { ... on Workspace { locationEntries {
+    name locationOrLoadError { __typename }
+} } } }"""
 
 BACKFILL = """query Backfill($id: String!) { partitionBackfillOrError(backfillId: $id) {
     ... on PartitionBackfill { status }

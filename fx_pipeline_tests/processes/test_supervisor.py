@@ -20,7 +20,8 @@ from typing import IO
 import psutil
 import pytest
 
-from fx_pipeline.processes.leftovers import MARK, Killed, end_killed, held
+from fx_pipeline.processes.leftovers import Killed, end_killed, held
+from fx_pipeline.processes.watchdog import MARK
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
@@ -54,6 +55,9 @@ with watched(Path.cwd(), grace=0.3) as mark:
 sys.exit(code)
 """
 
+KEPT = PROGRAM.replace("    code =", """    supervisor.keep("code", ["sleep", "600"])\n    code =""", 1)
+"""The program with one more server, which is started again."""
+
 TEST = "FX_TEST_OF_SUPERVISOR"
 
 
@@ -65,10 +69,10 @@ class Running:
         self.id = secrets.token_hex(8)
         self.process: subprocess.Popen[bytes]
 
-    def start(self, stdout: int | IO[bytes], before: str = "") -> None:
+    def start(self, stdout: int | IO[bytes], before: str = "", program: str = PROGRAM) -> None:
         with (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", before + PROGRAM],
+                [sys.executable, "-c", before + program],
                 cwd=self.folder,
                 env={**os.environ, TEST: self.id},
                 stdin=subprocess.DEVNULL,
@@ -224,6 +228,25 @@ def test_a_server_that_ends_ends_everything(running: Running) -> None:
     assert_ended(running, code=1)
 
 
+def test_a_kept_server_is_started_again_until_everything_ends(running: Running) -> None:
+    with (running.folder / "log").open("wb") as log:
+        running.start(log, program=KEPT)
+    wait_for(running.alive, lambda alive: "sleep 600" in alive.values())
+    first = running.pid_of("sleep 600")
+    os.kill(first, signal.SIGKILL)
+    wait_for(running.alive, lambda alive: first not in alive and "sleep 600" in alive.values())
+    second = running.pid_of("sleep 600")
+    running.process.terminate()
+    assert_ended(running)
+    lines = [line.partition(" | ")[2].strip() for line in (running.folder / "log").read_text().splitlines()]
+    assert [line for line in lines if line.startswith("code ")] == [
+        f"code started (pid={first})",
+        "code stopped (rc=-9)",
+        f"code started (pid={second})",
+        "code stopped (rc=-15)",
+    ]
+
+
 def test_the_watchdog_ends_the_processes_of_a_killed_program(running: Running) -> None:
     running.start(subprocess.DEVNULL)
     running.wait_until_all_run()
@@ -240,7 +263,7 @@ def test_the_next_start_ends_the_processes_after_the_watchdog_was_killed_too(run
     running.start(subprocess.DEVNULL)
     running.wait_until_all_run()
     started = json.loads((running.folder / "up.json").read_text())["started"]
-    watchdog = running.pid_of("fx_pipeline.processes.leftovers")
+    watchdog = running.pid_of("fx_pipeline.processes.watchdog")
     # First, so that it does not notice the other's end.
     os.kill(watchdog, signal.SIGKILL)
     running.process.kill()

@@ -16,13 +16,23 @@ from filelock import FileLock
 
 from fx_pipeline.clock import yesterday
 from fx_pipeline.definitions import defs
-from fx_pipeline.processes.dagster_home import only_servers, open_instance
-from fx_pipeline.processes.leftovers import watched
-from fx_pipeline.processes.up import check_ports
+from fx_pipeline.processes.dagster_home import open_instance, prepare
+from fx_pipeline.processes.leftovers import held, watched
+from fx_pipeline.processes.up import Addresses, check_ports
 from fx_pipeline.rates import date_range
 from fx_pipeline.settings import SettingsError, load_settings
 from fx_pipeline_tests.command_line import environment, run_command
-from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, PORTS, SERVERS, Up, reserved, up
+from fx_pipeline_tests.processes.running_up import (
+    BACKFILL,
+    FETCHING,
+    LAUNCH,
+    PORTS,
+    RELOAD,
+    SERVERS,
+    Up,
+    reserved,
+    up,
+)
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
@@ -76,6 +86,18 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
             "repositoryOrigin": {"repositoryLocationName": "fx_pipeline"},
         }
 
+        # A killed code server is started again, and both the webserver and the daemon use the new one.
+        [killed] = first.pids("grpc")
+        os.kill(killed, signal.SIGKILL)
+        first.wait("another code server", lambda: first.pids("grpc") not in ([], [killed]))
+        first.wait("its start", first.has_code_server)
+        first.wait("the definitions", lambda: first.location() == "RepositoryLocation")
+        # A reload in the UI starts another one too, to load changed code.
+        [before] = first.pids("grpc")
+        assert first.graphql(RELOAD)["reloadRepositoryLocation"] == {"__typename": "WorkspaceLocationEntry"}
+        assert first.pids("grpc") not in ([], [before])
+        assert first.location() == "RepositoryLocation"
+
         dates = [str(date) for date in date_range(dt.date(2024, 2, 27), dt.date(2024, 3, 2))]
         launched = first.graphql(
             LAUNCH,
@@ -103,16 +125,16 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         assert first.asked()["historical"] == {"ok": 95}
 
         here = os.getpriority(os.PRIO_PROCESS, 0)
-        yielding = {
-            command: min(19, here + 10) if command == "dagster._daemon" else here for command in SERVERS
-        }
+        yielding = {command: min(19, here + 10) if command in FETCHING else here for command in SERVERS}
         assert first.priorities() == yielding
-        assert len(first.processes()) > 4
+        assert len(first.processes()) > len(SERVERS)
         assert first.interrupt() == 0
         assert first.processes() == set()
 
-    with up(tmp_path, **first.settings) as second:
+    with up(tmp_path, "--workers", "2", "--host", "0.0.0.0", **first.settings) as second:  # noqa: S104
         second.wait_until_ready()
+        assert "The Dagster UI listens on 127.0.0.1 only. Set FX_DAGSTER_PASSWORD" in second.output
+        assert second.output.count("Started server process") == 2
         assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two revisable days
         assert "3 days stored." in second.output
         os.kill(second.process.pid, signal.SIGTERM)
@@ -169,16 +191,16 @@ def test_a_killed_up_leaves_no_process_after_the_next_start(
         assert not (home / "up.json").exists()
 
     with up(tmp_path, **free_ports) as running:
-        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        running.wait("all servers", lambda: running.priorities().keys() == set(SERVERS))
         running.process.kill()
         running.process.wait()
         wait_for(running.processes, lambda processes: processes == set())
     start_over(running, "was killed. ")
 
     with up(tmp_path, **free_ports) as running:
-        running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        running.wait("all servers", lambda: running.priorities().keys() == set(SERVERS))
         for watchdog in psutil.Process(running.process.pid).children():
-            if "fx_pipeline.processes.leftovers" in watchdog.cmdline():
+            if "fx_pipeline.processes.watchdog" in watchdog.cmdline():
                 watchdog.kill()
         running.process.kill()
         running.process.wait()
@@ -188,13 +210,39 @@ def test_a_killed_up_leaves_no_process_after_the_next_start(
 
 def test_a_second_up_reports_the_first_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
-    with only_servers(home), watched(home), socket.create_server(("127.0.0.1", 0)) as listener:
+    with held(home), watched(home), socket.create_server(("127.0.0.1", 0)) as listener:
         taken = {**free_ports, "FX_API_PORT": str(listener.getsockname()[1])}
         done = run_command(tmp_path, "up", **taken)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
         "another folder.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "password", "expected"),
+    [
+        ("127.0.0.1", "", Addresses("127.0.0.1", "127.0.0.1")),
+        ("localhost", "", Addresses("localhost", "localhost")),
+        ("0.0.0.0", "", Addresses("0.0.0.0", "127.0.0.1")),  # noqa: S104
+        ("0.0.0.0", "secret", Addresses("0.0.0.0", "0.0.0.0")),  # noqa: S104
+        ("192.0.2.7", "", Addresses("192.0.2.7", "127.0.0.1")),
+    ],
+)
+def test_only_a_ui_with_a_password_leaves_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str, password: str, expected: Addresses
+) -> None:
+    monkeypatch.setenv("FX_DAGSTER_PASSWORD", password)
+    assert Addresses.of(host, load_settings()) == expected
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, free_ports: dict[str, str]) -> None:
+    done = run_command(tmp_path, "up", "--host", "192.0.2.7", **free_ports)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: 192.0.2.7 cannot be used (Cannot assign requested address): set --host to an address of this "
+        "machine.\n"
     )
 
 
@@ -247,7 +295,8 @@ def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with open_instance(home) as instance:
         left, going_on = begun(instance), begun(instance)
-        with FileLock(home / f"{going_on}.lock"), only_servers(home):
+        with FileLock(home / f"{going_on}.lock"):
+            prepare(home)
             status = {run.run_id: run.status for run in instance.get_runs()}
     assert status == {left: dg.DagsterRunStatus.FAILURE, going_on: dg.DagsterRunStatus.STARTED}
     assert not (home / f"{left}.lock").exists()
@@ -256,14 +305,14 @@ def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_home_is_used_by_one_up_only(tmp_path: Path, free_ports: dict[str, str]) -> None:
     home = tmp_path / "data" / "dagster"
-    with only_servers(home):
+    with held(home):
         done = run_command(tmp_path, "up", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
         "another folder.\n"
     )
-    with only_servers(home):
+    with held(home):
         pass
 
 

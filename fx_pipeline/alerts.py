@@ -3,7 +3,9 @@
 An address holds a token or a password. Messages name it by its position and kind only.
 """
 
+import difflib
 import logging
+import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,20 +13,29 @@ from dataclasses import dataclass
 import apprise
 from pydantic import SecretStr
 
+from fx_pipeline.settings import SettingsError
+
 MAX_CHARACTERS = 4000
 """Characters of a text that are sent. The run's log has the rest."""
 
-_sending: ContextVar[bool] = ContextVar("sending", default=False)
+_STATUS = re.compile(r"\berror=(\d{3})\b")
+"""The HTTP status in a log record of Apprise."""
+
+_logged: ContextVar[list[str] | None] = ContextVar("logged", default=None)
+"""What was logged while an alert is sent. It may contain secrets."""
 
 
 class _Silence(logging.Filter):
-    """Drops log records while an alert is sent.
+    """Drops log records while an alert is sent, and keeps their texts to find the reason of a failure.
 
     Apprise logs addresses that it cannot parse, and urllib3 the path of each request.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _sending.get()
+        logged = _logged.get()
+        if logged is not None:
+            logged.append(record.getMessage())
+        return logged is None
 
 
 _silence = _Silence()
@@ -37,6 +48,8 @@ class Alert:
     title: str
     text: str
     link: str
+    failure: bool = True
+    """Whether something failed. Otherwise it is a test."""
 
     def __str__(self) -> str:
         text = self.text if len(self.text) <= MAX_CHARACTERS else f"{self.text[:MAX_CHARACTERS]} …"
@@ -44,40 +57,91 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """How many addresses accepted an alert, and for each of the others what to do about it."""
+class Attempt:
+    """One address, without its secrets, and why it did not accept an alert; None if it did."""
 
-    accepted: int
-    failures: tuple[str, ...]
+    address: str
+    failure: str | None
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.failure or 'accepted'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What happened to an alert at each address."""
+
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def accepted(self) -> int:
+        """How many addresses accepted the alert."""
+        return sum(attempt.failure is None for attempt in self.attempts)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """For each of the other addresses, why it did not, and what to do."""
+        return tuple(str(attempt) for attempt in self.attempts if attempt.failure is not None)
+
+
+def check_addresses(urls: Sequence[SecretStr]) -> None:
+    """Raise SettingsError for the first address that Apprise cannot use."""
+    for attempt in _each(urls, None):
+        if attempt.failure is not None:
+            raise SettingsError(f"{attempt}" if attempt.failure.endswith("?") else f"{attempt}.")
 
 
 def send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
     """Send an alert to each address, independently. Raise nothing."""
+    return Delivery(_each(urls, alert))
+
+
+def _each(urls: Sequence[SecretStr], alert: Alert | None) -> tuple[Attempt, ...]:
+    """Read each address, and send it the alert if there is one. Log nothing."""
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_silence)  # does nothing if it is there already
-    token = _sending.set(True)
-    try:
-        return _send(alert, urls)
-    finally:
-        _sending.reset(token)
-
-
-def _send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
-    accepted, failures = 0, []
+    attempts = []
     for position, url in enumerate(urls, start=1):
-        service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="fx-pipeline", app_desc="fx-pipeline"))
-        if not service.add(url.get_secret_value()):
-            failures.append(f"FX_ALERT_URLS, entry {position}: not a URL that Apprise supports")
-        elif service.notify(
-            title=alert.title,
-            body=str(alert),
-            notify_type=apprise.NotifyType.FAILURE,
-            body_format=apprise.NotifyFormat.TEXT,
-        ):
-            accepted += 1
-        else:
-            failures.append(
-                f"FX_ALERT_URLS, entry {position} ({service[0].service_name}): the alert was not accepted; "
-                "test the address with `apprise -vv -b test URL`"
-            )
-    return Delivery(accepted, tuple(failures))
+        logged: list[str] = []
+        token = _logged.set(logged)
+        try:
+            attempts.append(_attempt(f"FX_ALERT_URLS, entry {position}", url, alert, logged))
+        finally:
+            _logged.reset(token)
+    return tuple(attempts)
+
+
+def _attempt(name: str, url: SecretStr, alert: Alert | None, logged: Sequence[str]) -> Attempt:
+    service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="fx-pipeline", app_desc="fx-pipeline"))
+    if not service.add(url.get_secret_value()):
+        return Attempt(name, _mistake(url.get_secret_value()))
+    name = f"{name} ({service[0].service_name})"
+    if alert is None or service.notify(
+        title=alert.title,
+        body=str(alert),
+        notify_type=apprise.NotifyType.FAILURE if alert.failure else apprise.NotifyType.INFO,
+        body_format=apprise.NotifyFormat.TEXT,
+    ):
+        return Attempt(name, None)
+    return Attempt(name, f"the alert was not accepted ({_reason(logged)})")
+
+
+def _reason(logged: Sequence[str]) -> str:
+    """Return why an address did not accept an alert, without any of the logged text."""
+    statuses = [found[1] for text in logged if (found := _STATUS.search(text))]
+    if statuses:
+        return f"HTTP status {statuses[-1]}"
+    if any("onnection error" in text for text in logged):
+        return "no connection"
+    return "for the reason, run `apprise -vv -b test URL`"
+
+
+def _mistake(url: str) -> str:
+    """Return what is wrong with an address, without any of its text: it may be a secret."""
+    known: list[str] = sorted(apprise.NotificationManager().schemas())  # type: ignore[no-untyped-call]
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme.lower() in known:
+        return f"not a URL that Apprise supports: it starts with {scheme.lower()}://, but the rest is wrong"
+    close = difflib.get_close_matches(scheme.lower(), known, n=1) if separator else ()
+    hint = f". Did you mean {close[0]}://?" if close else ": https://github.com/caronc/apprise lists them"
+    return f"not a URL that Apprise supports{hint}"

@@ -6,10 +6,12 @@ succeeded; 1 something failed, and the output says what; 2 the command or a sett
 
 import click
 
-from fx_pipeline.commands.database import rebuild, status
+from fx_pipeline.commands.alerts import alert_test
+from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.sandbox import sandbox
 from fx_pipeline.commands.servers import serve, up, webserver
+from fx_pipeline.commands.status import status
 from fx_pipeline.commands.token import token
 from fx_pipeline.settings import SettingsError
 
@@ -39,5 +41,5 @@ def main() -> None:
     """Fetch daily exchange rates from Fixer once, store them with their revisions, and serve them."""
 
 
-for command in (up, ingest, serve, webserver, sandbox, rebuild, status, token):
+for command in (up, ingest, serve, webserver, sandbox, rebuild, status, alert_test, token):
     main.add_command(command)

@@ -1,12 +1,10 @@
-"""The commands about the database: `rebuild` and `status`."""
+"""The command `rebuild`, and what other commands need of the database."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 from rich.progress import Progress
 
-from fx_pipeline.clock import today
 from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.settings import Settings, SettingsError, load_settings
@@ -51,39 +49,6 @@ def rebuild() -> None:
     for fetch in refused:
         dates = f"{fetch.start_date} to {fetch.end_date}"
         console.print(f"Skipped: {dates}: {fetch.status}. Fetch these days again.", soft_wrap=True)
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def status(as_json: bool) -> None:
-    """Show what is stored, what is missing, how fresh it is, and how the last run ended."""
-    from fx_pipeline.commands.access import Access
-    from fx_pipeline.commands.reports import status_document, status_lines
-    from fx_pipeline.commands.runs import failed_days, last_run
-    from fx_pipeline.store.store import RateStore
-
-    settings = load_settings()
-    require_database(settings)
-    with RateStore(settings.fx_database) as store:
-        coverage, ahead = store.coverage(), store.ahead()
-        missing_symbols = store.missing_symbols(settings.fx_symbols)
-    run, access = last_run(settings.dagster_home), Access(settings).state()
-    document = status_document(
-        settings,
-        coverage,
-        read_quota(settings),
-        run,
-        today(),
-        access,
-        missing_symbols,
-        ahead,
-        failed_days(settings.dagster_home),
-    )
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        for line in status_lines(document):
-            console.print(line)
 
 
 def read_quota(settings: Settings) -> "Quota | None":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from fx_pipeline.commands.access import AccessState
+from fx_pipeline.commands.problems import problems
 from fx_pipeline.dagster_names import in_one_link, partitions_url
 from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import Settings
@@ -18,6 +19,7 @@ from fx_pipeline.store.ledger import Quota
 
 if TYPE_CHECKING:
     # Imports Dagster, which takes seconds.
+    from fx_pipeline.commands.dagster_state import DagsterState
     from fx_pipeline.commands.runs import RunReport
 
 BAR = 24
@@ -95,21 +97,24 @@ def status_document(
     settings: Settings,
     coverage: Coverage,
     quota: Quota | None,
-    last_run: Mapping[str, str | None] | None,
+    dagster: "DagsterState",
     today: dt.date,
     access: AccessState,
     missing_symbols: Mapping[str, str] | None = None,
     ahead: Ahead | None = None,
-    failed_days: Collection[dt.date] = (),
+    *,
+    disk_free_mb: Mapping[str, int] | None = None,
+    alert_addresses: str | None = None,
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
-    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` and `failed_days` are
-    pairs of first and last day. Dagster shows the failed days as failed, and the link in `refetch` selects
-    them there. `years` has the number of stored days and of days that are over.
+    `problems` are the lines of `status --check`. `clock` is "ok", or says that fetches are dated in the
+    future and what to do. `gaps` and `failed_days` are pairs of first and last day. Dagster shows the failed
+    days as failed, and the link in `refetch` selects them there. `years` has the number of stored days and of
+    days that are over.
     """
     age = (today - coverage.last).days if coverage.last else None
-    return {
+    document = {
         "database": str(settings.fx_database),
         "tokens": str(settings.tokens_database),
         "dagster_home": str(settings.dagster_home),
@@ -120,8 +125,8 @@ def status_document(
         "age_in_days": age,
         "fresh": age is not None and age <= settings.fx_max_age_days,
         "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
-        "failed_days": [[str(first), str(last)] for first, last in contiguous(failed_days)],
-        "refetch": _refetch(settings, failed_days),
+        "failed_days": [[str(first), str(last)] for first, last in contiguous(dagster.failed_days)],
+        "refetch": _refetch(settings, dagster.failed_days),
         "years": {str(year): list(counts) for year, counts in _years(coverage, today).items()},
         "rates": coverage.rates,
         "revisions": coverage.revisions,
@@ -130,9 +135,15 @@ def status_document(
         "calls": coverage.calls,
         "quota": quota_document(quota),
         "clock": str(ahead or NONE_AHEAD),
-        "last_run": last_run,
+        "last_run": dagster.last_run,
         "access": asdict(access),
+        "automation": dagster.automation,
+        "daemon": dagster.daemon,
+        "disk_free_mb": dict(disk_free_mb or {}),
+        "alert_addresses": alert_addresses,
+        "undelivered_alerts": dagster.undelivered,
     }
+    return {**document, "problems": list(problems(document, settings))}
 
 
 def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, Any] | None:
@@ -162,6 +173,13 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for name, value in document.items():
         if name == "years":
             yield from (_bar(year, *counts) for year, counts in value.items())
+        elif name == "undelivered_alerts":
+            yield f"{'undelivered':<14} {len(value) or 'none'}"
+        elif name in ("automation", "disk_free_mb"):
+            shown = ", ".join(f"{key} {part}" for key, part in value.items()) or "none"
+            yield f"{name.replace('_', ' '):<14} {escape(shown)}"
+        elif name == "problems":
+            yield from (f"[bold red]{'problem':<14}[/] {escape(line)}" for line in value)
         else:
             yield f"{name.replace('_', ' '):<14} {escape(_shown(value))}"
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
 import dagster as dg
@@ -27,7 +26,7 @@ from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_fa
 from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
-from fx_pipeline.processes.dagster_home import first_line, open_instance
+from fx_pipeline.processes.dagster_home import first_line
 from fx_pipeline.processes.run_locks import fail_killed_runs, run_lock
 from fx_pipeline.rates import parse_date
 
@@ -195,32 +194,26 @@ def _failure(result: dg.JobExecutionResult) -> str | None:
     return CANCELLED if was_interrupted(result) else run_reason(result.all_events)
 
 
-def last_run(home: Path) -> dict[str, str | None] | None:
-    """Return the id, status, end (UTC) and failure of the last run of the rates, or None. Create no home."""
-    if not home.is_dir():
-        return None
-    with open_instance(home) as instance:
-        for record in instance.get_run_records(limit=20):
-            run, ended = record.dagster_run, record.end_time
-            # A backfill from the UI runs as one of Dagster's own jobs, with a selection of assets.
-            if run.job_name != rates_job.name and RATES not in (run.asset_selection or ()):
-                continue
-            failures = step_failures(instance, run.run_id) if run.is_failure else []
-            return {
-                "id": run.run_id,
-                "status": run.status.value.lower(),
-                "ended": _instant(ended) if ended else None,
-                "failure": step_reason(failures[-1]) if failures else None,
-            }
+def last_run(instance: dg.DagsterInstance) -> dict[str, str | None] | None:
+    """Return the id, status, end (UTC) and failure of the last run of the rates, or None."""
+    for record in instance.get_run_records(limit=20):
+        run, ended = record.dagster_run, record.end_time
+        # A backfill from the UI runs as one of Dagster's own jobs, with a selection of assets.
+        if run.job_name != rates_job.name and RATES not in (run.asset_selection or ()):
+            continue
+        failures = step_failures(instance, run.run_id) if run.is_failure else []
+        return {
+            "id": run.run_id,
+            "status": run.status.value.lower(),
+            "ended": _instant(ended) if ended else None,
+            "failure": step_reason(failures[-1]) if failures else None,
+        }
     return None
 
 
-def failed_days(home: Path) -> list[dt.date]:
-    """Return the days that Dagster shows as failed. Create no home."""
-    if not home.is_dir():
-        return []
-    with open_instance(home) as instance:
-        statuses = instance.get_status_by_partition(RATES, days.get_partition_keys(), days) or {}
+def failed_days(instance: dg.DagsterInstance) -> list[dt.date]:
+    """Return the days that Dagster shows as failed."""
+    statuses = instance.get_status_by_partition(RATES, days.get_partition_keys(), days) or {}
     return [parse_date(key) for key, status in statuses.items() if status is dg.AssetPartitionStatus.FAILED]
 
 

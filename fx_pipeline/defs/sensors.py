@@ -5,7 +5,7 @@ One run makes one alert. A finding that a check repeats every night is reported 
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import dagster as dg
@@ -32,6 +32,9 @@ EARLIER_RESULTS = 50
 
 TOO_LATE = dt.timedelta(days=1)
 """Runs that ended longer ago are not reported."""
+
+UNDELIVERED_FOR = dt.timedelta(days=3)
+"""How long after the end of its run `status` shows an alert that an address did not accept."""
 
 RESTART_TIMEOUT = dt.timedelta(minutes=10)
 """How long to wait for Dagster to restart a killed run before reporting it."""
@@ -72,14 +75,36 @@ class Ended(NamedTuple):
         return time.time() - self.at > TOO_LATE.total_seconds()
 
 
+class Undelivered(NamedTuple):
+    """An alert that not every address accepted at the last attempt."""
+
+    run_id: str
+    title: str
+    at: float
+    """The end of the run: Unix seconds."""
+    failures: tuple[str, ...]
+    """Why, for each address that did not accept it."""
+
+
 class Cursor(NamedTuple):
-    """The last event that the sensor has seen, and the runs that it has not reported yet."""
+    """The last event that the sensor has seen, the runs not reported yet, and alerts not accepted."""
 
     after: int = 0
     pending: tuple[Ended, ...] = ()
+    undelivered: tuple[Undelivered, ...] = ()
 
 
 _cursor = TypeAdapter(Cursor)
+
+
+def undelivered_alerts(cursor: str | None) -> tuple[Undelivered, ...]:
+    """Return the alerts that not every address accepted, from the sensor's cursor."""
+    return _recent(_cursor.validate_json(cursor).undelivered) if cursor else ()
+
+
+def _recent(undelivered: Iterable[Undelivered]) -> tuple[Undelivered, ...]:
+    earliest = time.time() - UNDELIVERED_FOR.total_seconds()
+    return tuple(alert for alert in undelivered if alert.at >= earliest)
 
 
 @dg.sensor(
@@ -105,6 +130,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     pending: list[Ended] = []
     waiting: list[Ended] = []
     problems: list[str] = []
+    undelivered = {alert.run_id: alert for alert in before.undelivered}
     deadline = time.monotonic() + SECONDS_PER_TICK
     for run in (*before.pending, *ended):
         if time.monotonic() > deadline or _will_be_restarted(context.instance, run):
@@ -118,6 +144,9 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             delivery = send(alert, settings.fx_alert_urls)
             problems += [f'"{alert.title}" {alert.link}: {failure}.' for failure in delivery.failures]
             (sent if delivery.accepted else pending).append(run)
+            undelivered.pop(run.run_id, None)
+            if delivery.failures:
+                undelivered[run.run_id] = Undelivered(run.run_id, alert.title, run.at, delivery.failures)
         elif run.too_late and run in before.pending:
             problems.append(f"run {run.run_id}: no address accepted the alert for a day, so it is dropped.")
     for problem in problems:
@@ -127,7 +156,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         summary.append(f"Failed runs to be retried this morning before an alert is sent: {len(waiting)}.")
     return dg.SensorResult(
         skip_reason="\n".join(summary),
-        cursor=_cursor.dump_json(Cursor(after, (*pending, *waiting))).decode(),
+        cursor=_cursor.dump_json(Cursor(after, (*pending, *waiting), _recent(undelivered.values()))).decode(),
     )
 
 

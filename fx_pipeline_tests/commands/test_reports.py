@@ -7,6 +7,8 @@ import pytest
 from rich.text import Text
 
 from fx_pipeline.commands.access import AccessState
+from fx_pipeline.commands.dagster_state import DagsterState
+from fx_pipeline.commands.problems import problems
 from fx_pipeline.commands.reports import (
     failure_lines,
     ingest_document,
@@ -48,15 +50,41 @@ NOTHING = Coverage(
     gaps=(),
 )
 TOKENS = AccessState("tokens", 2)
+RUN: dict[str, str | None] = {
+    "id": "r",
+    "status": "failure",
+    "ended": "2024-03-10T00:10:09+00:00",
+    "failure": "no\nanswer",
+}
+NO_DAGSTER = DagsterState()
+MONDAY = dt.date(2024, 3, 11)
 
 
 def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
-    run = {"id": "r", "status": "failure", "ended": "2024-03-10T00:10:09+00:00", "failure": "no\nanswer"}
     missing = {"GPB": "unknown"}
     failed = [dt.date(2024, 3, day) for day in (1, 3, 4)]
-    document = status_document(
-        Settings(), COVERAGE, QUOTA, run, dt.date(2024, 3, 11), TOKENS, missing, failed_days=failed
+    dagster = DagsterState(
+        RUN,
+        {"daily_rates": "running", "alerts": "running"},
+        {"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
+        [],
+        failed,
     )
+    document = status_document(
+        Settings(),
+        COVERAGE,
+        QUOTA,
+        dagster,
+        MONDAY,
+        TOKENS,
+        missing,
+        disk_free_mb={"/my_data": 5000},
+        alert_addresses="ok",
+    )
+    reasons = [
+        "GPB in FX_SYMBOLS: unknown.",
+        "The last run failed: no (http://127.0.0.1:3000/runs/r)",
+    ]
     url = (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
         "&default_range=2024-03-01,%5B2024-03-03...2024-03-04%5D"
@@ -82,8 +110,14 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "calls": 441,
         "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
         "clock": "ok",
-        "last_run": run,
+        "last_run": RUN,
         "access": {"mode": "tokens", "valid": 2, "problem": None},
+        "automation": {"daily_rates": "running", "alerts": "running"},
+        "daemon": {"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
+        "disk_free_mb": {"/my_data": 5000},
+        "alert_addresses": "ok",
+        "undelivered_alerts": [],
+        "problems": reasons,
     }
     assert list(status_lines(document)) == [
         f"database       {tmp_path}/data/fx.db",
@@ -110,12 +144,74 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "clock          ok",
         "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
         "access         mode tokens, valid 2",
+        "automation     daily_rates running, alerts running",
+        "daemon         running True, last heartbeat 2024-03-11T05:00:00+00:00",
+        "disk free mb   /my_data 5000",
+        "alert addresses ok",
+        "undelivered    none",
+        *(f"[bold red]problem       [/] {reason}" for reason in reasons),
     ]
+
+
+FINE = status_document(
+    Settings(_env_file=None), COVERAGE, QUOTA, NO_DAGSTER, MONDAY, TOKENS, alert_addresses="ok"
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "reasons"),
+    [
+        ({}, []),
+        ({"newest": None, "age_in_days": None, "fresh": False}, ["No day is stored."]),
+        (
+            {"newest": "2024-03-05", "age_in_days": 6, "fresh": False},
+            ["The newest day, 2024-03-05, is 6 days old. FX_MAX_AGE_DAYS allows 3."],
+        ),
+        ({"clock": "The clock was ahead."}, ["The clock was ahead."]),
+        ({"missing_symbols": {"GPB": "unknown"}}, ["GPB in FX_SYMBOLS: unknown."]),
+        (
+            {"quota": {"limit": 1000, "used": 1000, "renewed_on": "2024-04-01"}},
+            ["The month's 1,000 calls are used up. The quota renews on 2024-04-01."],
+        ),
+        ({"last_run": RUN}, ["The last run failed: no (http://127.0.0.1:3000/runs/r)"]),
+        ({"last_run": {**RUN, "status": "canceled"}}, []),
+        (
+            {"automation": {"daily_rates": "stopped", "alerts": "stopped", "daily_checks": "running"}},
+            [
+                "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
+                "alerts is stopped. Start it in the Dagster UI, under Automation.",
+            ],
+        ),
+        (
+            {"daemon": {"running": False, "last_heartbeat": "2024-03-10T05:00:00+00:00"}},
+            [
+                "Dagster's daemon is not running: its last heartbeat was at 2024-03-10T05:00:00+00:00. Start "
+                "`fx-pipeline up`."
+            ],
+        ),
+        (
+            {"disk_free_mb": {"/data": 199, "/dagster": 200}},
+            ["The disk of /data is nearly full: 199 MB are free."],
+        ),
+        ({"alert_addresses": "FX_ALERT_URLS, entry 1: wrong."}, ["FX_ALERT_URLS, entry 1: wrong."]),
+        ({"alert_addresses": None}, []),
+        (
+            {"undelivered_alerts": [{"run": "r", "title": "rates_job failed", "failures": ["a: b", "c: d"]}]},
+            [
+                'The alert "rates_job failed" was not delivered: a: b.',
+                'The alert "rates_job failed" was not delivered: c: d.',
+            ],
+        ),
+        ({"access": {"problem": "Tokens are on, but lost."}}, ["Tokens are on, but lost."]),
+    ],
+)
+def test_what_needs_the_operator_is_named(part: dict[str, object], reasons: list[str]) -> None:
+    assert list(problems({**FINE, **part}, Settings())) == reasons
 
 
 def test_status_reports_fetches_dated_in_the_future() -> None:
     ahead = Ahead(1, dt.datetime(2027, 4, 14, 9, 30, tzinfo=dt.timezone.utc))
-    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS, ahead=ahead)
+    document = status_document(Settings(), NOTHING, None, NO_DAGSTER, MONDAY, TOKENS, ahead=ahead)
     assert document["clock"] == (
         "1 fetch is dated in the future, up to 2027-04-14 09:30 UTC, so `as_of` leaves them out: the clock "
         "was ahead. Correct the clock; the next fetch or `fx-pipeline rebuild` then corrects them."
@@ -123,7 +219,7 @@ def test_status_reports_fetches_dated_in_the_future() -> None:
 
 
 def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
-    document = status_document(Settings(), NOTHING, None, None, dt.date(2024, 3, 11), TOKENS)
+    document = status_document(Settings(), NOTHING, None, NO_DAGSTER, MONDAY, TOKENS)
     assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
     assert "newest         none" in list(status_lines(document))
     assert "missing symbols none" in list(status_lines(document))

@@ -177,7 +177,7 @@ def test_executing_a_check_judges_the_last_run_again_without_a_call(
     assert results(run)["jump"].metadata == results(last)["jump"].metadata
     assert run.asset_materializations_for_node("rates") == []
     assert sandbox.stats() == asked
-    assert (last_run(tmp_path / "dagster") or {})["id"] == last.run_id
+    assert (last_run(instance) or {})["id"] == last.run_id
 
 
 def test_executing_a_check_before_anything_is_stored_says_so(instance: dg.DagsterInstance) -> None:

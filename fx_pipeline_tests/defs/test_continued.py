@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections import Counter
-from pathlib import Path
 
 import dagster as dg
 
@@ -120,5 +119,5 @@ def test_a_failure_links_to_its_days_and_status_knows_them(
     only_until(sandbox, max(STORED))
     failure = failure_of(run_rates(instance, sandbox, FIRST, LAST))
     days = dt.date.fromisoformat(min(LEFT)), dt.date.fromisoformat(max(LEFT))
-    assert contiguous(failed_days(Path(instance.root_directory))) == [days]
+    assert contiguous(failed_days(instance)) == [days]
     assert failure.metadata[REFETCH] == dg.MetadataValue.url(partitions_url(load_settings(), [days]))

@@ -16,7 +16,7 @@ from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery_metadata
 from fx_pipeline.defs.jobs import rates_job, symbols_job
-from fx_pipeline.defs.sensors import Cursor, Ended
+from fx_pipeline.defs.sensors import Cursor, Ended, Undelivered, undelivered_alerts
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.inbox import TOKEN, Inbox, open_inbox, tick
@@ -153,12 +153,18 @@ def test_an_alert_that_no_address_accepted_is_logged_and_sent_again(
         [problem] = problems
         assert problem.startswith('"fx-pipeline: rates_job failed" http://127.0.0.1:3000/runs/')
         assert problem.endswith(
-            ": FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted; "
-            "test the address with `apprise -vv -b test URL`."
+            ": FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted (HTTP status 503)."
+        )
+        [undelivered] = undelivered_alerts(cursor)
+        assert undelivered.title == "fx-pipeline: rates_job failed"
+        assert undelivered.failures == (
+            "FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted (HTTP status 503)",
         )
         assert TOKEN not in said + caplog.text
     inbox.closed = False
-    assert tick(instance, cursor)[0] == SENT
+    said, cursor = tick(instance, cursor)
+    assert said == SENT
+    assert undelivered_alerts(cursor) == ()
     assert len(inbox.received) == 1
 
 
@@ -168,11 +174,13 @@ def test_a_failing_address_does_not_affect_the_others(
     monkeypatch.setenv("FX_ALERT_URLS", f"nonsense://{TOKEN} json://127.0.0.1:9/{TOKEN} {inbox.url}")
     sandbox.change(key="another")
     run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
-    said, _ = tick(instance)
+    said, cursor = tick(instance)
     first, unknown, silent = said.splitlines()
     assert first == SENT
-    assert unknown.endswith(": FX_ALERT_URLS, entry 1: not a URL that Apprise supports.")
-    assert ": FX_ALERT_URLS, entry 2 (JSON): the alert was not accepted" in silent
+    assert ": FX_ALERT_URLS, entry 1: not a URL that Apprise supports" in unknown
+    assert silent.endswith(": FX_ALERT_URLS, entry 2 (JSON): the alert was not accepted (no connection).")
+    [undelivered] = undelivered_alerts(cursor)
+    assert len(undelivered.failures) == 2
     assert TOKEN not in said
     assert len(inbox.received) == 1
 
@@ -193,6 +201,14 @@ def test_an_alert_is_dropped_after_a_day_and_that_is_logged(
     ]
     assert left == cursor
     assert len(inbox.received) == 1
+
+
+def test_an_undelivered_alert_is_shown_for_three_days(instance: dg.DagsterInstance, inbox: Inbox) -> None:
+    days = [Undelivered(f"after {day} days", "title", time.time() - 86_400 * day, ()) for day in (1, 2, 4)]
+    _, cursor = tick(instance, json.dumps(Cursor(undelivered=tuple(days))))
+    assert [alert.run_id for alert in undelivered_alerts(cursor)] == ["after 1 days", "after 2 days"]
+    assert undelivered_alerts(None) == ()
+    assert undelivered_alerts("[7, []]") == ()  # as earlier versions stored it
 
 
 def test_runs_before_an_address_is_set_are_alerted_later(

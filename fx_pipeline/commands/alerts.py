@@ -1,0 +1,32 @@
+"""The command `alert-test`: a test message to each address of the alerts."""
+
+import click
+
+from fx_pipeline.settings import SettingsError, load_settings
+
+
+@click.command("alert-test")
+def alert_test() -> None:
+    """Send a test message to each address in FX_ALERT_URLS.
+
+    Prints for each address whether it was accepted, without the address' secrets. The exit code is 1 if one
+    was not.
+    """
+    from fx_pipeline.alerts import Alert, send
+
+    settings = load_settings()
+    if not settings.fx_alert_urls:
+        raise SettingsError("FX_ALERT_URLS is not set: set it to the addresses that alerts are sent to.")
+    delivery = send(
+        Alert(
+            title="fx-pipeline: test",
+            text="This is a test by `fx-pipeline alert-test`. Nothing failed.",
+            link=settings.dagster_url,
+            failure=False,
+        ),
+        settings.fx_alert_urls,
+    )
+    for attempt in delivery.attempts:
+        click.echo(attempt)
+    if delivery.failures:
+        raise SystemExit(1)

@@ -1,0 +1,83 @@
+"""The command `status`: what is stored, and whether something needs the operator."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from fx_pipeline.clock import today
+from fx_pipeline.commands.database import read_quota, require_database
+from fx_pipeline.commands.output import console
+from fx_pipeline.settings import Settings, SettingsError, load_settings
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--check", is_flag=True, help="Print only what needs the operator, and exit with 1 if anything does."
+)
+def status(as_json: bool, check: bool) -> None:
+    """Show what is stored, what is missing, how fresh it is, and what needs the operator."""
+    from fx_pipeline.commands.reports import status_lines
+
+    settings = load_settings()
+    require_database(settings)
+    document = _document(settings)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    elif check:
+        for line in document["problems"] or ["ok"]:
+            console.print(escape(line))
+    else:
+        for line in status_lines(document):
+            console.print(line)
+    if check and document["problems"]:
+        raise SystemExit(1)
+
+
+def _document(settings: Settings) -> dict[str, Any]:
+    from fx_pipeline.commands.access import Access
+    from fx_pipeline.commands.dagster_state import dagster_state
+    from fx_pipeline.commands.reports import status_document
+    from fx_pipeline.store.store import RateStore
+
+    with RateStore(settings.fx_database) as store:
+        coverage, ahead = store.coverage(), store.ahead()
+        missing_symbols = store.missing_symbols(settings.fx_symbols)
+    return status_document(
+        settings,
+        coverage,
+        read_quota(settings),
+        dagster_state(settings.dagster_home),
+        today(),
+        Access(settings).state(),
+        missing_symbols,
+        ahead,
+        disk_free_mb=_free_mb(settings.fx_database.parent, settings.dagster_home),
+        alert_addresses=_alert_addresses(settings),
+    )
+
+
+def _free_mb(*folders: Path) -> dict[str, int]:
+    """Return the free space of each disk, by the first folder on it."""
+    free: dict[int, tuple[str, int]] = {}
+    for folder in folders:
+        if folder.is_dir():
+            free.setdefault(folder.stat().st_dev, (str(folder), shutil.disk_usage(folder).free // 2**20))
+    return dict(free.values())
+
+
+def _alert_addresses(settings: Settings) -> str | None:
+    """Return "ok", or what is wrong with FX_ALERT_URLS; None if it is not set."""
+    if not settings.fx_alert_urls:
+        return None
+    from fx_pipeline.alerts import check_addresses
+
+    try:
+        check_addresses(settings.fx_alert_urls)
+    except SettingsError as error:
+        return str(error)
+    return "ok"

@@ -1,0 +1,105 @@
+"""`status`: what Dagster, the disk and the addresses of alerts show, and the exit code of `--check`."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fx_pipeline.clock import utc_now, yesterday
+from fx_pipeline.commands import problems
+from fx_pipeline.commands.cli import main
+from fx_pipeline.dagster_internals import evaluate_sensors, record_heartbeat
+from fx_pipeline.definitions import defs
+from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.rates import DayRates
+from fx_pipeline.settings import load_settings
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.code_locations import loaded_workspace
+from fx_pipeline_tests.defs.inbox import TOKEN
+from fx_pipeline_tests.fetches import fetch_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+ADDRESS = "FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted (no connection)"
+
+
+@pytest.fixture(autouse=True)
+def _stored() -> None:
+    with RateStore(load_settings().fx_database) as store:
+        store.record([fetch_of(DayRates(date=yesterday(), base="EUR", timestamp=0, rates={"USD": 1.1}))])
+
+
+def status(*options: str) -> Result:
+    return CliRunner().invoke(main, ["status", *options])
+
+
+def test_without_dagster_a_fresh_database_needs_nobody(tmp_path: Path) -> None:
+    result = status("--check")
+    assert (result.exit_code, result.output) == (0, "ok\n")
+    document = json.loads(status("--json").stdout)
+    assert document["problems"] == []
+    assert (document["automation"], document["daemon"], document["undelivered_alerts"]) == ({}, None, [])
+    assert list(document["disk_free_mb"]) == [str(tmp_path / "data")]
+    assert not (tmp_path / "data" / "dagster").exists()
+
+
+def test_what_needs_the_operator_fails_the_check_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(problems, "MIN_FREE_MB", 2**40)
+    monkeypatch.setenv("FX_ALERT_URLS", f"slck://{TOKEN}")
+    lines = status("--check")
+    assert lines.exit_code == 1
+    mistake, disk = lines.output.splitlines()
+    assert mistake == "FX_ALERT_URLS, entry 1: not a URL that Apprise supports. Did you mean slack://?"
+    assert disk.startswith(f"The disk of {tmp_path / 'data'} is nearly full: ")
+    document = status("--check", "--json")
+    assert document.exit_code == 1
+    assert json.loads(document.stdout)["problems"] == [mistake, disk]
+    assert status("--json").exit_code == 0
+    shown = status()
+    assert shown.exit_code == 0
+    assert shown.output.splitlines()[-2:] == [f"problem        {line}" for line in (mistake, disk)]
+
+
+def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FX_ALERT_URLS", f"json://127.0.0.1:9/{TOKEN}")
+    died = utc_now() - dt.timedelta(minutes=6)
+    with open_instance(tmp_path / "data" / "dagster") as instance:
+        run = instance.create_run_for_job(
+            defs.resolve_job_def("rates_job"), tags={"dagster/max_retries": "0"}
+        )
+        instance.report_run_failed(run, "Its process was killed.")
+        with loaded_workspace(instance) as workspace:
+            evaluate_sensors(workspace)
+            location = workspace.create_request_context().get_code_location("fx_pipeline")
+            [repository] = location.get_repositories().values()
+            schedule = repository.get_schedule("daily_rates")
+            instance.stop_schedule(schedule.get_remote_origin_id(), schedule.selector_id, schedule)
+        record_heartbeat(instance, died)
+    document = json.loads(status("--json").stdout)
+    assert document["automation"] == {
+        "daily_rates": "stopped",
+        "daily_checks": "running",
+        "monthly_symbols": "running",
+        "alerts": "running",
+    }
+    beat = died.isoformat(timespec="seconds")
+    assert document["daemon"] == {"running": False, "last_heartbeat": beat}
+    assert document["undelivered_alerts"] == [
+        {"run": run.run_id, "title": "fx-pipeline: rates_job failed", "failures": [ADDRESS]}
+    ]
+    result = status("--check")
+    assert (result.exit_code, result.output.splitlines()) == (
+        1,
+        [
+            f"The last run failed: see the run (http://127.0.0.1:3000/runs/{run.run_id})",
+            "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
+            f"Dagster's daemon is not running: its last heartbeat was at {beat}. Start `fx-pipeline up`.",
+            f'The alert "fx-pipeline: rates_job failed" was not delivered: {ADDRESS}.',
+        ],
+    )

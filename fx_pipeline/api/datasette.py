@@ -18,6 +18,7 @@ from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context, Operation
 from fx_pipeline.api.failures import replace_handlers
 from fx_pipeline.api.reading.demonstration import Demonstration
+from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.reading.queries import DATABASE, Queries
 from fx_pipeline.api.reading.reader import Reader
@@ -43,11 +44,9 @@ class DatabaseFile(Database):  # type: ignore[misc]  # datasette has no types
         self.served = ServedFile(path)
         self._of_thread = threading.local()
 
-    def connect(self, write: bool = False) -> sqlite3.Connection:
-        """Open a connection. `close` closes it."""
-        mode = "rw" if write else "ro"
-        uri = f"{Path(self.path).absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    def connect(self, write: bool = False, *, timeout: float = 5.0) -> sqlite3.Connection:
+        """Open a connection for reading. `close` closes it. Nothing in this process writes to the file."""
+        connection, _ = open_file(Path(self.path), timeout=timeout, any_thread=True)
         # Datasette has no public way to register it.
         self._all_file_connections.append(connection)
         return connection

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import threading
 from ipaddress import ip_address
 
@@ -45,7 +46,10 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
         # Each request reads this file. Looking for a missing one takes longer.
         TokenFile(settings.tokens_database).make()
     except TokenError as error:
-        raise ServeError(str(error)) from None
+        if not isinstance(error.__cause__, OSError | sqlite3.OperationalError):
+            raise ServeError(str(error)) from None
+        # The disk is full or read-only. Without the file, `Tokens` knows from the database if they are on.
+        logger.warning("%s Stored rates are served without it.", error)
     if not (is_local or tokens_of(settings).are_required()):
         logger.warning(
             "Anyone who can reach %s can read the rates. To require a token, use `fx-pipeline token create` "

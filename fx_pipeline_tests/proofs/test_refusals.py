@@ -1,13 +1,12 @@
 """A file that cannot be used: the command prints one clear line, fails, and damages nothing."""
 
 import datetime as dt
-import os
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import messages, problems, run_command
+from fx_pipeline_tests.disks import remount, small_disk
 from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.stored import assert_consistent, stored_dates
@@ -72,18 +72,6 @@ def store_days(path: Path, provider: str = "sandbox", base: str = "EUR") -> None
         store.record([fetch_of(day, provider=provider) for day in days])
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Mount a file system in memory at `folder`. Yield False if this user may not."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 def test_a_full_disk_keeps_stored_days_and_the_next_run_fetches_the_rest(
     folder: Path, settings: dict[str, str]
@@ -117,7 +105,7 @@ def test_a_full_disk_keeps_stored_days_and_the_next_run_fetches_the_rest(
         more = len(left) - 3
         assert done.stdout.endswith(f"{more} day{'' if more == 1 else 's'} stored.\n")
         if mounted:
-            subprocess.run(["mount", "-o", "remount,size=20m", str(kept)], check=True)
+            remount(kept, "size=20m")
         again = run_command(folder, "ingest", *MONTH, "--missing", **settings)
         assert again.returncode == 0, again.stderr
         assert len(stored_dates(database)) == 33

@@ -6,9 +6,10 @@ whose name ends in ``-shm``. Every commit changes it (SQLite's documentation, "W
 """
 
 import os
-import sqlite3
 from pathlib import Path
 from typing import Literal
+
+from fx_pipeline.api.reading.files import open_file
 
 _HEADERS = 96
 """Bytes of the header: SQLite keeps two copies, so that readers can detect a write in progress."""
@@ -24,11 +25,12 @@ class Commits:
     """
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=0
-        )
+        self._connection, self.are_impossible = open_file(path, timeout=0, any_thread=True)
         self._data_version()  # the first reading opens the log, and with it the shared header
         self._descriptor = self._shared_header(path)
+
+    are_impossible: bool
+    """Whether the disk is full or read-only, so that the file is read as immutable (see `files`)."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ import enum
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from datasette import Forbidden
@@ -16,9 +17,10 @@ from datasette.plugins import pm
 from starlette.types import Receive
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.reading.lanes import Effort, Lane, Limit, TooLong, while_connected
 from fx_pipeline.api.reading.queries import DATABASE, Queries
-from fx_pipeline.api.reading.served import ServedFile, is_locked
+from fx_pipeline.api.reading.served import ServedFile
 
 IN_EVENT_LOOP = Limit(0.05, clock=time.thread_time)
 """Processor time in the event loop, which blocks all other requests. Longer work restarts in a lane."""
@@ -61,16 +63,11 @@ class Reader:
     """
 
     def __init__(
-        self, datasette: Datasette, served: ServedFile, connect: Callable[[], sqlite3.Connection]
+        self, datasette: Datasette, served: ServedFile, connect: Callable[..., sqlite3.Connection]
     ) -> None:
-        def connect_without_waiting() -> sqlite3.Connection:
-            connection = connect()
-            connection.execute("PRAGMA busy_timeout = 0")
-            return connection
-
         self._datasette = datasette
         self._served = served
-        self._in_event_loop = served.hold(connect_without_waiting)
+        self._in_event_loop = served.hold(partial(connect, timeout=0))
         self.short = Lane("short", SHORT_PLACES, SHORT, served.hold(connect))
         self.long = Lane("long", LONG_PLACES, LONG, served.hold(connect))
         self.probe = Lane("probe", PROBE_PLACES, PROBE, served.hold(connect))

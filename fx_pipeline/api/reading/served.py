@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from fx_pipeline.api.errors import DATABASE_UNAVAILABLE, ApiError
 from fx_pipeline.api.reading.commits import Commits
+from fx_pipeline.api.reading.files import is_locked, open_file
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ TABLES = frozenset({"days", "fetches", "rates", "revisions", "symbols"})
 
 CHECK_SECONDS = 1.0
 """How often the file at the path is checked."""
+
+INDEX_BYTES = 32_768
+"""The size of the log's index, in the smallest of databases."""
 
 UNAVAILABLE = "The database cannot be read."
 
@@ -41,6 +45,8 @@ class _FileState(NamedTuple):
     database: Identity | None
     log: Identity | None
     shared: Identity | None
+    has_index: bool
+    """Whether the index has its size. On a full disk it does not, until a program can write to the file."""
     written: tuple[int, int]
     """Time of the last write to the database file, and its size."""
     checkpoints: bytes
@@ -48,7 +54,7 @@ class _FileState(NamedTuple):
 
     def equals(self, other: "_FileState") -> bool:
         """Return whether these are the same files, and only SQLite has written to the database."""
-        return self[:3] == other[:3] and not self.was_overwritten_since(other)
+        return self[:4] == other[:4] and not self.was_overwritten_since(other)
 
     def was_overwritten_since(self, other: "_FileState") -> bool:
         """Return whether another program has written to the database: SQLite's writes change the index."""
@@ -77,7 +83,8 @@ class ServedFile:
     def check(self) -> None:
         """Check whether the file was replaced, once per CHECK_SECONDS. Raise ApiError if it is unusable."""
         now = time.monotonic()
-        if now >= self._next_check:
+        # A program that starts to write to an immutable file must be noticed before the next read.
+        if now >= self._next_check or (self._commits and self._commits.are_impossible):
             self._next_check = now + CHECK_SECONDS
             self._check_files()
         if self.problem is not None:
@@ -143,7 +150,9 @@ class ServedFile:
         if before:
             before.close()
         self._state = _state_of(self.path, self._commits)
-        if self.generation:
+        if before and before.are_impossible:
+            logger.warning("%s can be written again, or was replaced.", self.path)
+        elif self.generation:
             logger.warning("%s was replaced by another file, which is now open.", self.path)
         self.generation, self.problem = self.generation + 1, None
         self._close_idle()
@@ -198,11 +207,6 @@ class HeldConnection:
                 self._lock.release()
 
 
-def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another connection has locked the file."""
-    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-
-
 def check_database(path: Path) -> None:
     """Raise ServeError unless `path` is a database of fx-pipeline."""
     try:
@@ -218,8 +222,8 @@ def _check(path: Path, timeout: float) -> None:
         raise ServeError(
             f"There is no database at {path}. `fx-pipeline ingest` creates it, or set FX_DATABASE."
         )
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as connection:
+    connection, _ = open_file(path, timeout=timeout)
+    with closing(connection):
         found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not found >= TABLES:
         raise ServeError(
@@ -238,7 +242,8 @@ def _state_of(path: Path, commits: Commits) -> _FileState:
             break
     log, shared = (_identity(found) for found in others)
     written = (database.st_mtime_ns, database.st_size) if database else (0, 0)
-    return _FileState(_identity(database), log, shared, written, checkpoints)
+    has_index = others[1] is not None and others[1].st_size >= INDEX_BYTES
+    return _FileState(_identity(database), log, shared, has_index, written, checkpoints)
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -67,8 +67,8 @@ class TokenFile:
         self.path = path
 
     def make(self) -> None:
-        """Create the file, without a token, if it does not exist."""
-        with self._transaction(make=True):
+        """Create the file, without a token, if it does not exist. Otherwise only check that it is one."""
+        with self._transaction(make=True, write=not self._has_content()):
             pass
 
     def create(self, name: str) -> str:
@@ -110,7 +110,7 @@ class TokenFile:
     def records(self) -> list[TokenRecord]:
         """Return all tokens, oldest first."""
         columns = ", ".join(field.name for field in fields(TokenRecord))
-        with self._transaction() as connection:
+        with self._transaction(write=False) as connection:
             rows = connection.execute(f"SELECT {columns} FROM tokens ORDER BY id").fetchall()  # noqa: S608
         return [TokenRecord(*row) for row in rows]
 
@@ -122,14 +122,18 @@ class TokenFile:
                 "UPDATE tokens SET requests = requests + ?, last_used_at = ? WHERE hash = ?", rows
             )
 
+    def _has_content(self) -> bool:
+        # A file that could not be written, because the disk was full, is empty.
+        return self.path.exists() and self.path.stat().st_size > 0
+
     @contextmanager
-    def _transaction(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, make: bool = False, write: bool = True) -> Iterator[sqlite3.Connection]:
         try:
             if make:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            path = self.path if make or self.path.exists() else ":memory:"
+            path = self.path if make or (self.path.exists() if write else self._has_content()) else ":memory:"
             with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     _prepare_schema(connection, self.path)
                     yield connection

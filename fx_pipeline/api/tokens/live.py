@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from fx_pipeline.api.reading.served import is_locked
+from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.tokens.file import TokenError, TokenFile, digest
 from fx_pipeline.api.tokens.mark import problem, read_mark
 
@@ -56,6 +56,7 @@ class Tokens:
         self._header = b""
         self._next_check = 0.0
         self._counts: Counter[bytes] = Counter()
+        self._can_count = True
 
     def are_required(self) -> bool:
         """Return whether a request needs a token now. If the tokens cannot be read, it does."""
@@ -89,8 +90,11 @@ class Tokens:
             return
         try:
             TokenFile(self._path).add_requests(counts)
+            self._can_count = True
         except TokenError as error:
-            logger.warning("The requests of token holders cannot be counted for now: %s", error)
+            if self._can_count:  # a full disk stays full for a while
+                logger.warning("The requests of token holders cannot be counted for now: %s", error)
+            self._can_count = False
             self._counts += counts
 
     def _find(self, key: str, hashed: bytes) -> Holder | None:

@@ -5,9 +5,10 @@ file of tokens is at least as new as the mark. The mark is the number of changes
 that the file had after the last command.
 """
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from fx_pipeline.api.reading.files import open_file
 
 LOST = (
     "Tokens are on, but tokens.db next to the database has none, so every request is refused. Restore "
@@ -28,8 +29,8 @@ def read_mark(database: Path, *, wait: float = 5.0) -> int | None:
     """
     if not database.exists():
         raise FileNotFoundError(f"There is no database at {database}.")
-    uri = f"{database.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=wait)) as connection:
+    connection, _ = open_file(database, timeout=wait)
+    with closing(connection):
         table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'token_mark'").fetchone()
         row = connection.execute("SELECT changes FROM token_mark").fetchone() if table else None
     return int(row[0]) if row else None

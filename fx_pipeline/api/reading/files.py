@@ -1,0 +1,59 @@
+"""Connections that only read a database file, also if the disk is full or cannot be written.
+
+A file in WAL mode has an index next to it, whose name ends in ``-shm``. The first connection creates it,
+which needs 32 kB. If that fails and no commit waits in the log, the file itself has everything. SQLite then
+reads it as immutable: without an index and without locks.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Return whether another connection has locked the file."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def open_file(
+    path: Path, *, timeout: float = 5.0, any_thread: bool = False
+) -> tuple[sqlite3.Connection, bool]:
+    """Open a database file for reading. Return the connection, and whether it reads the file as immutable.
+
+    Such a connection must be closed when a program opens the file for writing. Raise sqlite3.Error.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+
+    def opened(uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=not any_thread)
+        try:
+            connection.execute(
+                "SELECT 1 FROM sqlite_master LIMIT 1"
+            ).fetchone()  # opens the log, if there is one
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    try:
+        return opened(uri), False
+    except sqlite3.OperationalError as error:
+        if is_locked(error) or not _has_everything(path):
+            raise
+        return opened(f"{uri}&immutable=1"), True
+
+
+def _has_everything(path: Path) -> bool:
+    """Return whether the file exists and no commit waits in its log."""
+    real = os.path.realpath(path)
+    try:
+        return os.path.getsize(real) > 0 and _size(f"{real}-wal") == 0  # noqa: PTH202  # as in `served`
+    except OSError:
+        return False
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except FileNotFoundError:
+        return 0

@@ -7,7 +7,17 @@ import click
 from fx_pipeline.settings import SettingsError, load_settings
 
 
-@click.command()
+class _WithFaults(click.Command):
+    """A command whose help lists the kinds of fault."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from fx_pipeline.fixer.sandbox.faults import KINDS, TRANSIENT
+
+        with formatter.section("Kinds of fault"):
+            formatter.write_dl([*KINDS.items(), ("transient", f"one of {', '.join(TRANSIENT)}")])
+
+
+@click.command(cls=_WithFaults)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_SANDBOX_PORT.")
 @click.option(
@@ -20,7 +30,11 @@ from fx_pipeline.settings import SettingsError, load_settings
 @click.option("--quota", type=click.IntRange(1), help="Calls before error 104. Default: unlimited.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before each response.")
 @click.option(
-    "--fault", "faults", multiple=True, metavar="KIND=RATE", help="A share of faulty responses; repeatable."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND=RATE",
+    help="The share of faulty responses, from 0 to 1. Repeatable.",
 )
 @click.option("--seed", type=int, default=0, help="Decides which responses are faulty.")
 @click.option(

@@ -45,6 +45,10 @@ def _runs(document: Document, settings: Settings) -> Iterator[str]:
     if run is not None and run["status"] == "failure":
         reason = (run["failure"] or "see the run").splitlines()[0]
         yield f"The last run failed: {reason} ({settings.dagster_url}/runs/{run['id']})"
+    if document["refetch"]:
+        count = document["refetch"]["days"]
+        days = "1 day" if count == 1 else f"{count:,} days"
+        yield f"Dagster shows {days} as failed. To refetch: {document['refetch']['url']}"
     for name, state in document["automation"].items():
         if state == "stopped":
             yield f"{name} is stopped. Start it in the Dagster UI, under Automation."

@@ -209,7 +209,7 @@ def _shown(value: object) -> str:
         return ", ".join(first if first == last else f"{first} to {last}" for first, last in value) or "none"
     if isinstance(value, dict):
         parts = (
-            (key.replace("_", " "), str(part).splitlines()[0])
+            (key.replace("_", " "), _shown(part).splitlines()[0])
             for key, part in value.items()
             if part is not None
         )

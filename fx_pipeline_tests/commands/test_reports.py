@@ -81,14 +81,15 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         disk_free_mb={"/my_data": 5000},
         alert_addresses="ok",
     )
-    reasons = [
-        "GPB in FX_SYMBOLS: unknown.",
-        "The last run failed: no (http://127.0.0.1:3000/runs/r)",
-    ]
     url = (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
         "&default_range=2024-03-01,%5B2024-03-03...2024-03-04%5D"
     )
+    reasons = [
+        "GPB in FX_SYMBOLS: unknown.",
+        "The last run failed: no (http://127.0.0.1:3000/runs/r)",
+        f"Dagster shows 3 days as failed. To refetch: {url}",
+    ]
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
         "tokens": str(tmp_path / "data" / "tokens.db"),
@@ -145,7 +146,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
         "access         mode tokens, valid 2",
         "automation     daily_rates running, alerts running",
-        "daemon         running True, last heartbeat 2024-03-11T05:00:00+00:00",
+        "daemon         running yes, last heartbeat 2024-03-11T05:00:00+00:00",
         "disk free mb   /my_data 5000",
         "alert addresses ok",
         "undelivered    none",
@@ -175,6 +176,10 @@ FINE = status_document(
         ),
         ({"last_run": RUN}, ["The last run failed: no (http://127.0.0.1:3000/runs/r)"]),
         ({"last_run": {**RUN, "status": "canceled"}}, []),
+        (
+            {"refetch": {"days": 1, "url": "http://dagster"}},
+            ["Dagster shows 1 day as failed. To refetch: http://dagster"],
+        ),
         (
             {"automation": {"daily_rates": "stopped", "alerts": "stopped", "daily_checks": "running"}},
             [

@@ -1,6 +1,8 @@
 """Backfills as the UI starts them, run by Dagster's own processes: partly failed, repeated, cancelled."""
 
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -206,6 +208,25 @@ def test_a_cancelled_run_ends_immediately(product: Product) -> None:
     print(f"{len(stored)} of {len(chosen)} dates were stored when the run was cancelled")
     assert stored
     assert product.shown(chosen).get(MATERIALIZED, set()) <= stored
+
+
+def test_a_killed_code_server_ends_no_run_and_fails_none_that_waits(product: Product) -> None:
+    """A started run continues in its own process. One in the queue waits for the next code server."""
+    sandbox, running = product.sandbox, product.running
+    chosen = dates_between("2020-01-01", "2020-05-31")
+    sandbox.hold()
+    calls = sandbox.stats()["total"]
+    backfill = product.launch(chosen[:100])
+    running.wait("calls", lambda: sandbox.stats()["total"] >= calls + 4)
+    [server] = running.pids("grpc")
+    os.kill(server, signal.SIGKILL)
+    later = product.launch(chosen[100:])
+    running.wait("another code server", lambda: running.pids("grpc") not in ([], [server]))
+    sandbox.release()
+    assert product.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
+    assert product.wait_for_backfill(later) == "COMPLETED_SUCCESS"
+    assert product.shown(chosen) == {MATERIALIZED: set(chosen)}
+    assert [len(product.runs(one)) for one in (backfill, later)] == [1, 1]
 
 
 def test_the_api_needs_a_token(product: Product) -> None:

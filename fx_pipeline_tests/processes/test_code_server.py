@@ -1,0 +1,29 @@
+"""Where the code server of `up` listens: in Dagster's home, or a private folder if its path is too long."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from fx_pipeline.processes.code_server import LOCATION, MAX_SOCKET_PATH, placed
+
+
+@pytest.mark.parametrize("length", [20, 2 * MAX_SOCKET_PATH])
+def test_the_workspace_file_leads_to_the_socket(length: int) -> None:
+    with TemporaryDirectory() as folder:
+        home = Path(folder) / ("h" * length)
+        home.mkdir()
+        with placed(home) as server:
+            is_short = length < MAX_SOCKET_PATH
+            assert (server.socket.parent == home) == is_short
+            if not is_short:
+                assert server.socket.parent.stat().st_mode & 0o777 == 0o700
+            assert json.loads(server.workspace.read_text()) == {
+                "load_from": [{"grpc_server": {"socket": str(server.socket), "location_name": LOCATION}}]
+            }
+            assert str(server.socket) in server.command
+            assert not server.listens()
+        assert list(home.iterdir()) == []
+        assert not server.socket.exists()
+        assert is_short or not server.socket.parent.exists()

@@ -74,11 +74,12 @@ class RatesRun:
                 yield from self._fetch(calls, store, ledger, client)
         except (FixerError, QuotaReached, StoreError) as error:
             self._error = error
-        self._request_next_attempt()
         try:
-            yield from self._judge()
+            yield from self._judge(last=self._next_attempt() is None)
         except StoreError as error:
             self._error = self._error or error
+        if request := self._next_attempt():
+            raise request
         if self._failed or self._error:
             yield from self._report(day for day in self._kept if day.date not in self._to_fetch)
             failure = self._failure()
@@ -144,19 +145,25 @@ class RatesRun:
         for code, reason in store.missing_symbols(self._fixer.symbols).items():
             self._context.log.warning(f"FX_SYMBOLS: {code}: {reason}.")
 
-    def _judge(self) -> Iterator[CheckEvent]:
-        """Yield the check results for the fetched days, or for the skipped ones if nothing was to fetch."""
+    def _judge(self, *, last: bool) -> Iterator[CheckEvent]:
+        """Yield the check results for the fetched days, or for the skipped ones if nothing was to fetch.
+
+        The last attempt judges the days of all. The others yield only what is alerted: the run may be
+        cancelled before the next one.
+        """
         skipped = [] if self._to_fetch else [day.date for day in self._skipped]
         checks = self._context.selected_asset_check_keys
-        yield from check_run(self._runs, skipped, checks, self._fixer, self._database)
-        yield from check_table(checks, self._fixer, self._database, within_backfill=True)
+        for result in check_run(self._runs, skipped, checks, self._fixer, self._database):
+            if last or (not result.passed and result.severity is dg.AssetCheckSeverity.ERROR):
+                yield result
+        if last:
+            yield from check_table(checks, self._fixer, self._database, within_backfill=True)
 
-    def _request_next_attempt(self) -> None:
-        """Raise dagster.RetryRequested if another attempt may succeed. The last one judges all days."""
+    def _next_attempt(self) -> dg.RetryRequested | None:
+        """Return the request for another attempt if one may succeed."""
         if self._failed or self._error:
-            request = next_attempt(self._failure(), self._context.retry_number)
-            if request is not None:
-                raise request
+            return next_attempt(self._failure(), self._context.retry_number)
+        return None
 
     def _log_failed(self, outcome: Outcome) -> None:
         """Log a failed date, unless an earlier one had the same reason: there may be hundreds."""

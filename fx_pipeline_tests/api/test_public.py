@@ -7,6 +7,8 @@ import pytest
 
 from fx_pipeline.api.pages.public import EXPOSURES, Access
 from fx_pipeline.api.tokens.file import TokenFile
+from fx_pipeline.commands.access import Access as TokenCommands
+from fx_pipeline.settings import Settings
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.public_paths import CLOSED, PATHS
@@ -44,6 +46,27 @@ async def test_a_path_has_the_access_on_the_page(
         Access.CLOSED: (False, False, False),
     }[access]
     assert (while_open, anonymous, holder) == expected
+
+
+FACTS = {
+    "status": "whether the service works",
+    "closed": "why it refuses other requests",
+    "days": "how much is stored",
+    "rates": "how much is stored",
+    "symbols": "how much is stored",
+    "first_date": "the first and the latest day",
+    "latest_date": "the first and the latest day",
+}
+"""What each member of the health check reports, in the words of the page."""
+
+
+async def test_the_page_names_everything_that_the_health_check_reports(history: History, api: Api) -> None:
+    TokenCommands(Settings(fx_database=history.path)).create("reports")
+    history.path.with_name("tokens.db").unlink()
+    reported = set((await api.get("/-/health")).json())
+    assert reported == {*FACTS, "base"}
+    [why] = [exposure.why for exposure in EXPOSURES if "/-/health" in exposure.paths]
+    assert [fact for fact in FACTS.values() if fact not in why] == []
 
 
 def test_every_reason_for_a_closed_path_is_on_the_page() -> None:

@@ -67,8 +67,8 @@ EXPOSURES = (
         "Health",
         ("/-/health", "/-/health/freshness"),
         Access.PUBLIC,
-        "Supervisors and load balancers have no token. It reports only whether the service works and how old "
-        "the latest day is.",
+        "Supervisors and load balancers have no token. It reports whether the service works, why it refuses "
+        "other requests, how much is stored, and the first and the latest day. It returns no rates.",
     ),
     Exposure(
         "The sign-in form, and static files",

@@ -60,6 +60,8 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
             "rows": rate_rows(names, base, rates, before),
             "bases": currency_names(names, read.rates),
             "timestamp": read.timestamp,
+            "values": len(read.rates),
+            "has_base": read.base in read.rates,
             "fetches": request.queries.rows("day_fetches", date=read.date),
             "revisions": revision_rows(request.queries.rows("day_revisions", date=read.date)),
             "stored_base": read.base,

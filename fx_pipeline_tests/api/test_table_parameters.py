@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from urllib.parse import quote
 
 import pytest
@@ -264,3 +265,18 @@ async def test_survives_long_and_odd_paths(api: Api, place: str, part: str) -> N
     response = await api.get(place.format(part))
     assert response.status_code in (301, 302, 400, 401, 403, 404)
     assert "Traceback" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/fx/rejected_rates", "No rows."),
+        ("/fx/rates?currency=CHF", "No rows where currency = &#34;CHF&#34;."),
+        ("/fx/rates?rate__gt=1e9&_sort=rate", "No rows where rate &gt; 1e9."),
+        ("/fx/rates?_next=1998-01-01,1998-01-01,USD", "No rows on this page."),
+    ],
+)
+async def test_a_page_without_rows_says_so_once(api: Api, path: str, said: str) -> None:
+    page = (await api.get(path)).text
+    main = page[page.index("<main") : page.index("</main>")]
+    assert re.findall(r"<p[^>]*>([^<]*rows?\b[^<]*)", main, re.IGNORECASE) == [said]

@@ -301,21 +301,21 @@ def test_a_query_uses_an_index(history: History, name: str, index: str) -> None:
 
 
 def test_the_api_has_no_other_sql() -> None:
-    """The exceptions check the database file, detect commits, set a timeout, and select columns of a query.
+    """The exceptions check the database file, detect commits, and select columns of a query.
 
     Tokens have their own file and their own SQL.
     """
     found = {
-        (path.name, re.findall(r"sqlite_master|data_version|busy_timeout|FROM \(\{self\._sql", line)[0])
+        (path.name, re.findall(r"sqlite_master|data_version|FROM \(\{self\._sql", line)[0])
         for path in (PROJECT / "fx_pipeline" / "api").rglob("*.py")
         for line in path.read_text().splitlines()
         if re.search(r"\bSELECT\b|\bINSERT\b|\bPRAGMA\b|\bUPDATE\b.*\bSET\b", line)
         and path.parent.name != "tokens"
     }
     assert found == {
+        ("files.py", "sqlite_master"),
         ("served.py", "sqlite_master"),
         ("commits.py", "data_version"),
-        ("reader.py", "busy_timeout"),
         ("queries.py", "FROM ({self._sql"),
     }
 

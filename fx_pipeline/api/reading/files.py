@@ -44,10 +44,10 @@ def open_file(
 
 
 def _has_everything(path: Path) -> bool:
-    """Return whether the file exists and no commit waits in its log."""
+    """Return whether the file has content, and neither its log nor a journal has to be applied to it."""
     real = os.path.realpath(path)
     try:
-        return os.path.getsize(real) > 0 and _size(f"{real}-wal") == 0  # noqa: PTH202  # as in `served`
+        return _size(real) > 0 and _size(f"{real}-wal") == 0 and _size(f"{real}-journal") == 0
     except OSError:
         return False
 

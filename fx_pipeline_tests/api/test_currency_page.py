@@ -108,6 +108,15 @@ async def test_the_change_of_the_first_period_counts_from_the_day_before_the_ran
     ]
 
 
+async def test_the_last_period_ends_with_the_range(api: Api) -> None:
+    shown = await page(api, "/currency/USD/?start_date=2025-12-31&end_date=2026-03-05")
+    row = f"2026 2 of 365 days: 2026-01-01 to 2026-03-05 1.55000 1.60000 1.50000 1.60000 +28.00{PERCENT}"
+    assert rows(shown, "years")[0] == row
+    assert (
+        "A change is from the day before the year or month to its last stored day in the range."
+    ) in text_of(shown)
+
+
 async def test_the_range_says_how_many_days_it_has_and_from_which_day_its_change_counts(api: Api) -> None:
     shown = await page(api, "/currency/USD/?start_date=2024-01-01&end_date=2025-12-31&symbols=AUD")
     assert figures(shown) == {

@@ -31,6 +31,10 @@ class History:
         stored, *_ = self._store.record([fetch_of(*given, asked_at=self._now)])
         return stored.fetch_id
 
+    def want(self, *dates: str) -> None:
+        """Want these days without storing them, as a run does whose requests fail."""
+        self._store.want([dt.date.fromisoformat(date) for date in dates])
+
     def name(self, **names: str) -> None:
         """Store the provider's names of currencies."""
         self._store.record([fetch_of(endpoint="symbols", asked_at=self._now, names=names)])

@@ -139,6 +139,11 @@ async def test_the_range_says_how_many_days_it_has_and_from_which_day_its_change
     }
 
 
+async def test_one_day_is_one_day(api: Api) -> None:
+    shown = await page(api, "/currency/USD/?start_date=2026-03-09&end_date=2026-03-09")
+    assert figures(shown)["USD"]["Mean"] == "1.50000 1 of 1 day"
+
+
 async def test_one_day_has_no_change(api: Api) -> None:
     shown = await page(api, "/currency/USD/?start_date=2026-02-01&end_date=2026-03-08")
     assert figures(shown)["USD"]["Change of EUR"] == "– only one day"

@@ -52,7 +52,7 @@ def test_lists_and_counts_the_gaps_and_links_to_their_backfill(visitor: Visitor,
     assert visitor.page.locator(".summary").first.inner_text().split("\n")[3:6] == [
         "Missing",
         "6",
-        "in 2 gaps",
+        "days in 2 gaps",
     ]
     # A single day can be fetched on its page.
     assert visitor.page.locator(".gaps a").last.get_attribute("href") == (

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
+from fx_pipeline.api.pages.figures import counted
 from fx_pipeline.wanted import WantedDays
 
 STATES = {
@@ -40,7 +41,7 @@ class Day(NamedTuple):
         """The day and its state in words."""
         parts = [STATES[self.state]]
         if self.currencies:
-            parts.append(f"{self.currencies} currencies")
+            parts.append(counted(self.currencies, "currency", "currencies"))
         if self.revised:
             parts.append(f"{self.revised} revised")
         if self.rejected:

@@ -17,6 +17,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "timestamp": figures.shown_timestamp,
     "instant": figures.shown_instant,
     "heading": figures.shown_column,
+    "counted": figures.counted,
     "number_columns": figures.number_columns,
     "line": figures.line,
     "prose": docs.prose,

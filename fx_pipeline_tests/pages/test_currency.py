@@ -7,11 +7,11 @@ import re
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from fx_pipeline.api.pages.figures import shown_change, shown_rate
 from fx_pipeline.api.pages.ranges import PRESETS, months_before
-from fx_pipeline_tests.pages.browser import Visitor
+from fx_pipeline_tests.pages.browser import DESKTOP, PHONE, Visitor
 from fx_pipeline_tests.pages.conftest import START, OpenVisitor, Service
 from fx_pipeline_tests.waiting import wait_for
 
@@ -137,6 +137,31 @@ def test_the_range_can_be_chosen_without_scripts(browser: Browser, service: Serv
         assert page.locator("section", has_text="Month by month").locator("tbody th").inner_text() == (
             "2020-02\n27 of 29 days: 2020-02-03 to 2020-02-29"
         )
+
+
+SHORTAGE = """() => [...document.querySelectorAll(".choose select")].map((select) => {
+  const { font, paddingLeft, paddingRight } = getComputedStyle(select);
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = font;
+  const arrow = 18;
+  const room = select.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight) - arrow;
+  return Math.max(0, context.measureText(select.selectedOptions[0].text).width - room);
+})"""
+"""By how many pixels the selected text of each list is wider than its room."""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("path", ["/currency/JPY/?base={}", "/?base={}", "/fx/rates_by_date?base={}"])
+def test_the_selected_currency_is_shown_in_full(
+    open_visitor: OpenVisitor, service: Service, path: str, size: ViewportSize
+) -> None:
+    visitor = open_visitor(service.server.url, size=size)
+    for code in ("GBP", "CZK"):
+        visitor.open(path.replace("{}", code))
+        assert visitor.evaluate(SHORTAGE) == [0]
+        if size == DESKTOP:
+            visitor.evaluate("document.querySelector('.choose select').selectedOptions[0].text += ' (once)'")
+            assert visitor.evaluate(SHORTAGE) == [0]
 
 
 def test_indexed_lines_start_at_100(visitor: Visitor, service: Service) -> None:

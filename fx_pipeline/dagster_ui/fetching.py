@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 import dagster as dg
 from jinja2 import Environment, FileSystemLoader
@@ -23,6 +23,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fx_pipeline.api.endpoints.parameters import Parameters
+from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.pages.fetchable import why_not_fetchable
 from fx_pipeline.api.pages.figures import shown_date, weekday
 from fx_pipeline.api.pages.links import day_path
@@ -94,12 +96,22 @@ class FetchPages:
         await (self._own if is_own else self._dagster)(scope, receive, send)
 
     async def _show(self, request: Request) -> Response:
-        if run_id := request.query_params.get("run", ""):
+        try:
+            parameters = Parameters.parse(request.url.query, self._clock())
+            parameters.require_known(("date", "run"), what="page")
+            date, run_id = parameters.text("date"), parameters.text("run")
+        except ApiError as error:
+            return self._page(request, HTTPStatus.BAD_REQUEST, problem=error.info)
+        if run_id:
             return await self._follow(request, run_id)
-        return await self._offer(request, request.query_params.get("date", ""))
+        return await self._offer(request, date)
 
     async def _launch(self, request: Request) -> Response:
-        text = parse_qs((await request.body()).decode(errors="replace")).get("date", [""])[-1]
+        try:
+            form = Parameters.parse((await request.body()).decode(errors="replace"), self._clock())
+            text = form.text("date")
+        except ApiError as error:
+            return self._page(request, HTTPStatus.BAD_REQUEST, problem=error.info)
         date, problem = self._read(text)
         if date is None:
             return await self._offer(request, text, problem)

@@ -42,6 +42,11 @@ REFUSED = [
     ("rates_by_date", "base=USD", "This endpoint has no parameter 'base'. It has: date, as_of."),
     ("rates~5Fby~5Fdate", "date=2023-02-29", f"date: {FEBRUARY}"),
     ("rates%5Fby_date", "date=2023-02-29", f"date: {FEBRUARY}"),
+    (
+        "rates_by_date",
+        "date=2026-03-06&date=2026-03-09",
+        "The parameter 'date' is given more than once.",
+    ),
     ("latest_date", "date=2023-02-28", "This endpoint has no parameter 'date'. It has none."),
 ]
 
@@ -63,7 +68,8 @@ async def test_the_page_of_a_query_refuses_them_too(api: Api, query: str, parame
     response = await api.get(f"/fx/{query}?{parameters}")
     assert response.status_code == 400
     assert response.headers["content-type"].startswith("text/html")
-    assert info.partition("'")[0].partition(" mixes")[0] in response.text
+    shown = info.replace("This endpoint", "This page")
+    assert shown.partition("'")[0].partition(" mixes")[0] in response.text
 
 
 @pytest.mark.parametrize("query", sorted(QUERIES))

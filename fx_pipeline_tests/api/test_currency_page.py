@@ -262,6 +262,13 @@ async def test_the_presets_are_as_long_as_their_names_say(
     assert [label for is_shown, label in links if is_shown] == ([shown] if shown else [])
 
 
+@pytest.mark.parametrize("query", ["indexed=0", "indexed=", "indexed=0&indexed=0&utm_source=mail"])
+async def test_zero_and_nothing_do_not_index(api: Api, query: str) -> None:
+    shown = await page(api, f"{ALL}&{query}")
+    assert "data-indexed" not in shown
+    assert "Last, indexed" not in shown
+
+
 async def test_currencies_that_never_met_say_so(api: Api) -> None:
     shown = text_of(await page(api, "/currency/XCG/?base=BGN&range=all"))
     assert (
@@ -297,10 +304,19 @@ async def test_indexed_currencies_are_100_on_their_first_common_day(api: Api) ->
         ("symbols=AAA,BBB,CCC,DDD,EEE,FFF", "Compare USD with at most 5 other currencies, not 6."),
         ("start_date=2024-02-30", "2024-02-30 does not exist: February 2024 has 29 days."),
         ("end_date=2026-03-11", "2026-03-11 is in the future: today is 2026-03-10 (UTC)."),
+        ("indexed=false", "'indexed' is 'false', which is neither 1 (100 on the first common day) nor 0."),
+        ("indexed=0&indexed=1", "The parameter 'indexed' is given more than once."),
+        ("base=USD&base=GBP", "The parameter 'base' is given more than once."),
+        ("range=2y", "'range' is '2y', which is none of 1m, 1y, 5y, all."),
+        (
+            "as_of=2024-01-01",
+            "This page has no parameter 'as_of'. "
+            "It has: base, from, symbols, to, start_date, end_date, range, indexed.",
+        ),
         ("start_date=2024-02-02&end_date=2024-02-01", "The end 2024-02-01 is before the start 2024-02-02."),
     ],
 )
-async def test_a_bad_parameter_is_refused(api: Api, query: str, info: str) -> None:
+async def test_a_bad_parameter_of_the_currency_page_is_refused(api: Api, query: str, info: str) -> None:
     assert info in text_of(await page(api, f"/currency/USD/?{query}", 400))
 
 

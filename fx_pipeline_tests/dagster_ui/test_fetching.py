@@ -92,6 +92,31 @@ def test_a_day_that_cannot_be_fetched_has_no_button(ui: UI, date: str, why: str)
     assert ui.state() == before
 
 
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        (f"date={DAY}&date=2020-03-16", "The parameter &#39;date&#39; is given more than once."),
+        ("day=2020-03-16", "This page has no parameter &#39;day&#39;. It has: date, run."),
+    ],
+)
+def test_a_request_that_could_mean_another_day_is_refused(ui: UI, query: str, why: str) -> None:
+    response = get(ui, f"/fetch/?{query}")
+    assert (response.status_code, why in response.text) == (400, True)
+    assert 'method="post"' not in response.text
+
+
+def test_a_form_with_two_days_launches_nothing(ui: UI) -> None:
+    before = ui.state()
+    sent = requests.post(
+        f"{ui.url}/fetch/",
+        [("date", DAY), ("date", "2020-03-16")],
+        headers={"Origin": ui.url},
+        timeout=PATIENCE,
+    )
+    assert (sent.status_code, "given more than once" in sent.text) == (400, True)
+    assert ui.state() == before
+
+
 @pytest.mark.parametrize("path", ["/fetch", "/fetch/", "/fetch/?date="])
 def test_without_a_day_the_page_asks_for_one(ui: UI, path: str) -> None:
     response = get(ui, path)

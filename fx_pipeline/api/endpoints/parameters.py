@@ -93,7 +93,9 @@ class Parameters:
         """Decode a query string. Bytes that are not UTF-8 become U+FFFD, which no valid value has."""
         return cls(parse_qs(query_string, keep_blank_values=True), now)
 
-    def require_known(self, known: Collection[str], *, besides: str | None = None) -> None:
+    def require_known(
+        self, known: Collection[str], *, besides: str | None = None, what: str = "endpoint"
+    ) -> None:
         """Raise ApiError for a parameter that is neither known nor harmless, nor starts with `besides`."""
         unknown = [
             quoted(name)
@@ -103,12 +105,23 @@ class Parameters:
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             has = f"It has: {', '.join(known)}." if known else "It has none."
-            info = f"This endpoint has no parameter {', '.join(unknown[:5])}{more}. {has}"
+            info = f"This {what} has no parameter {', '.join(unknown[:5])}{more}. {has}"
             raise ApiError(INVALID_PARAMETER, info)
 
-    def text(self, name: str) -> str:
-        """Return the last value of a parameter, or an empty text."""
-        return self.values.get(name, [""])[-1].strip()
+    def text(self, name: str, kind: ErrorKind = INVALID_PARAMETER) -> str:
+        """Return the value of a parameter, or an empty text. Raise ApiError of that kind for two values."""
+        values = {value.strip() for value in self.values.get(name, ())}
+        if len(values) > 1:
+            raise ApiError(kind, f"The parameter {name!r} is given more than once.")
+        return values.pop() if values else ""
+
+    def flag(self, name: str, meaning: str) -> bool:
+        """Return whether a parameter is 1. Raise ApiError unless it is 1, 0 or empty."""
+        text = self.text(name)
+        if text not in ("", "0", "1"):
+            info = f"{name!r} is {quoted(text)}, which is neither 1 ({meaning}) nor 0."
+            raise ApiError(INVALID_PARAMETER, info)
+        return text == "1"
 
     def date(self, text: str, kind: ErrorKind = INVALID_DATE) -> dt.date:
         """Return the day in `text`, which must not be after today (UTC). Raise ApiError of that kind."""
@@ -128,7 +141,7 @@ class Parameters:
 
     def base(self) -> str | None:
         """Return the base in `base` or `from`, or None."""
-        texts = {name: text for name in BASE_NAMES if (text := self._one(name, INVALID_BASE_CURRENCY))}
+        texts = {name: text for name in BASE_NAMES if (text := self.text(name, INVALID_BASE_CURRENCY))}
         codes = {
             read_code(text, f"The base {quoted(text)}", INVALID_BASE_CURRENCY) for text in texts.values()
         }
@@ -146,15 +159,15 @@ class Parameters:
 
     def multiplier(self) -> Decimal | None:
         """Return the units of the base that the rates are for; None if the request does not say."""
-        return self._amount() if self._one("amount", INVALID_CONVERSION_AMOUNT) else None
+        return self._amount() if self.text("amount", INVALID_CONVERSION_AMOUNT) else None
 
     def rendering(self) -> Rendering:
         """Return the form of the response that `format` and `callback` ask for."""
-        form = self._one("format", INVALID_PARAMETER)
+        form = self.text("format")
         if form not in ("", "0", "1"):
             info = f"The format {quoted(form)} is neither 1 (indented) nor 0. CSV is at paths with .csv."
             raise ApiError(INVALID_PARAMETER, info)
-        callback = self._one("callback", INVALID_PARAMETER)
+        callback = self.text("callback")
         if callback and (len(callback) > LONGEST_CALLBACK or CALLBACK.fullmatch(callback) is None):
             raise ApiError(
                 INVALID_PARAMETER,
@@ -165,15 +178,11 @@ class Parameters:
 
     def is_wide(self) -> bool:
         """Return whether `wide` asks for a column for each currency."""
-        text = self._one("wide", INVALID_PARAMETER)
-        if text not in ("", "0", "1"):
-            info = f"'wide' is {quoted(text)}, which is neither 1 (a column for each currency) nor 0."
-            raise ApiError(INVALID_PARAMETER, info)
-        return text == "1"
+        return self.flag("wide", "a column for each currency")
 
     def as_of(self) -> AsOf | None:
         """Return the instant in `as_of`, or None. A date means its end (UTC)."""
-        text = self._one("as_of", INVALID_DATE)
+        text = self.text("as_of", INVALID_DATE)
         if not text:
             return None
         try:
@@ -192,14 +201,14 @@ class Parameters:
 
     def currency(self, name: str, kind: ErrorKind) -> str:
         """Return the currency in the required parameter `name`. Raise ApiError of that kind."""
-        text = self._one(name, kind)
+        text = self.text(name, kind)
         if not text:
             raise ApiError(kind, f"The parameter {name!r} is missing. It names a currency.")
         return read_code(text, f"{name!r} is {quoted(text)}, which", kind)
 
     def amount(self) -> Decimal:
         """Return the required amount to convert: a decimal above 0, up to LARGEST_AMOUNT."""
-        if not self._one("amount", INVALID_CONVERSION_AMOUNT):
+        if not self.text("amount", INVALID_CONVERSION_AMOUNT):
             raise ApiError(
                 INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing. It is a number above 0."
             )
@@ -207,20 +216,20 @@ class Parameters:
 
     def conversion_date(self) -> dt.date | None:
         """Return the day of a conversion. None means the newest."""
-        text = self._one("date", INVALID_DATE)
+        text = self.text("date", INVALID_DATE)
         return self.date(text) if text else None
 
     def range(self) -> tuple[dt.date, dt.date]:
         """Return the days in `start_date` and `end_date`. Both are required."""
-        start = self._one("start_date", INVALID_START_DATE)
-        end = self._one("end_date", INVALID_END_DATE)
+        start = self.text("start_date", INVALID_START_DATE)
+        end = self.text("end_date", INVALID_END_DATE)
         missing = [name for name, text in (("start_date", start), ("end_date", end)) if not text]
         if not start or not end:
             raise ApiError(NO_TIMEFRAME_SUPPLIED, f"Missing: {' and '.join(missing)} (YYYY-MM-DD).")
         return self.date(start, INVALID_START_DATE), self.date(end, INVALID_END_DATE)
 
     def _amount(self) -> Decimal:
-        text = self._one("amount", INVALID_CONVERSION_AMOUNT)
+        text = self.text("amount", INVALID_CONVERSION_AMOUNT)
         # A client that does not encode "+" sends a space.
         amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
         if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
@@ -233,12 +242,6 @@ class Parameters:
         where = f"among the {name}" if name == "symbols" else f"in {name!r}"
         codes = [read_code(text, f"{quoted(text)} {where}", INVALID_CURRENCY_CODES) for text in texts if text]
         return tuple(dict.fromkeys(codes))
-
-    def _one(self, name: str, kind: ErrorKind) -> str:
-        values = {value.strip() for value in self.values.get(name, ())}
-        if len(values) > 1:
-            raise ApiError(kind, f"The parameter {name!r} is given more than once.")
-        return values.pop() if values else ""
 
 
 def is_harmless(name: str) -> bool:

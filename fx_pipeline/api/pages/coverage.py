@@ -13,6 +13,7 @@ from fx_pipeline.wanted import WantedDays
 
 QUERIES = ("coverage", "wanted_ranges")
 """The canned queries that the page needs."""
+PARAMETERS = ("year",)
 PRIVATE_QUERIES = ("last_fetches", "calls_of_month")
 """The canned queries of the part for token holders."""
 

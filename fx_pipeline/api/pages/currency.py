@@ -7,7 +7,14 @@ from difflib import get_close_matches
 from functools import partial
 
 from fx_pipeline.api.endpoints.days import lifespans, read_series
-from fx_pipeline.api.endpoints.parameters import Parameters, RateQuery, quoted, read_code
+from fx_pipeline.api.endpoints.parameters import (
+    BASE_NAMES,
+    SYMBOLS_NAMES,
+    Parameters,
+    RateQuery,
+    quoted,
+    read_code,
+)
 from fx_pipeline.api.errors import INVALID_CURRENCY_CODES, NO_RATES_AVAILABLE, ApiError
 from fx_pipeline.api.pages import figures, ranges
 from fx_pipeline.api.pages.figures import MONTH, YEAR, Point
@@ -25,6 +32,7 @@ QUERIES = (
     "currency_revisions",
 )
 """The canned queries that the page needs."""
+PARAMETERS = (*BASE_NAMES, *SYMBOLS_NAMES, "start_date", "end_date", "range", "indexed")
 
 MOST_LINES = 6
 """Currencies in one chart. More would look too much alike."""
@@ -63,7 +71,7 @@ def page(request: PageRequest, *, code: str) -> Page:
     # The day before the range is read too: the change of its first year or month may count from it.
     read = _read(request, shown._replace(start=shown.start - DAY), base, codes) if shown else {}
     days = {one: [day for day in read[one] if day[0] >= f"{shown.start}"] for one in codes} if shown else {}
-    is_indexed = bool(request.text("indexed"))
+    is_indexed = request.parameters.flag("indexed", "100 on the first common day")
     kept = {
         "base": span.base_parameter(base),
         "symbols": ",".join(others),

@@ -3,7 +3,7 @@
 import datetime as dt
 
 from fx_pipeline.api.endpoints.days import no_rate_of, read_series, span_of
-from fx_pipeline.api.endpoints.parameters import RateQuery
+from fx_pipeline.api.endpoints.parameters import BASE_NAMES, RateQuery
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
@@ -12,6 +12,7 @@ from fx_pipeline.rates import MOST_TRADED, calendar, parse_date
 
 QUERIES = ("rates_by_range", "stored_days", "latest_date", "currencies")
 """The canned queries that the page needs."""
+PARAMETERS = (*BASE_NAMES, "date")
 
 MAJORS_SHOWN = 8
 TREND = dt.timedelta(days=30)

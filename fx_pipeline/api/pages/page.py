@@ -42,7 +42,7 @@ class PageRequest:
         return self.today - dt.timedelta(days=1)
 
     def text(self, name: str) -> str:
-        """Return the last value of a parameter, or an empty text."""
+        """Return the value of a parameter, or an empty text. Raise ApiError for two values."""
         return self.parameters.text(name)
 
     def names(self) -> dict[str, str]:

@@ -4,8 +4,8 @@ import datetime as dt
 from calendar import monthrange
 from typing import NamedTuple
 
-from fx_pipeline.api.endpoints.parameters import Parameters, require_ordered
-from fx_pipeline.api.errors import INVALID_END_DATE, INVALID_START_DATE
+from fx_pipeline.api.endpoints.parameters import Parameters, quoted, require_ordered
+from fx_pipeline.api.errors import INVALID_END_DATE, INVALID_START_DATE, INVALID_TIME_FRAME, ApiError
 
 PRESETS = {"1m": ("1M", 1), "1y": ("1Y", 12), "5y": ("5Y", 60), "all": ("All", None)}
 """The ranges with a name in the URL: the label of the link, and the length in months."""
@@ -33,14 +33,22 @@ class Range(NamedTuple):
 
 
 def requested(parameters: Parameters, limits: Range) -> Range:
-    """Return the range in `start_date` and `end_date`, or else the preset in `range`.
+    """Return the range in `start_date` and `end_date`, or the preset in `range`.
 
-    A missing date leaves that end open. Raise ApiError for a bad date, or if the end is before the start.
+    A missing date leaves that end open. Raise ApiError for a bad date or preset, for both together, or if the
+    end is before the start.
     """
-    start, end = parameters.text("start_date"), parameters.text("end_date")
+    start = parameters.text("start_date", INVALID_START_DATE)
+    end = parameters.text("end_date", INVALID_END_DATE)
+    key = parameters.text("range")
+    if key and key not in PRESETS:
+        raise ApiError(
+            INVALID_TIME_FRAME, f"'range' is {quoted(key)}, which is none of {', '.join(PRESETS)}."
+        )
+    if key and (start or end):
+        raise ApiError(INVALID_TIME_FRAME, "The request has 'range' and dates. Send one of them.")
     if not start and not end:
-        key = parameters.text("range")
-        return preset(key if key in PRESETS else DEFAULT, limits)
+        return preset(key or DEFAULT, limits)
     first = parameters.date(start, INVALID_START_DATE) if start else limits.start
     last = parameters.date(end, INVALID_END_DATE) if end else limits.end
     if start and end:

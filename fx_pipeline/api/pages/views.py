@@ -3,7 +3,7 @@
 A visitor who may not view a canned query may not view the pages that need it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -33,19 +33,27 @@ HTML = "text/html; charset=utf-8"
 async def home(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/``: the latest day."""
     work = partial(home_page.page, max_age_days=datasette.fx_settings.fx_max_age_days)
-    return await _respond(request, datasette, home_page.QUERIES, work)
+    return await _respond(request, datasette, home_page.QUERIES, work, known=home_page.PARAMETERS)
 
 
 async def day(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/fx/rates_by_date``, the page of the canned query: one day."""
     work = partial(day_page.page, fetch_url=partial(fetch_url, datasette.fx_settings))
-    return await _respond(request, datasette, day_page.QUERIES, work)
+    # CannedQueries has refused unknown parameters.
+    return await _respond(request, datasette, day_page.QUERIES, work, known=None)
 
 
 async def currency(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/currency/<code>/``: the history of one currency."""
     work = partial(currency_page.page, code=request.url_vars["code"])
-    return await _respond(request, datasette, currency_page.QUERIES, work, cost=currency_page.cost)
+    return await _respond(
+        request,
+        datasette,
+        currency_page.QUERIES,
+        work,
+        known=currency_page.PARAMETERS,
+        cost=currency_page.cost,
+    )
 
 
 async def coverage(request: Request, datasette: FxDatasette) -> Response:
@@ -58,7 +66,7 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
         backfill_url=partial(partitions_url, settings),
         operations=await _operations(request, datasette),
     )
-    return await _respond(request, datasette, coverage_page.QUERIES, work)
+    return await _respond(request, datasette, coverage_page.QUERIES, work, known=coverage_page.PARAMETERS)
 
 
 async def api_docs(request: Request, datasette: FxDatasette) -> Response:
@@ -94,6 +102,7 @@ async def _respond(
     names: tuple[str, ...],
     work: Callable[[PageRequest], Page],
     *,
+    known: Collection[str] | None = (),
     cost: Callable[[Parameters], int] = lambda _: PAGE_COST,
     cache_control: str = REVALIDATE,
 ) -> Response:
@@ -102,6 +111,8 @@ async def _respond(
     dagster_url = settings.dagster_url if leads_somewhere(settings.dagster_url, host) else None
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
+        if known is not None:
+            parameters.require_known(known, what="page")
         page = await datasette.reader.run(
             request.actor,
             names,

@@ -51,7 +51,10 @@ class CannedQueries:
             if name in queries:
                 known = (*queries[name]["params"], *(() if extension else PAGE_PARAMETERS.get(name, ())))
                 query_string = scope["query_string"].decode("latin-1")
-                _check(Parameters.parse(query_string, self._datasette.clock()), known)
+                # Names that start with an underscore are Datasette's own.
+                parameters = Parameters.parse(query_string, self._datasette.clock())
+                parameters.require_known(known, besides="_", what="endpoint" if extension else "page")
+                _check(parameters, known)
         except ApiError as error:
             # The page has no form, but Datasette's context asks for a function that makes CSRF tokens.
             request = Request({**scope, "csrftoken": str}, receive)
@@ -62,11 +65,10 @@ class CannedQueries:
 
 
 def _check(parameters: Parameters, known: Collection[str]) -> None:
-    """Raise ApiError for an unknown parameter, or for a date that cannot be read.
-
-    Names that start with an underscore are Datasette's own.
-    """
-    parameters.require_known(known, besides="_")
+    """Raise ApiError for a parameter with two values, and for a date or a currency that cannot be read."""
+    for name in known:
+        if name != "symbols":
+            parameters.text(name)
     for names, check in ((_DATES, _check_date), (_INSTANTS, _check_instant)):
         for name in names:
             for text in parameters.values.get(name, ()) if name in known else ():

@@ -9,6 +9,7 @@ from fx_pipeline.api.pages import cells
 from fx_pipeline.api.pages import views as pages
 from fx_pipeline.api.pages.login import login
 from fx_pipeline.api.pages.static import static
+from fx_pipeline.api.reading.demonstration import FIXER, SANDBOX
 from fx_pipeline.api.tables import api_links, exports, json_rows, parameters
 
 
@@ -69,10 +70,10 @@ def extra_template_vars(request, datasette, template):
 
     async def variables():
         may_know = datasette.is_open() or (request is not None and request.actor is not None)
-        made_up = may_know and await datasette.demonstration.is_one()
+        source = await datasette.demonstration.source() if may_know else FIXER
         has_links = template in ("table.html", "query.html")
         links = await api_links.api_links(datasette, request) if has_links else {}
-        return {"made_up": made_up, **links}
+        return {"made_up": source is SANDBOX, "source_of_rates": source, **links}
 
     return variables
 

@@ -57,6 +57,34 @@ async def test_every_page_names_the_source_of_the_rates(
     assert {path for path, page in shown.items() if (FIXER in page) is is_demonstration} == set()
 
 
+DOCUMENTS = (
+    "/fx.json",
+    "/fx/rates.json",
+    "/fx/rates.json?_shape=objects",
+    "/fx/rates/2026-03-09,USD.json",
+    "/fx/rates_by_date.json",
+    "/fx/rate_history.json?symbols=USD",
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "source"),
+    [
+        ("sandbox", {"source": "the sandbox, which imitates Fixer"}),
+        ("fixer", {"source": "Fixer", "source_url": "https://fixer.io/"}),
+    ],
+)
+async def test_every_document_of_a_table_or_query_names_the_source(
+    tmp_path: Path, open_api: OpenApi, provider: str, source: dict[str, str]
+) -> None:
+    api = open_api(store(tmp_path / "fx.db", provider))
+    documents = {path: (await api.get(path)).json() for path in DOCUMENTS}
+    assert {
+        path: {name: value for name, value in document.items() if name.startswith("source")}
+        for path, document in documents.items()
+    } == dict.fromkeys(DOCUMENTS, source)
+
+
 async def test_the_notice_appears_with_the_first_rates(tmp_path: Path, open_api: OpenApi) -> None:
     RateStore(tmp_path / "fx.db").close()
     api = open_api(tmp_path / "fx.db")

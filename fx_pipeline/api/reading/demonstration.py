@@ -1,7 +1,8 @@
-"""Whether the service is a demonstration: its rates come from the sandbox. Every page says so."""
+"""Whether the service is a demonstration: its rates come from the sandbox. Every page and JSON says so."""
 
 import sqlite3
 from collections.abc import Hashable
+from typing import NamedTuple
 
 from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.reading.queries import Queries
@@ -9,6 +10,17 @@ from fx_pipeline.api.reading.reader import Reader, Size
 from fx_pipeline.api.reading.served import ServedFile
 
 _QUERY = "day_fetches"
+
+
+class Source(NamedTuple):
+    """Where the rates come from, as pages and JSON name it. The sandbox has no address."""
+
+    name: str
+    url: str | None
+
+
+FIXER = Source("Fixer", "https://fixer.io/")
+SANDBOX = Source("the sandbox, which imitates Fixer", None)
 
 
 class Demonstration:
@@ -32,6 +44,10 @@ class Demonstration:
                 return False
             self._known = (version, found)
         return self._known[1]
+
+    async def source(self) -> Source:
+        """Return where the rates come from. Call it only for visitors who may read rates."""
+        return SANDBOX if await self.is_one() else FIXER
 
 
 def _is_made_up(queries: Queries) -> bool:

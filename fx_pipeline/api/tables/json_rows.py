@@ -8,6 +8,7 @@ from datasette.renderer import json_renderer
 from datasette.utils import path_with_format
 from datasette.utils.asgi import BadRequest, MultiParams
 
+from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.parameters import quoted
 from fx_pipeline.api.failures import UNREADABLE
 
@@ -18,8 +19,13 @@ OF_QUERIES = frozenset(_NAMES.split())
 SHAPES = ("arrays", "arrayfirst", "array", "object", "objects")
 
 
-def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Request) -> Response:
-    """Return the response. Raise BadRequest if a canned query failed or a shape does not exist."""
+async def render(
+    args: MultiParams, data: dict[str, Any], view_name: str, request: Request, datasette: FxDatasette
+) -> Response:
+    """Return the response, which names the source of the rates.
+
+    Raise BadRequest if a canned query failed or a shape does not exist.
+    """
     if data.get("error"):
         raise BadRequest(UNREADABLE)  # Datasette repeats SQLite's message, which quotes SQL
     if data.get("query_name"):
@@ -29,6 +35,7 @@ def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Req
         raise BadRequest(f"There is no _shape {quoted(shape)}. The shapes are {', '.join(SHAPES)}.")
     if shape == "object" and "primary_keys" not in data:
         raise BadRequest("_shape=object is only for tables: it needs the keys of the rows.")
+    data |= await _source(datasette)
     is_cut, rows = data.get("truncated"), len(data.get("rows", ()))
     response = json_renderer(args, data, view_name)
     if is_cut:
@@ -37,6 +44,12 @@ def render(args: MultiParams, data: dict[str, Any], view_name: str, request: Req
         response.headers["x-truncated"] = f"{rows} rows"
         response.headers["link"] = f'<{whole}>; rel="alternate"; type="text/csv"'
     return response
+
+
+async def _source(datasette: FxDatasette) -> dict[str, str]:
+    """Return the members that Datasette gives its JSON for a source in its metadata, which cannot change."""
+    name, url = await datasette.demonstration.source()
+    return {"source": name, "source_url": url} if url else {"source": name}
 
 
 def check_query(args: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Parameters of canned queries: unknown names, and dates that do not exist."""
+"""Parameters of canned queries: unknown names, dates that do not exist, and what the API refuses too."""
 
 import pytest
 
@@ -7,6 +7,8 @@ from fx_pipeline_tests.api.error_cases import GBP_PENCE as PENCE
 from fx_pipeline_tests.api.metadata import QUERIES
 
 FEBRUARY = "2023-02-29 does not exist: February 2023 has 28 days."
+REVERSED = "The end 2026-03-05 is before the start 2026-03-06."
+FUTURE = "2026-03-11 is in the future: today is 2026-03-10 (UTC)."
 FORM = "is not a date of the form YYYY-MM-DD."
 REFUSED = [
     ("rates_by_date", "date=2023-02-29", f"date: {FEBRUARY}"),
@@ -42,11 +44,26 @@ REFUSED = [
     ("rates_by_date", "base=USD", "This endpoint has no parameter 'base'. It has: date, as_of."),
     ("rates~5Fby~5Fdate", "date=2023-02-29", f"date: {FEBRUARY}"),
     ("rates%5Fby_date", "date=2023-02-29", f"date: {FEBRUARY}"),
-    (
-        "rates_by_date",
-        "date=2026-03-06&date=2026-03-09",
-        "The parameter 'date' is given more than once.",
+    *(
+        (query, f"start_date=2026-03-06&end_date=2026-03-05{rest}", REVERSED)
+        for query, rest in (
+            ("rates_by_range", ""),
+            ("rate_history", "&symbols=USD"),
+            ("stored_days", ""),
+            ("coverage", ""),
+        )
     ),
+    *(
+        (query, "date=2026-03-11", f"date: {FUTURE}")
+        for query in ("rates_by_date", "day_fetches", "day_revisions")
+    ),
+    ("rates_by_range", "start_date=2026-03-11", f"start_date: {FUTURE}"),
+    ("rates_by_range", "end_date=2026-03-11", f"end_date: {FUTURE}"),
+    ("rate_history", "symbols=QQQ", "Unknown currency: QQQ. "),
+    ("rate_history", "symbols=usd,%20JPY,QQQ,ZWL", "Unknown currency: QQQ, ZWL. "),
+    ("currency_revisions", "currency=ZWL", "Unknown currency: ZWL. "),
+    ("rate_history", "symbols=USD&symbols=GBP", "The parameter 'symbols' is given more than once."),
+    ("day_fetches", "date=2026-03-06&date=2026-03-08", "The parameter 'date' is given more than once."),
     ("latest_date", "date=2023-02-28", "This endpoint has no parameter 'date'. It has none."),
 ]
 

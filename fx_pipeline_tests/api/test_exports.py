@@ -29,6 +29,9 @@ def long_history(history: History) -> History:
         {"date": f"{1991 + day // 365}-{day % 365:03}", "currency": "AAA", "rate": day + 0.5, "fetch_id": 1}
         for day in range(DAYS)
     )
+    history.db.table("symbols").insert(
+        {"code": "AAA", "name": "", "first_date": "1991-01-01", "last_date": "2001-12-31"}
+    )
     return history
 
 

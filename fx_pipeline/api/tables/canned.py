@@ -1,10 +1,14 @@
 """Checks the parameters of a canned query before Datasette runs it.
 
 SQLite reads a date that does not exist as another one (29 February 2023 as 1 March), and Datasette ignores
-unknown parameters. In both cases a client would get rows that it did not ask for.
+unknown parameters. In both cases a client would get rows that it did not ask for. A range that ends before it
+starts, a day in the future and an unknown currency would return no rows, where the API returns a 400.
 """
 
+import contextlib
+import datetime as dt
 import re
+import sqlite3
 from collections.abc import Collection
 from urllib.parse import unquote
 
@@ -13,10 +17,18 @@ from datasette.utils import tilde_decode
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fx_pipeline.api.datasette import FxDatasette
-from fx_pipeline.api.endpoints.parameters import Parameters, quoted, read_code
+from fx_pipeline.api.endpoints.days import require_known
+from fx_pipeline.api.endpoints.parameters import (
+    Parameters,
+    RateQuery,
+    quoted,
+    read_code,
+    require_ordered,
+)
 from fx_pipeline.api.errors import INVALID_CURRENCY_CODES, INVALID_DATE, ApiError
 from fx_pipeline.api.failures import refused
 from fx_pipeline.api.reading.queries import DATABASE
+from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.rates import NoSuchDate, parse_date
 
 PAGE_PARAMETERS = {"rates_by_date": ("base",)}
@@ -54,7 +66,7 @@ class CannedQueries:
                 # Names that start with an underscore are Datasette's own.
                 parameters = Parameters.parse(query_string, self._datasette.clock())
                 parameters.require_known(known, besides="_", what="endpoint" if extension else "page")
-                _check(parameters, known)
+                await self._require_known(_check(parameters, known))
         except ApiError as error:
             # The page has no form, but Datasette's context asks for a function that makes CSRF tokens.
             request = Request({**scope, "csrftoken": str}, receive)
@@ -63,27 +75,46 @@ class CannedQueries:
             return
         await self.app(scope, receive, send)
 
+    async def _require_known(self, codes: tuple[str, ...]) -> None:
+        """Raise ApiError for a currency that was never stored."""
+        if not codes:
+            return
+        with contextlib.suppress(sqlite3.Error):  # the canned query itself reports it
+            await self._datasette.reader.run_unchecked(
+                ("currencies", "latest_date"),
+                lambda queries: require_known(queries, RateQuery(symbols=codes)),
+                size=Size.SMALL,
+            )
 
-def _check(parameters: Parameters, known: Collection[str]) -> None:
-    """Raise ApiError for a parameter with two values, and for a date or a currency that cannot be read."""
+
+def _check(parameters: Parameters, known: Collection[str]) -> tuple[str, ...]:
+    """Return the currencies that the parameters name.
+
+    Raise ApiError for a parameter with two values, for a date that cannot be read or is in the future, for a
+    range that ends before it starts, and for a bad currency code.
+    """
     for name in known:
-        if name != "symbols":
-            parameters.text(name)
-    for names, check in ((_DATES, _check_date), (_INSTANTS, _check_instant)):
-        for name in names:
-            for text in parameters.values.get(name, ()) if name in known else ():
-                check(name, text.strip())
+        parameters.text(name)
+    dates = {name: _read_date(name, parameters.text(name)) for name in _DATES if name in known}
+    today = parameters.now.date()
+    for name, date in dates.items():
+        if date and date > today:
+            raise ApiError(INVALID_DATE, f"{name}: {date} is in the future: today is {today} (UTC).")
+    start, end = dates.get("start_date"), dates.get("end_date")
+    if start and end:
+        require_ordered(start, end)
+    for name in _INSTANTS:
+        if name in known:
+            _check_instant(name, parameters.text(name))
     if "symbols" in known:
-        parameters.symbols()
-    for text in parameters.values.get("currency", ()) if "currency" in known else ():
-        if text.strip():
-            read_code(text.strip(), quoted(text), INVALID_CURRENCY_CODES)
+        return parameters.symbols() or ()
+    text = parameters.text("currency") if "currency" in known else ""
+    return (read_code(text, quoted(text), INVALID_CURRENCY_CODES),) if text else ()
 
 
-def _check_date(name: str, text: str) -> None:
+def _read_date(name: str, text: str) -> dt.date | None:
     try:
-        if text:
-            parse_date(text)
+        return parse_date(text) if text else None
     except NoSuchDate as error:
         raise ApiError(INVALID_DATE, f"{name}: {error}.") from None
     except ValueError:
@@ -93,7 +124,7 @@ def _check_date(name: str, text: str) -> None:
 
 
 def _check_instant(name: str, text: str) -> None:
-    _check_date(name, text[:10])
+    _read_date(name, text[:10])
     if text[10:] and _TIME.fullmatch(text[10:]) is None:
         info = f"{name}: {quoted(text)} is neither a date nor a time such as 2026-01-31T12:00 (UTC)."
         raise ApiError(INVALID_DATE, info)

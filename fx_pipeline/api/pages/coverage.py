@@ -4,6 +4,8 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fx_pipeline.api.endpoints.parameters import quoted
+from fx_pipeline.api.errors import INVALID_PARAMETER, ApiError
 from fx_pipeline.api.pages.calendar import Calendar
 from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
@@ -28,13 +30,20 @@ def page(
     backfill_url: Callable[[Sequence[Range]], str],
     operations: dict[str, Any] | None,
 ) -> Page:
-    """Return the page for the days from `start` to yesterday. `operations` is for token holders."""
+    """Return the page for the days from `start` to yesterday. `operations` is for token holders.
+
+    Raise ApiError for a year outside these days.
+    """
     end = request.today - dt.timedelta(days=1)
     wanted = WantedDays.of_rows(request.queries.rows("wanted_ranges"))
     calendar = Calendar(request.queries.rows("coverage", start_date="", end_date=""), wanted, start, end)
     years = calendar.years()
-    requested = request.text("year")
-    year = int(requested) if requested in {str(one.number) for one in years} else end.year
+    numbers = {str(one.number): one.number for one in years}
+    requested = request.text("year") or str(end.year)
+    if requested not in numbers:
+        info = f"The calendar has the years {start.year} to {end.year}, not {quoted(requested)}."
+        raise ApiError(INVALID_PARAMETER, info)
+    year = numbers[requested]
     age = (request.today - calendar.last).days if calendar.last else None
     return Page(
         "coverage.html",
@@ -47,6 +56,7 @@ def page(
             "stale": age is not None and age > max_age_days,
             "years": years,
             "year": year,
+            "in_calendar": lambda date: start <= date <= end,
             "months": calendar.months(year),
             "gaps": calendar.gaps[::-1][:GAPS_SHOWN],
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),

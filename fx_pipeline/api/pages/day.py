@@ -46,6 +46,8 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
         can_be_fetched = not (wanted.as_of or why_not)
         missing = {
             "why_not": why_not,
+            # The calendar of Coverage has the years from the first day to yesterday.
+            "in_calendar": request.start.year <= date.year <= request.yesterday.year,
             "fetch": fetch_url(date) if can_be_fetched and request.dagster_url else None,
             "can_be_fetched": can_be_fetched,
         }

@@ -1,16 +1,25 @@
 """Responses about a currency that ended name it, with its first and last day."""
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fx_pipeline.api.pages.figures import shown_date
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
 BGN = "BGN has rates from 2025-12-29 to 2025-12-31."
 MISSING = {"BGN": {"first_date": "2025-12-29", "last_date": "2025-12-31"}}
 HEADER = "BGN=2025-12-29..2025-12-31"
+DAY = "/fx/rates_by_date?date="
+LIVES = {
+    "BGN": ("2025-12-29", "2025-12-31"),
+    "XCG": ("2026-01-01", "2026-01-02"),
+    "ISK": ("2025-12-29", "2026-01-02"),
+}
 NEW = {"first_date": "2026-01-01", "last_date": "2026-01-02"}
 
 
@@ -184,14 +193,60 @@ async def test_a_complete_response_lists_no_missing_currency(api: Api, call: str
     assert "x-missing-rates" not in response.headers
 
 
-async def test_pages_name_the_last_day_of_an_ended_currency(api: Api) -> None:
-    for path in ("/?base=BGN", "/fx/rates_by_date?date=2026-01-02&base=BGN"):
-        response = await api.get(path)
-        assert (response.status_code, BGN in response.text) == (404, True), path
+def links_of(page: str) -> dict[str, str]:
+    """Return the links in the main part of a page by their text."""
+    main = page[page.index("<main") : page.index("</main>")]
+    return {text: html.unescape(link) for link, text in re.findall('<a href="([^"]*)"[^>]*>(.*?)</a>', main)}
+
+
+@pytest.mark.parametrize(
+    ("date", "base", "turns"),
+    [
+        # The next day of the last day of the lev.
+        ("2026-01-01", "BGN", {"← 31 December 2025": "2025-12-31", "2 January 2026 →": "2026-01-02"}),
+        ("2026-01-02", "BGN", {"← 1 January 2026": "2026-01-01"}),
+        ("2025-12-31", "XCG", {"← 30 December 2025": "2025-12-30", "1 January 2026 →": "2026-01-01"}),
+        ("2025-12-30", "ISK", {"← 29 December 2025": "2025-12-29", "31 December 2025 →": "2025-12-31"}),
+    ],
+)
+async def test_the_page_of_a_day_without_a_rate_of_the_base_leads_on(
+    api: Api, date: str, base: str, turns: dict[str, str]
+) -> None:
+    response = await api.get(f"{DAY}{date}&base={base}")
+    assert response.status_code == 404
+    assert f"{base} ({base}) has no rate on this day." in response.text
+    assert f'<input type="date" name="date" value="{date}"' in response.text
+    assert f'<option value="{base}" selected>' in response.text
+    life = LIVES[base]
+    assert links_of(response.text) == {
+        **{text: f"{DAY}{day}&base={base}" for text, day in turns.items()},
+        **({} if date < "2026-01-02" else {"Latest day": "/"}),
+        **{shown_date(day): f"{DAY}{day}&base={base}" for day in life},
+        "This day with the base EUR": f"{DAY}{date}",
+    }
+    for link in (f"{DAY}{life[0]}&base={base}", f"{DAY}{life[1]}&base={base}", f"{DAY}{date}"):
+        assert (await api.get(link)).status_code == 200
+
+
+async def test_the_latest_rates_in_an_ended_base_lead_to_the_page_of_the_day(api: Api) -> None:
+    response = await api.get("/?base=BGN")
+    assert (response.status_code, response.headers["location"]) == (302, f"{DAY}2026-01-02&base=BGN")
+
+
+async def test_a_base_that_was_not_known_yet_leads_to_the_rates_of_now(api: Api) -> None:
+    response = await api.get(f"{DAY}2026-01-02&base=BGN&as_of=2026-01-04")
+    assert response.status_code == 404
+    assert "BGN (BGN) had no rate on this day, as known on 4 January 2026." in response.text
+    links = links_of(response.text)
+    assert links["This day with the base EUR"] == f"{DAY}2026-01-02&as_of=2026-01-04"
+    assert links["Show the rates as stored now"] == f"{DAY}2026-01-02&base=BGN"
+
+
+async def test_the_page_of_a_currency_names_the_last_day_of_an_ended_one(api: Api) -> None:
     ended = (await api.get("/currency/BGN/")).text
-    assert "2025-12-31, the last day with rates for both" in ended
+    assert "2025-12-31</span>, the last day with rates for both" in ended
     against = (await api.get("/currency/USD/?base=BGN")).text
-    assert "2025-12-31, the last day with rates for both" in against
+    assert "2025-12-31</span>, the last day with rates for both" in against
     never_together = await api.get("/currency/XCG/?base=BGN")
     assert never_together.status_code == 200
     assert "No day has rates for both XCG and BGN." in never_together.text

@@ -171,7 +171,7 @@ async def test_refuses_a_range_that_is_too_large(tmp_path: Path, open_api: OpenA
     assert again.json()["error"]["code"] == 505
 
 
-async def test_the_home_page_refuses_a_base_without_a_rate_on_the_newest_day(
+async def test_the_home_page_leads_to_the_newest_day_if_it_has_no_rate_of_the_base(
     tmp_path: Path, open_api: OpenApi
 ) -> None:
     path = tmp_path / "fx.db"
@@ -183,6 +183,7 @@ async def test_the_home_page_refuses_a_base_without_a_rate_on_the_newest_day(
     api = open_api(path)
     assert (await api.get("/?base=USD")).status_code == 200
     answer, page = await api.get("/rates/latest?base=GBP"), await api.get("/?base=GBP")
-    assert (answer.status_code, page.status_code) == (404, 404)
+    assert (answer.status_code, page.status_code) == (404, 302)
     assert "No rate of the base GBP is stored for 2026-03-09." in answer.text
-    assert "No rate of the base GBP is stored from 2026-03-09 on." in page.text
+    there = await api.get(page.headers["location"])
+    assert (there.status_code, "GBP (GBP) has no rate on this day." in there.text) == (404, True)

@@ -32,6 +32,7 @@ PAGES: dict[str, tuple[Address, int]] = {
     "day that was revised": (lambda at: f"/fx/rates_by_date?date={at.revised}&base=USD", 200),
     "day that is missing": (lambda at: f"/fx/rates_by_date?date={at.gap[0]}", 404),
     "day that was not known yet": (lambda _: "/fx/rates_by_date?date=2022-03-01&as_of=2022-03-02", 404),
+    "day without a rate of the base": (lambda _: "/fx/rates_by_date?date=2024-01-01&base=HRK", 404),
     "no day": (lambda _: "/fx/rates_by_date?date=2022-02-30", 400),
     "tables": (lambda _: "/fx", 200),
     "rates": (lambda _: "/fx/rates", 200),

@@ -1,12 +1,15 @@
-"""The page of one day: its rates, their sources and revisions, as stored now or as known at an instant."""
+"""The page of one day: its rates, their sources and revisions, as stored now or as known at an instant.
+
+A day without rates, or without a rate of the base, says why and links to the nearest days that have some.
+"""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from fx_pipeline.api.endpoints.days import rates_of, read_day, stored_days
+from fx_pipeline.api.endpoints.days import lifespans, rates_of, read_day, stored_days
 from fx_pipeline.api.endpoints.parameters import AsOf, RateQuery
-from fx_pipeline.api.errors import ApiError
+from fx_pipeline.api.errors import NO_RATES_AVAILABLE, ApiError
 from fx_pipeline.api.pages.fetchable import why_not_fetchable
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.page import Page, PageRequest, Span
@@ -53,7 +56,18 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
         }
         return Page("day.html", {**context, **missing}, 404)
     read = read_day(request.queries, date, wanted)
-    rates = rates_of(request.queries, read, wanted)
+    try:
+        rates = rates_of(request.queries, read, wanted)
+    except ApiError as error:
+        if error.kind is not NO_RATES_AVAILABLE:
+            raise
+        without_base = {
+            "life": lifespans(request.queries, (base,)).get(base),
+            "in_stored_base": day_path(date.isoformat(), as_of=as_of),
+            "stored_base": read.base,
+            "base_query": "",
+        }
+        return Page("day.html", {**context, **without_base}, 404)
     before = _previous_rates(request.queries, parse_date(stored.before), wanted) if stored.before else {}
     return Page(
         "day.html",

@@ -2,8 +2,9 @@
 
 import datetime as dt
 
-from fx_pipeline.api.endpoints.days import no_rate_of, read_series, span_of
+from fx_pipeline.api.endpoints.days import Series, read_series
 from fx_pipeline.api.endpoints.parameters import BASE_NAMES, RateQuery
+from fx_pipeline.api.errors import NO_RATES_AVAILABLE, ApiError
 from fx_pipeline.api.pages import figures
 from fx_pipeline.api.pages.links import api_path, day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
@@ -19,7 +20,10 @@ TREND = dt.timedelta(days=30)
 
 
 def page(request: PageRequest, *, max_age_days: int) -> Page:
-    """Return the page of the latest day, or a redirect to the page of the requested day."""
+    """Return the page of the latest day, or a redirect to the page of the requested day.
+
+    A latest day without a rate of the base redirects to its page, too.
+    """
     span = request.span()
     if span is None:
         return Page("empty.html", {"section": "home"})
@@ -27,10 +31,11 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
     if request.text("date") not in ("", span.newest):
         return Page("", elsewhere=day_path(request.text("date"), span.base_parameter(base)))
     newest = parse_date(span.newest)
-    series = read_series(request.queries, newest - TREND, None, RateQuery(base=base))
+    series = _latest(request, newest, base)
+    if series is None or list(series.days)[-1] != span.newest:
+        # The page of the day says when this base has rates.
+        return Page("", elsewhere=day_path(span.newest, base))
     dates, rates_by_day = list(series.days), list(series.days.values())
-    if dates[-1] != span.newest:
-        raise no_rate_of(request.queries, (base,), span_of(newest, None), None, what=f"the base {base}")
     names = request.names()
     before = dates[-2] if len(dates) > 1 else None
     window = [series.days.get(date, {}) for date in calendar(newest - TREND, newest)]
@@ -54,3 +59,13 @@ def page(request: PageRequest, *, max_age_days: int) -> Page:
             "csv": api_path(f"{newest}.csv", base=span.base_parameter(base)),
         },
     )
+
+
+def _latest(request: PageRequest, newest: dt.date, base: str) -> Series | None:
+    """Return the latest days; None if none of them has a rate of the base."""
+    try:
+        return read_series(request.queries, newest - TREND, None, RateQuery(base=base))
+    except ApiError as error:
+        if error.kind is not NO_RATES_AVAILABLE:
+            raise
+        return None

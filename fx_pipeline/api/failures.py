@@ -20,6 +20,7 @@ from datasette.views.base import DatasetteError
 from fx_pipeline.api.errors import (
     FUNCTION_ACCESS_RESTRICTED,
     INTERNAL_ERROR,
+    NO_RATES_AVAILABLE,
     UNEXPECTED,
     ApiError,
     ErrorKind,
@@ -51,8 +52,23 @@ _NOT_FOUND = {
 }
 """What Datasette says if it finds nothing, and what is true here."""
 
+_HEADINGS = {
+    400: "This request is not valid",
+    403: "Access denied",
+    404: "Page not found",
+    500: "Something went wrong",
+    503: "Try again later",
+}
+
 _DATA = re.compile(r"\.[A-Za-z]\w*$")
 """The end of a path to data, not to a page."""
+
+
+def heading(kind: ErrorKind) -> str:
+    """Return the heading of the page of an error: what happened."""
+    if kind is NO_RATES_AVAILABLE:
+        return "No rates"
+    return _HEADINGS.get(kind.status, "This page cannot be shown")
 
 
 def replace_handlers() -> None:
@@ -122,8 +138,7 @@ async def _response(datasette: Datasette, request: Request, kind: ErrorKind, tex
     if _DATA.search(request.path):
         body = as_json(error_document(kind, text))
         return Response(body, status=kind.status, headers=headers, content_type=JSON)
-    title = HTTPStatus(kind.status).phrase
-    context = {"ok": False, "error": text, "status": kind.status, "title": title}
+    context = {"ok": False, "error": text, "status": kind.status, "heading": heading(kind)}
     html = await datasette.render_template([f"{kind.status}.html", "error.html"], context, request=request)
     return Response.html(html, status=kind.status, headers=headers)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fx_pipeline.api.errors import INVALID_API_FUNCTION, KINDS, ErrorKind
+from fx_pipeline.api.failures import heading as heading_of
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.conftest import Api, OpenApi
@@ -80,6 +82,32 @@ async def test_says_what_is_not_there(api: Api, path: str, info: str) -> None:
         assert response.json()["message"] == response.json()["error"]["info"] == info
     else:
         assert f"<p>{info}</p>" in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "heading"),
+    [
+        ("/nothing", 404, "Page not found"),
+        ("/fx/fetches", 403, "Access denied"),
+        ("/?base=GBp", 400, "This request is not valid"),
+        ("/currency/USD/?range=2y", 400, "This request is not valid"),
+        ("/fx/rates_by_date?date=2023-02-29", 400, "This request is not valid"),
+        ("/fx/rates?_size=x", 400, "This request is not valid"),
+    ],
+)
+async def test_the_heading_of_an_error_says_what_happened(
+    api: Api, path: str, status: int, heading: str
+) -> None:
+    response = await api.get(path)
+    assert response.status_code == status
+    assert f"<title>{heading} · Exchange rates</title>" in response.text
+    assert f"<h1>{heading}</h1>" in response.text
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.status not in (401, 405, 413, 414)])
+def test_only_a_missing_page_is_headed_as_one(kind: ErrorKind) -> None:
+    assert (heading_of(kind) == "Page not found") is (kind is INVALID_API_FUNCTION)
+    assert heading_of(kind) != heading_of(ErrorKind(418, 418, "teapot"))
 
 
 async def test_accepts_a_parameter_repeated_with_the_same_value(api: Api) -> None:

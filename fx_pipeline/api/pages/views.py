@@ -9,6 +9,7 @@ from typing import Any
 
 from datasette import Forbidden, Request, Response
 
+from fx_pipeline.api import failures
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.inputs import PAGE_COST
 from fx_pipeline.api.endpoints.parameters import Parameters
@@ -121,7 +122,8 @@ async def _respond(
             receive=request.receive,
         )
     except ApiError as error:
-        page = Page("error.html", {"error": error.info, "status": error.kind.status}, error.kind.status)
+        context = {"error": error.info, "heading": failures.heading(error.kind)}
+        page = Page("error.html", context, error.kind.status)
     if page.elsewhere:
         return Response.redirect(page.elsewhere)
     links = {"dagster_url": dagster_url, "partitions_url": partitions_url(settings)}

@@ -217,7 +217,7 @@ async def test_pages_link_to_a_csv_with_all_rows(api: Api) -> None:
     ("page", "path"),
     [
         ("/fx/rates", "/rates/2025-03-10..2026-03-09.csv"),
-        ("/fx/rates?currency=USD", "/rates/2025-03-10..2026-03-09.csv?symbols=USD"),
+        ("/fx/rates?currency=USD", "/rates/1999-01-04..2026-03-09.csv?symbols=USD"),
         ("/fx/rates_by_range?start_date=2026-03-06", "/rates/2026-03-06..2026-03-09.csv"),
         ("/fx/rates_by_range?end_date=2000-01-03", "/rates/1999-01-04..2000-01-03.csv"),
         (
@@ -241,6 +241,73 @@ async def test_pages_of_rates_link_to_the_api(api: Api, page: str, path: str) ->
     assert f'<a href="{wide}">a column for each currency</a>' in text
     for link in (path, wide):
         assert (await api.get(link)).status_code == 200
+
+
+CONDITIONS = [
+    ("date=2026-03-06", "2026-03-06..2026-03-06.csv"),
+    ("date=2026-03-06&currency=USD", "2026-03-06..2026-03-06.csv?symbols=USD"),
+    ("date__gte=2026-03-06", "2026-03-06..2026-03-09.csv"),
+    ("date__gt=2026-03-06", "2026-03-07..2026-03-09.csv"),
+    ("date__lte=2000-01-03", "1999-01-04..2000-01-03.csv"),
+    ("date__lt=2000-01-03", "1999-01-04..2000-01-02.csv"),
+    ("date__gt=1999-01-04&date__lt=2026-03-06&date__gte=1990-01-01", "1999-01-05..2026-03-05.csv"),
+    ("date__lte=2030-01-01&currency=XAU", "1999-01-04..2026-03-09.csv?symbols=XAU"),
+    ("currency__in=USD,GBP", "1999-01-04..2026-03-09.csv?symbols=USD,GBP"),
+    ("currency__in=USD, EUR&date=2026-03-06", "2026-03-06..2026-03-06.csv?symbols=USD,EUR"),
+    ('currency__in=["USD","GBP"]&currency=GBP', "1999-01-04..2026-03-09.csv?symbols=GBP"),
+    ("currency=USD&_sort=rate&_size=2&_col=date", "1999-01-04..2026-03-09.csv?symbols=USD"),
+]
+
+
+@pytest.mark.parametrize(("conditions", "link"), CONDITIONS)
+async def test_the_link_of_a_filtered_table_has_exactly_its_rates(
+    api: Api, conditions: str, link: str
+) -> None:
+    page = html.unescape((await api.get(f"/fx/rates?{conditions}")).text)
+    assert f'CSV from the API, in any base: <a href="/rates/{link}">' in page
+    shown = rows_of((await api.get(f"/fx/rates.csv?{conditions.partition('&_')[0]}")).text)
+    returned = rows_of((await api.get(f"/rates/{link}")).text)
+    assert sorted((date, code, float(rate)) for date, _, code, rate in returned) == sorted(
+        (date, code, float(rate)) for date, code, rate, _ in shown
+    )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "/fx/rates?currency=QQQ",
+        "/fx/rates?currency__in=USD,QQQ",
+        "/fx/rates?currency__in=usd,GBP",
+        "/fx/rates?currency__not=USD",
+        "/fx/rates?currency=USD&currency=GBP",
+        "/fx/rates?rate__gt=100",
+        "/fx/rates?fetch_id=2",
+        "/fx/rates?date=2026-03-07",
+        "/fx/rates?date__gt=2026",
+        "/fx/rates?date__startswith=2026",
+        "/fx/rates?date__gt=9999-12-31",
+        "/fx/rates?date__lt=0001-01-01",
+        "/fx/rates?date__gt=2026-03-06&date__lt=2026-03-06",
+        "/fx/rates_by_range?start_date=2026-03-07&end_date=2026-03-07",
+        "/fx/rates_by_range?as_of=2030-01-01",
+        "/fx/rate_history",
+    ],
+)
+async def test_no_link_if_the_api_has_no_such_rates(api: Api, page: str) -> None:
+    response = await api.get(page)
+    assert response.status_code == 200
+    assert "CSV from the API" not in response.text
+
+
+async def test_no_link_to_more_rates_than_a_response_has(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fx_pipeline.api.endpoints.days.MOST_RATES", 20)
+    assert "CSV from the API" not in (await api.get("/fx/rates?date__gte=1999-01-01")).text
+    assert "CSV from the API" in (await api.get("/fx/rates?date__gte=2026-03-08")).text
+
+
+async def test_a_page_without_conditions_says_which_days_its_link_has(api: Api) -> None:
+    for page in ("/fx/rates", "/fx/rates_by_range"):
+        assert "CSV from the API of the last 365 days, in any base" in (await api.get(page)).text
 
 
 @pytest.mark.parametrize("page", ["/fx/days", "/fx/symbols", "/fx/revisions", "/fx/coverage"])

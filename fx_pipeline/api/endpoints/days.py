@@ -202,6 +202,18 @@ def nothing_stored(span: str, stored: StoredDays, as_of: AsOf | None) -> ApiErro
     return ApiError(NO_RATES_AVAILABLE, f"No rates {_verb(as_of)} {span}.{hint}")
 
 
+def require_fitting(stored: StoredDays, wanted: RateQuery) -> None:
+    """Raise ApiError if the requested rates of these stored days are more than MOST_RATES."""
+    per_day = len(wanted.symbols) if wanted.symbols else math.ceil(stored.rates / stored.days)
+    if stored.days * per_day > MOST_RATES:
+        raise ApiError(
+            TIME_FRAME_TOO_LONG,
+            f"That would be about {stored.days * per_day} rates: {stored.days} days of {per_day} currencies. "
+            f"A response has at most {MOST_RATES}: request at most {MOST_RATES // per_day} days, or at "
+            f"most {MOST_RATES // stored.days} symbols.",
+        )
+
+
 def span_of(start: dt.date, end: dt.date | None) -> str:
     """Return a range of days as errors name it."""
     return f"from {start} to {end}" if end else f"from {start} on"
@@ -240,19 +252,8 @@ def _counted(
     if not stored.base or not stored.last:
         require_known(queries, wanted)
         raise nothing_stored(span, stored, wanted.as_of)
-    _require_fitting(stored, wanted)
+    require_fitting(stored, wanted)
     return stored.base, stored.last, stored.days
-
-
-def _require_fitting(stored: StoredDays, wanted: RateQuery) -> None:
-    per_day = len(wanted.symbols) if wanted.symbols else math.ceil(stored.rates / stored.days)
-    if stored.days * per_day > MOST_RATES:
-        raise ApiError(
-            TIME_FRAME_TOO_LONG,
-            f"That would be about {stored.days * per_day} rates: {stored.days} days of {per_day} currencies. "
-            f"A response has at most {MOST_RATES}: request at most {MOST_RATES // per_day} days, or at "
-            f"most {MOST_RATES // stored.days} symbols.",
-        )
 
 
 def _read(

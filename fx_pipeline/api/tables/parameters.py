@@ -56,16 +56,26 @@ async def check(datasette: Datasette, database: str, table: str, request: Reques
     known = await _describe(datasette, database, table, request)
     args = request.args
     for name in args:
-        if name.startswith("_") and "__" not in name:
+        if not _is_filter(name):
             _check_name(name)
-        else:
-            for value in args.getlist(name):
-                _check_filter(name, value, known)
+    for name, value in filters_of(request):
+        _check_filter(name, value, known)
     if args.get("_next"):
         _check_next(args["_next"], known)
     elif known.sort in known.types:
         _start_pages(request, known)
     return FilterArguments([])
+
+
+def filters_of(request: Request) -> list[tuple[str, str]]:
+    """Return the conditions of a request for a table: each is a name, such as date__gte, and a value."""
+    args = request.args
+    return [(name, value) for name in args if _is_filter(name) for value in args.getlist(name)]
+
+
+def parts(value: str) -> Iterable[str]:
+    """Yield the values of a list, which has commas or is a JSON array."""
+    return (part.strip(' "') for part in value.strip("[]").split(","))
 
 
 async def _describe(datasette: Datasette, database: str, table: str, request: Request) -> _Table:
@@ -105,6 +115,10 @@ def without_start(url: str) -> str:
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
+def _is_filter(name: str) -> bool:
+    return not name.startswith("_") or "__" in name
+
+
 def _check_name(name: str) -> None:
     if name not in _KNOWN and not name.startswith(_KNOWN_STARTS):
         raise BadRequest(f"A table has no parameter {quoted(name)}.")
@@ -119,13 +133,8 @@ def _check_filter(name: str, value: str, table: _Table) -> None:
             f"There is no condition {quoted(lookup)}. The conditions are {', '.join(sorted(_LOOKUPS))}."
         )
     if lookup in _COMPARISONS:
-        for part in _parts(value) if lookup in ("in", "notin") else [value]:
+        for part in parts(value) if lookup in ("in", "notin") else [value]:
             _check_value(column, part.strip(), table)
-
-
-def _parts(value: str) -> Iterable[str]:
-    """Yield the values of a list, which has commas or is a JSON array."""
-    return (part.strip(' "') for part in value.strip("[]").split(","))
 
 
 def _check_value(column: str, value: str, table: _Table) -> None:

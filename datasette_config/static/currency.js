@@ -54,6 +54,13 @@ function decimalsOf(step) {
 
 const withDecimals = (value, decimals) => value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 
+const ruler = document.createElement("canvas").getContext("2d");
+
+function widthOf(text, font) {
+  ruler.font = font;
+  return Math.ceil(ruler.measureText(text).width);
+}
+
 function size() {
   const style = getComputedStyle(frame);
   return {
@@ -82,12 +89,18 @@ function draw() {
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: (_, place) => lines[place - 1].stroke } },
     series: [{}, ...lines],
-    // The whole range, whichever of its days are stored. A single day is in the middle.
-    scales: { x: { range: () => start === end ? [seconds(start) - DAY, seconds(end) + DAY] : [seconds(start), seconds(end)] } },
+    // Room for half of the last date, which is centred below the right edge.
+    padding: [null, widthOf("2026-12-31", axis.font) / 2, null, null],
+    scales: {
+      // The whole range, whichever of its days are stored. A single day is in the middle.
+      x: { range: () => start === end ? [seconds(start) - DAY / 2, seconds(end) + DAY / 2] : [seconds(start), seconds(end)] },
+      // uPlot's own range of a constant rate begins at 0. Cross rates of constant ones differ in their last digit.
+      y: { range: (_, low, high) => high - low < high * 1e-9 ? [low * 0.99, high * 1.01] : uPlot.rangeNum(low, high, 0.1, true) },
+    },
     axes: [
       { ...axis, size: 36, space: 90, incrs: STEPS, values: (_, ticks, axisAt, space, step) =>
         ticks.map((tick) => dateOf(tick).slice(0, step < 28 * DAY ? 10 : step < 365 * DAY ? 7 : 4)) },
-      { ...axis, size: 78, values: (_, ticks, axisAt, space, step) => ticks.map((tick) => withDecimals(tick, decimalsOf(step))) },
+      { ...axis, size: (_, labels) => Math.max(78, ...(labels ?? []).map((label) => widthOf(label, axis.font) + 8)), values: (_, ticks, axisAt, space, step) => ticks.map((tick) => withDecimals(tick, decimalsOf(step))) },
     ],
     hooks: { setCursor: [({ cursor }) => showReading(cursor.idx)] },
   }, data, frame);

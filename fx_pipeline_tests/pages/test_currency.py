@@ -45,6 +45,20 @@ LINES = """() => {
 """The number of pixels of the chart in the colour of each sample."""
 
 
+WATCH_TEXTS = """
+const fillText = CanvasRenderingContext2D.prototype.fillText;
+window.texts = [];
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  const { actualBoundingBoxLeft, actualBoundingBoxRight } = this.measureText(text);
+  window.texts.push([text, x - actualBoundingBoxLeft, x + actualBoundingBoxRight, this.canvas.width]);
+  return fillText.call(this, text, x, y);
+};
+"""
+"""Records each text that is drawn: its left and right end, and the width of the canvas."""
+
+ONE_DAY = "start_date=2024-05-12&end_date=2024-05-12"
+
+
 def history(service: Service, path: str, code: str) -> dict[str, float]:
     """Return the rates of one currency from the API."""
     status, body = service.server.get(path)
@@ -188,25 +202,49 @@ def test_a_compared_currency_without_rates_in_the_range_has_no_line(visitor: Vis
 
 def test_the_axis_writes_dates_as_the_page_does(visitor: Visitor) -> None:
     """Every text of the axis is a date of the range, or the start of one."""
-    visitor.page.add_init_script(
-        """const fillText = CanvasRenderingContext2D.prototype.fillText;
-        window.texts = [];
-        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
-          window.texts.push(text);
-          return fillText.call(this, text, ...rest);
-        };"""
-    )
+    visitor.page.add_init_script(WATCH_TEXTS)
     for days, form in {
-        "start_date=2024-05-12&end_date=2024-05-12": r"2024-05-1[123]",
+        "start_date=2024-05-12&end_date=2024-05-12": r"2024-05-12",
         "start_date=2024-05-10&end_date=2024-05-12": r"2024-05-1[012]",
         "range=1m": r"\d{4}-\d\d-\d\d",
         "range=1y": r"\d{4}-\d\d",
         "range=all": r"\d{4}",
     }.items():
         visitor.open(f"/currency/USD/?{days}")
-        texts = [text for text in visitor.evaluate("window.texts") if not re.fullmatch(r"\d\.\d+", text)]
-        assert len(set(texts)) >= 2
-        assert [text for text in texts if not re.fullmatch(form, text)] == []
+        texts = {text for text, *_ in visitor.evaluate("window.texts") if not re.fullmatch(r"\d\.\d+", text)}
+        assert len(texts) >= (1 if form == r"2024-05-12" else 2)
+        assert {text for text in texts if not re.fullmatch(form, text)} == set()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_text_of_the_chart_is_cut_off(
+    open_visitor: OpenVisitor, service: Service, size: ViewportSize
+) -> None:
+    visitor = open_visitor(service.server.url, size=size)
+    visitor.page.add_init_script(WATCH_TEXTS)
+    ranges = {
+        "start_date=2024-05-12&end_date=2024-05-12": "2024-05-12",
+        "start_date=2024-05-11&end_date=2024-05-12": "2024-05-12",
+        "start_date=2024-05-06&end_date=2024-05-12": "2024-05-12",
+        "start_date=2020-01-01&end_date=2024-01-01": "2024",
+        "range=1y&base=JPY": "",
+    }
+    for days, last in ranges.items():
+        for code in ("USD", "IDR"):
+            visitor.open(f"/currency/{code}/?{days}")
+            texts = visitor.evaluate("window.texts")
+            assert [one for one in texts if one[1] < 0 or one[2] > one[3]] == []
+            assert any(text.startswith(last) for text, *_ in texts)
+
+
+def test_the_axis_of_a_constant_rate_is_near_it(visitor: Visitor) -> None:
+    visitor.page.add_init_script(WATCH_TEXTS)
+    for code, days in (("BGN", "start_date=2024-01-01&end_date=2024-03-01"), ("USD", ONE_DAY)):
+        visitor.open(f"/currency/{code}/?{days}")
+        rate = float(figures(visitor, code)["Mean"].split("\n")[0])
+        texts = {text for text, *_ in visitor.evaluate("window.texts") if re.fullmatch(r"\d\.\d+", text)}
+        assert len(texts) >= 2
+        assert [text for text in texts if not 0.98 < float(text) / rate < 1.02] == []
 
 
 def test_missing_days_break_the_line(visitor: Visitor, service: Service) -> None:

@@ -307,7 +307,7 @@ async def test_no_link_to_more_rates_than_a_response_has(api: Api, monkeypatch: 
 
 async def test_a_page_without_conditions_says_which_days_its_link_has(api: Api) -> None:
     for page in ("/fx/rates", "/fx/rates_by_range"):
-        assert "CSV from the API of the last 365 days, in any base" in (await api.get(page)).text
+        assert "CSV of the last 365 days from the API, in any base" in (await api.get(page)).text
 
 
 @pytest.mark.parametrize("page", ["/fx/days", "/fx/symbols", "/fx/revisions", "/fx/coverage"])

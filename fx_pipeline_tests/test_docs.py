@@ -21,7 +21,9 @@ from mcp import Client
 from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.contract.routes import Routes
 from fx_pipeline.api.endpoints.operation import Operation
+from fx_pipeline.clock import yesterday
 from fx_pipeline.commands.cli import main
+from fx_pipeline.rates import date_range
 from fx_pipeline.settings import PROJECT, Settings, load_settings
 from fx_pipeline_tests.api.javascript import CLIENTS, node
 from fx_pipeline_tests.api.server import Server, serving
@@ -130,11 +132,18 @@ def test_named_files_and_folders_exist(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recent_days() -> list[str]:
+    """Return the last nine days (UTC). They stay the same if midnight passes during the tests."""
+    newest = yesterday()
+    return [str(date) for date in date_range(newest - dt.timedelta(8), newest)]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory, recent_days: list[str]) -> Path:
     """Fetch recent days, as `make up` does, and those for which the page about the API names a command."""
     folder = tmp_path_factory.mktemp("docs")
     [command] = re.findall(r"`fx-pipeline (ingest [^`]*)`", API)
-    recent = f"ingest --from {days_ago(9)} --to {days_ago(1)}"
+    recent = f"ingest --from {recent_days[0]} --to {recent_days[-1]}"
     with running_sandbox() as sandbox:
         for arguments in (recent, command):
             done = run_command(
@@ -142,11 +151,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             assert done.returncode == 0, done.stdout + done.stderr
     return folder / "data" / "fx.db"
-
-
-def days_ago(days: int) -> str:
-    """Return the day (UTC)."""
-    return str(dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days))
 
 
 @pytest.fixture
@@ -187,7 +191,7 @@ def test_all_documented_calls_have_a_response() -> None:
     assert len(CALLS) == TEXT.count("```sh\ncurl ") == 7
 
 
-def test_python_snippets(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_snippets(server: Server, recent_days: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixer_currency.client, "BASE_URL", fixer_currency.client.BASE_URL)
     in_readme, in_pandas = (
         [snippet for snippet in snippets("python", TEXTS[name]) if word in snippet]
@@ -195,7 +199,7 @@ def test_python_snippets(server: Server, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     day, table = (value_of(snippet.replace(ADDRESS, server.url)) for [snippet] in (in_readme, in_pandas))
     assert (day["success"], list(day["rates"])) == (True, ["USD", "GBP"])
-    assert [str(date.date()) for date in table.index] == [days_ago(back) for back in range(9, 0, -1)]
+    assert [str(date.date()) for date in table.index] == recent_days
     assert (list(table.columns), set(table.dtypes.astype(str))) == (["USD", "GBP"], {"float64"})
 
 

@@ -1,5 +1,6 @@
 """Pages while tokens are on: without a token they show nothing private, after signing in all work."""
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -28,19 +29,21 @@ PATHS = (
 
 
 class Closed(NamedTuple):
-    """A service that requires a token, and a token."""
+    """A service that requires a token, a token, and its newest day."""
 
     server: Server
     token: str
+    newest: dt.date
 
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     folder = tmp_path_factory.mktemp("closed")
-    path = fill(folder / "fx.db", yesterday().replace(day=1), yesterday())
+    newest = yesterday()
+    path = fill(folder / "fx.db", newest.replace(day=1), newest)
     token = TokenFile(folder / "tokens.db").create("reports")
     with serving(path, folder / "log") as server:
-        yield Closed(server, token)
+        yield Closed(server, token, newest)
 
 
 @pytest.fixture
@@ -55,12 +58,14 @@ def sign_in(visitor: Visitor, token: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_a_token_a_page_shows_only_the_sign_in_form(visitor: Visitor, path: str) -> None:
+def test_without_a_token_a_page_shows_only_the_sign_in_form(
+    visitor: Visitor, closed: Closed, path: str
+) -> None:
     assert visitor.open(path).status == 401
     assert visitor.page.get_by_label("Token").is_visible()
     page = visitor.page.content()
     assert not re.search(r"\bUSD\b|Dollar|Euro|reports|\d\.\d{3}|20\d\d-\d\d", visitor.text())
-    assert str(yesterday()) not in page
+    assert str(closed.newest) not in page
     assert "Dollar" not in page
     assert failures(visitor) == []
     assert wider_than_the_window(visitor) == []

@@ -46,12 +46,19 @@ class WantedDays:
             for date in _days(max(first, start), end if last is None else min(last, end))
         }
 
-    def missing(self, stored: Collection[dt.date]) -> list[tuple[dt.date, dt.date]]:
-        """Return the ranges of wanted days before the last stored day that are not stored, oldest first."""
-        if not stored or not self.ranges:
+    def missing(
+        self, stored: Collection[dt.date], *, newest: dt.date = dt.date.min
+    ) -> list[tuple[dt.date, dt.date]]:
+        """Return the ranges of wanted days that are not stored, oldest first.
+
+        Only days before the last stored day and before `newest` count: the newest day that is over may just
+        not have been fetched yet. Without `newest`, only days before the last stored day count.
+        """
+        end = max([newest, *stored])
+        if not self.ranges or end == dt.date.min:
             return []
         first = min(first for first, _ in self.ranges)
-        return contiguous(self.between(first, max(stored)) - set(stored))
+        return contiguous(self.between(first, end - dt.timedelta(days=1)) - set(stored))
 
 
 def _days(first: dt.date, last: dt.date) -> Iterator[dt.date]:

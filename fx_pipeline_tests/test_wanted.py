@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from fx_pipeline.rates import date_range
-from fx_pipeline.store.coverage import coverage
 from fx_pipeline.store.frames import RateHistory
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline.store.store import RateStore
+from fx_pipeline.store.wanted import wanted_days
 from fx_pipeline.wanted import Range, WantedDays
 
 NEWEST = dt.date(2024, 3, 9)
@@ -79,6 +79,25 @@ MISSING = [
 @pytest.mark.parametrize(("wanted", "stored", "missing"), MISSING)
 def test_a_wanted_day_before_the_last_stored_one_is_missing(wanted: str, stored: str, missing: str) -> None:
     assert WantedDays(ranges(wanted)).missing(dates(stored)) == ranges(missing)
+
+
+LATE = [
+    # (wanted, stored, the newest day, missing)
+    ("2024-03-01...", "2024-03-01...2024-03-08", "2024-03-09", ""),
+    ("2024-03-01...", "2024-03-01...2024-03-06", "2024-03-09", "2024-03-07...2024-03-08"),
+    ("2024-03-01...", "2024-03-09...2024-03-09", "2024-03-09", "2024-03-01...2024-03-08"),
+    ("2024-03-01...", "2010-01-01...2010-01-01", "2024-03-03", "2024-03-01...2024-03-02"),
+    ("2024-03-01...2024-03-02", "", "2024-03-09", "2024-03-01...2024-03-02"),
+    ("", "", "2024-03-09", ""),
+]
+
+
+@pytest.mark.parametrize(("wanted", "stored", "newest", "missing"), LATE)
+def test_days_after_the_last_stored_one_are_missing_when_they_are_late(
+    wanted: str, stored: str, newest: str, missing: str
+) -> None:
+    found = WantedDays(ranges(wanted)).missing(dates(stored), newest=day(newest))
+    assert found == ranges(missing)
 
 
 days = st.dates(dt.date(2023, 12, 1), NEWEST)
@@ -163,6 +182,4 @@ def test_a_database_from_before_wants_what_was_fetched(
             """
         )
         migrations.apply(db)
-        rows = connection.execute("SELECT * FROM wanted_ranges ORDER BY first_date").fetchall()
-        assert WantedDays.of_rows(rows).ranges == ranges(wanted)
-        assert coverage(db).gaps == ()
+        assert wanted_days(connection).ranges == ranges(wanted)

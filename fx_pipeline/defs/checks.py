@@ -52,7 +52,7 @@ _ABOUT_A_RUN: Mapping[str, str] = {
 
 _ABOUT_THE_TABLE: Mapping[str, str] = {
     "freshness": "The newest stored day is at most FX_MAX_AGE_DAYS days old.",
-    "gaps": "No day is missing that a run was asked for, or that follows a fetched one.",
+    "gaps": "No day before the newest stored one is missing.",
     "stale_run": "No unpegged currency has been unchanged for more than twice as long as ever before.",
     "recent_complete": f"Each of the last {RECENT_DAYS} days has the currencies of the days around it.",
     "recent_jump": f"No value of the last {RECENT_DAYS} days differs too much from the days on either side.",

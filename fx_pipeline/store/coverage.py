@@ -36,8 +36,8 @@ class Move:
     change: float
 
 
-def coverage(db: Database) -> Coverage:
-    """Count what is stored and find the gaps."""
+def coverage(db: Database, newest: dt.date) -> Coverage:
+    """Count what is stored and find the gaps. `newest` is the newest day that is over."""
     stored = {dt.date.fromisoformat(date) for (date,) in db.execute("SELECT date FROM days")}
     first, last = min(stored, default=None), max(stored, default=None)
     fetches, calls = db.execute("SELECT count(*), coalesce(sum(calls), 0) FROM fetches").fetchone()
@@ -51,7 +51,7 @@ def coverage(db: Database) -> Coverage:
         rejected=db["rejected_rates"].count,
         fetches=fetches,
         calls=calls,
-        gaps=tuple(wanted_days(db.conn).missing(stored)),
+        gaps=tuple(wanted_days(db.conn).missing(stored, newest=newest)),
     )
 
 

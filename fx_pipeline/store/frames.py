@@ -114,7 +114,7 @@ class RateHistory:
         return {code for (code,) in self._rows("SELECT code FROM refused_symbols")}
 
     def gaps(self) -> list[tuple[dt.date, dt.date]]:
-        """Return the ranges of wanted days before the last stored day that are not stored."""
+        """Return the ranges of missing days before the last stored day. `freshness` is about later ones."""
         stored = {dt.date.fromisoformat(date) for (date,) in self._rows("SELECT date FROM days")}
         return self.wanted().missing(stored)
 

@@ -109,9 +109,8 @@ class RateStore:
 
     def want(self, dates: Collection[dt.date]) -> None:
         """Note that these days are wanted. If yesterday is among them, so are all later days."""
-        newest = self._now().date() - dt.timedelta(days=1)
         with explained(self.path), transaction(self._db):
-            want(self._db, dates, newest)
+            want(self._db, dates, self._newest())
 
     def stored_dates(self, start: dt.date, end: dt.date) -> set[dt.date]:
         """Return the stored days from `start` to `end`, both included."""
@@ -177,7 +176,11 @@ class RateStore:
     def coverage(self) -> Coverage:
         """Count what is stored, and find the wanted days that are missing."""
         with explained(self.path):
-            return coverage(self._db)
+            return coverage(self._db, self._newest())
+
+    def _newest(self) -> dt.date:
+        """Return the newest day that is over."""
+        return self._now().date() - dt.timedelta(days=1)
 
     def _write(self, fetches: Sequence[tuple[int, Fetch]]) -> list[StoredDay]:
         refuse_other_base(

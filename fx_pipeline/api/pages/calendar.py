@@ -1,7 +1,7 @@
 """The calendar of the Coverage page: each day since the start in one of five states.
 
-A wanted day before the last stored day is missing if it is not stored. Missing days in a row form a gap. All
-other days that are not stored count as not fetched.
+A wanted day is missing if it is not stored, unless it is the last day, which may still be fetched. Missing
+days in a row form a gap. All other days that are not stored count as not fetched.
 """
 
 import datetime as dt
@@ -93,7 +93,7 @@ class Calendar:
         # Ordinals, because creating the dates of 27 years is slow.
         self._known = {dt.date.fromisoformat(date).toordinal(): counts for date, *counts in rows}
         stored = {dt.date.fromordinal(day) for day, (currencies, *_) in self._known.items() if currencies}
-        self.gaps = wanted.missing(stored)
+        self.gaps = wanted.missing(stored, newest=end)
         """The first and the last day of each gap, oldest first."""
         self._missing = {
             day for first, last in self.gaps for day in range(first.toordinal(), last.toordinal() + 1)

@@ -22,7 +22,10 @@ class DagsterState:
 
     last_run: dict[str, str | None] | None = None
     automation: dict[str, str] = field(default_factory=dict)
-    """`running` or `stopped` for each schedule and sensor."""
+    """`running`, `stopped` or `unknown` for each schedule and sensor; empty if the home does not exist.
+
+    Unknown: no daemon of this instance has seen it.
+    """
     daemon: dict[str, object] | None = None
     """Whether the daemon is running, and its last heartbeat; None if it never ran in this home."""
     undelivered: list[dict[str, object]] = field(default_factory=list)
@@ -51,13 +54,16 @@ def dagster_state(home: Path) -> DagsterState:
 
 
 def _automation() -> Iterable[str]:
-    """Return the names of all schedules and sensors. Each is on unless someone has stopped it."""
+    """Return the names of all schedules and sensors."""
     repository = defs.get_repository_def()
     yield from (schedule.name for schedule in repository.schedule_defs)
     yield from (sensor.name for sensor in repository.sensor_defs)
 
 
 def _status(state: object) -> str:
+    """Return the word for a stored state. The daemon stores one for each schedule and sensor that is on."""
+    if state is None:
+        return "unknown"
     return "running" if getattr(state, "is_running", True) else "stopped"
 
 

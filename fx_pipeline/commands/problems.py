@@ -1,8 +1,11 @@
 """What needs the operator: the reasons with which `status --check` fails, one line each."""
 
-from collections.abc import Iterator, Mapping
+import datetime as dt
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from fx_pipeline.dagster_names import in_one_link, partitions_url
+from fx_pipeline.rates import contiguous, date_range
 from fx_pipeline.settings import Settings
 
 MIN_FREE_MB = 200
@@ -14,8 +17,9 @@ Document = Mapping[str, Any]
 def problems(document: Document, settings: Settings) -> Iterator[str]:
     """Yield a line for everything in the document of `status` that needs the operator."""
     yield from _rates(document, settings)
-    yield from _runs(document, settings)
-    yield from _alerts(document)
+    yield from _days(document, settings)
+    yield from _dagster(document, settings)
+    yield from _alerts(document, settings)
     for folder, free in document["disk_free_mb"].items():
         if free < MIN_FREE_MB:
             yield f"The disk of {folder} is nearly full: {free:,} MB are free."
@@ -40,29 +44,80 @@ def _rates(document: Document, settings: Settings) -> Iterator[str]:
         yield f"The month's {quota['limit']:,} calls are used up. The quota renews on {quota['renewed_on']}."
 
 
-def _runs(document: Document, settings: Settings) -> Iterator[str]:
+def _days(document: Document, settings: Settings) -> Iterator[str]:
+    """Name days that failed or are missing. A failed day is usually missing too, and is named once."""
     run = document["last_run"]
     if run is not None and run["status"] == "failure":
         reason = (run["failure"] or "see the run").splitlines()[0]
-        yield f"The last run failed: {reason} ({settings.dagster_url}/runs/{run['id']})"
-    if document["refetch"]:
-        count = document["refetch"]["days"]
-        days = "1 day" if count == 1 else f"{count:,} days"
-        yield f"Dagster shows {days} as failed. To refetch: {document['refetch']['url']}"
-    for name, state in document["automation"].items():
+        yield f"The last run failed: {reason} ({_run_url(settings, run['id'])})"
+    failed = _dates(document["failed_days"])
+    missing = _dates(document["gaps"]) - failed
+    if failed:
+        yield f"Dagster shows {_count(failed)} as failed. To refetch {_link(failed, settings)}"
+    if missing:
+        yield (
+            f"{_count(missing)} {'is' if len(missing) == 1 else 'are'} missing. To fetch "
+            f"{_link(missing, settings)}"
+        )
+
+
+def _dates(ranges: Sequence[Sequence[str]]) -> set[dt.date]:
+    return {date for pair in ranges for date in date_range(*map(dt.date.fromisoformat, pair))}
+
+
+def _count(days: Collection[dt.date]) -> str:
+    return "1 day" if len(days) == 1 else f"{len(days):,} days"
+
+
+def _link(days: Collection[dt.date], settings: Settings) -> str:
+    """Return the link to Dagster with these days selected. It says how many fit, unless all do."""
+    chosen = in_one_link(contiguous(days))
+    linked = sum((last - first).days + 1 for first, last in chosen)
+    which = f"the newest {linked:,} of them" if linked < len(days) else "it" if linked == 1 else "them"
+    return f"{which}: {partitions_url(settings, chosen)}"
+
+
+def _run_url(settings: Settings, run_id: str) -> str:
+    return f"{settings.dagster_url}/runs/{run_id}"
+
+
+def _dagster(document: Document, settings: Settings) -> Iterator[str]:
+    """Name what is wrong with the instance of `fx-pipeline up`. With another home or prefix, nothing runs."""
+    automation, daemon = document["automation"], document["daemon"]
+    if not automation:
+        yield (
+            f"Dagster's home {settings.dagster_home} does not exist. Start `fx-pipeline up`, or set "
+            "DAGSTER_HOME to the home that it uses."
+        )
+        return
+    for name, state in automation.items():
         if state == "stopped":
             yield f"{name} is stopped. Start it in the Dagster UI, under Automation."
-    daemon = document["daemon"]
-    if daemon is not None and not daemon["running"]:
+    if daemon is None:
+        yield (
+            f"Dagster's daemon has never run in {settings.dagster_home}. Start `fx-pipeline up`, or set "
+            "DAGSTER_HOME to the home that it uses."
+        )
+        return
+    if not daemon["running"]:
         yield (
             f"Dagster's daemon is not running: its last heartbeat was at {daemon['last_heartbeat']}. Start "
             "`fx-pipeline up`."
         )
+    unknown = sorted(name for name, state in automation.items() if state == "unknown")
+    if unknown:
+        yield (
+            f"Dagster has never run {', '.join(unknown)}. Start `fx-pipeline up`, or set FX_ASSET_PREFIX "
+            "as it was when it was started."
+        )
 
 
-def _alerts(document: Document) -> Iterator[str]:
+def _alerts(document: Document, settings: Settings) -> Iterator[str]:
     if document["alert_addresses"] not in (None, "ok"):
         yield document["alert_addresses"]
     for alert in document["undelivered_alerts"]:
         for failure in alert["failures"]:
-            yield f'The alert "{alert["title"]}" was not delivered: {failure}.'
+            yield (
+                f'The alert "{alert["title"]}" was not delivered: {failure} '
+                f"({_run_url(settings, alert['run'])})"
+            )

@@ -155,6 +155,13 @@ def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, 
     return {"days": days, "url": partitions_url(settings, chosen)}
 
 
+def _refetch_text(refetch: Mapping[str, Any] | None) -> str:
+    if refetch is None:
+        return "none"
+    days = refetch["days"]
+    return f"{days:,} {'day' if days == 1 else 'days'}: {refetch['url']}"
+
+
 def quota_document(quota: Quota | None) -> dict[str, Any] | None:
     """Return the month's quota: its limit, the calls used and reserved for daily runs, and when it renews."""
     if quota is None:
@@ -173,6 +180,8 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for name, value in document.items():
         if name == "years":
             yield from (_bar(year, *counts) for year, counts in value.items())
+        elif name == "refetch":
+            yield f"{name:<14} {escape(_refetch_text(value))}"
         elif name == "undelivered_alerts":
             yield f"{'undelivered':<14} {len(value) or 'none'}"
         elif name in ("automation", "disk_free_mb"):

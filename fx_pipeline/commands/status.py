@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from fx_pipeline.clock import today
 from fx_pipeline.commands.database import read_quota, require_database
-from fx_pipeline.commands.output import console
+from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 
@@ -20,11 +20,19 @@ from fx_pipeline.settings import Settings, SettingsError, load_settings
     "--check", is_flag=True, help="Print only what needs the operator, and exit with 1 if anything does."
 )
 def status(as_json: bool, check: bool) -> None:
-    """Show what is stored, what is missing, how fresh it is, and what needs the operator."""
+    """Show what is stored, what is missing, how fresh it is, and what needs the operator.
+
+    --check is for an instance that should be running: without `fx-pipeline up`, it reports that Dagster's
+    daemon does not run.
+    """
     from fx_pipeline.commands.reports import status_lines
 
     settings = load_settings()
     require_database(settings)
+    print_files(
+        f"Database {settings.fx_database}, tokens {settings.tokens_database}, Dagster's home "
+        f"{settings.dagster_home}."
+    )
     document = _document(settings)
     if as_json:
         click.echo(json.dumps(document, indent=2))

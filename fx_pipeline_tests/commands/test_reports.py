@@ -1,6 +1,7 @@
 """The documents and lines of the commands, compared as a whole."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,9 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
     reasons = [
         "GPB in FX_SYMBOLS: unknown.",
         "The last run failed: no (http://127.0.0.1:3000/runs/r)",
-        f"Dagster shows 3 days as failed. To refetch: {url}",
+        f"Dagster shows 3 days as failed. To refetch them: {url}",
+        "3 days are missing. To fetch them: http://127.0.0.1:3000/assets/rates?view=partitions"
+        "&default_range=2023-02-01,%5B2024-01-01...2024-01-02%5D",
     ]
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
@@ -132,7 +135,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "fresh          yes",
         "gaps           2023-02-01, 2024-01-01 to 2024-01-02",
         "failed days    2024-03-01, 2024-03-03 to 2024-03-04",
-        f"refetch        days 3, url {url}",
+        f"refetch        3 days: {url}",
         f"2022           [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
         f"2023           [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
         f"2024           [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",
@@ -154,9 +157,21 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
     ]
 
 
-FINE = status_document(
-    Settings(_env_file=None), COVERAGE, QUOTA, NO_DAGSTER, MONDAY, TOKENS, alert_addresses="ok"
+RUNNING = DagsterState(
+    automation={"daily_rates": "running"},
+    daemon={"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
 )
+FINE = status_document(
+    Settings(_env_file=None),
+    replace(COVERAGE, gaps=()),
+    QUOTA,
+    RUNNING,
+    MONDAY,
+    TOKENS,
+    alert_addresses="ok",
+)
+HOME = Path("/other/dagster")
+DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
 
 
 @pytest.mark.parametrize(
@@ -177,14 +192,42 @@ FINE = status_document(
         ({"last_run": RUN}, ["The last run failed: no (http://127.0.0.1:3000/runs/r)"]),
         ({"last_run": {**RUN, "status": "canceled"}}, []),
         (
-            {"refetch": {"days": 1, "url": "http://dagster"}},
-            ["Dagster shows 1 day as failed. To refetch: http://dagster"],
+            {"failed_days": [["2024-03-01", "2024-03-01"]], "gaps": [["2024-03-01", "2024-03-01"]]},
+            [f"Dagster shows 1 day as failed. To refetch it: {DAYS}2024-03-01"],
+        ),
+        (
+            {"failed_days": [["2024-03-02", "2024-03-03"]], "gaps": [["2024-03-01", "2024-03-02"]]},
+            [
+                f"Dagster shows 2 days as failed. To refetch them: {DAYS}%5B2024-03-02...2024-03-03%5D",
+                f"1 day is missing. To fetch it: {DAYS}2024-03-01",
+            ],
         ),
         (
             {"automation": {"daily_rates": "stopped", "alerts": "stopped", "daily_checks": "running"}},
             [
                 "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
                 "alerts is stopped. Start it in the Dagster UI, under Automation.",
+            ],
+        ),
+        (
+            {"automation": {}, "daemon": None},
+            [
+                f"Dagster's home {HOME} does not exist. Start `fx-pipeline up`, or set "
+                "DAGSTER_HOME to the home that it uses."
+            ],
+        ),
+        (
+            {"automation": {"daily_rates": "unknown"}, "daemon": None},
+            [
+                f"Dagster's daemon has never run in {HOME}. Start `fx-pipeline up`, or set "
+                "DAGSTER_HOME to the home that it uses."
+            ],
+        ),
+        (
+            {"automation": {"no_daily_rates": "unknown", "no_alerts": "unknown"}},
+            [
+                "Dagster has never run no_alerts, no_daily_rates. Start `fx-pipeline up`, or set "
+                "FX_ASSET_PREFIX as it was when it was started."
             ],
         ),
         (
@@ -203,15 +246,15 @@ FINE = status_document(
         (
             {"undelivered_alerts": [{"run": "r", "title": "rates_job failed", "failures": ["a: b", "c: d"]}]},
             [
-                'The alert "rates_job failed" was not delivered: a: b.',
-                'The alert "rates_job failed" was not delivered: c: d.',
+                'The alert "rates_job failed" was not delivered: a: b (http://127.0.0.1:3000/runs/r)',
+                'The alert "rates_job failed" was not delivered: c: d (http://127.0.0.1:3000/runs/r)',
             ],
         ),
         ({"access": {"problem": "Tokens are on, but lost."}}, ["Tokens are on, but lost."]),
     ],
 )
 def test_what_needs_the_operator_is_named(part: dict[str, object], reasons: list[str]) -> None:
-    assert list(problems({**FINE, **part}, Settings())) == reasons
+    assert list(problems({**FINE, **part}, Settings(dagster_home=HOME))) == reasons
 
 
 def test_status_reports_fetches_dated_in_the_future() -> None:

@@ -3,16 +3,17 @@
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
 from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.commands import problems
 from fx_pipeline.commands.cli import main
-from fx_pipeline.dagster_internals import evaluate_sensors, record_heartbeat
+from fx_pipeline.dagster_internals import evaluate_sensors, launch_scheduled_runs, record_heartbeat
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.rates import DayRates
@@ -42,14 +43,49 @@ def without_sizes(lines: Iterable[str]) -> list[str]:
     return [re.sub(r"[0-9,]+ MB", "N MB", line) for line in lines]
 
 
-def test_without_dagster_a_fresh_database_needs_nobody(tmp_path: Path) -> None:
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "data" / "dagster") as instance:
+        record_heartbeat(instance, utc_now())
+        yield instance
+
+
+def test_a_home_where_no_daemon_runs_fails_the_check(tmp_path: Path) -> None:
+    """As with a typo in DAGSTER_HOME."""
+    home = tmp_path / "data" / "dagster"
     result = status("--check")
-    assert (result.exit_code, result.output) == (0, "ok\n")
+    remedy = "Start `fx-pipeline up`, or set DAGSTER_HOME to the home that it uses."
+    assert (result.exit_code, result.stdout) == (1, f"Dagster's home {home} does not exist. {remedy}\n")
+    assert result.stderr == (
+        f"Database {tmp_path / 'data' / 'fx.db'}, tokens {tmp_path / 'data' / 'tokens.db'}, Dagster's home "
+        f"{home}.\n"
+    )
     document = json.loads(status("--json").stdout)
-    assert document["problems"] == []
+    assert document["problems"] == [result.stdout.strip()]
     assert (document["automation"], document["daemon"], document["undelivered_alerts"]) == ({}, None, [])
     assert list(document["disk_free_mb"]) == [str(tmp_path / "data")]
-    assert not (tmp_path / "data" / "dagster").exists()
+    assert not home.exists()
+    with open_instance(home):
+        never_run = status("--check")
+    assert (never_run.exit_code, never_run.stdout) == (
+        1,
+        f"Dagster's daemon has never run in {home}. {remedy}\n",
+    )
+
+
+def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.DagsterInstance) -> None:
+    """With a typo in FX_ASSET_PREFIX, it has seen none of them."""
+    result = status("--check")
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "Dagster has never run alerts, daily_checks, daily_rates, monthly_symbols. Start `fx-pipeline up`, "
+        "or set FX_ASSET_PREFIX as it was when it was started.\n",
+    )
+    with loaded_workspace(instance) as workspace:
+        launch_scheduled_runs(workspace, utc_now())
+        evaluate_sensors(workspace)
+    result = status("--check")
+    assert (result.exit_code, result.stdout) == (0, "ok\n")
 
 
 def test_what_needs_the_operator_fails_the_check_only(
@@ -60,17 +96,19 @@ def test_what_needs_the_operator_fails_the_check_only(
     lines = status("--check")
     assert lines.exit_code == 1
     expected = [
+        f"Dagster's home {tmp_path / 'data' / 'dagster'} does not exist. Start `fx-pipeline up`, or set "
+        "DAGSTER_HOME to the home that it uses.",
         "FX_ALERT_URLS, entry 1: not a URL that Apprise supports. Did you mean slack://?",
         f"The disk of {tmp_path / 'data'} is nearly full: N MB are free.",
     ]
-    assert without_sizes(lines.output.splitlines()) == expected
+    assert without_sizes(lines.stdout.splitlines()) == expected
     document = status("--check", "--json")
     assert document.exit_code == 1
     assert without_sizes(json.loads(document.stdout)["problems"]) == expected
     assert status("--json").exit_code == 0
     shown = status()
     assert shown.exit_code == 0
-    assert without_sizes(shown.output.splitlines()[-2:]) == [f"problem        {line}" for line in expected]
+    assert without_sizes(shown.stdout.splitlines()[-3:]) == [f"problem        {line}" for line in expected]
 
 
 def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
@@ -84,6 +122,7 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         )
         instance.report_run_failed(run, "Its process was killed.")
         with loaded_workspace(instance) as workspace:
+            launch_scheduled_runs(workspace, utc_now())
             evaluate_sensors(workspace)
             location = workspace.create_request_context().get_code_location("fx_pipeline")
             [repository] = location.get_repositories().values()
@@ -103,12 +142,13 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         {"run": run.run_id, "title": "fx-pipeline: rates_job failed", "failures": [ADDRESS]}
     ]
     result = status("--check")
-    assert (result.exit_code, result.output.splitlines()) == (
+    assert (result.exit_code, result.stdout.splitlines()) == (
         1,
         [
             f"The last run failed: see the run (http://127.0.0.1:3000/runs/{run.run_id})",
             "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
             f"Dagster's daemon is not running: its last heartbeat was at {beat}. Start `fx-pipeline up`.",
-            f'The alert "fx-pipeline: rates_job failed" was not delivered: {ADDRESS}.',
+            f'The alert "fx-pipeline: rates_job failed" was not delivered: {ADDRESS} '
+            f"(http://127.0.0.1:3000/runs/{run.run_id})",
         ],
     )

@@ -28,7 +28,7 @@ NAME_WIDTH = 7
 """Length of the longest name."""
 
 PAUSE_SECONDS = 1.0
-"""How long after its end a server is started again. The pause doubles each time."""
+"""How long after a crash a server is started again. The pause doubles each time."""
 
 MAX_PAUSE_SECONDS = 60.0
 
@@ -176,7 +176,11 @@ class Supervisor:
         while (process := self._popen(name, command, cwd)) is not None:
             self._say(f"{name} started (pid={process.pid})")
             started = time.monotonic()
-            self._say(f"{name} stopped (rc={process.wait()})")
+            code = process.wait()
+            self._say(f"{name} stopped (rc={code})")
+            if code == 0:
+                # It was asked to end, to be started with changed code: no crash.
+                continue
             if time.monotonic() - started > STEADY_SECONDS:
                 pause = PAUSE_SECONDS
             if self.stopping.wait(pause):

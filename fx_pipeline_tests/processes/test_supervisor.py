@@ -247,6 +247,22 @@ def test_a_kept_server_is_started_again_until_everything_ends(running: Running) 
     ]
 
 
+def test_a_kept_server_that_ends_in_order_is_started_again_without_a_pause(
+    running: Running,
+) -> None:
+    """As the code server does for a reload in the UI. A pause would outlast the patience of the test."""
+    ends = "import pathlib, sys, time; again = pathlib.Path('again'); seen = again.exists(); again.touch()"
+    ends += "; time.sleep(600 if seen else 0)"
+    program = KEPT.replace('["sleep", "600"]', f'[sys.executable, "-c", {ends!r}]')
+    slow = "from fx_pipeline.processes import supervisor; supervisor.PAUSE_SECONDS = 600.0\n"
+    with (running.folder / "log").open("wb") as log:
+        running.start(log, slow, program)
+    wait_for((running.folder / "log").read_text, lambda log: log.count("code started") == 2)
+    running.process.terminate()
+    assert_ended(running)
+    assert "code stopped (rc=0)" in (running.folder / "log").read_text()
+
+
 def test_the_watchdog_ends_the_processes_of_a_killed_program(running: Running) -> None:
     running.start(subprocess.DEVNULL)
     running.wait_until_all_run()

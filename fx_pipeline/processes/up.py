@@ -3,9 +3,11 @@
 import errno
 import os
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,7 +15,6 @@ from threading import Event, Thread
 
 from dotenv import dotenv_values
 
-from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_names import rates_path
 from fx_pipeline.processes.code_server import CodeServer, placed
 from fx_pipeline.processes.leftovers import end_killed, watched
@@ -195,13 +196,26 @@ def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses) -> 
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
     command = [*NICE, *PROGRAM, "ingest", "--days", str(days), "--missing", "--revise"]
     code = supervisor.run("ingest", command)
+    newest = newest_day(settings.fx_database)
     if code != 0 and not stopped.is_set():
-        say("ingest", "Not all days could be fetched (see above). The stored ones are served.")
+        served = "The stored ones are served." if newest else "None is stored yet, so there are no rates."
+        say("ingest", f"Not all days could be fetched (see above). {served}")
     if _listens(api, stopped) and _listens(dagster, stopped):
-        say("system", f"Rates    {_url(api)}/rates/{yesterday()}/")
+        if newest:
+            say("system", f"Rates    {_url(api)}/rates/{newest}/")
         say("system", f"Tables   {_url(api)}/")
         say("system", f"Dagster  {_url(dagster)}{rates_path(settings)}")
         say("system", "Ctrl-C stops everything.")
+
+
+def newest_day(database: Path) -> str | None:
+    """Return the newest stored day, without loading sqlite-utils; None if there is none."""
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT max(date) FROM days").fetchone()
+    except sqlite3.Error:
+        return None
+    return str(row[0]) if row[0] else None
 
 
 def _url(address: tuple[str, int]) -> str:

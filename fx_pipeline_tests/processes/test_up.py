@@ -18,10 +18,12 @@ from fx_pipeline.clock import yesterday
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.leftovers import held, watched
-from fx_pipeline.processes.up import Addresses, check_ports
-from fx_pipeline.rates import date_range
+from fx_pipeline.processes.up import Addresses, check_ports, newest_day
+from fx_pipeline.rates import DayRates, date_range
 from fx_pipeline.settings import SettingsError, load_settings
+from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import environment, run_command
+from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.processes.running_up import (
     BACKFILL,
     FETCHING,
@@ -153,6 +155,7 @@ def test_with_a_wrong_key_up_says_what_to_do_and_serves_the_stored_days(tmp_path
             assert "DEMO" not in running.output
             assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
             assert "The stored ones are served." in running.output
+            assert "/rates/2000-01-03/\n" in running.output
             assert sandbox.stats()["total"] - asked <= 4
             assert running.get("/rates/2000-01-03/").status_code == 200
             assert running.interrupt() == 0
@@ -206,6 +209,18 @@ def test_a_killed_up_leaves_no_process_after_the_next_start(
         running.process.wait()
         assert len(running.processes()) >= len(SERVERS)
         start_over(running, "of its processes were still running and had to be stopped: ")
+
+
+def test_the_newest_stored_day_is_read_from_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "a #1.db"
+    assert newest_day(file) is None
+    with RateStore(file) as store:
+        assert newest_day(file) is None
+        days = [dt.date(2024, 3, 1), dt.date(2024, 2, 1)]
+        store.record(
+            [fetch_of(DayRates(date=day, base="EUR", timestamp=0, rates={"USD": 1.1})) for day in days]
+        )
+    assert newest_day(file) == "2024-03-01"
 
 
 def test_a_second_up_reports_the_first_not_its_ports(tmp_path: Path, free_ports: dict[str, str]) -> None:

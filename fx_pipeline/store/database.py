@@ -85,8 +85,8 @@ def _reason(error: Exception) -> str:
         ("disk is full", f"the disk is full. {kept} Free some space and run the dates again."),
         (
             "disk I/O error",
-            "the file could not be read or written (disk I/O error): the disk is faulty, or a file size "
-            f"limit is reached. {kept} Fix that and run the dates again.",
+            "the file could not be read or written (disk I/O error): the disk is full or faulty, or a file "
+            f"size limit is reached. {kept} Fix that and run the dates again.",
         ),
         (
             "locked",

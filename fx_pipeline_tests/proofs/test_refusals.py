@@ -90,8 +90,8 @@ def test_a_full_disk_keeps_stored_days_and_the_next_run_fetches_the_rest(
         reason = (
             "the disk is full."
             if mounted
-            else "the file could not be written or read (disk I/O error): the disk is broken, or a limit to "
-            "the size of files is reached."
+            else "the file could not be read or written (disk I/O error): the disk is full or faulty, or a "
+            "file size limit is reached."
         )
         assert said.startswith(f"failed  {kept}/fx.db: {reason} {NOT_STORED} ")
         assert said.endswith(" and run the dates again.")

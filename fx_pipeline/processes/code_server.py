@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,10 @@ LOCATION = "fx_pipeline"
 
 MAX_SOCKET_PATH = 100
 """Bytes. The system allows 107 on Linux and 103 on macOS."""
+
+
+PREFIX = "fx-pipeline-"
+"""Begins the name of the temporary folder of a socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ def placed(home: Path) -> Iterator[CodeServer]:
     """
     with ExitStack() as stack:
         address, workspace = home / "code_server.sock", home / "code_server.yaml"
+        _remove_leftover(workspace)
         if len(os.fsencode(address)) > MAX_SOCKET_PATH:
-            folder = stack.enter_context(TemporaryDirectory(prefix="fx-pipeline-"))
+            folder = stack.enter_context(TemporaryDirectory(prefix=PREFIX))
             address = Path(folder) / address.name
         origin = {"grpc_server": {"socket": str(address), "location_name": LOCATION}}
         workspace.write_text(json.dumps({"load_from": [origin]}), encoding="utf-8")  # JSON is YAML
@@ -69,3 +74,13 @@ def placed(home: Path) -> Iterator[CodeServer]:
         finally:
             workspace.unlink(missing_ok=True)
             address.unlink(missing_ok=True)
+
+
+def _remove_leftover(workspace: Path) -> None:
+    """Remove the temporary folder of an `up` that was killed. Its workspace file leads to it."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        [origin] = json.loads(workspace.read_text(encoding="utf-8"))["load_from"]
+        address = Path(origin["grpc_server"]["socket"])
+        if address.parent.name.startswith(PREFIX):
+            address.unlink(missing_ok=True)
+            address.parent.rmdir()

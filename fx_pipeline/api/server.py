@@ -1,6 +1,5 @@
 """`fx-pipeline serve`: the checks before the start, uvicorn, and its workers."""
 
-import errno
 import gc
 import logging
 import multiprocessing
@@ -20,6 +19,7 @@ from fx_pipeline.api.logs import check_dsn
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.serving.bounds import BoundedProtocol
+from fx_pipeline.serving.listening import cannot_listen
 from fx_pipeline.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -82,9 +82,7 @@ def _check_port(host: str, port: int) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        remedy = "Set FX_API_PORT to a free port" if is_port else "Set --host to an address of this machine"
-        raise ServeError(f"The API cannot listen on {host}:{port}: {error.strerror}. {remedy}.") from None
+        raise ServeError(cannot_listen("The API", host, port, "FX_API_PORT", error)) from None
     return ip_address(address[0]).is_loopback
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from fx_pipeline.commands.servers import host_option
 from fx_pipeline.settings import SettingsError, load_settings
 
 
@@ -18,7 +19,7 @@ class _WithFaults(click.Command):
 
 
 @click.command(cls=_WithFaults)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@host_option()
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_SANDBOX_PORT.")
 @click.option(
     "--plan",
@@ -81,6 +82,7 @@ def sandbox(
     from fx_pipeline.fixer.sandbox.app import SandboxOptions
     from fx_pipeline.fixer.sandbox.app import serve as serve_sandbox
     from fx_pipeline.fixer.sandbox.faults import parse_faults
+    from fx_pipeline.serving.listening import cannot_listen
 
     try:
         parsed = SandboxOptions(
@@ -94,7 +96,4 @@ def sandbox(
     try:
         serve_sandbox(parsed, host, port)
     except OSError as error:
-        raise SettingsError(
-            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. "
-            "Set FX_SANDBOX_PORT to a free port."
-        ) from None
+        raise SettingsError(cannot_listen("The sandbox", host, port, "FX_SANDBOX_PORT", error)) from None

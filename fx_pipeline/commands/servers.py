@@ -6,13 +6,27 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
-_host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def host_option(help_text: str = "The address to listen on.") -> Callable[[_Command], _Command]:
+    """Return the option --host, which refuses an empty address: a socket would listen on every one."""
+    return click.option("--host", default="127.0.0.1", show_default=True, callback=_not_empty, help=help_text)
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty. Name an address, such as 127.0.0.1.")
+    return value
+
+
 _workers = click.option(
     "--workers",
     type=click.IntRange(1),
@@ -23,12 +37,7 @@ _workers = click.option(
 
 
 @click.command()
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="The address that the API listens on, and the Dagster UI if FX_DAGSTER_PASSWORD is set.",
-)
+@host_option("The address that the API listens on, and the Dagster UI if FX_DAGSTER_PASSWORD is set.")
 @_workers
 def up(host: str, workers: int) -> None:
     """Run everything on this machine until Ctrl-C.
@@ -51,7 +60,7 @@ def up(host: str, workers: int) -> None:
 
 
 @click.command()
-@_host
+@host_option()
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_API_PORT.")
 @_workers
 @click.option(
@@ -74,7 +83,7 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
 
 
 @click.command()
-@_host
+@host_option()
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_DAGSTER_PORT.")
 @click.option(
     "--workspace",

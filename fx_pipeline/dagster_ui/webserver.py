@@ -17,6 +17,7 @@ from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
+from fx_pipeline.serving.listening import cannot_listen
 from fx_pipeline.settings import Settings, SettingsError
 
 GRACE_SECONDS = 5
@@ -66,8 +67,5 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise SettingsError(
-            f"The Dagster UI cannot listen on {host}:{port}: {error.strerror}. Set FX_DAGSTER_PORT to a free "
-            "port, or --host to an address of this machine."
-        ) from None
+        raise SettingsError(cannot_listen("The Dagster UI", host, port, "FX_DAGSTER_PORT", error)) from None
     return listener

@@ -104,7 +104,8 @@ def test_does_not_start_on_a_port_in_use(history: History, monkeypatch: pytest.M
         port = taken.getsockname()[1]
         with pytest.raises(
             ServeError,
-            match=rf"^The API cannot listen on 127\.0\.0\.1:{port}: .*\. Set FX_API_PORT to a free port\.$",
+            match=rf"^The API cannot listen on 127\.0\.0\.1:{port}: .*\. "
+            r"Set --port or FX_API_PORT to a free port\.$",
         ):
             serve("127.0.0.1", port)
 

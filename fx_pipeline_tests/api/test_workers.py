@@ -210,7 +210,7 @@ def test_a_second_server_on_the_same_port_fails(history: History, tmp_path: Path
             2,
             "",
             f"Error: The API cannot listen on 127.0.0.1:{server.port}: Address already in use. "
-            "Set FX_API_PORT to a free port.\n",
+            "Set --port or FX_API_PORT to a free port.\n",
         )
         assert server.get(LATEST)[0] == 200
 

@@ -198,6 +198,13 @@ def test_a_file_that_is_not_a_database_is_named(
         (["--plan", "gold"], "'gold' is not one of 'free', 'basic', 'professional', 'plus'"),
         (["--out-of-range-code", "404"], "'404' is not one of '302', '106'"),
         (["--currencies", "5000"], "5000 is not in the range"),
+        (["--host="], "Invalid value for '--host': it is empty. Name an address, such as 127.0.0.1."),
+        (
+            ["--host", "192.0.2.1", "--port", "8002"],
+            "Error: The sandbox cannot listen on 192.0.2.1:8002: Cannot assign requested address. Set "
+            "--host to an address of this machine.\n",
+        ),
+        (["--host", "nowhere.invalid"], ". Set --host to an address of this machine.\n"),
     ],
 )
 def test_invalid_sandbox_options_are_refused(arguments: list[str], says: str) -> None:
@@ -221,7 +228,10 @@ def test_a_busy_port_is_reported_with_its_setting(command: str, says: str, tmp_p
         result = invoke(command, "--port", str(port))
     assert result.exit_code == 2
     assert says.format(port) in result.output
-    assert f"Set FX_{'SANDBOX' if command == 'sandbox' else 'API'}_PORT to a free port." in result.output
+    assert (
+        f"Set --port or FX_{'SANDBOX' if command == 'sandbox' else 'API'}_PORT to a free port."
+        in result.output
+    )
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ from fx_pipeline.settings import SettingsError
 MAX_CHARACTERS = 4000
 """Characters of a text that are sent. The run's log has the rest."""
 
+ALIKE = 0.8
+"""How alike a known scheme must be to be suggested. slck and slack are 0.89, file and ilert 0.67."""
+
 _STATUS = re.compile(r"\berror=(\d{3})\b")
 """The HTTP status in a log record of Apprise."""
 
@@ -142,6 +145,12 @@ def _mistake(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if separator and scheme.lower() in known:
         return f"not a URL that Apprise supports: it starts with {scheme.lower()}://, but the rest is wrong"
-    close = difflib.get_close_matches(scheme.lower(), known, n=1) if separator else ()
+    if separator and scheme.lower() in ("http", "https"):
+        return (
+            "not a URL that Apprise supports: a plain web address. For a webhook that accepts JSON, write "
+            f"{scheme.lower().replace('http', 'json')}:// instead of {scheme.lower()}://. Services have "
+            "schemes of their own: https://github.com/caronc/apprise lists them"
+        )
+    close = difflib.get_close_matches(scheme.lower(), known, n=1, cutoff=ALIKE) if separator else ()
     hint = f". Did you mean {close[0]}://?" if close else ": https://github.com/caronc/apprise lists them"
     return f"not a URL that Apprise supports{hint}"

@@ -19,12 +19,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 
 GOOD = f"json://example.org/{TOKEN}"
 LISTED = ": https://github.com/caronc/apprise lists them."
+WEB = (
+    ": a plain web address. For a webhook that accepts JSON, write {}:// instead of {}://. Services have "
+    "schemes of their own: https://github.com/caronc/apprise lists them."
+)
 MISTAKES = [
     (f"slck://{TOKEN}", ". Did you mean slack://?"),
     (f"mailtoo://user:{TOKEN}@example.org", ". Did you mean mailto://?"),
     (f"slack://{TOKEN}", ": it starts with slack://, but the rest is wrong."),
     ("json://", ": it starts with json://, but the rest is wrong."),
     (TOKEN, LISTED),
+    (f"file://{TOKEN}", LISTED),
+    (f"https://hooks.example.org/{TOKEN}", WEB.format("jsons", "https")),
+    (f"HTTP://hooks.example.org/{TOKEN}", WEB.format("json", "http")),
     (f"{TOKEN}://{TOKEN}", LISTED),
 ]
 

@@ -25,6 +25,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 from starlette.types import ASGIApp
 
+from fx_pipeline.rates import counted
 from fx_pipeline.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -196,8 +197,9 @@ def _restart_code_server(origin: "CodeLocationOrigin") -> bool:
         ended = client.get_server_id()
         found = deserialize_value(client.get_current_runs(), GetCurrentRunsResult)
         if running := found.current_runs:
+            are = "is" if len(running) == 1 else "are"
             raise RuntimeError(
-                f"{len(running)} runs are in progress. The code can be reloaded when they have ended."
+                f"{counted(len(running), 'run')} {are} in progress. Reload the code when they have ended."
             )
         client.shutdown_server()
         while time.monotonic() < deadline and client.get_server_id() == ended:

@@ -221,3 +221,8 @@ def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
         else:
             ranges.append((date, date))
     return ranges
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: `1 day`, `1,000 days`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.fetch import Fetch
+from fx_pipeline.rates import counted
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def rebuild() -> None:
             count = store.rebuild(parse, lambda done: progress.update(task, completed=done))
         except FixerError as error:
             raise click.ClickException(f"Nothing was changed. {error}") from None
-    console.print(f"The rates were rebuilt from {count - len(refused)} responses.")
+    console.print(f"The rates were rebuilt from {counted(count - len(refused), 'response')}.")
     if ahead.count:
         console.print(f"Fetches dated in the future, now moved to just before now: {ahead.count:,}.")
     for fetch in refused:

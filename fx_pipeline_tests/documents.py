@@ -81,7 +81,9 @@ def _usage(parameter: click.Parameter) -> str:
     if not isinstance(parameter, click.Option):
         return (parameter.name or "").upper()
     value = "" if parameter.is_flag else f" {parameter.metavar or _value(parameter.type)}"
-    return f"[{parameter.opts[0]}{value}]{'...' if parameter.multiple else ''}"
+    # Of a flag that is on by default, the option that changes something.
+    [name, *_] = parameter.secondary_opts if parameter.default is True else parameter.opts
+    return f"[{name}{value}]{'...' if parameter.multiple else ''}"
 
 
 def _value(type_: click.ParamType[Any]) -> str:

@@ -120,8 +120,8 @@ def test_named_commands_and_options_exist(name: str) -> None:
             command = command.commands[words.pop(0)]
         if command is main:
             continue
-        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        assert set(re.findall(r"--[a-z-]+", " ".join(words))) <= options
+        options = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        assert set(re.findall(r"--[a-z-]+", " ".join(words))) <= options | {"--help"}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"CHANGELOG.md"}))

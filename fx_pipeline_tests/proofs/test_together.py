@@ -121,6 +121,8 @@ def test_a_command_and_a_scheduled_run_fetch_each_date_once(
         }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
+        with RateStore(database) as store:
+            store.want(set(map(dt.date.fromisoformat, by_schedule)))
         with running_daemon(instance) as daemon:
             daemon.evaluate_schedules(midnight)
             with start_ingest(folder, by_command, settings) as command:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fx_pipeline.commands.dagster_state import DagsterState
     from fx_pipeline.commands.runs import RunReport
 
+NAME = 15
+"""Characters of the name at the start of a line of `status`."""
+
 BAR = 24
 """Characters of a year's bar: two for each month."""
 
@@ -180,16 +183,23 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
         if name == "years":
             yield from (_bar(year, *counts) for year, counts in value.items())
         elif name == "refetch":
-            yield f"{name:<14} {escape(_refetch_text(value))}"
+            yield _line(name, _refetch_text(value))
         elif name == "undelivered_alerts":
-            yield f"{'undelivered':<14} {len(value) or 'none'}"
-        elif name in ("automation", "disk_free_mb"):
-            shown = ", ".join(f"{key} {part}" for key, part in value.items()) or "none"
-            yield f"{name.replace('_', ' '):<14} {escape(shown)}"
+            yield _line("undelivered", str(len(value) or "none"))
+        elif name == "automation":
+            yield _line(name, ", ".join(f"{key} {state}" for key, state in value.items()) or "none")
+        elif name == "disk_free_mb":
+            yield _line(
+                "disk free", ", ".join(f"{free:,} MB in {path}" for path, free in value.items()) or "none"
+            )
         elif name == "problems":
-            yield from (f"[bold red]{'problem':<14}[/] {escape(line)}" for line in value)
+            yield from (f"[bold red]{'problem':<{NAME}}[/] {escape(line)}" for line in value)
         else:
-            yield f"{name.replace('_', ' '):<14} {escape(_shown(value))}"
+            yield _line(name, _shown(value))
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name.replace('_', ' '):<{NAME}} {escape(text)}"
 
 
 def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:
@@ -207,7 +217,7 @@ def _bar(year: str, stored: int, days: int) -> str:
     """Return the line of a year: a bar of the stored days, full only if all are stored."""
     full = stored * BAR // days
     colour = "green" if stored == days else "yellow"
-    return f"{year:<14} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {stored} of {days} days"
+    return f"{year:<{NAME}} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {stored} of {days} days"
 
 
 def _shown(value: object) -> str:

@@ -290,7 +290,7 @@ def test_ingest_and_status_report_what_was_fetched(sandbox: Sandbox, tmp_path: P
     assert {name: document[name] for name in expected} == expected
 
     done = run_command(tmp_path, "status", **settings)
-    assert "gaps           none\n" in done.stdout
+    assert "gaps            none\n" in done.stdout
 
 
 @pytest.mark.slow

@@ -124,36 +124,36 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "problems": reasons,
     }
     assert list(status_lines(document)) == [
-        f"database       {tmp_path}/data/fx.db",
-        f"tokens         {tmp_path}/data/tokens.db",
-        f"dagster home   {tmp_path}/data/dagster",
-        "provider       sandbox",
-        "days           433",
-        "first          2022-12-30",
-        "newest         2024-03-09",
-        "age in days    2",
-        "fresh          yes",
-        "gaps           2023-02-01, 2024-01-01 to 2024-01-02",
-        "failed days    2024-03-01, 2024-03-03 to 2024-03-04",
-        f"refetch        3 days: {url}",
-        f"2022           [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
-        f"2023           [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
-        f"2024           [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",
-        "rates          13,020",
-        "revisions      3",
-        "rejected       1",
+        f"database        {tmp_path}/data/fx.db",
+        f"tokens          {tmp_path}/data/tokens.db",
+        f"dagster home    {tmp_path}/data/dagster",
+        "provider        sandbox",
+        "days            433",
+        "first           2022-12-30",
+        "newest          2024-03-09",
+        "age in days     2",
+        "fresh           yes",
+        "gaps            2023-02-01, 2024-01-01 to 2024-01-02",
+        "failed days     2024-03-01, 2024-03-03 to 2024-03-04",
+        f"refetch         3 days: {url}",
+        f"2022            [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
+        f"2023            [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",
+        f"2024            [yellow]{'█' * 22}[/][dim]░░[/] 67 of 70 days",
+        "rates           13,020",
+        "revisions       3",
+        "rejected        1",
         "missing symbols GPB unknown",
-        "calls          441",
-        "quota          limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
-        "clock          ok",
-        "last run       id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
-        "access         mode tokens, valid 2",
-        "automation     daily_rates running, alerts running",
-        "daemon         running yes, last heartbeat 2024-03-11T05:00:00+00:00",
-        "disk free mb   /my_data 5000",
+        "calls           441",
+        "quota           limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
+        "clock           ok",
+        "last run        id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
+        "access          mode tokens, valid 2",
+        "automation      daily_rates running, alerts running",
+        "daemon          running yes, last heartbeat 2024-03-11T05:00:00+00:00",
+        "disk free       5,000 MB in /my_data",
         "alert addresses ok",
-        "undelivered    none",
-        *(f"[bold red]problem       [/] {reason}" for reason in reasons),
+        "undelivered     none",
+        *(f"[bold red]problem        [/] {reason}" for reason in reasons),
     ]
 
 
@@ -273,7 +273,7 @@ def test_status_reports_fetches_dated_in_the_future() -> None:
 def test_an_empty_database_is_not_fresh_and_has_no_years() -> None:
     document = status_document(Settings(), NOTHING, None, NO_DAGSTER, MONDAY, TOKENS)
     assert (document["fresh"], document["years"], document["quota"]) == (False, {}, None)
-    assert "newest         none" in list(status_lines(document))
+    assert "newest          none" in list(status_lines(document))
     assert "missing symbols none" in list(status_lines(document))
 
 

@@ -108,7 +108,7 @@ def test_what_needs_the_operator_fails_the_check_only(
     assert status("--json").exit_code == 0
     shown = status()
     assert shown.exit_code == 0
-    assert without_sizes(shown.stdout.splitlines()[-3:]) == [f"problem        {line}" for line in expected]
+    assert without_sizes(shown.stdout.splitlines()[-3:]) == [f"problem         {line}" for line in expected]
 
 
 def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(

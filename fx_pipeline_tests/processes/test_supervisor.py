@@ -58,6 +58,9 @@ sys.exit(code)
 KEPT = PROGRAM.replace("    code =", """    supervisor.keep("code", ["sleep", "600"])\n    code =""", 1)
 """The program with one more server, which is started again."""
 
+HEARS_HANGUPS = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+"""Under `nohup` the tests ignore SIGHUP, and the program would inherit that."""
+
 TEST = "FX_TEST_OF_SUPERVISOR"
 
 
@@ -72,7 +75,7 @@ class Running:
     def start(self, stdout: int | IO[bytes], before: str = "", program: str = PROGRAM) -> None:
         with (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", before + program],
+                [sys.executable, "-c", HEARS_HANGUPS + before + program],
                 cwd=self.folder,
                 env={**os.environ, TEST: self.id},
                 stdin=subprocess.DEVNULL,

@@ -199,7 +199,7 @@ def _restart_code_server(origin: "CodeLocationOrigin") -> bool:
         if running := found.current_runs:
             are = "is" if len(running) == 1 else "are"
             raise RuntimeError(
-                f"{counted(len(running), 'run')} {are} in progress. Reload the code when they have ended."
+                f"{counted(len(running), 'run')} {are} in progress. Reload the code afterwards."
             )
         client.shutdown_server()
         while time.monotonic() < deadline and client.get_server_id() == ended:

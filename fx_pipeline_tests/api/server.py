@@ -140,28 +140,25 @@ def one_connection_each(server: Server, count: int) -> Iterator[dict[int, http.c
         connection = server.connect()
         # A closed connection must not be replaced silently, perhaps by one to another worker.
         connection.auto_open = 0
+        connections.callback(connection.close)
         connection.connect()
         assert ask(connection, "/-/health")[0] == 200
-        worker = _process_of(connection, workers)
-        if worker in found:
-            connection.close()
-        else:
-            found[worker] = connection
+        found.setdefault(_process_of(connection, workers), connection)
         return len(found) == count
 
-    try:
+    with ExitStack() as connections:
         wait_for(connect, pause=0)
         yield found
-    finally:
-        for connection in found.values():
-            connection.close()
 
 
 def _process_of(connection: http.client.HTTPConnection, processes: set[int]) -> int:
     """Return the process that has the other end of the connection (proc_pid_fd(5), proc_pid_net(5))."""
-    ours = f"{connection.sock.getsockname()[1]:04X}"
+    # Its row names the server's address first. Another server may have a connection from the same port.
+    ends = [
+        f":{address[1]:04X}" for address in (connection.sock.getpeername(), connection.sock.getsockname())
+    ]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [row[9] for row in rows if row[2].endswith(f":{ours}") and row[9] != "0"]
+    (inode,) = [row[9] for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1])]
     for process in processes:
         for descriptor in Path(f"/proc/{process}/fd").iterdir():
             try:

@@ -83,6 +83,8 @@ class _BoundedResponse(http.client.HTTPResponse):
         while 100 <= self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]  # as before the first response
             super().begin()
+        if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.will_close = True  # whatever follows on this connection is not HTTP
 
 
 class _DeadlineReader(io.RawIOBase):

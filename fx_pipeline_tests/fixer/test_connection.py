@@ -135,8 +135,15 @@ def test_an_interim_response_alone_is_no_answer() -> None:
         assert client.historical(DATE).calls == 2
 
 
-def test_another_protocol_is_no_answer() -> None:
-    play = then_hang_up(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + GOOD)
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "play", [then_hang_up(SWITCHED + GOOD), then_silence(SWITCHED)], ids=["ends", "open"]
+)
+def test_a_connection_with_another_protocol_is_not_used_again(
+    play: Play,
+) -> None:
     with scripted(play, GOOD) as server, client_of(server.url, retries=0) as client:
         with pytest.raises(errors.BadResponse, match="HTTP 101"):
             client.historical(DATE)

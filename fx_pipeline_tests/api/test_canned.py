@@ -3,7 +3,7 @@
 import pytest
 
 from fx_pipeline_tests.api.conftest import Api
-from fx_pipeline_tests.api.error_cases import GBP_PENCE as PENCE
+from fx_pipeline_tests.api.error_texts import GBP_PENCE as PENCE
 from fx_pipeline_tests.api.metadata import QUERIES
 
 FEBRUARY = "2023-02-29 does not exist: February 2023 has 28 days."

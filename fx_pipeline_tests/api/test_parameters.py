@@ -9,7 +9,7 @@ import pytest
 from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.endpoints.parameters import HARMLESS, is_harmless
 from fx_pipeline_tests.api.conftest import Api
-from fx_pipeline_tests.api.error_cases import GBP_PENCE
+from fx_pipeline_tests.api.error_texts import GBP_PENCE
 from fx_pipeline_tests.api.server import Server, serving
 
 WANTED = "base, from, symbols, to, amount, as_of"

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import socket
 import sqlite3
 import threading
 from ipaddress import ip_address
@@ -19,7 +18,7 @@ from fx_pipeline.api.logs import check_dsn
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.serving.bounds import BoundedProtocol
-from fx_pipeline.serving.listening import cannot_listen
+from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -77,13 +76,10 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
 def _check_port(host: str, port: int) -> bool:
     """Return whether only this machine can reach the address. Raise ServeError if listening fails."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        with bound(host, port) as probe:
+            return ip_address(probe.getsockname()[0]).is_loopback
     except OSError as error:
         raise ServeError(cannot_listen("The API", host, port, "FX_API_PORT", error)) from None
-    return ip_address(address[0]).is_loopback
 
 
 def prepare_worker() -> None:

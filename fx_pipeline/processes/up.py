@@ -19,6 +19,7 @@ from fx_pipeline.dagster_names import rates_path
 from fx_pipeline.processes.code_server import CodeServer, placed
 from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
+from fx_pipeline.serving.listening import bound
 from fx_pipeline.settings import Settings, SettingsError
 
 DEMO_DAYS = 90
@@ -81,7 +82,7 @@ def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # 
         port = getattr(settings, name)
         try:
             if needed:
-                _bind(host, port)
+                bound(host, port).close()
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 raise SettingsError(
@@ -91,14 +92,6 @@ def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # 
             raise SettingsError(
                 f"{host} cannot be used ({error.strerror}): set --host to an address of this machine."
             ) from None
-
-
-def _bind(host: str, port: int) -> None:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        # As servers do: a port in TIME_WAIT after its last connection is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
 
 
 def report_killed(settings: Settings) -> None:

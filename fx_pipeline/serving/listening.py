@@ -1,4 +1,4 @@
-"""Why a server cannot listen on an address, and what to do."""
+"""The address that a server listens on: bind it, or say why that fails and what to do."""
 
 import errno
 import os
@@ -17,3 +17,17 @@ def cannot_listen(server: str, host: str, port: int, setting: str, error: OSErro
     )
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return f"{server} cannot listen on {address}: {reason}. {remedy}."
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to the address. Raise OSError if that fails."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A port in TIME_WAIT after its last connection is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -6,17 +6,17 @@ Only a wanted day can be missing. Any other day that is not stored is no fault.
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from fx_pipeline.rates import contiguous
+from fx_pipeline.rates import DateRange, contiguous
 
-Range = tuple[dt.date, dt.date | None]
+WantedRange = tuple[dt.date, dt.date | None]
 """The first and the last day of a range of wanted days. Without a last day, all later days are wanted."""
 
 
 class WantedDays:
     """The wanted days, as ranges."""
 
-    def __init__(self, ranges: Iterable[Range] = ()) -> None:
-        self.ranges: Sequence[Range] = list(ranges)
+    def __init__(self, ranges: Iterable[WantedRange] = ()) -> None:
+        self.ranges: Sequence[WantedRange] = list(ranges)
 
     @classmethod
     def of_rows(cls, rows: Iterable[tuple[str, str | None]]) -> "WantedDays":
@@ -34,7 +34,7 @@ class WantedDays:
         open_from = {first for first, last in self.ranges if last is None} | {newest} & set(dates)
         if not open_from:
             return WantedDays(contiguous(closed))
-        ranges: list[Range] = [*contiguous(closed | open_from)]
+        ranges: list[WantedRange] = [*contiguous(closed | open_from)]
         upto = [index for index, (first, _) in enumerate(ranges) if first <= min(open_from)][-1]
         return WantedDays([*ranges[:upto], (ranges[upto][0], None)])
 
@@ -46,9 +46,7 @@ class WantedDays:
             for date in _days(max(first, start), end if last is None else min(last, end))
         }
 
-    def missing(
-        self, stored: Collection[dt.date], *, newest: dt.date = dt.date.min
-    ) -> list[tuple[dt.date, dt.date]]:
+    def missing(self, stored: Collection[dt.date], *, newest: dt.date = dt.date.min) -> list[DateRange]:
         """Return the ranges of wanted days that are not stored, oldest first.
 
         Only days before the last stored day and before `newest` count: the newest day that is over may just

@@ -16,6 +16,7 @@ import pandas as pd
 from fx_pipeline.clock import parse_instant, utc_now
 from fx_pipeline.store import instants
 from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.wanted import RANGES
 from fx_pipeline.wanted import WantedDays
 
 _RUNS = "SELECT value FROM json_each(?)"
@@ -120,9 +121,7 @@ class RateHistory:
 
     def wanted(self) -> WantedDays:
         """Return the days that runs were asked for, and those that follow the newest."""
-        return WantedDays.of_rows(
-            self._rows("SELECT first_date, last_date FROM wanted_ranges ORDER BY first_date")  # type: ignore[arg-type]
-        )
+        return WantedDays.of_rows(self._rows(RANGES))  # type: ignore[arg-type]
 
     def last_fetched(self, first: dt.date, last: dt.date) -> dict[dt.date, dt.datetime]:
         """Return the stored days from `first` to `last`, both included, and when each was last fetched."""

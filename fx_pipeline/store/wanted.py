@@ -8,11 +8,12 @@ from sqlite_utils import Database
 
 from fx_pipeline.wanted import WantedDays
 
+RANGES = "SELECT first_date, last_date FROM wanted_ranges ORDER BY first_date"
+
 
 def wanted_days(connection: sqlite3.Connection) -> WantedDays:
     """Return the wanted days."""
-    rows = connection.execute("SELECT first_date, last_date FROM wanted_ranges ORDER BY first_date")
-    return WantedDays.of_rows(rows)
+    return WantedDays.of_rows(connection.execute(RANGES))
 
 
 def want(db: Database, dates: Collection[dt.date], newest: dt.date) -> None:

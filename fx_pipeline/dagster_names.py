@@ -3,10 +3,11 @@
 import datetime as dt
 from collections.abc import Sequence
 
+from fx_pipeline.rates import DateRange
 from fx_pipeline.settings import Settings
 
-Range = tuple[dt.date, dt.date]
-"""A first and a last day."""
+FETCH_PATH = "/fetch/"
+"""The page that fetches one day. `fx_pipeline.dagster_ui` serves it in front of Dagster's pages."""
 
 MAX_SELECTION = 8_000
 """Characters of a link's selection of days. Dagster's pages take a URL of any length, but proxies do not."""
@@ -27,7 +28,7 @@ def rates_path(settings: Settings) -> str:
     return f"/assets/{'/'.join(asset_path(settings, 'rates'))}"
 
 
-def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
+def partitions_url(settings: Settings, ranges: Sequence[DateRange] = ()) -> str:
     """Return the link to Dagster's page of all days, whose dialog "Materialize" has these ranges selected.
 
     The link has the newest ranges if all would make it too long: those that `in_one_link` returns.
@@ -38,13 +39,13 @@ def partitions_url(settings: Settings, ranges: Sequence[Range] = ()) -> str:
 
 
 def fetch_url(settings: Settings, date: dt.date) -> str:
-    """Return the link to the page that fetches one day, which `fx_pipeline.dagster_ui` adds to Dagster's."""
-    return f"{settings.dagster_url}/fetch/?date={date}"
+    """Return the link to the page that fetches one day."""
+    return f"{settings.dagster_url}{FETCH_PATH}?date={date}"
 
 
-def in_one_link(ranges: Sequence[Range]) -> Sequence[Range]:
+def in_one_link(ranges: Sequence[DateRange]) -> Sequence[DateRange]:
     """Return the newest of these ranges, as many as one link can select, oldest first."""
-    chosen: list[Range] = []
+    chosen: list[DateRange] = []
     left = MAX_SELECTION
     for one in sorted(ranges, reverse=True):
         left -= len(_selection(one)) + len(",")
@@ -54,7 +55,7 @@ def in_one_link(ranges: Sequence[Range]) -> Sequence[Range]:
     return chosen[::-1]
 
 
-def _selection(one: Range) -> str:
+def _selection(one: DateRange) -> str:
     first, last = one
     # Brackets are encoded, because a terminal ends a link at a bracket.
     return f"{first}" if first == last else f"%5B{first}...{last}%5D"

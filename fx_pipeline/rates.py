@@ -68,6 +68,10 @@ def _is_code(text: str) -> bool:
     return _CODE.fullmatch(text) is not None
 
 
+DateRange = tuple[dt.date, dt.date]
+"""The first and the last day of a range, both included."""
+
+
 class NoSuchDate(ValueError):
     """A well-formed date that does not exist. The message says why, without a full stop."""
 
@@ -212,9 +216,9 @@ def _days_of(year: int) -> tuple[str, ...]:
     return tuple(day.isoformat() for day in date_range(dt.date(year, 1, 1), dt.date(year, 12, 31)))
 
 
-def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+def contiguous(dates: Iterable[dt.date]) -> list[DateRange]:
     """Return the fewest ranges (first, last) that hold exactly these dates, oldest first."""
-    ranges: list[tuple[dt.date, dt.date]] = []
+    ranges: list[DateRange] = []
     for date in sorted(set(dates)):
         if ranges and (date - ranges[-1][1]).days == 1:
             ranges[-1] = (ranges[-1][0], date)
@@ -223,6 +227,6 @@ def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
     return ranges
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: `1 day`, `1,000 days`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun: 1 day, 2,557 days, 0 gaps. The plural has an s, unless it is given."""
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"

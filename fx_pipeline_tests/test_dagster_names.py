@@ -6,13 +6,13 @@ import pytest
 
 from fx_pipeline.dagster_names import (
     MAX_SELECTION,
-    Range,
     asset_path,
     in_one_link,
     partitions_url,
     prefixed,
     rates_path,
 )
+from fx_pipeline.rates import DateRange
 from fx_pipeline.settings import SettingsError, load_settings
 
 DAY = dt.timedelta(1)
@@ -29,7 +29,7 @@ DAY = dt.timedelta(1)
         ),
     ],
 )
-def test_a_link_selects_the_days(ranges: list[Range], chosen: str) -> None:
+def test_a_link_selects_the_days(ranges: list[DateRange], chosen: str) -> None:
     assert partitions_url(load_settings(), ranges) == (
         f"http://127.0.0.1:3000/assets/rates?view=partitions{chosen}"
     )

@@ -17,6 +17,7 @@ from fx_pipeline.rates import (
     calendar,
     contiguous,
     convert,
+    counted,
     date_range,
     fluctuation,
     is_code,
@@ -273,3 +274,17 @@ def test_contiguous_ranges_hold_exactly_the_dates(days: set[dt.date]) -> None:
     ranges = contiguous(days)
     assert [day for first, last in ranges for day in date_range(first, last)] == sorted(days)
     assert all((after - last).days > 1 for (_, last), (after, _) in pairwise(ranges))
+
+
+@pytest.mark.parametrize(
+    ("number", "nouns", "shown"),
+    [
+        (0, ("gap",), "0 gaps"),
+        (1, ("day",), "1 day"),
+        (2557, ("day",), "2,557 days"),
+        (1, ("currency", "currencies"), "1 currency"),
+        (30, ("currency", "currencies"), "30 currencies"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(number: int, nouns: tuple[str, ...], shown: str) -> None:
+    assert counted(number, *nouns) == shown

@@ -17,7 +17,7 @@ from fx_pipeline.store.frames import RateHistory
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline.store.store import RateStore
 from fx_pipeline.store.wanted import wanted_days
-from fx_pipeline.wanted import Range, WantedDays
+from fx_pipeline.wanted import WantedDays, WantedRange
 
 NEWEST = dt.date(2024, 3, 9)
 
@@ -26,7 +26,7 @@ def day(text: str) -> dt.date:
     return dt.date.fromisoformat(text)
 
 
-def ranges(text: str) -> list[Range]:
+def ranges(text: str) -> list[WantedRange]:
     """Return the ranges of a text such as `2024-01-01...2024-01-03, 2024-03-09...`."""
     pairs = (part.split("...") for part in text.split(", ") if part)
     return [(day(first), day(last) if last else None) for first, last in pairs]

@@ -66,12 +66,17 @@ def _dates(ranges: Sequence[Sequence[str]]) -> set[dt.date]:
     return {date for pair in ranges for date in date_range(*map(dt.date.fromisoformat, pair))}
 
 
+def selecting(days: Collection[dt.date], settings: Settings) -> tuple[int, str]:
+    """Return the link to Dagster with these days selected, and their number: the newest, if not all fit."""
+    chosen = in_one_link(contiguous(days))
+    return sum((last - first).days + 1 for first, last in chosen), partitions_url(settings, chosen)
+
+
 def _link(days: Collection[dt.date], settings: Settings) -> str:
     """Return the link to Dagster with these days selected. It says how many fit, unless all do."""
-    chosen = in_one_link(contiguous(days))
-    linked = sum((last - first).days + 1 for first, last in chosen)
+    linked, url = selecting(days, settings)
     which = f"the newest {linked:,} of them" if linked < len(days) else "it" if linked == 1 else "them"
-    return f"{which}: {partitions_url(settings, chosen)}"
+    return f"{which}: {url}"
 
 
 def _run_url(settings: Settings, run_id: str) -> str:

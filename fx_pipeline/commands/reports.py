@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from fx_pipeline.commands.access import AccessState
-from fx_pipeline.commands.problems import problems
-from fx_pipeline.dagster_names import in_one_link, partitions_url
+from fx_pipeline.commands.problems import problems, selecting
 from fx_pipeline.rates import contiguous, counted
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.coverage import Coverage
@@ -151,11 +150,10 @@ def status_document(
 
 def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, Any] | None:
     """Return the link to Dagster with these days selected, and their number: the newest, if not all fit."""
-    chosen = in_one_link(contiguous(failed_days))
-    if not chosen:
+    if not failed_days:
         return None
-    days = sum((last - first).days + 1 for first, last in chosen)
-    return {"days": days, "url": partitions_url(settings, chosen)}
+    days, url = selecting(failed_days, settings)
+    return {"days": days, "url": url}
 
 
 def _refetch_text(refetch: Mapping[str, Any] | None) -> str:

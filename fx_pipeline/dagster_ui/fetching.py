@@ -30,14 +30,13 @@ from fx_pipeline.api.pages.figures import shown_date, weekday
 from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.clock import Clock, utc_now
 from fx_pipeline.commands.database import read_quota
+from fx_pipeline.dagster_names import FETCH_PATH
 from fx_pipeline.dagster_ui.launching import DayRuns, LaunchError, State
 from fx_pipeline.rates import parse_date
 from fx_pipeline.serving.hosts import leads_somewhere
 from fx_pipeline.settings import PROJECT, Settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.ledger import Quota
-
-PATH = "/fetch/"
 
 _OWN = Path(__file__).parent / "pages"
 _SHARED = PROJECT / "datasette_config" / "static"
@@ -79,12 +78,12 @@ class FetchPages:
         self._template = environment.get_template("fetch.html")
         self._own = Starlette(
             routes=[
-                Route("/fetch", self._show),
-                Route(PATH, self._show),
-                Route(PATH, self._launch, methods=["POST"]),
-                Route("/fetch/status", self._status),
+                Route(FETCH_PATH.rstrip("/"), self._show),
+                Route(FETCH_PATH, self._show),
+                Route(FETCH_PATH, self._launch, methods=["POST"]),
+                Route(f"{FETCH_PATH}status", self._status),
                 *(
-                    Route(f"{PATH}{name}", partial(_send_file, file=file), methods=["GET"])
+                    Route(f"{FETCH_PATH}{name}", partial(_send_file, file=file), methods=["GET"])
                     for name, file in _FILES.items()
                 ),
             ]
@@ -92,7 +91,7 @@ class FetchPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_own = scope["type"] == "http" and f"{scope['path']}/".startswith(PATH)
+        is_own = scope["type"] == "http" and f"{scope['path']}/".startswith(FETCH_PATH)
         await (self._own if is_own else self._dagster)(scope, receive, send)
 
     async def _show(self, request: Request) -> Response:
@@ -119,7 +118,7 @@ class FetchPages:
             run_id = await run_in_threadpool(self._runs.in_progress, date) or await self._runs.launch(date)
         except LaunchError as error:
             return await self._offer(request, text, str(error), HTTPStatus.SERVICE_UNAVAILABLE)
-        return RedirectResponse(f"{PATH}?{urlencode({'run': run_id})}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"{FETCH_PATH}?{urlencode({'run': run_id})}", HTTPStatus.SEE_OTHER)
 
     async def _status(self, request: Request) -> Response:
         """Return the state of a run, for the script of the page."""

@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fx_pipeline.dagster_names import FETCH_PATH
 from fx_pipeline.serving.hosts import Hosts
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ MAX_BODY_BYTES = 16 * 2**20
 
 READING = ("GET", "HEAD")
 GRAPHQL = "/graphql"
-FORMS = ("/fetch/",)
+FORMS = (FETCH_PATH,)
 """Where a page of this server posts a form. Everything else that changes something must be JSON."""
 
 _SINGLE = ("host", "origin", "content-type", "authorization", "sec-fetch-site")

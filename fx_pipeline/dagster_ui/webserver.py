@@ -17,7 +17,7 @@ from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
-from fx_pipeline.serving.listening import cannot_listen
+from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import Settings, SettingsError
 
 GRACE_SECONDS = 5
@@ -62,10 +62,6 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
 
 def _listener(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        return bound(host, port)
     except OSError as error:
         raise SettingsError(cannot_listen("The Dagster UI", host, port, "FX_DAGSTER_PORT", error)) from None
-    return listener

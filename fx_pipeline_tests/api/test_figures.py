@@ -91,20 +91,6 @@ def test_an_age_is_shown_in_words(days: int, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "nouns", "shown"),
-    [
-        (0, ("gap",), "0 gaps"),
-        (1, ("day",), "1 day"),
-        (2557, ("day",), "2,557 days"),
-        (1, ("currency", "currencies"), "1 currency"),
-        (30, ("currency", "currencies"), "30 currencies"),
-    ],
-)
-def test_a_noun_agrees_with_its_number(number: int, nouns: tuple[str, ...], shown: str) -> None:
-    assert figures.counted(number, *nouns) == shown
-
-
-@pytest.mark.parametrize(
     ("name", "heading"),
     [
         ("superseded_by", "Superseded by"),

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, Route
 
-from fx_pipeline.dagster_names import Range, in_one_link, partitions_url
-from fx_pipeline.rates import date_range
+from fx_pipeline.dagster_names import in_one_link, partitions_url
+from fx_pipeline.rates import DateRange, date_range
 from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.dagster_ui.server import UI
 
@@ -28,7 +28,7 @@ LAUNCHES = re.compile("launchPartitionBackfill|launchPipelineExecution|launchMul
     ids=["a day and a range", "as many as one link has room for"],
 )
 def test_the_dialog_launches_exactly_the_days_of_a_link(
-    page: Page, ui: UI, monkeypatch: pytest.MonkeyPatch, ranges: list[Range]
+    page: Page, ui: UI, monkeypatch: pytest.MonkeyPatch, ranges: list[DateRange]
 ) -> None:
     monkeypatch.setenv("FX_DAGSTER_PORT", ui.port)
     launched: list[str] = []

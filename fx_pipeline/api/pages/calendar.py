@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
-from fx_pipeline.api.pages.figures import counted
+from fx_pipeline.rates import counted
 from fx_pipeline.wanted import WantedDays
 
 STATES = {

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from fx_pipeline.api.pages import docs, figures
 from fx_pipeline.api.pages.links import day_path
-from fx_pipeline.rates import as_number, is_code, is_date
+from fx_pipeline.rates import as_number, counted, is_code, is_date
 
 FILTERS: dict[str, Callable[..., object]] = {
     "rate": figures.shown_rate,
@@ -17,7 +17,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "timestamp": figures.shown_timestamp,
     "instant": figures.shown_instant,
     "heading": figures.shown_column,
-    "counted": figures.counted,
+    "counted": counted,
     "number_columns": figures.number_columns,
     "line": figures.line,
     "prose": docs.prose,

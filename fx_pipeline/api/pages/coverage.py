@@ -10,7 +10,7 @@ from fx_pipeline.api.pages.calendar import Calendar
 from fx_pipeline.api.pages.links import day_path
 from fx_pipeline.api.pages.page import Page, PageRequest
 from fx_pipeline.api.reading.queries import Queries
-from fx_pipeline.dagster_names import Range
+from fx_pipeline.rates import DateRange
 from fx_pipeline.wanted import WantedDays
 
 QUERIES = ("coverage", "wanted_ranges")
@@ -25,16 +25,15 @@ GAPS_SHOWN = 12
 def page(
     request: PageRequest,
     *,
-    start: dt.date,
     max_age_days: int,
-    backfill_url: Callable[[Sequence[Range]], str],
+    backfill_url: Callable[[Sequence[DateRange]], str],
     operations: dict[str, Any] | None,
 ) -> Page:
-    """Return the page for the days from `start` to yesterday. `operations` is for token holders.
+    """Return the page for all days that can be fetched. `operations` is for token holders.
 
     Raise ApiError for a year outside these days.
     """
-    end = request.today - dt.timedelta(days=1)
+    start, end = request.start, request.yesterday
     wanted = WantedDays.of_rows(request.queries.rows("wanted_ranges"))
     calendar = Calendar(request.queries.rows("coverage", start_date="", end_date=""), wanted, start, end)
     years = calendar.years()

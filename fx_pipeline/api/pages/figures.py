@@ -103,11 +103,6 @@ def shown_column(name: str) -> str:
     return name.removesuffix("_id").replace("_", " ").capitalize()
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun: 1 day, 2,557 days, 0 gaps. The plural has an s, unless it is given."""
-    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
-
-
 def number_columns(rows: Iterable[Iterable[object]]) -> set[int]:
     """Return the columns, counted from 0, in which all cells are numbers or empty."""
     columns = zip(*([str(cell).strip() for cell in row] for row in rows), strict=True)

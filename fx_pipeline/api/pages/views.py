@@ -62,7 +62,6 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
     settings = datasette.fx_settings
     work = partial(
         coverage_page.page,
-        start=settings.fx_start_date,
         max_age_days=settings.fx_max_age_days,
         backfill_url=partial(partitions_url, settings),
         operations=await _operations(request, datasette),

@@ -24,13 +24,13 @@ class Commits:
     Raises sqlite3.OperationalError immediately if another process has locked the file.
     """
 
+    are_impossible: bool
+    """Whether the disk is full or read-only, so that the file is read as immutable (see `files`)."""
+
     def __init__(self, path: Path) -> None:
         self._connection, self.are_impossible = open_file(path, timeout=0, any_thread=True)
         self._data_version()  # the first reading opens the log, and with it the shared header
         self._descriptor = self._shared_header(path)
-
-    are_impossible: bool
-    """Whether the disk is full or read-only, so that the file is read as immutable (see `files`)."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -27,9 +27,8 @@ def open_file(
     def opened(uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=not any_thread)
         try:
-            connection.execute(
-                "SELECT 1 FROM sqlite_master LIMIT 1"
-            ).fetchone()  # opens the log, if there is one
+            # Opens the log, if there is one.
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except BaseException:
             connection.close()
             raise

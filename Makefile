@@ -74,5 +74,5 @@ screenshots: install-dev ## retake the screenshots from a running instance (need
 	$(BIN)/python -m fx_pipeline_tests.pages.screenshots
 
 lock: install-dev ## resolve both lock files again
-	$(BIN)/$(UV_COMPILE) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/$(UV_COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
 	$(BIN)/$(UV_COMPILE) --group build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock

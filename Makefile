@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 TESTS ?= fx_pipeline_tests
 CLIENTS := fx_pipeline_tests/api/clients
-UV_COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
+COMPILE_AS_DEV := $(COMPILE) --constraint requirements-dev.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up clients test test-all coverage check lint format bench docs screenshots lock
@@ -19,10 +20,10 @@ help: ## this list
 
 install: $(VENV)/installed ## the virtual environment, with what running needs
 
-$(VENV)/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock requirements-build.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 15) else "fx-pipeline needs Python 3.10 to 3.14: make PYTHON=python3.12 install")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) --require-hashes --requirement requirements.lock
+	$(PIP_INSTALL) --require-hashes --requirement requirements.lock --requirement requirements-build.lock
 	$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
@@ -73,6 +74,9 @@ docs: install-dev ## regenerate the tables in docs/ and .env.example
 screenshots: install-dev ## retake the screenshots from a running instance (needs Chromium)
 	$(BIN)/python -m fx_pipeline_tests.pages.screenshots
 
-lock: install-dev ## resolve both lock files again
-	$(BIN)/$(UV_COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
-	$(BIN)/$(UV_COMPILE) --group build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+lock: install-dev ## resolve all lock files again
+	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE_AS_DEV) pyproject.toml --output-file requirements.lock
+	$(COMPILE_AS_DEV) --extra postgres --extra celery pyproject.toml --output-file requirements-cluster.lock
+	$(COMPILE_AS_DEV) --group api --output-file requirements-api.lock
+	$(COMPILE_AS_DEV) --group build --output-file requirements-build.lock

@@ -25,8 +25,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from fx_pipeline.clock import today
 from fx_pipeline.serving.hosts import is_host_name
 
-PROJECT = Path(__file__).resolve().parent.parent
-"""The checkout, which contains ``datasette_config/``, ``workspace.yaml`` and ``dagster.yaml``."""
+_PACKAGED = Path(__file__).resolve().parent / "files"
+
+PROJECT = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parent.parent
+"""The folder with ``datasette_config/``, ``workspace.yaml``, ``dagster.yaml`` and ``.env.example``: the
+checkout, or in a wheel ``fx_pipeline/files/``, where ``hatch_build.py`` puts them."""
 
 FIXER_HOSTS = ("data.fixer.io", "api.apilayer.com")
 """The hosts of Fixer itself."""

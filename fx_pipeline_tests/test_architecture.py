@@ -15,7 +15,7 @@ from fx_pipeline.settings import PROJECT
 LAYERS = (
     ("rates", "wanted", "clock", "fetch", "serving"),
     ("settings",),
-    ("dagster_names",),
+    ("dagster_names", "installed"),
     ("fixer", "store", "api"),
     ("ingestion", "quality", "alerts", "dagster_internals"),
     ("defs",),

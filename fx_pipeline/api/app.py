@@ -12,17 +12,19 @@ from fx_pipeline.api.logs import redact_access_log, report_errors
 from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.server import prepare_worker
+from fx_pipeline.installed import IncompleteError, check_files
 from fx_pipeline.settings import SettingsError, load_settings
 
 
 def create_app() -> ASGIApp:
-    """Return the application that the settings describe. Exit with one line if they are unusable."""
+    """Return the application that the settings describe. Exit with one line if that is impossible."""
     try:
+        check_files()
         settings = load_settings()
         check_database(settings.fx_database)
         if settings.sentry_dsn:
             report_errors(settings.sentry_dsn.get_secret_value())
-    except (SettingsError, ServeError) as error:
+    except (IncompleteError, SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
     redact_access_log()
     prepare_worker()

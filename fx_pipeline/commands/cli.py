@@ -13,11 +13,12 @@ from fx_pipeline.commands.sandbox import sandbox
 from fx_pipeline.commands.servers import serve, up, webserver
 from fx_pipeline.commands.status import status
 from fx_pipeline.commands.token import token
+from fx_pipeline.installed import IncompleteError, check_files, version_and_commit
 from fx_pipeline.settings import SettingsError
 
 
 class Commands(click.Group):
-    """A group that reports a wrong setting (exit code 2) or an unusable file (1) in one line."""
+    """A group that reports a wrong setting (exit code 2), or an unusable or missing file (1), in one line."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
@@ -25,6 +26,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise click.UsageError(str(error)) from None
+        except IncompleteError as error:
+            raise click.ClickException(str(error)) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -35,10 +38,24 @@ class Commands(click.Group):
             raise
 
 
+def _show_version(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(f"fx-pipeline {version_and_commit()}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="fx-pipeline")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
 def main() -> None:
     """Fetch daily exchange rates from Fixer once, store them with their revisions, and serve them."""
+    check_files()
 
 
 for command in (up, ingest, serve, webserver, sandbox, rebuild, status, alert_test, token):

@@ -129,16 +129,17 @@ def _prepare_database(settings: Settings) -> None:
 
 
 def _is_current(path: Path) -> bool:
-    """Return whether a database can be read and needs no migration."""
+    """Return whether a database can be read and has the schema of this version."""
     from sqlite_utils import Database
 
     from fx_pipeline.api.reading.files import open_file
-    from fx_pipeline.store.migrations import migrations
+    from fx_pipeline.store.migrations import migrations, unknown_steps
 
     try:
         connection, _ = open_file(path)
         with closing(connection):
-            return not migrations.pending(Database(connection, execute_plugins=False))
+            db = Database(connection, execute_plugins=False)
+            return not migrations.pending(db) and not unknown_steps(db)
     except sqlite3.Error:
         return False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from fx_pipeline.store.migrations import migrations
+from fx_pipeline.store.migrations import migrations, unknown_steps
 
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
@@ -33,6 +33,12 @@ def open_database(path: Path) -> Database:
             if db.table_names() and not migrations.applied(db):
                 raise StoreError(
                     f"{path} is a database, but not one of fx-pipeline: set FX_DATABASE to another file."
+                )
+            if steps := unknown_steps(db):
+                raise StoreError(
+                    f"{path} was written by a newer fx-pipeline, whose schema has the step "
+                    f"{', '.join(steps)}. Install that version again, or restore the backup "
+                    "from before the upgrade."
                 )
             db.enable_wal()
             if migrations.pending(db):

@@ -9,6 +9,12 @@ from sqlite_utils.db import Database
 migrations = Migrations("fx_pipeline")
 
 
+def unknown_steps(db: Database) -> list[str]:
+    """Return the names of the applied steps that this version does not have: a newer one applied them."""
+    known = {step.name for step in migrations.pending(Database(memory=True, execute_plugins=False))}
+    return [step.name for step in migrations.applied(db) if step.name not in known]
+
+
 @migrations()
 def create_tables(db: Database) -> None:
     """Create the tables of rates, revisions and fetches."""

@@ -239,3 +239,24 @@ def test_leaves_a_foreign_file_unchanged_and_calls_no_provider(
     assert (done.returncode, done.stdout, messages(done.stderr)) == (1, "", f"Error: {folder}/{says}\n")
     assert path.read_bytes() == before
     assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["ingest", *FIRST], ["rebuild"], ["token", "create", "a"], ["serve"], ["up"]]
+)
+def test_refuses_a_database_of_a_newer_version_and_leaves_it_unchanged(
+    folder: Path, database: Path, settings: dict[str, str], command: list[str]
+) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+            "VALUES ('fx_pipeline', 'add_a_later_column', '2030-01-01')"
+        )
+    before = database.read_bytes()
+    done = run_command(folder, *command, **settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert messages(done.stderr) == (
+        f"Error: {database} was written by a newer fx-pipeline, whose schema has the step "
+        "add_a_later_column. Install that version again, or restore the backup from before the upgrade.\n"
+    )
+    assert database.read_bytes() == before

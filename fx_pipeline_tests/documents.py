@@ -26,8 +26,8 @@ DOCUMENTS = (
 ENV_EXAMPLE = PROJECT / ".env.example"
 
 _OPENING = """\
-# The settings of fx-pipeline. Copy this file to .env and remove the # in front of the settings that you
-# change. Environment variables override this file. The values shown are the defaults.
+# The settings of fx-pipeline, for the file .env in the folder where it runs. Remove the # in front of the
+# settings that you change. Environment variables override the file. The values shown are the defaults.
 """
 
 

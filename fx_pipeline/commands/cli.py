@@ -9,6 +9,7 @@ import click
 from fx_pipeline.commands.alerts import alert_test
 from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
+from fx_pipeline.commands.init import init
 from fx_pipeline.commands.sandbox import sandbox
 from fx_pipeline.commands.servers import serve, up, webserver
 from fx_pipeline.commands.status import status
@@ -58,5 +59,5 @@ def main() -> None:
     check_files()
 
 
-for command in (up, ingest, serve, webserver, sandbox, rebuild, status, alert_test, token):
+for command in (init, up, ingest, serve, webserver, sandbox, rebuild, status, alert_test, token):
     main.add_command(command)

@@ -19,6 +19,7 @@ from dagster._core.execution.api import execute_run as _execute_run
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 # With this pair, Dagster checks for interrupts between the events of a run. No public function does.
@@ -29,10 +30,20 @@ from fx_pipeline.rates import counted
 from fx_pipeline.settings import PROJECT
 
 if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
     from dagster._core.remote_origin import CodeLocationOrigin
     from dagster._core.workspace.context import WorkspaceProcessContext
 
-__all__ = ["WorkspaceProcessContext", "capture_interrupts", "check_captured_interrupt"]
+__all__ = [
+    "ExecutionPlan",
+    "PlanOrchestrationContext",
+    "RetryMode",
+    "WorkspaceProcessContext",
+    "capture_interrupts",
+    "check_captured_interrupt",
+]
 
 # Tags of runs. Dagster documents some of them and exports none.
 PARTITION_TAG = "dagster/partition"
@@ -84,6 +95,11 @@ def job_origin(job: dg.JobDefinition) -> RemoteJobOrigin:
     return RemoteRepositoryOrigin(location, dg.Definitions().get_repository_def().name).get_job_origin(
         job.name
     )
+
+
+def stores_in_home(instance: dg.DagsterInstance) -> bool:
+    """Return whether the runs are in files of Dagster's home, which only one machine uses."""
+    return isinstance(instance.run_storage, SqliteRunStorage)
 
 
 def is_interrupted_step(event: dg.DagsterEvent) -> bool:

@@ -8,6 +8,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
+from fx_pipeline.defs.executor import one_process  # noqa: E402
 from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config  # noqa: E402
 from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols  # noqa: E402
@@ -35,6 +36,5 @@ defs = dg.Definitions(
         # Unused. Dagster's default would let the run config choose a folder for files.
         "io_manager": dg.mem_io_manager,
     },
-    # A run is one process: starting a process per step takes longer than the step.
-    executor=dg.in_process_executor,
+    executor=one_process,
 )

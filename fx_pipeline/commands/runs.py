@@ -26,9 +26,11 @@ from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_fa
 from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
+from fx_pipeline.defs.run_locks import fail_killed_runs
 from fx_pipeline.processes.dagster_home import first_line
-from fx_pipeline.processes.run_locks import fail_killed_runs, run_lock
 from fx_pipeline.rates import parse_date
+from fx_pipeline.settings import load_settings
+from fx_pipeline.store.run_lock import held
 
 MIN_DAYS_IN_VAIN = 10
 """A failed run that stored none of at least this many dates ends the ingest. The provider is down, or has no
@@ -93,7 +95,7 @@ def materialise(
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
     ).to_config_dict()
     config["loggers"] = _NO_LOG
-    fail_killed_runs(instance)
+    fail_killed_runs(instance, load_settings().fx_database)
     reports: list[RunReport] = []
     with capture_interrupts():
         for dates in runs:
@@ -130,7 +132,7 @@ def _execute(
         run = instance.create_run_for_job(
             job, run_config=config, tags={**tags, MAX_RETRIES_TAG: "0"}, remote_job_origin=job_origin(job)
         )
-        with run_lock(instance, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
+        with held(load_settings().fx_database, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
             result = execute_run(job, run, instance)
         if was_interrupted(result):
             instance.report_run_canceled(run, CANCELLED)

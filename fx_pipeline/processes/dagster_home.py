@@ -8,9 +8,9 @@ from alembic.util.exc import CommandError
 from filelock import FileLock
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from fx_pipeline.defs.run_locks import fail_abandoned_runs
 from fx_pipeline.processes.leftovers import unusable
-from fx_pipeline.processes.run_locks import fail_abandoned_runs
-from fx_pipeline.settings import PROJECT
+from fx_pipeline.settings import PROJECT, load_settings
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -41,7 +41,7 @@ def prepare(home: Path) -> None:
     Only for the `up` that holds the home. Raise SettingsError if it cannot be used.
     """
     with open_instance(home) as instance:
-        fail_abandoned_runs(instance)
+        fail_abandoned_runs(instance, load_settings().fx_database)
 
 
 def first_line(error: Exception) -> str:

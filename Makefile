@@ -8,6 +8,7 @@ endif
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 TESTS ?= fx_pipeline_tests
+VALIDATE := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 CLIENTS := fx_pipeline_tests/api/clients
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
 COMPILE_AS_DEV := $(COMPILE) --constraint requirements-dev.lock
@@ -52,12 +53,20 @@ coverage: install-dev clients ## run all tests except the slow ones, and measure
 
 check: lint test ## run lint and the fast tests
 
-lint: install-dev ## run ruff, mypy, codespell and .ci/words
+lint: install-dev ## check code, words, shell scripts, the Dockerfile and the workflows of CI
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	.ci/words
+	git grep -lzE '^#!/(usr/)?bin/(env )?(ba)?sh' -- ':!*.py' ':!*.md' ':!*.y*ml' | xargs -0 $(BIN)/shellcheck
+	$(if $(wildcard Dockerfile),$(BIN)/hadolint Dockerfile)
+	$(VALIDATE).circle-ci .circleci/config.yml
+	$(VALIDATE).dependabot .github/dependabot.yml
+	$(VALIDATE).github-actions .github/actions/*/action.yml
+	$(VALIDATE).github-workflows .github/workflows/*.yml
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck -pyflakes ''
+	$(BIN)/zizmor --quiet --offline --persona pedantic .github
 
 format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .

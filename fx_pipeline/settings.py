@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fx_pipeline.clock import today
 from fx_pipeline.serving.hosts import is_host_name
+from fx_pipeline.serving.prefix import is_prefix, prefix_of
 
 _PACKAGED = Path(__file__).resolve().parent / "files"
 
@@ -130,7 +131,8 @@ class Settings(BaseSettings):
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
     fx_dagster_url: str | None = Field(
         None,
-        description="Public address of the Dagster UI, for links. Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
+        description="Public address of the Dagster UI, for links. Its path is the prefix behind a proxy. "
+        "Unset: http://127.0.0.1:FX_DAGSTER_PORT.",
     )
     fx_dagster_password: SecretStr | None = Field(
         None,
@@ -161,7 +163,9 @@ class Settings(BaseSettings):
     )
 
     fx_api_url: str | None = Field(
-        None, description="Public address of the API, for links. Unset: http://127.0.0.1:FX_API_PORT."
+        None,
+        description="Public address of the API, for links. Its path is the prefix behind a proxy. Unset: "
+        "http://127.0.0.1:FX_API_PORT.",
     )
 
     @model_validator(mode="before")
@@ -181,6 +185,19 @@ class Settings(BaseSettings):
             return None
         HttpUrl(value)
         return value.rstrip("/")
+
+    @field_validator("fx_api_url", "fx_dagster_url")
+    @classmethod
+    def _has_simple_path(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.query or parts.fragment or not is_prefix(prefix_of(value)):
+            raise ValueError(
+                "after the host it may have only a path of letters, digits and - . _ ~, such as "
+                "https://example.com/fx"
+            )
+        return value
 
     @field_validator("fx_symbols", mode="before")
     @classmethod
@@ -295,6 +312,16 @@ class Settings(BaseSettings):
     def api_url(self) -> str:
         """The address of the API for links."""
         return self.fx_api_url or f"http://127.0.0.1:{self.fx_api_port}"
+
+    @property
+    def api_prefix(self) -> str:
+        """The path before all paths of the API behind a proxy, such as /fx. Usually empty."""
+        return prefix_of(self.fx_api_url)
+
+    @property
+    def dagster_prefix(self) -> str:
+        """The path before all paths of the Dagster UI behind a proxy, such as /dagster. Usually empty."""
+        return prefix_of(self.fx_dagster_url)
 
     @property
     def dagster_url(self) -> str:

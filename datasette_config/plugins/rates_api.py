@@ -54,11 +54,11 @@ def filters_from_request(request, database, table, datasette):
 
 
 @hookimpl
-def prepare_jinja2_environment(env):
-    """Add the filters of the templates."""
+def prepare_jinja2_environment(env, datasette):
+    """Add the filters of the templates, and the prefix that begins each of their links."""
     env.filters.update(cells.FILTERS)
     env.filters.update(csv_link=exports.link, page_link=parameters.without_start)
-    env.globals["most_csv_rows"] = exports.MOST_ROWS
+    env.globals.update(most_csv_rows=exports.MOST_ROWS, prefix=datasette.prefix)
 
 
 @hookimpl
@@ -79,9 +79,9 @@ def extra_template_vars(request, datasette, template):
 
 
 @hookimpl
-def render_cell(value, column):
+def render_cell(value, column, datasette):
     """Show dates and currencies in tables as links."""
-    return cells.cell(value, column)
+    return cells.cell(value, column, datasette.prefix)
 
 
 @hookimpl

@@ -2,7 +2,8 @@
 import { shownDate } from "./figures.js";
 
 const DAY = 86_400_000;
-const reading = document.querySelector(".strips").previousElementSibling;
+const strips = document.querySelector(".strips");
+const reading = strips.previousElementSibling;
 
 // A strip has the 366 places of a leap year. In other years, the place of 29 February leads to 1 March.
 function dayAt(strip, x) {
@@ -18,6 +19,6 @@ for (const strip of document.querySelectorAll(".strips svg")) {
     if (state(event)) reading.textContent = `${shownDate(dayAt(strip, event.clientX))}: ${state(event) === "unfetched" ? "not fetched" : state(event)}`;
   });
   strip.addEventListener("click", (event) => {
-    if (state(event)) location.assign(`/fx/rates_by_date?date=${dayAt(strip, event.clientX)}`);
+    if (state(event)) location.assign(`${strips.dataset.day}${dayAt(strip, event.clientX)}`);
   });
 }

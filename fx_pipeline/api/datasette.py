@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from datasette.app import Datasette
 from datasette.database import Database
+from datasette.url_builder import Urls
+from starlette.types import ASGIApp
 
 from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.contract.routes import Routes
@@ -17,6 +19,7 @@ from fx_pipeline.api.endpoints.counts import Counts
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context, Operation
 from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.prefixed import PrefixedRedirects, PrefixedUrls
 from fx_pipeline.api.reading.demonstration import Demonstration
 from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.api.reading.metadata import read_metadata
@@ -96,6 +99,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         replace_handlers()
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
         self.fx_settings = settings
+        self.prefix = settings.api_prefix
         self.hosts = Hosts.of(settings.fx_api_url, settings.fx_allowed_hosts)
         self.clock = clock
         self.operations = operations
@@ -117,6 +121,16 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.demonstration = Demonstration(self.reader, database.served)
         self._counts = Counts()
         self.add_database(database, name=DATABASE)
+
+    @property
+    def urls(self) -> Urls:
+        """What makes the links of Datasette's pages."""
+        return PrefixedUrls(self, self.prefix)
+
+    def app(self) -> ASGIApp:
+        """Return Datasette as an ASGI application, whose redirects have the prefix."""
+        app: ASGIApp = super().app()
+        return PrefixedRedirects(app, self.prefix) if self.prefix else app
 
     def is_open(self) -> bool:
         """Return whether requests need no token now."""

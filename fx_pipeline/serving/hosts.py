@@ -57,6 +57,14 @@ class Hosts:
             return False
         return not _is_loopback(local_address)
 
+    def public_scheme(self, host: str) -> str | None:
+        """Return the scheme of the public address if the header `Host` names it."""
+        if self.public is None:
+            return None
+        scheme, name, port = self.public
+        parts = _split(host)
+        return scheme if parts and (parts[0], parts[1] or _PORTS[scheme]) == (name, port) else None
+
     def is_same_origin(self, origin: str, host: str) -> bool:
         """Return whether a page of `origin` comes from the server that the header `Host` names."""
         page, parts = _origin(origin), _split(host)

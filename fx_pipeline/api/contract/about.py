@@ -13,6 +13,7 @@ def index(context: Context, _: NoInput) -> Reply:
     """Return the newest and the oldest day, and a link to each endpoint."""
     ((newest, oldest, base),) = context.queries.rows("latest_date")
     stored = {"last": newest or "YYYY-MM-DD", "first": oldest or "YYYY-MM-DD", "base": base or "EUR"}
+    prefix = context.settings.api_prefix
     links = (operation.link for operation in context.operations if operation.link)
     description = {
         "success": True,
@@ -21,14 +22,15 @@ def index(context: Context, _: NoInput) -> Reply:
         "base": base,
         "latest_date": newest,
         "first_date": oldest,
-        "endpoints": {link.name: link.target.format_map(stored) for link in links},
+        "endpoints": {link.name: f"{prefix}{link.target.format_map(stored)}" for link in links},
     }
     return Reply(as_json(description), recent())
 
 
 def openapi(context: Context, _: NoInput) -> Reply:
     """Return the OpenAPI document of this instance."""
-    return Reply(as_json(document(context.operations, stored_data(context))), until_midnight(context.now))
+    described = document(context.operations, stored_data(context), context.settings.api_prefix)
+    return Reply(as_json(described), until_midnight(context.now))
 
 
 def page(_: Context, __: NoInput) -> Reply:

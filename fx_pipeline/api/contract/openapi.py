@@ -18,8 +18,8 @@ ALWAYS = (401, 403, 414, 500, 503)
 """The statuses that any request about rates may get."""
 
 
-def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
-    """Return the document of an instance with these operations and this data."""
+def document(operations: Sequence[Operation[Any]], stored: Stored, prefix: str = "") -> Schema:
+    """Return the document of an instance with these operations and this data, behind a path prefix."""
     groups = {operation.errors.name: operation.errors.kinds for operation in operations if operation.errors}
     links = [operation.link.name for operation in operations if operation.link]
     return {
@@ -33,7 +33,7 @@ def document(operations: Sequence[Operation[Any]], stored: Stored) -> Schema:
             "`utm_...` are ignored. A currency is `USD` or `usd`, but not in mixed case: `GBp` is pence.",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         # The empty entry comes first: some instances need no token.
         "security": [{}, *({name: []} for name in _CARRIERS)],
         "tags": [tag._asdict() for tag in dict.fromkeys(operation.tag for operation in operations)],

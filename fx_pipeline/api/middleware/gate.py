@@ -57,6 +57,8 @@ class Gate:
         self.app = app
         self._datasette = datasette
         self._tokens = datasette.tokens
+        self._prefix = datasette.prefix
+        self._home = f"{datasette.prefix}/"
         self._writing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +93,7 @@ class Gate:
         if self._tokens.problem():
             info = CLOSED
         if _is_page(path, scope):
-            refusal = Refusal(kind, _requested(scope))
+            refusal = Refusal(kind, f"{self._prefix}{_requested(scope)}")
             return await refused(Request(scope, None), self._datasette, refusal)
         return _error(kind, info)
 
@@ -101,22 +103,25 @@ class Gate:
         form = await _read_form(receive)
         if form is None:
             return _error(PAYLOAD_TOO_LARGE, f"A form has at most {LONGEST_FORM} bytes.")
-        secure = scope["scheme"] == "https"
         if path == LOGOUT:
-            response = _redirect("/")
-            response.set_cookie(COOKIE, "", max_age=0, httponly=True, secure=secure)
+            response = _redirect(self._home)
+            self._set_cookie(response, "", 0, scope)
             return response
-        next_path = form.get("next", "/")
+        next_path = form.get("next", self._home)
         if _LOCAL_PATH.fullmatch(next_path) is None:
-            next_path = "/"
+            next_path = self._home
         holder = self._tokens.find(form.get("token", "").strip())
         if holder is None:
             refusal = Refusal(INVALID_ACCESS_KEY, next_path)
             return await refused(Request(scope, None), self._datasette, refusal)
         response = _redirect(next_path)
-        cookie = self._cookie(holder)
-        response.set_cookie(COOKIE, cookie, max_age=COOKIE_SECONDS, httponly=True, secure=secure)
+        self._set_cookie(response, self._cookie(holder), COOKIE_SECONDS, scope)
         return response
+
+    def _set_cookie(self, response: Response, value: str, seconds: int, scope: Scope) -> None:
+        # With a prefix, other paths of the same host may belong to other servers.
+        path, secure = self._prefix or "/", scope["scheme"] == "https"
+        response.set_cookie(COOKIE, value, max_age=seconds, path=path, httponly=True, secure=secure)
 
     def _cookie(self, holder: Holder) -> str:
         expires = baseconv.base62.encode(int(time.time()) + COOKIE_SECONDS)
@@ -183,7 +188,7 @@ def _is_page(path: str, scope: Scope) -> bool:
 
 
 def _requested(scope: Scope) -> str:
-    """Return the path and query as they were requested, without a token."""
+    """Return the path and query as they were requested, without the prefix and a token."""
     path, query = scope["fx_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
 

@@ -1,9 +1,10 @@
 """The outermost layer: brings each request into the one form that all other layers rely on.
 
-Behind it, the method is never HEAD, the path has no slash at its end, `Accept-Encoding` is `gzip` or absent,
-and the only cookies are Datasette's. The headers are read once, and the scope says what was found there:
+Behind it, the method is never HEAD, the path has neither the prefix of FX_API_URL nor a slash at its end,
+`Accept-Encoding` is `gzip` or absent, and the only cookies are Datasette's. The headers are read once, and
+the scope says what was found there:
 
-- `fx_path`: the path as it was sent. The login form redirects there.
+- `fx_path`: the path as it was sent, without the prefix. The login form redirects there.
 - `fx_has_credentials`: whether there is a cookie or a token in a header.
 - `fx_takes_gzip`: whether the client accepts it.
 - `fx_if_none_match`: the value of that header, or None.
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.api import replies
+from fx_pipeline.serving.prefix import without_prefix
 
 LONGEST_COOKIES = 8192
 
@@ -29,10 +31,11 @@ Header = tuple[bytes, bytes]
 
 
 class Normalise:
-    """An ASGI application that passes `app` every request in normal form."""
+    """An ASGI application that passes `app` every request in normal form, without `prefix`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self.app = app
+        self._prefix = prefix.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on the request in normal form. Refuse websockets."""
@@ -40,15 +43,17 @@ class Normalise:
             if scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}
                 send = functools.partial(_send_without_body, send)
-            await self.app(_normalised(scope), receive, send)
+            await self.app(_normalised(scope, self._prefix), receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await self.app(scope, receive, send)
 
 
-def _normalised(scope: Scope) -> Scope:
+def _normalised(scope: Scope, prefix: bytes) -> Scope:
     sent_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if prefix:
+        sent_path = without_prefix(sent_path, prefix)
     path = sent_path
     # One slash at the end changes nothing. Two are a different path, where the API has nothing.
     if path.endswith(b"/") and not (path.endswith(b"//") and path.startswith(b"/rates")):
@@ -97,7 +102,12 @@ def _own_cookies(sent: bytes) -> list[Header]:
     Cookies of other servers on the same host are dropped, because parsing all of them can take long.
     """
     parts = (part.strip() for part in sent.decode("latin-1").split(";"))
-    own = "; ".join(part for part in parts if part.startswith(_OWN_COOKIES)).encode("latin-1")
+    found: dict[str, str] = {}
+    for part in parts:
+        if part.startswith(_OWN_COOKIES):
+            # Browsers send the cookie with the longest path first (RFC 6265, 5.4): the one with the prefix.
+            found.setdefault(part.partition("=")[0], part)
+    own = "; ".join(found.values()).encode("latin-1")
     if not own or len(own) > LONGEST_COOKIES:
         return []
     try:

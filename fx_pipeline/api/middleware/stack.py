@@ -4,6 +4,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.middleware.address import PublicAddress
 from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.middleware.edge import Edge
 from fx_pipeline.api.middleware.gate import Gate
@@ -16,20 +17,22 @@ from fx_pipeline.api.tables.canned import CannedQueries
 def application(datasette: FxDatasette) -> ASGIApp:
     """Return `datasette` behind all layers. A request passes them from the last line up.
 
-    1. `Normalise`: one form of method, path and headers.
+    1. `Normalise`: one form of method, path and headers, without the path prefix of FX_API_URL.
     2. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off.
     3. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
     4. `GZipMiddleware`.
-    5. `Gate`: takes the token out of the request, and checks it.
-    6. `Shortcut`: anonymous requests for rates, without Datasette's router.
-    7. `CannedQueries`: refuses parameters that a canned query would misread.
+    5. `PublicAddress`: the scheme of the client, if the client used FX_API_URL.
+    6. `Gate`: takes the token out of the request, and checks it.
+    7. `Shortcut`: anonymous requests for rates, without Datasette's router.
+    8. `CannedQueries`: refuses parameters that a canned query would misread.
     """
     app: ASGIApp = datasette.app()
     app = CannedQueries(app, datasette)
     app = Shortcut(app, datasette)
     app = Gate(app, datasette)
+    app = PublicAddress(app, datasette.hosts)
     app = GZipMiddleware(app, compresslevel=GZIP_LEVEL)
     app = Edge(app)
     if megabytes := datasette.fx_settings.fx_cache_mb:
         app = ResponseCache(app, datasette, megabytes * 2**20)
-    return Normalise(app)
+    return Normalise(app, datasette.prefix)

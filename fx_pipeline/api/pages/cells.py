@@ -5,7 +5,7 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from fx_pipeline.api.pages import docs, figures
-from fx_pipeline.api.pages.links import day_path
+from fx_pipeline.api.pages.links import currency_path, day_path
 from fx_pipeline.rates import as_number, counted, is_code, is_date
 
 FILTERS: dict[str, Callable[..., object]] = {
@@ -26,11 +26,11 @@ FILTERS: dict[str, Callable[..., object]] = {
 """The filters of templates, by name."""
 
 
-def cell(value: object, column: str) -> str | None:
+def cell(value: object, column: str, prefix: str) -> str | None:
     """Return a cell of Datasette's tables; None to let Datasette show it.
 
     Days and currencies link to their pages. A reference to another row is only its number, because that row
-    may not be public.
+    may not be public. `prefix` begins each link.
     """
     if isinstance(value, dict):
         return str(value["value"])
@@ -39,7 +39,7 @@ def cell(value: object, column: str) -> str | None:
     if isinstance(value, int) and column == "timestamp":
         return Markup('<span title="{}">{}</span>').format(value, figures.shown_timestamp(value))
     if isinstance(value, str) and column in ("date", "nearest_before", "nearest_after") and is_date(value):
-        return Markup('<a href="{}">{}</a>').format(day_path(value), value)
+        return Markup('<a href="{}{}">{}</a>').format(prefix, day_path(value), value)
     if isinstance(value, str) and column in ("currency", "code") and is_code(value):
-        return Markup('<a href="/currency/{}/">{}</a>').format(value, value)
+        return Markup('<a href="{}{}">{}</a>').format(prefix, currency_path(value), value)
     return None

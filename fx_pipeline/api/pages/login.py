@@ -18,7 +18,8 @@ class Refusal(NamedTuple):
 
 async def login(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/-/login``."""
-    return await _page(request, datasette, next_path=request.args.get("next") or "/", is_invalid=False)
+    next_path = request.args.get("next") or f"{datasette.prefix}/"
+    return await _page(request, datasette, next_path=next_path, is_invalid=False)
 
 
 async def refused(request: Request, datasette: FxDatasette, refusal: Refusal) -> Response:

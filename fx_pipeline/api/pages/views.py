@@ -71,7 +71,8 @@ async def coverage(request: Request, datasette: FxDatasette) -> Response:
 
 async def api_docs(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/rates/docs/``: the documentation of the API."""
-    work = partial(docs.page, origin=docs.origin(request), context_of=datasette.context)
+    origin = f"{docs.origin(request)}{datasette.prefix}"
+    work = partial(docs.page, origin=origin, context_of=datasette.context)
     return await _respond(request, datasette, docs.QUERIES, work, cache_control=NO_STORE)
 
 
@@ -124,7 +125,7 @@ async def _respond(
         context = {"error": error.info, "heading": failures.heading(error.kind)}
         page = Page("error.html", context, error.kind.status)
     if page.elsewhere:
-        return Response.redirect(page.elsewhere)
+        return Response.redirect(f"{datasette.prefix}{page.elsewhere}")
     links = {"dagster_url": dagster_url, "partitions_url": partitions_url(settings)}
     html = await datasette.render_template(page.template, {**links, **page.context}, request=request)
     retry_after = RETRY_SECONDS if page.status == SERVER_BUSY.status else None

@@ -66,13 +66,13 @@ async def table_csv(request: Request, datasette: FxDatasette) -> Response:
     if request.args.get("_size", "max") == "max":
         return await _whole_table_csv(request, datasette)
     data = await _data(TableView(datasette), request)
-    return data if isinstance(data, Response) else _respond(request, data, data["rows"])
+    return data if isinstance(data, Response) else _respond(request, datasette, data, data["rows"])
 
 
 async def row_csv(request: Request, datasette: FxDatasette) -> Response:
     """Answer ``/fx/<table>/<key>.csv``."""
     data = await _data(RowView(datasette), request)
-    return data if isinstance(data, Response) else _respond(request, data, data["rows"])
+    return data if isinstance(data, Response) else _respond(request, datasette, data, data["rows"])
 
 
 async def _query_csv(request: Request, datasette: FxDatasette, query: Mapping[str, Any]) -> Response:
@@ -81,7 +81,7 @@ async def _query_csv(request: Request, datasette: FxDatasette, query: Mapping[st
 
     def read(queries: Queries) -> Response:
         columns, rows = queries.select(query["sql"], parameters)
-        return _respond(request, {"columns": columns}, rows, queries.paced)
+        return _respond(request, datasette, {"columns": columns}, rows, queries.paced)
 
     return await datasette.reader.run(
         request.actor, (query["name"],), read, size=Size.LARGE, receive=request.receive
@@ -104,7 +104,7 @@ async def _whole_table_csv(request: Request, datasette: FxDatasette) -> Response
 
     def read(queries: Queries) -> Response:
         _, rows = queries.select(sql, data["query"]["params"])
-        return _respond(request, {**data, "next_url": None}, rows, queries.paced)
+        return _respond(request, datasette, {**data, "next_url": None}, rows, queries.paced)
 
     # Datasette has already checked the permission for the table.
     return await datasette.reader.run(request.actor, (), read, size=Size.LARGE, receive=request.receive)
@@ -121,6 +121,7 @@ async def _data(view: TableView | RowView, request: Request) -> dict[str, Any] |
 
 def _respond(
     request: Request,
+    datasette: FxDatasette,
     data: Mapping[str, Any],
     rows: Iterable[Row],
     paced: Callable[[Iterable[Row]], Iterable[Row]] = iter,
@@ -129,7 +130,7 @@ def _respond(
 
     def cells(row: Row) -> list[object]:
         return [
-            _blob_url(data, row, column) if isinstance(value, bytes) else cell(value)
+            _blob_url(datasette, data, row, column) if isinstance(value, bytes) else cell(value)
             for column, value in zip(columns, row, strict=True)
         ]
 
@@ -165,9 +166,9 @@ def _text(value: str) -> str:
     return f"'{text}" if text.startswith(("\t", "\r")) else text
 
 
-def _blob_url(data: Mapping[str, Any], row: Row, column: str) -> str:
+def _blob_url(datasette: FxDatasette, data: Mapping[str, Any], row: Row, column: str) -> str:
     """Return the address of the bytes of a cell. Only tables have such cells."""
     if "table" not in data:
         raise NotFound("This query returns bytes, which CSV cannot hold.")
     key = path_from_row_pks(dict(zip(data["columns"], row, strict=True)), data["primary_keys"], False)
-    return f"/{DATABASE}/{data['table']}/{key}.blob?_blob_column={column}"
+    return str(datasette.urls.row_blob(DATABASE, data["table"], key, column))

@@ -40,7 +40,8 @@ async def render(
     response = json_renderer(args, data, view_name)
     if is_cut:
         # A bare array cannot say so in its body.
-        whole = path_with_format(request=request, format="csv", replace_format="json")
+        path = path_with_format(request=request, format="csv", replace_format="json")
+        whole = datasette.urls.path(path)
         response.headers["x-truncated"] = f"{rows} rows"
         response.headers["link"] = f'<{whole}>; rel="alternate"; type="text/csv"'
     return response

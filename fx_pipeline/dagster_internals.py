@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +26,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 from starlette.types import ASGIApp
 
+from fx_pipeline.dagster_names import LOCATION
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import PROJECT
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from dagster._core.execution.retries import RetryMode
     from dagster._core.remote_origin import CodeLocationOrigin
     from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 __all__ = [
     "ExecutionPlan",
@@ -159,14 +161,26 @@ def failed_partitions(
     return set(status.deserialize_failed_partition_subsets(partitions).get_partition_keys())
 
 
-def open_workspace(instance: dg.DagsterInstance, file: str = _WORKSPACE) -> "WorkspaceProcessContext":
-    """Return the workspace of a file, as `dagster-webserver` opens it: a context manager.
+Source = str | tuple[str, int]
+"""A workspace: the path of its file, or the host and the port of its only code server."""
 
-    It runs the code servers of modules in the file as long as it is open. Other code servers must be running,
-    and must be started again when they end: a reload ends them.
+
+def _target(source: Source) -> "WorkspaceLoadTarget":
+    from dagster._core.workspace.load_target import GrpcServerTarget, WorkspaceFileTarget
+
+    if isinstance(source, str):
+        return WorkspaceFileTarget([source])
+    host, port = source
+    return GrpcServerTarget(host=host, port=port, socket=None, location_name=LOCATION)
+
+
+def open_workspace(instance: dg.DagsterInstance, source: Source | None = None) -> "WorkspaceProcessContext":
+    """Return a workspace, by default that of workspace.yaml, as `dagster-webserver` opens it.
+
+    It is a context manager. It runs the code servers of modules in the file as long as it is open. Other code
+    servers must be started again when they end: a reload ends them.
     """
     from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster_webserver.version import __version__
 
     class Workspace(WorkspaceProcessContext):
@@ -191,7 +205,7 @@ def open_workspace(instance: dg.DagsterInstance, file: str = _WORKSPACE) -> "Wor
                 super().reload_workspace()
 
     return Workspace(
-        instance, WorkspaceFileTarget([file]), version=__version__, code_server_log_level="warning"
+        instance, _target(source or _WORKSPACE), version=__version__, code_server_log_level="warning"
     )
 
 
@@ -238,15 +252,38 @@ def watch_code_servers_seldom() -> None:
     server_watcher.WATCH_INTERVAL = WATCH_SECONDS
 
 
-def run_daemon() -> None:
-    """Run `dagster-daemon` in this process, with the arguments of the process."""
+def run_code_server(options: list[str]) -> None:
+    """Run `dagster api grpc` in this process, until someone reloads the code location or a signal ends it."""
+    from dagster._cli.api import grpc_command
+
+    grpc_command.main(options, prog_name="dagster api grpc", standalone_mode=False)
+
+
+def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Callable[[], None]) -> None:
+    """Run Dagster's daemon in this process until an interrupt, then call `ending` and wait for its threads.
+
+    The public command would give a code server at a host and a port another name than stored runs have.
+    """
     from dagster._daemon import sensor
-    from dagster._daemon.cli import main
+    from dagster._daemon.controller import daemon_controller_from_instance
 
     watch_code_servers_seldom()
     # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
     sensor.MIN_INTERVAL_LOOP_TIME = 15
-    main()
+    with (
+        suppress(KeyboardInterrupt),
+        daemon_controller_from_instance(
+            instance,
+            _target(source or _WORKSPACE),
+            log_level="warning",
+            code_server_log_level="warning",
+        ) as controller,
+    ):
+        try:
+            controller.check_daemon_loop()
+        except KeyboardInterrupt:
+            ending()
+            raise
 
 
 def web_application(workspace: "WorkspaceProcessContext") -> ASGIApp:

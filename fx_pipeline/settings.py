@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     )
     fx_api_port: Port = Field(8001, description="Port of the API.")
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
+    fx_code_server: str | None = Field(
+        None,
+        description="Where `webserver` and `daemon` reach the code server of another machine or container, "
+        "such as `code:4000`. Unset: each runs one of its own.",
+    )
+    fx_code_server_port: Port = Field(4000, description="Port of `fx-pipeline code-server`.")
     fx_dagster_url: str | None = Field(
         None,
         description="Public address of the Dagster UI, for links. Its path is the prefix behind a proxy. "
@@ -229,6 +235,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is not a host name: give no scheme, port, path or wildcard")
         return value
 
+    @field_validator("fx_code_server")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            host, _, port = value.rpartition(":")
+            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in value:
+                raise ValueError("it is not a host and a port, such as code:4000")
+        return value
+
     @field_validator("fx_asset_prefix")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
@@ -285,6 +300,14 @@ class Settings(BaseSettings):
     def tokens_database(self) -> Path:
         """The file of API tokens, next to the database."""
         return self.fx_database.with_name("tokens.db")
+
+    @property
+    def code_server(self) -> tuple[str, int] | None:
+        """The host and the port in FX_CODE_SERVER."""
+        if self.fx_code_server is None:
+            return None
+        host, _, port = self.fx_code_server.rpartition(":")
+        return host, int(port)
 
     @property
     def demo(self) -> bool:

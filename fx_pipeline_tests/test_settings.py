@@ -30,6 +30,7 @@ VALUES: Mapping[str, str] = {
     "FX_API_PORT": "9001",
     "FX_API_URL": "https://rates.example",
     "FX_ASSET_PREFIX": "finance/fixer",
+    "FX_CODE_SERVER": "code.example:4000",
     "DATASETTE_SECRET": "s3cret",
     "SENTRY_DSN": "https://key@sentry.example/1",
     "DAGSTER_HOME": "elsewhere/dagster",
@@ -211,3 +212,20 @@ def test_another_symbol_is_refused(monkeypatch: pytest.MonkeyPatch, written: str
     with pytest.raises(SettingsError) as refused:
         load_settings()
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"), [("code:4000", ("code", 4000)), ("[::1]:4000", ("[::1]", 4000))]
+)
+def test_a_code_server_is_a_host_and_a_port(
+    monkeypatch: pytest.MonkeyPatch, value: str, address: tuple[str, int]
+) -> None:
+    monkeypatch.setenv("FX_CODE_SERVER", value)
+    assert load_settings().code_server == address
+
+
+@pytest.mark.parametrize("value", ["code", "code:", ":4000", "code:0", "code:65536", "http://code:4000"])
+def test_any_other_code_server_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FX_CODE_SERVER", value)
+    with pytest.raises(SettingsError, match=r"^FX_CODE_SERVER cannot be used: it is not a "):
+        load_settings()

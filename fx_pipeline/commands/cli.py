@@ -11,7 +11,7 @@ from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
 from fx_pipeline.commands.sandbox import sandbox
-from fx_pipeline.commands.servers import serve, up, webserver
+from fx_pipeline.commands.servers import code_server, daemon, serve, up, webserver
 from fx_pipeline.commands.status import status
 from fx_pipeline.commands.token import token
 from fx_pipeline.installed import IncompleteError, check_files, version_and_commit
@@ -59,5 +59,18 @@ def main() -> None:
     check_files()
 
 
-for command in (init, up, ingest, serve, webserver, sandbox, rebuild, status, alert_test, token):
+for command in (
+    init,
+    up,
+    ingest,
+    serve,
+    code_server,
+    webserver,
+    daemon,
+    sandbox,
+    rebuild,
+    status,
+    alert_test,
+    token,
+):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""The commands that serve: `up`, `serve` and `webserver`."""
+"""The commands that run until a signal: `up`, and one for each role of an instance on several machines."""
 
 import sqlite3
 import subprocess
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fx_pipeline.commands.database import require_database
+from fx_pipeline.processes.ending import end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -68,6 +69,7 @@ def up(host: str, workers: int) -> None:
 )
 def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database that `ingest` or `up` has created."""
+    end_on_signals()
     settings = load_settings()
     require_database(settings)
 
@@ -82,25 +84,62 @@ def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
         raise SettingsError(str(error)) from None
 
 
-@click.command()
-@host_option()
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_DAGSTER_PORT.")
-@click.option(
+_workspace = click.option(
     "--workspace",
     "-w",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
-    help="Dagster's workspace file with a code server that runs already. Default: run one.",
+    help="Dagster's workspace file with a code server that runs already. Default: the one at "
+    "FX_CODE_SERVER, or one of its own.",
 )
+
+
+@click.command()
+@host_option()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_DAGSTER_PORT.")
+@_workspace
 def webserver(host: str, port: int | None, workspace: Path | None) -> None:
     """Serve the Dagster UI, protected against web pages of other sites.
 
     If FX_DAGSTER_PASSWORD is set, it asks for that password. Otherwise it listens only on this machine.
     """
+    end_on_signals()
     settings = load_settings()
 
     from fx_pipeline.dagster_ui.webserver import run
 
     run(settings, host, port or settings.fx_dagster_port, workspace)
+
+
+@click.command()
+@host_option()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: FX_CODE_SERVER_PORT.")
+def code_server(host: str, port: int | None) -> None:
+    """Serve the definitions to `webserver` and `daemon` and execute the runs, next to the database.
+
+    Creates or migrates the database. Only one may run for a database. It has no login: let only the machines
+    of the webserver and the daemon reach it.
+    """
+    end_on_signals()
+    settings = load_settings()
+
+    from fx_pipeline.processes.roles import serve_code
+
+    if settings.fx_alert_urls:
+        check_alert_addresses()
+    make_database()
+    serve_code(settings, host, port or settings.fx_code_server_port)
+
+
+@click.command()
+@_workspace
+def daemon(workspace: Path | None) -> None:
+    """Run Dagster's daemon: schedules, sensors, the queue of runs, backfills. Only one may run."""
+    end_on_signals()
+    settings = load_settings()
+
+    from fx_pipeline.processes.roles import run_daemon_role
+
+    run_daemon_role(settings, workspace)
 
 
 def make_database() -> None:

@@ -28,6 +28,9 @@ MAX_BODY_BYTES = 16 * 2**20
 
 READING = ("GET", "HEAD")
 GRAPHQL = "/graphql"
+HEALTH = "/server_info"
+"""Dagster's versions, for health checks. It needs no password: a check would have to store it."""
+
 FORMS = (FETCH_PATH,)
 """Where a page of this server posts a form. Everything else that changes something must be JSON."""
 
@@ -84,7 +87,7 @@ class Guard:
         return (
             self._judge_host(scope, headers)
             or self._judge_origin(scope, headers)
-            or self._judge_password(headers)
+            or (None if _is_health(scope) else self._judge_password(headers))
             or (_judge_method(scope, headers) if scope["type"] == "http" else None)
         )
 
@@ -130,6 +133,10 @@ def _foreign(page: str) -> Refusal:
         f"This request comes from {page}. If that is the address of the Dagster UI, set FX_DAGSTER_URL to "
         "it.",
     )
+
+
+def _is_health(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in READING and scope["path"] == HEALTH
 
 
 def _judge_method(scope: Scope, headers: Headers) -> Refusal | None:

@@ -1,19 +1,17 @@
 """Serve the Dagster UI behind the guard."""
 
 import os
-import signal
 import socket
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
-import click
 import uvicorn
 
 from fx_pipeline.dagster_internals import open_workspace, watch_code_servers_seldom, web_application
 from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.processes.roles import about_code_server, say
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
@@ -27,7 +25,7 @@ GRACE_SECONDS = 5
 def run(settings: Settings, host: str, port: int, workspace: Path | None = None) -> None:
     """Serve the UI until SIGINT or SIGTERM. Raise SettingsError if it cannot start.
 
-    Without a workspace file, it runs a code server of its own.
+    Without a workspace file or FX_CODE_SERVER, it runs a code server of its own.
     """
     hosts = Hosts.of(settings.fx_dagster_url, [*settings.fx_allowed_hosts, host])
     listener = _listener(host, port)
@@ -36,16 +34,14 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
             f"Anyone who can reach {host} could use the Dagster UI. Set FX_DAGSTER_PASSWORD, or use "
             "--host 127.0.0.1."
         )
-    click.echo(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.", err=True)
+    say(f"{about_code_server(settings, workspace)} Dagster's home {settings.dagster_home}.")
     # Dagster reads .env from its working directory and lets it override the environment. Its home has none.
     os.environ.update(server_environment(settings))
-    # Otherwise SIGTERM would end this process before it has ended its code server.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     watch_code_servers_seldom()
     with open_instance(settings.dagster_home.absolute()) as instance:
         os.chdir(instance.root_directory)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-        with open_workspace(instance, *([str(workspace)] if workspace else [])) as opened:
+        with open_workspace(instance, str(workspace) if workspace else settings.code_server) as opened:
             app = FetchPages(web_application(opened), instance, settings)
             server = uvicorn.Server(
                 uvicorn.Config(
@@ -56,8 +52,8 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
                     timeout_graceful_shutdown=GRACE_SECONDS,
                 )
             )
-            with suppress(KeyboardInterrupt):
-                server.run(sockets=[listener])
+            # It raises the signal that ended it once more.
+            server.run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -13,12 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-LOCATION = "fx_pipeline"
-"""The name of the code location, as in workspace.yaml. Stored runs refer to it."""
+from fx_pipeline.dagster_names import LOCATION
 
 MAX_SOCKET_PATH = 100
 """Bytes. The system allows 107 on Linux and 103 on macOS."""
 
+SERVED = [
+    *("--module-name", "fx_pipeline.definitions"),
+    *("--location-name", LOCATION),
+    # If the definitions cannot be loaded, the UI shows why.
+    "--lazy-load-user-code",
+    "--use-python-environment-entry-point",
+    *("--log-level", "warning"),
+]
+"""The options of `dagster api grpc` besides its address."""
 
 PREFIX = "fx-pipeline-"
 """Begins the name of the temporary folder of a socket."""
@@ -35,14 +43,8 @@ class CodeServer:
     def command(self) -> list[str]:
         """The command that runs it, in Dagster's home."""
         return [
-            *(sys.executable, "-m", "dagster", "api", "grpc"),
-            *("--socket", str(self.socket)),
-            *("--module-name", "fx_pipeline.definitions"),
-            *("--location-name", LOCATION),
-            # If the definitions cannot be loaded, the UI shows why.
-            "--lazy-load-user-code",
-            "--use-python-environment-entry-point",
-            *("--log-level", "warning"),
+            *(sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(self.socket)),
+            *SERVED,
         ]
 
     def listens(self) -> bool:

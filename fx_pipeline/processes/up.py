@@ -33,8 +33,6 @@ NICE = ["nice", "-n", "10"]
 
 PROGRAM = [sys.executable, "-m", "fx_pipeline"]
 
-DAEMON = [sys.executable, "-m", "fx_pipeline.processes.daemon", "run"]
-
 QUICK_END = {"DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "2"}
 """How many seconds the code server waits for requests when it ends. By default, more than it is given."""
 
@@ -145,9 +143,8 @@ def _start_dagster(supervisor: Supervisor, code_server: CodeServer, home: Path, 
     """Start the webserver and the daemon once the code server listens: they would log errors before."""
     _wait_until(code_server.listens, supervisor.stopping)
     workspace = ["-w", str(code_server.workspace)]
-    quiet = ["--log-level", "warning", "--code-server-log-level", "warning"]
     supervisor.start("dagster", [*PROGRAM, "webserver", "--host", host, *workspace], home)
-    supervisor.start("daemon", [*NICE, *DAEMON, *workspace, *quiet], home)
+    supervisor.start("daemon", [*NICE, *PROGRAM, "daemon", *workspace], home)
 
 
 def _introduce(settings: Settings, hosts: Addresses, output: Output) -> None:

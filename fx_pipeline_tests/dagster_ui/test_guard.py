@@ -253,9 +253,13 @@ def basic(user: str, password: str) -> Headers:
         ({"Authorization": "Basic"}, False),
     ],
 )
-def test_with_a_password_every_request_needs_it(locked: UI, headers: Headers, allowed: bool) -> None:
+def test_with_a_password_every_request_but_a_health_check_needs_it(
+    locked: UI, headers: Headers, allowed: bool
+) -> None:
     status = 200 if allowed else 401
-    for path in ("/", "/server_info", "/favicon.svg", "/logs/a/b.err", "/fetch/"):
+    assert ask(locked, "GET", "/server_info", headers)[0] == 200
+    assert ask(locked, "POST", "/server_info", {**JSON, **headers}, QUERY)[0] == (405 if allowed else 401)
+    for path in ("/", "/server_info/", "/favicon.svg", "/logs/a/b.err", "/fetch/"):
         assert ask(locked, "GET", path, headers)[0] in ((status, 404) if allowed else (401,))
     assert ask(locked, "POST", "/graphql", {**JSON, **headers}, QUERY)[0] == status
     assert open_websocket(locked, headers) == (101 if allowed else 401)

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from fx_pipeline.processes.code_server import LOCATION, MAX_SOCKET_PATH, placed
+from fx_pipeline.dagster_names import LOCATION
+from fx_pipeline.processes.code_server import MAX_SOCKET_PATH, placed
 
 
 @pytest.mark.parametrize("length", [20, 2 * MAX_SOCKET_PATH])

@@ -43,7 +43,7 @@ TERMINATE = """mutation Terminate($run: String!) {
 
 EACH_SECOND = """
 import sys
-if "fx_pipeline.processes.daemon" in sys.orig_argv:
+if "daemon" in sys.orig_argv:
     import dagster._daemon.controller
     dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
 """

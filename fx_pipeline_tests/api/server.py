@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Server:
         *options: str,
         workers: int = 1,
         certificate: Path | None = None,
+        program: Sequence[str] = PROGRAM,
         **settings: str,
     ) -> None:
         self._reservation = ExitStack()
@@ -42,7 +43,7 @@ class Server:
             secure = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate)]
             command = [sys.executable, "-m", *factory, "--port", str(self.port), *secure]
         else:
-            command = [*PROGRAM, "serve", "--port", str(self.port), "--workers", str(workers), *options]
+            command = [*program, "serve", "--port", str(self.port), "--workers", str(workers), *options]
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 command,
@@ -110,10 +111,13 @@ def serving(
     *options: str,
     workers: int = 1,
     certificate: Path | None = None,
+    program: Sequence[str] = PROGRAM,
     **settings: str,
 ) -> Iterator[Server]:
     """Yield a server that answers, and stop it at the end."""
-    server = Server(path, log, *options, workers=workers, certificate=certificate, **settings)
+    server = Server(
+        path, log, *options, workers=workers, certificate=certificate, program=program, **settings
+    )
     try:
         wait_for(server.is_ready)
         yield server

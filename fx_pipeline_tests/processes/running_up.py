@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,15 @@ def reserved() -> Iterator[dict[str, str]]:
 class Up:
     """A running `up`: its output and its services."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...], settings: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, options: tuple[str, ...], settings: dict[str, str], program: Sequence[str]
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self._output = folder / "up.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*PROGRAM, "up", *options],
+                [*program, "up", *options],
                 cwd=folder,
                 env=environment(**settings),
                 stdout=output,
@@ -133,10 +135,10 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *options: str, **settings: str) -> Iterator[Up]:
+def up(folder: Path, *options: str, program: Sequence[str] = PROGRAM, **settings: str) -> Iterator[Up]:
     """Run `up` in `folder`. Interrupt it at the end, and kill what is left of it."""
     with reserved() as ports:
-        running = Up(folder, options, {**ports, **settings})
+        running = Up(folder, options, {**ports, **settings}, program)
         try:
             yield running
         finally:

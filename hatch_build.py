@@ -7,7 +7,14 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FILES = ("datasette_config", "workspace.yaml", "dagster.yaml", ".env.example")
+FILES = (
+    "datasette_config",
+    "workspace.yaml",
+    "dagster.yaml",
+    ".env.example",
+    "deploy/systemd",
+    "deploy/nginx",
+)
 """They go into ``fx_pipeline/files/`` of the wheel, where `fx_pipeline.settings.PROJECT` finds them."""
 
 

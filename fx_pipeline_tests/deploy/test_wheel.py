@@ -17,7 +17,10 @@ from fx_pipeline_tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
-OUTSIDE = ("datasette_config", "workspace.yaml", "dagster.yaml", ".env.example")
+OUTSIDE = (
+    *("datasette_config", "workspace.yaml", "dagster.yaml", ".env.example"),
+    *("deploy/systemd", "deploy/nginx"),
+)
 """What the wheel has in `fx_pipeline/files/`."""
 
 MORE_IN_SDIST = {

@@ -60,7 +60,7 @@ lint: install-dev ## check code, words, shell scripts, the Dockerfile and the wo
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	.ci/words
 	git grep -lzE '^#!/(usr/)?bin/(env )?(ba)?sh' -- ':!*.py' ':!*.md' ':!*.y*ml' | xargs -0 $(BIN)/shellcheck
-	$(if $(wildcard Dockerfile),$(BIN)/hadolint Dockerfile)
+	$(BIN)/hadolint Dockerfile
 	$(VALIDATE).circle-ci .circleci/config.yml
 	$(VALIDATE).dependabot .github/dependabot.yml
 	$(VALIDATE).github-actions .github/actions/*/action.yml

@@ -16,7 +16,7 @@ from fx_pipeline_tests.deploy.used import DEPLOY, SHELLCHECK, check_command, che
 SYSTEMD = DEPLOY / "systemd"
 PROGRAM = "/opt/fx-pipeline/bin/fx-pipeline"
 UNITS = sorted(path.name for path in SYSTEMD.glob("*.service"))
-MAX_EXPOSURE = 1.5
+MAX_EXPOSURE = 1.3
 """Of 10, as `systemd-analyze security` counts. A service without any restriction has 9.6."""
 
 

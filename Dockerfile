@@ -27,6 +27,8 @@ COPY requirements-build.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv /tools/install /opt/build requirements-build.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md workspace.yaml dagster.yaml .env.example ./
 COPY datasette_config datasette_config
+COPY deploy/nginx deploy/nginx
+COPY deploy/systemd deploy/systemd
 COPY fx_pipeline fx_pipeline
 ARG REVISION=
 # The checkout's .git is not copied here. The build reads the commit from this file, as in an unpacked sdist.

@@ -1,7 +1,4 @@
-"""The database file: opening, migrating, transactions, and errors that say what to do.
-
-Importing this loads sqlite-utils, and with it pandas. So the API writes to the file from another process.
-"""
+"""The database file: opening, migrating, transactions, and errors that say what to do."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import click
 
@@ -130,6 +131,8 @@ class IngestPlan:
     """Whether the dates were given one by one, so that the runs cover no days between them."""
     with_names: bool
     """Whether to fetch the names of the currencies too."""
+    is_first: bool
+    """Whether no day is stored yet."""
 
     @classmethod
     def of(
@@ -142,13 +145,25 @@ class IngestPlan:
             store.check_source(settings.fx_base, settings.known_provider)
             store.want(selected)
             stored = store.stored_dates(min(selected), max(selected)) if missing else set()
-            has_names = store.has_names()
+            has_names, is_empty = store.has_names(), store.is_empty()
         refetch_from = yesterday() - dt.timedelta(days=settings.fx_revision_days) if revise else None
         skipped = {date for date in stored if refetch_from is None or date < refetch_from}
-        return cls(frozenset(selected - skipped), missing, refetch_from, by_name, with_names=not has_names)
+        return cls(
+            frozenset(selected - skipped),
+            missing,
+            refetch_from,
+            by_name,
+            with_names=not has_names,
+            is_first=is_empty,
+        )
 
     def execute(self, settings: Settings, run_ended: "Callable[[RunReport], None]") -> "IngestResult":
         """Fetch the days. Warn if the quota is too small. Raise click's error if Dagster cannot run."""
+        first_run_id = str(uuid4())
+        if self.is_first and settings.demo:
+            from fx_pipeline.commands.first_day import store_first_day
+
+            store_first_day(settings, max(self.dates), first_run_id)
         from fx_pipeline.commands.runs import (
             RunError,
             materialise,
@@ -171,6 +186,7 @@ class IngestPlan:
                     skip_stored=self.skip_stored,
                     refetch_from=self.refetch_from,
                     ended=run_ended,
+                    first_run_id=first_run_id,
                 )
                 untried = [date for run in runs[len(reports) :] for date in run]
                 completed = not untried and not reports[-1].cancelled and not reports[-1].stops

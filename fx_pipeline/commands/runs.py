@@ -85,11 +85,13 @@ def materialise(
     skip_stored: bool = False,
     refetch_from: dt.date | None = None,
     ended: Callable[[RunReport], None] = lambda _: None,
+    first_run_id: str | None = None,
 ) -> list[RunReport]:
     """Execute the planned runs in this process, and pass each report to `ended`.
 
-    `skip_stored` skips stored days before `refetch_from`. After an interrupt, or a failure that would end the
-    other runs too, the remaining runs are not started and have no reports. Raise RunError.
+    `skip_stored` skips stored days before `refetch_from`. The first run gets `first_run_id`. After an
+    interrupt, or a failure that would end the other runs too, the remaining runs are not started and have no
+    reports. Raise RunError.
     """
     config: dict[str, object] = rates_config(  # type: ignore[no-untyped-call]
         skip_stored=skip_stored, refetch_from=refetch_from.isoformat() if refetch_from else None
@@ -98,11 +100,12 @@ def materialise(
     fail_killed_runs(instance, load_settings().fx_database)
     reports: list[RunReport] = []
     with capture_interrupts():
-        for dates in runs:
+        for number, dates in enumerate(runs):
             if check_captured_interrupt():  # between two runs
                 break
             tags = range_tags(dates[-1].isoformat(), dates[0].isoformat())
-            reports.append(_report(_execute(instance, rates_job.name, config, tags), dates))
+            run_id = None if number else first_run_id
+            reports.append(_report(_execute(instance, rates_job.name, config, tags, run_id), dates))
             ended(reports[-1])
             if reports[-1].cancelled or reports[-1].stops:
                 break
@@ -119,7 +122,11 @@ def materialise_symbols(instance: dg.DagsterInstance) -> str | None:
 
 
 def _execute(
-    instance: dg.DagsterInstance, name: str, config: dict[str, object], tags: dict[str, str]
+    instance: dg.DagsterInstance,
+    name: str,
+    config: dict[str, object],
+    tags: dict[str, str],
+    run_id: str | None = None,
 ) -> dg.JobExecutionResult:
     """Execute a job in this process, as a run that the UI can re-execute.
 
@@ -130,7 +137,11 @@ def _execute(
     job = defs.resolve_job_def(name)
     try:
         run = instance.create_run_for_job(
-            job, run_config=config, tags={**tags, MAX_RETRIES_TAG: "0"}, remote_job_origin=job_origin(job)
+            job,
+            run_id=run_id,
+            run_config=config,
+            tags={**tags, MAX_RETRIES_TAG: "0"},
+            remote_job_origin=job_origin(job),
         )
         with held(load_settings().fx_database, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
             result = execute_run(job, run, instance)

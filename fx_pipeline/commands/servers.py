@@ -48,6 +48,7 @@ def up(host: str, workers: int) -> None:
     """
     from fx_pipeline.processes.leftovers import held
     from fx_pipeline.processes.up import Addresses, check_ports, report_killed, run_all
+    from fx_pipeline.store.database import open_database
 
     settings = load_settings()
     hosts = Addresses.of(host, settings)
@@ -56,7 +57,7 @@ def up(host: str, workers: int) -> None:
     if settings.fx_alert_urls:
         _in_another_process(check_alert_addresses)
     with held(settings.dagster_home):
-        _in_another_process(make_files)
+        open_database(settings.fx_database).close()
         raise SystemExit(run_all(settings, hosts, workers))
 
 
@@ -157,12 +158,12 @@ def make_database() -> None:
 
 def _prepare_database(settings: Settings) -> None:
     """Call `make_database`. If that fails, warn if the stored rates can be served, else raise the error."""
-    try:
-        _in_another_process(make_database)
-    except Exception as error:
-        from fx_pipeline.store.database import StoreError  # is loaded now
+    from fx_pipeline.store.database import StoreError
 
-        if not isinstance(error, StoreError) or not _is_current(settings.fx_database):
+    try:
+        make_database()
+    except StoreError as error:
+        if not _is_current(settings.fx_database):
             raise
         click.echo(f"Warning: {error} Stored rates are served.", err=True)
 
@@ -183,16 +184,6 @@ def _is_current(path: Path) -> bool:
         return False
 
 
-def make_files() -> None:
-    """Create the database and Dagster's home for `up`. Raise SettingsError or StoreError."""
-    from fx_pipeline.processes.dagster_home import prepare
-    from fx_pipeline.store.database import open_database
-
-    settings = load_settings()
-    open_database(settings.fx_database).close()
-    prepare(settings.dagster_home)
-
-
 def check_alert_addresses() -> None:
     """Raise SettingsError if an address in FX_ALERT_URLS cannot be used."""
     from fx_pipeline.alerts import check_addresses
@@ -203,7 +194,7 @@ def check_alert_addresses() -> None:
 def _in_another_process(function: Callable[[], None]) -> None:
     """Call a function of this module in another process, so that this one stays small.
 
-    sqlite-utils imports pandas if it is installed, which takes 40 MB. Dagster takes 70 MB.
+    The libraries of the alerts take 5 MB.
     """
     code = f"from {__name__} import {function.__name__}; {function.__name__}()"
     if subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode:

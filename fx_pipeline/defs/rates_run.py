@@ -183,7 +183,9 @@ class RatesRun:
         These are the days that this run, or one that it continues, has fetched; with skip_stored, all stored
         days before `refetch_from`.
         """
-        skipped = self._stored_days(store, [self._context.run.run_id])
+        span = min(self._partitions), max(self._partitions)
+        own = store.days_stored_by(self._context.run.run_id, *span)
+        skipped = [day for day in own if day.date in self._partitions]
         if others := [*self._runs[1:], *continued_backfills(self._context.instance, self._context.run)]:
             continued = self._stored_days(store, others)
             if continued and self._context.retry_number == 0:

@@ -42,10 +42,13 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, database: Path) -> None:
     fail_killed_runs(instance, database)
     if not stores_in_home(instance):
         return
+    # Read the runs before the files: an `ingest` may start or end meanwhile.
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
     alive = {file.stem for file in _files(instance, database)}
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        if run.run_id not in alive:
-            _report(instance, run, "Its process was gone when fx-pipeline was started again.")
+    for run_id in {run.run_id for run in unfinished} - alive:
+        current = instance.get_run_by_id(run_id)
+        if current is not None:
+            _report(instance, current, "Its process was gone when fx-pipeline was started again.")
 
 
 def _files(instance: dg.DagsterInstance, database: Path) -> list[Path]:

@@ -120,6 +120,10 @@ class Supervisor:
             self._running.pop(name, None)
         return code
 
+    def end(self, code: int) -> None:
+        """Let `wait` stop everything and return this code, or 1 for any other than 0."""
+        self._ends.put(code)
+
     def wait(self) -> int:
         """Wait until a server ends or a signal arrives, then stop everything. Return an exit code."""
         code = self._ends.get()

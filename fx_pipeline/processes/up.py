@@ -39,6 +39,8 @@ QUICK_END = {"DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "2"}
 START_TIMEOUT = 120.0
 """Seconds that a server may take until it listens."""
 
+HELD_BACK = 20.0
+"""Seconds after which Dagster's processes are started even if no rate is stored: the provider may be down."""
 
 LOCAL = "127.0.0.1"
 
@@ -121,15 +123,15 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
     _introduce(settings, hosts, output)
     with watched(home) as mark, placed(home) as code_server:
         supervisor = Supervisor({**server_environment(settings), **QUICK_END, **mark}, output)
-        # Dagster lets a .env in its working directory override the environment. The home has none.
-        # Runs are children of the code server, and inherit its priority.
-        supervisor.keep("code", [*NICE, *code_server.command], home)
-        supervisor.start("api", [*PROGRAM, "serve", "--host", hosts.api, "--workers", str(workers)])
         if settings.demo:
             supervisor.start("sandbox", [*PROGRAM, "sandbox"])
+        supervisor.start("api", [*PROGRAM, "serve", "--host", hosts.api, "--workers", str(workers)])
+        ingested = Event()
         threads = (
-            Thread(target=_start_dagster, args=(supervisor, code_server, home, hosts.dagster), daemon=True),
-            Thread(target=_first_run, args=(supervisor, settings, hosts), daemon=True),
+            Thread(
+                target=_start_dagster, args=(supervisor, code_server, settings, hosts, ingested), daemon=True
+            ),
+            Thread(target=_first_run, args=(supervisor, settings, hosts, ingested), daemon=True),
         )
         for thread in threads:
             thread.start()
@@ -139,9 +141,27 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
     return code
 
 
-def _start_dagster(supervisor: Supervisor, code_server: CodeServer, home: Path, host: str) -> None:
-    """Start the webserver and the daemon once the code server listens: they would log errors before."""
-    _wait_until(code_server.listens, supervisor.stopping)
+def _start_dagster(
+    supervisor: Supervisor, code_server: CodeServer, settings: Settings, hosts: Addresses, ingested: Event
+) -> None:
+    """Start Dagster's processes once the API serves a rate: before, they would only delay it.
+
+    The webserver and the daemon follow once the code server listens: they would log errors before.
+    """
+    home, host, stopped = settings.dagster_home, hosts.dagster, supervisor.stopping
+    api = _reachable(hosts.api), settings.fx_api_port
+    _wait_until(
+        lambda: ingested.is_set() or (newest_day(settings.fx_database) is not None and _connects(api)),
+        stopped,
+        HELD_BACK,
+    )
+    if code := supervisor.run("dagster", [sys.executable, "-m", "fx_pipeline.processes.dagster_home"]):
+        supervisor.end(code)
+        return
+    # Dagster lets a .env in its working directory override the environment. The home has none.
+    # Runs are children of the code server, and inherit its priority.
+    supervisor.keep("code", [*NICE, *code_server.command], home)
+    _wait_until(code_server.listens, stopped)
     workspace = ["-w", str(code_server.workspace)]
     supervisor.start("dagster", [*PROGRAM, "webserver", "--host", host, *workspace], home)
     supervisor.start("daemon", [*NICE, *PROGRAM, "daemon", *workspace], home)
@@ -176,16 +196,17 @@ def server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses) -> None:
+def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses, ingested: Event) -> None:
     """Ingest once the sandbox or the API listens, then print the addresses."""
     stopped, say = supervisor.stopping, supervisor.output.line
-    api = _ANY.get(hosts.api, hosts.api), settings.fx_api_port
-    dagster = _ANY.get(hosts.dagster, hosts.dagster), settings.fx_dagster_port
+    api = _reachable(hosts.api), settings.fx_api_port
+    dagster = _reachable(hosts.dagster), settings.fx_dagster_port
     if not _listens((LOCAL, settings.fx_sandbox_port) if settings.demo else api, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
     command = [*NICE, *PROGRAM, "ingest", "--days", str(days), "--missing", "--revise"]
     code = supervisor.run("ingest", command)
+    ingested.set()
     newest = newest_day(settings.fx_database)
     if code != 0 and not stopped.is_set():
         served = "The stored ones are served." if newest else "None is stored yet, so there are no rates."
@@ -213,22 +234,27 @@ def _url(address: tuple[str, int]) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _reachable(host: str) -> str:
+    """Return where to reach a server that listens on `host`."""
+    return _ANY.get(host, host)
+
+
+def _connects(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _listens(address: tuple[str, int], stopped: Event) -> bool:
     """Wait until a server listens there. Return False after START_TIMEOUT, or if everything stops."""
-
-    def connects() -> bool:
-        try:
-            socket.create_connection(address, timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    return _wait_until(connects, stopped)
+    return _wait_until(lambda: _connects(address), stopped)
 
 
-def _wait_until(condition: Callable[[], bool], stopped: Event) -> bool:
-    """Wait for the condition. Return False after START_TIMEOUT, or if everything stops."""
-    deadline = time.monotonic() + START_TIMEOUT
+def _wait_until(condition: Callable[[], bool], stopped: Event, timeout: float = START_TIMEOUT) -> bool:
+    """Wait for the condition. Return False after the timeout, or if everything stops."""
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and not stopped.wait(0.1):
         if condition():
             return True

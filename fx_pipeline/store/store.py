@@ -136,10 +136,42 @@ class RateStore:
             rows = self._db.execute(query, [*span, fetched_by is None, json.dumps(fetched_by or [])])
             return [StoredDay.unchanged_since(*row) for row in rows]
 
+    def days_stored_by(self, run_id: str, start: dt.date, end: dt.date) -> list[StoredDay]:
+        """Return the days from `start` to `end` that a run was the last to fetch, as it stored them.
+
+        Of the days of a series only their sum is known. They are returned as if stored again.
+        """
+        query = """
+            SELECT
+                date, days.fetch_id, currencies, start_date = end_date, inserted, updated, unchanged, rejected
+            FROM days JOIN fetches ON fetches.id = days.fetch_id
+            WHERE date BETWEEN ? AND ? AND run_id = ?
+        """
+        with explained(self.path):
+            rows = self._db.execute(query, [start.isoformat(), end.isoformat(), run_id]).fetchall()
+        return [
+            StoredDay(
+                date=dt.date.fromisoformat(date),
+                fetch_id=fetch_id,
+                inserted=counts[0],
+                updated=counts[1],
+                unchanged=counts[2],
+                rejected=counts[3],
+            )
+            if is_single
+            else StoredDay.unchanged_since(date, fetch_id, currencies)
+            for date, fetch_id, currencies, is_single, *counts in rows
+        ]
+
     def largest_moves(self, date: dt.date) -> list[Move]:
         """Return the largest moves since the day before, largest first; none if that day is not stored."""
         with explained(self.path):
             return largest_moves(self._db, date)
+
+    def is_empty(self) -> bool:
+        """Return whether no day is stored."""
+        with explained(self.path):
+            return self._db.execute("SELECT 1 FROM days LIMIT 1").fetchone() is None
 
     def has_names(self) -> bool:
         """Return whether the names of the currencies are stored."""

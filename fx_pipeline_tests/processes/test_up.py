@@ -163,6 +163,18 @@ def test_with_a_wrong_key_up_says_what_to_do_and_serves_the_stored_days(tmp_path
 
 
 @pytest.mark.slow
+def test_a_damaged_home_ends_up_with_one_line(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "dagster"
+    home.mkdir(parents=True)
+    (home / "history").write_text("not a folder", encoding="utf-8")
+    with up(tmp_path) as running:
+        assert running.process.wait(PATIENCE) == 1
+        assert f"dagster | Error: Dagster's home {home} cannot be used (" in running.output
+        assert "Traceback" not in running.output
+        assert running.processes() == set()
+
+
+@pytest.mark.slow
 def test_when_a_server_dies_the_others_stop(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)

@@ -72,10 +72,11 @@ format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev ## measure ingestion and the API, and write benchmarks/RESULTS.md
+bench: install-dev ## measure ingestion, the API and the start, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.lanes
+	$(BIN)/python -m benchmarks.startup
 
 docs: install-dev ## regenerate the tables in docs/ and .env.example
 	$(BIN)/python -m fx_pipeline_tests.documents

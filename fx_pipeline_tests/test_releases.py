@@ -195,3 +195,18 @@ def test_both_providers_test_everything_once_and_the_rest_on_the_other_pythons()
     assert (first["mode"], second["mode"]) == ("all", "fast")
     assert on_github == {"all": [first["python"]], "fast": second["matrix"]["parameters"]["python"]}
     assert sorted([*on_github["all"], *on_github["fast"]]) == sorted(supported)
+
+
+def test_a_release_builds_the_targets_of_the_dockerfile_with_arguments_that_it_has() -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    job = load(".github/workflows/release.yml")["jobs"]["image"]
+    [build] = [step["with"] for step in job["steps"] if "build-push-action" in step.get("uses", "")]
+    targets = {image["target"] for image in job["strategy"]["matrix"]["include"]}
+    assert targets <= set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
+    arguments = set(re.findall(r"^([A-Z]+)=", build["build-args"], re.MULTILINE))
+    assert arguments == {"VERSION", "REVISION"} <= set(re.findall(r"^ARG ([A-Z]+)", dockerfile, re.MULTILINE))
+    assert (build["sbom"], build["provenance"], build["platforms"]) == (
+        True,
+        "mode=max",
+        "linux/amd64,linux/arm64",
+    )

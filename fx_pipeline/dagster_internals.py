@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 
 from fx_pipeline.dagster_names import LOCATION
 from fx_pipeline.rates import counted
+from fx_pipeline.serving.prefix import WithPrefix
 from fx_pipeline.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -174,11 +175,14 @@ def _target(source: Source) -> "WorkspaceLoadTarget":
     return GrpcServerTarget(host=host, port=port, socket=None, location_name=LOCATION)
 
 
-def open_workspace(instance: dg.DagsterInstance, source: Source | None = None) -> "WorkspaceProcessContext":
+def open_workspace(
+    instance: dg.DagsterInstance, source: Source | None = None, *, read_only: bool = False
+) -> "WorkspaceProcessContext":
     """Return a workspace, by default that of workspace.yaml, as `dagster-webserver` opens it.
 
     It is a context manager. It runs the code servers of modules in the file as long as it is open. Other code
-    servers must be started again when they end: a reload ends them.
+    servers must be started again when they end: a reload ends them. The web application of a read-only
+    workspace refuses every change.
     """
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster_webserver.version import __version__
@@ -205,7 +209,11 @@ def open_workspace(instance: dg.DagsterInstance, source: Source | None = None) -
                 super().reload_workspace()
 
     return Workspace(
-        instance, _target(source or _WORKSPACE), version=__version__, code_server_log_level="warning"
+        instance,
+        _target(source or _WORKSPACE),
+        version=__version__,
+        read_only=read_only,
+        code_server_log_level="warning",
     )
 
 
@@ -286,12 +294,15 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
             raise
 
 
-def web_application(workspace: "WorkspaceProcessContext") -> ASGIApp:
-    """Return Dagster's web application. Only its own command, which serves it without a guard, is public."""
+def web_application(workspace: "WorkspaceProcessContext", prefix: str = "") -> ASGIApp:
+    """Return Dagster's web application. Only its own command, which serves it without a guard, is public.
+
+    Its pages link to paths with the prefix. It takes requests without the prefix.
+    """
     from dagster_webserver.app import create_app_from_workspace_process_context
 
-    app: ASGIApp = create_app_from_workspace_process_context(workspace, live_data_poll_rate=2000)
-    return app
+    app: ASGIApp = create_app_from_workspace_process_context(workspace, prefix, live_data_poll_rate=2000)
+    return WithPrefix(app, prefix) if prefix else app
 
 
 # Only tests need the rest.

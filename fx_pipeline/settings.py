@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         description="Password of the Dagster UI, with any user name. Unset: no login, and the UI listens "
         "only on this machine.",
     )
+    fx_dagster_read_only: bool = Field(
+        False,
+        description="1: no one can launch, end or delete runs in the Dagster UI, or change anything else.",
+    )
     fx_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Host names, comma-separated, that the Dagster UI and `/-/mcp` accept besides localhost "

@@ -30,6 +30,7 @@ class Proxy:
         self.port = 0
         self._context = context
         self._started = threading.Event()
+        self._tasks: set[object] = set()
         self._stop: Callable[[], object] = lambda: None
 
     @property
@@ -61,26 +62,34 @@ class Proxy:
         server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split(b" ", 2)[1].partition(b"?")[0].decode("latin-1")
-            if f"{path}/".startswith(f"{self.prefix}/"):
-                await self._pass(head, reader, writer)
-            else:
-                self.outside.append(path)
-                writer.write(NOT_FOUND)
-                await writer.drain()
-        writer.close()
+        # Otherwise a task that waits for both ends may be collected.
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._answer(reader, writer)
+        finally:
+            writer.close()
+            self._tasks.discard(task)
 
-    async def _pass(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.target)
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1].partition(b"?")[0].decode("latin-1")
+        if not f"{path}/".startswith(f"{self.prefix}/"):
+            self.outside.append(path)
+            writer.write(NOT_FOUND)
+            await writer.drain()
+            return
         if b"\r\nupgrade: websocket" not in head.lower():
             head = _CONNECTION.sub(b"", head).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.target)
         to_server.write(head)
         sending = asyncio.create_task(_copy(reader, to_server))
-        await _copy(from_server, writer)
-        sending.cancel()
-        to_server.close()
+        try:
+            await _copy(from_server, writer)
+        finally:
+            sending.cancel()
+            to_server.close()
 
 
 @contextmanager

@@ -103,6 +103,8 @@ class FetchPages:
             return self._page(request, HTTPStatus.BAD_REQUEST, problem=error.info)
         if run_id:
             return await self._follow(request, run_id)
+        if self._settings.fx_dagster_read_only:
+            return self._refuse(request, date)
         return await self._offer(request, date)
 
     async def _launch(self, request: Request) -> Response:
@@ -111,6 +113,8 @@ class FetchPages:
             text = form.text("date")
         except ApiError as error:
             return self._page(request, HTTPStatus.BAD_REQUEST, problem=error.info)
+        if self._settings.fx_dagster_read_only:
+            return self._refuse(request, text)
         date, problem = self._read(text)
         if date is None:
             return await self._offer(request, text, problem)
@@ -118,7 +122,9 @@ class FetchPages:
             run_id = await run_in_threadpool(self._runs.in_progress, date) or await self._runs.launch(date)
         except LaunchError as error:
             return await self._offer(request, text, str(error), HTTPStatus.SERVICE_UNAVAILABLE)
-        return RedirectResponse(f"{FETCH_PATH}?{urlencode({'run': run_id})}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(
+            f"{self._settings.dagster_prefix}{FETCH_PATH}?{urlencode({'run': run_id})}", HTTPStatus.SEE_OTHER
+        )
 
     async def _status(self, request: Request) -> Response:
         """Return the state of a run, for the script of the page."""
@@ -148,11 +154,22 @@ class FetchPages:
             return self._page(request)
         return self._page(request, date=str(date), quota=await run_in_threadpool(self._quota))
 
+    def _refuse(self, request: Request, text: str) -> Response:
+        """Return the page of a read-only UI: how to fetch the day without it."""
+        date, _ = self._read(text)
+        command = f"fx-pipeline ingest --date {date}" if date else "fx-pipeline ingest"
+        problem = (
+            f"This Dagster UI is read-only. The operator of this service can fetch days with `{command}`."
+        )
+        return self._page(request, HTTPStatus.FORBIDDEN, problem=problem, date=str(date) if date else "")
+
     def _page(self, request: Request, status: HTTPStatus = HTTPStatus.OK, **context: object) -> Response:
         html = self._template.render(
             span=self._span(),
             api=self._api_url(request),
             is_sandbox=self._settings.demo,
+            prefix=self._settings.dagster_prefix,
+            read_only=self._settings.fx_dagster_read_only,
             day_path=day_path,
             **context,
         )

@@ -16,6 +16,7 @@ from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
 from fx_pipeline.serving.listening import bound, cannot_listen
+from fx_pipeline.serving.prefix import WithoutPrefix
 from fx_pipeline.settings import Settings, SettingsError
 
 GRACE_SECONDS = 5
@@ -41,11 +42,13 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
     with open_instance(settings.dagster_home.absolute()) as instance:
         os.chdir(instance.root_directory)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-        with open_workspace(instance, str(workspace) if workspace else settings.code_server) as opened:
-            app = FetchPages(web_application(opened), instance, settings)
+        source = str(workspace) if workspace else settings.code_server
+        with open_workspace(instance, source, read_only=settings.fx_dagster_read_only) as opened:
+            app = FetchPages(web_application(opened, settings.dagster_prefix), instance, settings)
+            guard = Guard(app, hosts, settings.fx_dagster_password)
             server = uvicorn.Server(
                 uvicorn.Config(
-                    Guard(app, hosts, settings.fx_dagster_password),
+                    WithoutPrefix(guard, settings.dagster_prefix) if settings.dagster_prefix else guard,
                     http=BoundedProtocol,
                     log_level="warning",
                     server_header=False,

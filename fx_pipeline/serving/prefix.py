@@ -6,7 +6,9 @@ prefix /fx, the path /fx/rates therefore means /rates, and /fx/fx/rates means /f
 """
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
@@ -19,6 +21,37 @@ def prefix_of(url: str | None) -> str:
 def is_prefix(text: str) -> bool:
     """Return whether a path needs no encoding in a URL or in HTML, and is the same to every proxy."""
     return _PREFIX.fullmatch(text) is not None
+
+
+class WithoutPrefix:
+    """An ASGI application that passes `app` each request without the prefix."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app = app
+        self._prefix = prefix.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on the request or the websocket."""
+        if "path" in scope:
+            sent: bytes = scope.get("raw_path") or scope["path"].encode()
+            raw_path = without_prefix(sent, self._prefix)
+            scope = {**scope, "path": unquote(raw_path.decode("latin-1")), "raw_path": raw_path}
+        await self.app(scope, receive, send)
+
+
+class WithPrefix:
+    """An ASGI application that passes `app` each request with the prefix, as the proxy sent it."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on the request or the websocket."""
+        if "path" in scope:
+            raw_path = self._prefix.encode() + (scope.get("raw_path") or scope["path"].encode())
+            scope = {**scope, "path": f"{self._prefix}{scope['path']}", "raw_path": raw_path}
+        await self.app(scope, receive, send)
 
 
 def without_prefix(path: bytes, prefix: bytes) -> bytes:

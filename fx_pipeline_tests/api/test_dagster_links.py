@@ -109,3 +109,18 @@ async def test_visitors_with_and_without_links_share_no_cached_page(api: Api) ->
     public = await api.get("/coverage/", host=PUBLIC, **known)
     assert public.status_code == 200
     assert OWN not in public.text
+
+
+async def test_pages_do_not_offer_to_launch_runs_in_a_read_only_ui(
+    history: History, open_api: OpenApi, tmp_path: Any
+) -> None:
+    chosen = {"fx_start_date": START, "fx_dagster_read_only": True}
+    api = open_api(history.path, **chosen)
+    day = await api.get("/fx/rates_by_date?date=2026-03-07", host=LOCAL)
+    assert COMMAND in day.text
+    assert links(day.text, OWN) == links((await api.get("/coverage/", host=LOCAL)).text, OWN) == []
+    (tmp_path / "empty").mkdir()
+    History(tmp_path / "empty" / "fx.db").close()
+    empty = await open_api(tmp_path / "empty" / "fx.db", **chosen).get("/", host=LOCAL)
+    assert "fx-pipeline ingest" in empty.text
+    assert links(empty.text, OWN) == []

@@ -59,7 +59,7 @@ def page(
             "months": calendar.months(year),
             "gaps": calendar.gaps[::-1][:GAPS_SHOWN],
             "more_gaps": max(0, len(calendar.gaps) - GAPS_SHOWN),
-            "backfill": backfill_url(calendar.gaps) if request.dagster_url else None,
+            "backfill": backfill_url(calendar.gaps) if request.can_launch else None,
             "operations": operations,
             "path": lambda date: day_path(date.isoformat()),
         },

@@ -51,7 +51,7 @@ def page(request: PageRequest, *, fetch_url: Callable[[dt.date], str]) -> Page:
             "why_not": why_not,
             # The calendar of Coverage has the years from the first day to yesterday.
             "in_calendar": request.start.year <= date.year <= request.yesterday.year,
-            "fetch": fetch_url(date) if can_be_fetched and request.dagster_url else None,
+            "fetch": fetch_url(date) if can_be_fetched and request.can_launch else None,
             "can_be_fetched": can_be_fetched,
         }
         return Page("day.html", {**context, **missing}, 404)

@@ -30,6 +30,8 @@ class PageRequest:
     """The first day that can be fetched."""
     dagster_url: str | None
     """The address of the Dagster UI, if it leads somewhere for this visitor."""
+    can_launch: bool
+    """Whether that is so, and the UI is not read-only."""
 
     @property
     def today(self) -> dt.date:

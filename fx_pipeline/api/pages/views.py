@@ -110,6 +110,7 @@ async def _respond(
     settings = datasette.fx_settings
     host = request.headers.get("host", "")
     dagster_url = settings.dagster_url if leads_somewhere(settings.dagster_url, host) else None
+    can_launch = dagster_url is not None and not settings.fx_dagster_read_only
     try:
         parameters = Parameters.parse(request.query_string, datasette.clock())
         if known is not None:
@@ -117,7 +118,9 @@ async def _respond(
         page = await datasette.reader.run(
             request.actor,
             names,
-            lambda queries: work(PageRequest(queries, parameters, settings.fx_start_date, dagster_url)),
+            lambda queries: work(
+                PageRequest(queries, parameters, settings.fx_start_date, dagster_url, can_launch)
+            ),
             size=Size.LARGE if cost(parameters) > MEDIUM_COST else Size.MEDIUM,
             receive=request.receive,
         )
@@ -126,7 +129,11 @@ async def _respond(
         page = Page("error.html", context, error.kind.status)
     if page.elsewhere:
         return Response.redirect(f"{datasette.prefix}{page.elsewhere}")
-    links = {"dagster_url": dagster_url, "partitions_url": partitions_url(settings)}
+    links = {
+        "dagster_url": dagster_url,
+        "can_launch": can_launch,
+        "partitions_url": partitions_url(settings),
+    }
     html = await datasette.render_template(page.template, {**links, **page.context}, request=request)
     retry_after = RETRY_SECONDS if page.status == SERVER_BUSY.status else None
     return respond(request, Reply(html.encode(), cache_control, HTML, page.status, retry_after))

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fx_pipeline.clock import today
+from fx_pipeline.postgres import check_postgres_url
 from fx_pipeline.serving.hosts import is_host_name
 from fx_pipeline.serving.prefix import is_prefix, prefix_of
 
@@ -172,6 +173,11 @@ class Settings(BaseSettings):
         description="Dagster's home folder, with runs, events and schedules.",
     )
 
+    fx_dagster_postgres_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL database for Dagster's runs, events and schedules: "
+        "`postgresql://USER:PASSWORD@HOST:PORT/DATABASE`. Unset: files in DAGSTER_HOME.",
+    )
     fx_api_url: str | None = Field(
         None,
         description="Public address of the API, for links. Its path is the prefix behind a proxy. Unset: "
@@ -207,6 +213,13 @@ class Settings(BaseSettings):
                 "after the host it may have only a path of letters, digits and - . _ ~, such as "
                 "https://example.com/fx"
             )
+        return value
+
+    @field_validator("fx_dagster_postgres_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_postgres_url(value.get_secret_value())
         return value
 
     @field_validator("fx_symbols", mode="before")

@@ -9,6 +9,7 @@ import pytest
 
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.child_processes import running_children
+from fx_pipeline_tests.postgres_server import PostgresServer, running_postgres
 
 # The time of an example depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -21,7 +22,15 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
-    os.environ.pop("DAGSTER_HOME", None)
+    for name in ("DAGSTER_HOME", "FX_DAGSTER_POSTGRES_URL"):  # open_instance exports them
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Yield a PostgreSQL server. Skip the test if it is not installed."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

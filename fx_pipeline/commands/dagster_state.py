@@ -11,6 +11,7 @@ from fx_pipeline.commands.runs import failed_days, last_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.sensors import alerts, undelivered_alerts
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.settings import load_settings
 
 HEARTBEAT_TIMEOUT = dt.timedelta(minutes=5)
 """How old the last heartbeat of Dagster's daemon may be. It sends one every 30 seconds, or every minute."""
@@ -35,8 +36,8 @@ class DagsterState:
 
 
 def dagster_state(home: Path) -> DagsterState:
-    """Return the state of the Dagster instance in this folder. Create no home."""
-    if not home.is_dir():
+    """Return the state of the Dagster instance in this folder or in PostgreSQL. Create no home for files."""
+    if not home.is_dir() and load_settings().fx_dagster_postgres_url is None:
         return DagsterState()
     with open_instance(home) as instance:
         states = {state.name: state for state in instance.all_instigator_state()}

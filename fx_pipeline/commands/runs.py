@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TextIO
 
 import dagster as dg
-from sqlalchemy.exc import SQLAlchemyError
 
 from fx_pipeline.dagster_internals import (
     MAX_RETRIES_TAG,
@@ -27,7 +26,8 @@ from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.defs.run_locks import fail_killed_runs
-from fx_pipeline.processes.dagster_home import first_line
+from fx_pipeline.processes.dagster_home import is_storage_error, storage_of
+from fx_pipeline.processes.postgres_storage import first_line
 from fx_pipeline.rates import parse_date
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.run_lock import held
@@ -148,10 +148,12 @@ def _execute(
         if was_interrupted(result):
             instance.report_run_canceled(run, CANCELLED)
         return result
-    except (OSError, SQLAlchemyError) as error:
+    except Exception as error:
+        if not is_storage_error(error):
+            raise
         raise RunError(
-            f"Dagster's home {instance.root_directory} cannot be written ({first_line(error)}). Stored days "
-            "are kept. Free disk space or fix its permissions, and run again with --missing."
+            f"{storage_of(instance)} cannot be written ({first_line(error)}). Stored days are kept. "
+            "Free disk space or fix its permissions, and run again with --missing."
         ) from None
 
 

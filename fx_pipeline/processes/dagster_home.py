@@ -1,60 +1,114 @@
-"""Dagster's home: the folder with the instance of all runs, opened by the webserver and by `ingest`."""
+"""Dagster's home: the folder with the instance of all runs, or with the file that leads to its database."""
 
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import dagster as dg
 from alembic.util.exc import CommandError
-from filelock import FileLock
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from fx_pipeline.defs.run_locks import fail_abandoned_runs
+from fx_pipeline.dagster_internals import stores_in_home
+from fx_pipeline.defs.run_locks import fail_abandoned_runs, fail_killed_runs
+from fx_pipeline.postgres import place_of, with_driver
+from fx_pipeline.processes import postgres_storage
+from fx_pipeline.processes.instance_file import file_in, kept_file, write_file
 from fx_pipeline.processes.leftovers import unusable
-from fx_pipeline.settings import PROJECT, SettingsError, load_settings
+from fx_pipeline.processes.postgres_storage import first_line
+from fx_pipeline.settings import SettingsError, load_settings
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """Return the Dagster instance in `home`, creating it if necessary. Raise SettingsError if that fails."""
+    """Return the Dagster instance in `home`, or in FX_DAGSTER_POSTGRES_URL. Create what is missing.
+
+    Raise SettingsError if that fails.
+    """
+    url = _postgres_url()
     try:
         home.mkdir(parents=True, exist_ok=True)
-        # Two processes that create Dagster's files at the same moment leave them permanently unusable.
-        with FileLock(home / "opening.lock"):
-            _copy_configuration(home)
+        with _alone(home), postgres_storage.opening(url) if url else nullcontext():
+            write_file(home, postgres=url is not None)
             os.environ["DAGSTER_HOME"] = str(home.absolute())
+            if url:
+                os.environ["FX_DAGSTER_POSTGRES_URL"] = with_driver(url)
             return dg.DagsterInstance.get()
-    except (OSError, SQLAlchemyError, CommandError) as error:
-        raise unusable(home, first_line(error)) from None
+    except SettingsError:
+        raise
+    except Exception as error:
+        if url and is_storage_error(error) and not isinstance(error, OSError):
+            raise postgres_storage.unusable(url, error) from None
+        if is_storage_error(error):
+            raise unusable(home, first_line(error)) from None
+        if kept_file(home) is None:
+            raise
+        raise SettingsError(
+            f"{file_in(home)} cannot be used ({_reason(error)}). Correct it, or remove it to get that of "
+            "fx-pipeline."
+        ) from None
 
 
-def _copy_configuration(home: Path) -> None:
-    """Copy the project's dagster.yaml into the home, in one step: a daemon may be reading it."""
-    wanted, file = (PROJECT / "dagster.yaml").read_bytes(), home / "dagster.yaml"
-    if not file.exists() or file.read_bytes() != wanted:
-        new = home / "dagster.yaml.new"
-        new.write_bytes(wanted)
-        new.replace(file)
+def prepare(home: Path, *, for_up: bool = False) -> None:
+    """Create the home if necessary, and report runs of this machine that were killed as failed.
 
-
-def prepare(home: Path) -> None:
-    """Create the home if necessary, and report runs that an earlier `up` abandoned as failed.
-
-    Only for the `up` that holds the home. Raise SettingsError if it cannot be used.
+    `for_up` is for the `up` that holds the home: no other process executes runs. Raise SettingsError.
     """
+    database = load_settings().fx_database
     with open_instance(home) as instance:
-        fail_abandoned_runs(instance, load_settings().fx_database)
+        if for_up:
+            fail_abandoned_runs(instance, database)
+        else:
+            fail_killed_runs(instance, database)
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error, without the statement and the values that SQLAlchemy adds."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return str(cause).splitlines()[0]
+def storage_of(instance: dg.DagsterInstance) -> str:
+    """Return where the runs and events are, for a message."""
+    url = _postgres_url()
+    if url is None or stores_in_home(instance):
+        return f"Dagster's home {instance.root_directory}"
+    return f"Dagster's PostgreSQL database {place_of(url)}"
+
+
+def is_storage_error(error: Exception) -> bool:
+    """Return whether Dagster raises this error if its files or its database cannot be used."""
+    # dagster-postgres may not be installed.
+    return isinstance(error, OSError | SQLAlchemyError | CommandError) or (
+        type(error).__name__ == "DagsterPostgresException"
+    )
+
+
+def _postgres_url() -> str | None:
+    url = load_settings().fx_dagster_postgres_url
+    return url.get_secret_value() if url else None
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep other processes out: two that create Dagster's files together leave them permanently unusable.
+
+    The lock is on the folder itself, so that nothing is written into the home of someone else.
+    """
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot lock a folder
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, dg.DagsterInvalidConfigError) and error.errors:
+        return error.errors[0].message.splitlines()[0]
+    return first_line(error)
 
 
 def main() -> None:
-    """Prepare the home of the settings, in a process of its own: Dagster takes 70 MB."""
+    """Prepare the home of the settings for `up`, in a process of its own: Dagster takes 70 MB."""
     try:
-        prepare(load_settings().dagster_home)
+        prepare(load_settings().dagster_home, for_up=True)
     except SettingsError as error:
         sys.exit(f"Error: {error}")
 

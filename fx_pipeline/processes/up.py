@@ -16,7 +16,9 @@ from threading import Event, Thread
 from dotenv import dotenv_values
 
 from fx_pipeline.dagster_names import rates_path
+from fx_pipeline.postgres import place_of, with_driver
 from fx_pipeline.processes.code_server import CodeServer, placed
+from fx_pipeline.processes.instance_file import kept_file
 from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
 from fx_pipeline.serving.listening import bound
@@ -170,6 +172,11 @@ def _start_dagster(
 def _introduce(settings: Settings, hosts: Addresses, output: Output) -> None:
     output.line("system", f"Database {settings.fx_database}, tokens {settings.tokens_database}.")
     output.line("system", f"Dagster's home {settings.dagster_home}.")
+    if settings.fx_dagster_postgres_url:
+        place = place_of(settings.fx_dagster_postgres_url.get_secret_value())
+        output.line("system", f"Dagster's runs are in the PostgreSQL database {place}.")
+    if kept := kept_file(settings.dagster_home):
+        output.line("system", kept)
     if settings.demo:
         output.line(
             "system",
@@ -187,9 +194,11 @@ def _introduce(settings: Settings, hosts: Addresses, output: Output) -> None:
 def server_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of all servers: .env, overridden by what is exported, with absolute paths."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    url = settings.fx_dagster_postgres_url
     return {
         **from_file,
         **os.environ,
+        **({"FX_DAGSTER_POSTGRES_URL": with_driver(url.get_secret_value())} if url else {}),
         "FX_DATABASE": str(settings.fx_database.absolute()),
         "DAGSTER_HOME": str(settings.dagster_home.absolute()),
         "PYTHONUNBUFFERED": "1",

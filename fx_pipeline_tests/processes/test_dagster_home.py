@@ -1,11 +1,14 @@
-"""The configuration of Dagster's home: a run stores each event, and prints messages only."""
+"""Dagster's home: its configuration is ours until someone changes it, and a run prints messages only."""
 
+import subprocess
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.processes.instance_file import kept_file
+from fx_pipeline.settings import PROJECT, SettingsError
 
 
 @dg.op
@@ -31,3 +34,72 @@ def test_a_run_prints_messages_and_stores_all_events(
     assert "a message" in stored
     assert stored.count(dg.DagsterEventType.ASSET_MATERIALIZATION) == 2
     assert {dg.DagsterEventType.STEP_START, dg.DagsterEventType.RUN_SUCCESS} <= set(stored)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a home that exists."""
+    open_instance(tmp_path / "home").dispose()
+    return tmp_path / "home"
+
+
+def test_a_home_gets_the_configuration_and_nothing_else_of_ours(home: Path) -> None:
+    assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml", "history", "schedules"]
+    first, _, rest = (home / "dagster.yaml").read_text().partition("\n")
+    assert first.startswith("# Written by fx-pipeline, which keeps this file if you change it.")
+    assert rest == (PROJECT / "dagster.yaml").read_text()
+    assert kept_file(home) is None
+
+
+def test_the_configurations_of_earlier_versions_are_replaced(home: Path) -> None:
+    file = home / "dagster.yaml"
+    current = file.read_bytes()
+    for commit in ("6579f78", "50c88d4", "78fac47", "a750db4", "b235617"):
+        show = ["git", "show", f"{commit}:dagster.yaml"]
+        earlier = subprocess.run(show, cwd=PROJECT, capture_output=True, check=False)
+        if earlier.returncode:
+            pytest.skip("this checkout has no history")
+        file.write_bytes(earlier.stdout)
+        assert kept_file(home) is None
+    open_instance(home).dispose()
+    assert file.read_bytes() == current
+
+
+def test_a_changed_configuration_is_kept_and_used(home: Path) -> None:
+    file = home / "dagster.yaml"
+    changed = file.read_text().replace("max_retries: 1", "max_retries: 2")
+    file.write_text(changed)
+    with open_instance(home) as instance:
+        assert instance.run_retries_max_retries == 2
+    assert file.read_text() == changed
+    assert kept_file(home) == (
+        f"{file} was changed, so it is kept. Compare it with {PROJECT}/dagster.yaml after an upgrade."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("nonsense: 1\n", 'Received unexpected config entry "nonsense" at the root.'),
+        ("a: [\n", "while parsing a flow node"),
+        ("storage: {custom: {module: no_such_module, class: Storage}}\n", "no_such_module"),
+    ],
+)
+def test_a_wrong_configuration_is_reported_in_one_line(home: Path, content: str, reason: str) -> None:
+    (home / "dagster.yaml").write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        open_instance(home)
+    message = str(caught.value)
+    assert message.startswith(f"{home}/dagster.yaml cannot be used (")
+    assert reason in message
+    assert "\n" not in message
+    assert message.endswith(" Correct it, or remove it to get that of fx-pipeline.")
+
+
+def test_a_configuration_that_contradicts_the_settings_is_reported(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "dagster.yaml"
+    file.write_text("storage: {postgres: {postgres_url: {env: FX_DAGSTER_POSTGRES_URL}}}")
+    with pytest.raises(SettingsError, match="uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to "):
+        open_instance(home)

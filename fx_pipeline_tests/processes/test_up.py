@@ -323,7 +323,7 @@ def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
     with open_instance(home) as instance:
         left, going_on = begun(instance), begun(instance)
         with FileLock(home / f"{going_on}.lock"):
-            prepare(home)
+            prepare(home, for_up=True)
             status = {run.run_id: run.status for run in instance.get_runs()}
     assert status == {left: dg.DagsterRunStatus.FAILURE, going_on: dg.DagsterRunStatus.STARTED}
     assert not (home / f"{left}.lock").exists()

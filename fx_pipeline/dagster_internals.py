@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -270,10 +270,41 @@ def run_code_server(options: list[str]) -> None:
 def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Callable[[], None]) -> None:
     """Run Dagster's daemon in this process until an interrupt, then call `ending` and wait for its threads.
 
-    The public command would give a code server at a host and a port another name than stored runs have.
+    The public command would give a code server at a host and a port another name than stored runs have. It
+    would also lose the restart of a run that ended together with the code server, see below.
     """
+    from dagster._core.errors import DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError
     from dagster._daemon import sensor
-    from dagster._daemon.controller import daemon_controller_from_instance
+    from dagster._daemon.auto_run_reexecution.auto_run_reexecution import (
+        consume_new_runs_for_automatic_reexecution,
+        filter_runs_to_should_retry,
+        retry_run,
+    )
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
+    from dagster._daemon.controller import create_daemons_from_instance, daemon_controller_from_instance
+
+    def retry(
+        workspace: "WorkspaceProcessContext", records: Sequence[dg.RunRecord], logger: logging.Logger
+    ) -> Iterator[None]:
+        for record in records:
+            for run in filter_runs_to_should_retry([record.dagster_run], workspace.instance):
+                while True:
+                    yield
+                    try:
+                        retry_run(run, workspace)
+                    except (DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError):
+                        time.sleep(1)
+                        continue
+                    except Exception:  # noqa: BLE001  # Dagster's function reports it
+                        yield from consume_new_runs_for_automatic_reexecution(workspace, [record], logger)
+                    break
+
+    class PatientConsumer(EventLogConsumerDaemon):
+        """Restarts killed runs. Dagster's own one tries once, and never again if the code server is down."""
+
+        @property
+        def handle_updated_runs_fns(self) -> "Sequence[Callable[..., Iterator[None]]]":
+            return [retry]
 
     watch_code_servers_seldom()
     # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
@@ -283,6 +314,10 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
         daemon_controller_from_instance(
             instance,
             _target(source or _WORKSPACE),
+            gen_daemons=lambda instance: [
+                PatientConsumer() if isinstance(daemon, EventLogConsumerDaemon) else daemon
+                for daemon in create_daemons_from_instance(instance)
+            ],
             log_level="warning",
             code_server_log_level="warning",
         ) as controller,

@@ -19,6 +19,7 @@ from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.leftovers import held
 from fx_pipeline.processes.up import QUICK_END, server_environment
+from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import Settings, SettingsError
 
@@ -107,7 +108,7 @@ def _end_runs() -> None:
     runs = multiprocessing.active_children()
     if not runs:
         return
-    say(f"Interrupting {len(runs)} run(s). Dagster restarts them.")
+    say(f"Interrupting {counted(len(runs), 'run')}. Dagster will restart what was interrupted.")
     for run in runs:
         run.terminate()
 

@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from fx_pipeline_tests.command_line import PROGRAM, environment
@@ -19,6 +20,9 @@ from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 ROLES = ("code-server", "webserver", "daemon", "serve")
 PORTS = ("FX_CODE_SERVER_PORT", "FX_DAGSTER_PORT", "FX_API_PORT")
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""Makes a program the first process of a new process namespace, as in a container."""
+
 BIN = Path(sys.executable).parent
 
 
@@ -26,7 +30,7 @@ class Roles:
     """Roles that share Dagster's home. Only the code server and the API have the database."""
 
     def __init__(
-        self, folder: Path, ports: dict[str, str], settings: dict[str, str], wrap: list[str]
+        self, folder: Path, ports: dict[str, str], settings: dict[str, str], wrap: Sequence[str]
     ) -> None:
         self.folder = folder
         self.ports = ports
@@ -77,7 +81,10 @@ class Roles:
         return found
 
     def send(self, role: str, number: int) -> None:
-        self.running[role].send_signal(number)
+        process = psutil.Process(self.running[role].pid)
+        if self._wrap:
+            [process] = process.children()
+        process.send_signal(number)
 
     def ended(self, role: str) -> int:
         """Wait until a role that was asked to end has ended. Return its exit code."""
@@ -89,10 +96,13 @@ class Roles:
         self.send(role, number)
         return self.ended(role)
 
-    def kill(self, role: str) -> None:
-        """Kill a role and all its processes, as if it was the first one of a container."""
-        for pid in self.pids(role):
-            os.kill(pid, signal.SIGKILL)
+    def kill(self, role: str, *, whole: bool = True) -> None:
+        """Kill a role and, if `whole`, all processes that it started, as the end of a container does."""
+        self.running[role].kill()
+        if whole:
+            for pid in self.pids(role):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.ended(role)
 
     def wait(self, what: str, is_so: Callable[[], object]) -> None:
@@ -174,16 +184,17 @@ class Roles:
 
 
 @contextmanager
-def roles_in(folder: Path, wrap: list[str] | None = None, **settings: str) -> Iterator[Roles]:
+def roles_in(folder: Path, *wrap: str, **settings: str) -> Iterator[Roles]:
     """Yield roles that are not started yet. Kill what is left of them at the end."""
     with reserved_ports(len(PORTS)) as ports:
         names = {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
-        roles = Roles(folder, names, settings, wrap or [])
+        roles = Roles(folder, names, settings, wrap)
         try:
             yield roles
         finally:
             for role in ROLES:
                 for pid in roles.pids(role):
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             for process in roles.running.values():
                 process.wait(PATIENCE)

@@ -1,6 +1,7 @@
 """One process per role, as on several machines: health, restarts, and the end on a signal."""
 
 import signal
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,8 +9,8 @@ import pytest
 import requests
 
 from fx_pipeline_tests.dates import dates_between
-from fx_pipeline_tests.processes.running_roles import ROLES, Roles, roles_in
-from fx_pipeline_tests.processes.running_up import RELOAD
+from fx_pipeline_tests.processes.running_roles import CONTAINER, ROLES, Roles, roles_in
+from fx_pipeline_tests.processes.running_up import RELOAD, each_second
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.stored import stored_dates
 from fx_pipeline_tests.waiting import PATIENCE
@@ -58,11 +59,54 @@ def test_roles_work_together_whatever_starts_and_ends_first(tmp_path: Path) -> N
         fetch(roles, "2024-05-08")
         assert stored_dates(roles.database) == set(dates_between("2024-05-06", "2024-05-08"))
 
+
+def can_start_containers() -> bool:
+    """Return whether this user may create a process namespace."""
+    try:
+        return subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_start_containers(), reason="needs root and `unshare`, for process namespaces")
+def test_signals_end_each_role_as_the_first_process_and_a_run_continues_later(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dates = dates_between("2024-05-01", "2024-05-20")
+    with (
+        running_sandbox(latency=0.2) as sandbox,
+        roles_in(
+            tmp_path,
+            *CONTAINER,
+            FIXER_BASE_URL=sandbox.url,
+            FIXER_ACCESS_KEY="a-key",
+            FIXER_CONCURRENCY="1",
+            **each_second(tmp_path_factory.mktemp("patches")),
+        ) as roles,
+    ):
+        roles.start("code-server", "webserver", "daemon")
+        roles.wait_until_loaded()
+        roles.start("serve")
+        roles.wait("API", lambda: roles.responds("serve", "/-/health"))
+        backfill = roles.launch(dates)
+        roles.wait("some rates", lambda: len(stored_dates(roles.database)) > 2)
+        sandbox.hold()  # so that the run cannot end in order
         for role in ROLES:
             roles.send(role, signal.SIGTERM)
             roles.send(role, signal.SIGINT)
         assert {role: roles.ended(role) for role in ROLES} == dict.fromkeys(ROLES, 0)
         assert {role: roles.pids(role) for role in ROLES} == {role: set() for role in ROLES}
+        assert "Interrupting 1 run." in roles.log("code-server")
+        stored, asked = stored_dates(roles.database), sandbox.asked_dates()
+
+        sandbox.release()
+        roles.start("code-server", "webserver", "daemon")
+        roles.wait_until_loaded()
+        roles.wait("end of the backfill", lambda: roles.status(backfill) not in ("REQUESTED", "FAILING"))
+        assert roles.status(backfill) == "COMPLETED_SUCCESS"
+        assert stored_dates(roles.database) == set(dates)
+        again = {date for date, times in sandbox.asked_dates().items() if times > 1}
+        assert again <= set(asked) - stored
 
 
 def reloaded(roles: Roles) -> str:

@@ -16,7 +16,7 @@ import requests
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.dates import dates_between
-from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, Up, up
+from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, Up, each_second, up
 from fx_pipeline_tests.proofs.conftest import MEMORY
 from fx_pipeline_tests.proofs.runs import FAILED, MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
@@ -40,14 +40,6 @@ REEXECUTE_BACKFILL = """mutation Retry($backfill: String!) {
 TERMINATE = """mutation Terminate($run: String!) {
     terminateRun(runId: $run) { __typename ... on PythonError { message } }
 }"""
-
-EACH_SECOND = """
-import sys
-if "daemon" in sys.orig_argv:
-    import dagster._daemon.controller
-    dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
-"""
-"""A sitecustomize.py that makes Dagster's daemon look at backfills every second instead of every 30."""
 
 RANGE_START = "dagster/asset_partition_range_start"
 
@@ -136,9 +128,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     When it has stopped, no secret may be in any file: Dagster's files and logs, the output of every process
     and the databases are all below its folder.
     """
-    patches = tmp_path_factory.mktemp("patches")
-    (patches / "sitecustomize.py").write_text(EACH_SECOND, encoding="utf-8")
-    settings = {"FIXER_ACCESS_KEY": KEY, "FX_ALERT_URLS": ALERTS, "PYTHONPATH": str(patches)}
+    patches = each_second(tmp_path_factory.mktemp("patches"))
+    settings = {"FIXER_ACCESS_KEY": KEY, "FX_ALERT_URLS": ALERTS, **patches}
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name, running_sandbox() as sandbox:
         folder = Path(name)
         with up(folder, FIXER_BASE_URL=sandbox.url, **settings) as running:

@@ -6,6 +6,7 @@ slow ones that a run does not need: the workspace takes 0.15 s.
 
 import datetime as dt
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -306,6 +307,8 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
         def handle_updated_runs_fns(self) -> "Sequence[Callable[..., Iterator[None]]]":
             return [retry]
 
+    # Otherwise a backfill fails for good if the daemon looks at it while the code server does not respond.
+    os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
     watch_code_servers_seldom()
     # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
     sensor.MIN_INTERVAL_LOOP_TIME = 15

@@ -29,6 +29,13 @@ class Commands(click.Group):
             raise click.UsageError(str(error)) from None
         except IncompleteError as error:
             raise click.ClickException(str(error)) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "fx_pipeline").startswith("fx_pipeline"):
+                raise
+            raise click.ClickException(
+                f"{error.name} is not installed, so this installation cannot run this command. "
+                "Install fx-pipeline with all of its dependencies."
+            ) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ import requests
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
-from fx_pipeline_tests.command_line import run_command
+from fx_pipeline_tests.command_line import problems, run_command
 from fx_pipeline_tests.deploy.installation import build, contents_of_wheel, install, unpacked_sdist, wheel_in
 from fx_pipeline_tests.deploy.locks import API
 from fx_pipeline_tests.processes.running_up import up
@@ -123,6 +123,10 @@ def test_the_api_runs_with_only_its_lock(built: Path, tmp_path: Path) -> None:
 
     database = tmp_path / "fx.db"
     program = [str(programs / "fx-pipeline")]
+    refused = run_command(tmp_path, "ingest", "--days", "1", program=program)
+    assert refused.returncode == 1
+    [problem] = problems(refused.stderr)
+    assert "is not installed, so this installation cannot run this command." in problem
     History(database).fetch("2026-03-10T00:05:00.000000Z", {"2026-03-09": {"EUR": 1, "USD": 1.165}})
     with serving(database, tmp_path / "log", program=program) as server:
         for path in READ:

@@ -16,7 +16,6 @@ SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 OTHERS = {
     "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE",  # `dagster-daemon liveness-check`
     "DAGSTER_PG_PASSWORD",  # Dagster's Helm chart
-    "FX_DAGSTER_POSTGRES_URL",
     "HOME",
     "PYTHONUNBUFFERED",
 }

@@ -15,7 +15,7 @@ storage:
     postgres_url:
       env: FX_DAGSTER_POSTGRES_URL
 compute_logs:
-  module: dagster
+  module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
 """
 

@@ -122,6 +122,7 @@ def test_storage_moves_between_files_and_postgres_and_the_password_is_in_no_file
     prepare(home)
     with open_instance(home) as instance:
         assert not stores_in_home(instance)
+        assert type(instance.compute_log_manager).__name__ == "NoOpComputeLogManager"
         assert os.environ["FX_DAGSTER_POSTGRES_URL"].startswith("postgresql+psycopg2://")
         reference = dg.serialize_value(instance.get_ref())
         shown = instance.info_str() + reference

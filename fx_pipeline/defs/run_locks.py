@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import stores_in_home
+from fx_pipeline.dagster_internals import WILL_RETRY_TAG, stores_in_home
 from fx_pipeline.store.run_lock import folder_of, lock_files, taken
 
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -60,4 +60,7 @@ def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, reason: str) -> No
     if run.status is dg.DagsterRunStatus.CANCELING:  # as failed, it would be restarted
         instance.report_run_canceled(run, reason)
     elif run.status in _UNFINISHED:
+        if instance.run_retries_enabled:
+            # Dagster sets this after the status, to its decision. A backfill that looks in between would end.
+            instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
         instance.report_run_failed(run, reason)

@@ -27,7 +27,7 @@ BIN = Path(sys.executable).parent
 
 
 class Roles:
-    """Roles that share Dagster's home. Only the code server and the API have the database."""
+    """Roles that share Dagster's home, or only PostgreSQL. The code server and the API have the database."""
 
     def __init__(
         self, folder: Path, ports: dict[str, str], settings: dict[str, str], wrap: Sequence[str]
@@ -50,7 +50,10 @@ class Roles:
     def environment(self, role: str) -> dict[str, str]:
         has_database = role in ("code-server", "serve")
         path = self.database if has_database else self.folder / "elsewhere" / "fx.db"
-        return environment(**self._settings, FX_DATABASE=str(path), FX_TESTS_ROLE=f"{self.folder} {role}")
+        own = {"FX_DATABASE": str(path), "FX_TESTS_ROLE": f"{self.folder} {role}"}
+        if "FX_DAGSTER_POSTGRES_URL" in self._settings:
+            own["DAGSTER_HOME"] = str(self.home / role)
+        return environment(**{**self._settings, **own})
 
     def start(self, *roles: str) -> None:
         for role in roles:

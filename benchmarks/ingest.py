@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 
 from benchmarks.results import publish, table
-from fx_pipeline.dagster_internals import execute_run
+from fx_pipeline.dagster_internals.runs import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job

@@ -4,13 +4,16 @@ import datetime as dt
 from collections.abc import Sequence
 
 from fx_pipeline.rates import DateRange
-from fx_pipeline.settings import Settings
+from fx_pipeline.settings import PROJECT, Settings
 
 FETCH_PATH = "/fetch/"
 """The page that fetches one day. `fx_pipeline.dagster_ui` serves it in front of Dagster's pages."""
 
 LOCATION = "fx_pipeline"
 """The name of the code location, as in workspace.yaml. Stored runs refer to it."""
+
+WORKSPACE = str(PROJECT / "workspace.yaml")
+"""The path of Dagster's file with the code location."""
 
 MAX_SELECTION = 8_000
 """Characters of a link's selection of days. Dagster's pages take a URL of any length, but proxies do not."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import code_servers, open_workspace
+from fx_pipeline.dagster_internals.servers import open_workspace
+from fx_pipeline.dagster_internals.testing import code_servers
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.child_processes import wait_until_gone
 
 if TYPE_CHECKING:
-    from fx_pipeline.dagster_internals import WorkspaceProcessContext
+    from fx_pipeline.dagster_internals.servers import WorkspaceProcessContext
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from typing import TextIO
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import (
-    MAX_RETRIES_TAG,
+from fx_pipeline.dagster_internals.runs import (
     UNSAVED_EVENT,
     capture_interrupts,
     check_captured_interrupt,
@@ -18,6 +17,7 @@ from fx_pipeline.dagster_internals import (
     job_origin,
     was_interrupted,
 )
+from fx_pipeline.dagster_internals.tags import MAX_RETRIES_TAG
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import rates
 from fx_pipeline.defs.checks import RATES

@@ -8,7 +8,7 @@ import dagster as dg
 import httpx
 from starlette.types import ASGIApp
 
-from fx_pipeline.dagster_internals import FROM_UI_TAG, PARTITION_TAG
+from fx_pipeline.dagster_internals.tags import FROM_UI_TAG, PARTITION_TAG
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.failures import CANCELLED, stored_reason
 from fx_pipeline.settings import load_settings

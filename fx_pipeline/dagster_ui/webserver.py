@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
-from fx_pipeline.dagster_internals import open_workspace, watch_code_servers_seldom, web_application
+from fx_pipeline.dagster_internals.servers import open_workspace, watch_code_servers_seldom, web_application
 from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.dagster_home import open_instance

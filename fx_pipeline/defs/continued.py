@@ -7,7 +7,7 @@ runs of a re-executed backfill continue those of the original one in the same wa
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import BACKFILL_TAG, PARENT_BACKFILL_TAG, ROOT_RUN_TAG
+from fx_pipeline.dagster_internals.tags import BACKFILL_TAG, PARENT_BACKFILL_TAG, ROOT_RUN_TAG
 
 
 def continued_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:

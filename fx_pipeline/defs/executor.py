@@ -11,7 +11,7 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.run_lock import hold
 
 if TYPE_CHECKING:
-    from fx_pipeline.dagster_internals import ExecutionPlan, PlanOrchestrationContext, RetryMode
+    from fx_pipeline.dagster_internals.runs import ExecutionPlan, PlanOrchestrationContext, RetryMode
 
 
 class _LockedExecutor(dg.Executor):

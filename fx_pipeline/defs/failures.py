@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.dagster_internals import is_interrupted_step
+from fx_pipeline.dagster_internals.runs import is_interrupted_step
 from fx_pipeline.dagster_names import partitions_url
 from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, NoRates, ProviderDown, Unfinished
 from fx_pipeline.ingestion.results import Outcome

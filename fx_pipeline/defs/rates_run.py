@@ -7,7 +7,8 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 import dagster as dg
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.dagster_internals import BACKFILL_TAG, SCHEDULE_TAG, failed_partitions
+from fx_pipeline.dagster_internals.runs import failed_partitions
+from fx_pipeline.dagster_internals.tags import BACKFILL_TAG, SCHEDULE_TAG
 from fx_pipeline.defs.checks import RATES, CheckEvent, check_run, check_table
 from fx_pipeline.defs.continued import continued_backfills, continued_runs
 from fx_pipeline.defs.failures import Fatal, date_ranges, next_attempt, run_failure

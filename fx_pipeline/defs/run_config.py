@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
+from fx_pipeline.dagster_internals.tags import RANGE_END_TAG, RANGE_START_TAG
 from fx_pipeline.rates import parse_date
 
 # Plain types. `dagster.Config` would let a config name an environment variable instead of a value, and an

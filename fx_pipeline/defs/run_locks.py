@@ -10,7 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import WILL_RETRY_TAG, stores_in_home
+from fx_pipeline.dagster_internals.runs import stores_in_home
+from fx_pipeline.dagster_internals.tags import WILL_RETRY_TAG
 from fx_pipeline.store.run_lock import folder_of, lock_files, taken
 
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

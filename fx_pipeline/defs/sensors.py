@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import TypeAdapter
 
 from fx_pipeline.alerts import Alert, send
-from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, check_results
+from fx_pipeline.dagster_internals.runs import check_results
+from fx_pipeline.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.assets import SYMBOLS

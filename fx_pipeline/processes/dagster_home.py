@@ -11,7 +11,7 @@ import dagster as dg
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from fx_pipeline.dagster_internals import stores_in_home
+from fx_pipeline.dagster_internals.runs import stores_in_home
 from fx_pipeline.defs.run_locks import fail_abandoned_runs, fail_killed_runs
 from fx_pipeline.postgres import place_of, with_driver
 from fx_pipeline.processes import postgres_storage

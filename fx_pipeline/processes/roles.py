@@ -13,7 +13,7 @@ from threading import Thread
 import click
 from filelock import FileLock, Timeout
 
-from fx_pipeline.dagster_internals import run_code_server, run_daemon
+from fx_pipeline.dagster_internals.servers import run_code_server, run_daemon
 from fx_pipeline.processes.code_server import SERVED
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit

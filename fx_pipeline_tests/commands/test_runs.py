@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.commands.runs import planned
-from fx_pipeline.dagster_internals import UNSAVED_EVENT
+from fx_pipeline.dagster_internals.runs import UNSAVED_EVENT
 from fx_pipeline.rates import date_range
 
 Span = tuple[str, str]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.commands import problems
 from fx_pipeline.commands.cli import main
-from fx_pipeline.dagster_internals import evaluate_sensors, launch_scheduled_runs, record_heartbeat
+from fx_pipeline.dagster_internals.testing import evaluate_sensors, launch_scheduled_runs, record_heartbeat
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.rates import DayRates

@@ -11,7 +11,7 @@ import requests
 from playwright.sync_api import Browser, Page
 
 from fx_pipeline.clock import today, yesterday
-from fx_pipeline.dagster_internals import PARTITION_TAG
+from fx_pipeline.dagster_internals.tags import PARTITION_TAG
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.store.store import RateStore

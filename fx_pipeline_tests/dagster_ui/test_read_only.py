@@ -8,7 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser
 
-from fx_pipeline.dagster_internals import job_origin
+from fx_pipeline.dagster_internals.runs import job_origin
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals import execute_run
+from fx_pipeline.dagster_internals.runs import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.jobs import rates_job

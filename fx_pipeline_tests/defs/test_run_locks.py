@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from filelock import FileLock
 
-from fx_pipeline.dagster_internals import execute_run
+from fx_pipeline.dagster_internals.runs import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.executor import one_process
 from fx_pipeline.defs.run_locks import FORGOTTEN_SECONDS, fail_abandoned_runs, fail_killed_runs

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.alerts import MAX_CHARACTERS
-from fx_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG
+from fx_pipeline.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery_metadata
 from fx_pipeline.defs.jobs import rates_job, symbols_job

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import dagster as dg
 import pytest
 
-from fx_pipeline.dagster_internals import stores_in_home
+from fx_pipeline.dagster_internals.runs import stores_in_home
 from fx_pipeline.postgres import place_of
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.settings import SettingsError

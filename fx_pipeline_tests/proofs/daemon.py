@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fx_pipeline.clock import utc_now
-from fx_pipeline.dagster_internals import launch_queued_runs, launch_scheduled_runs
+from fx_pipeline.dagster_internals.testing import launch_queued_runs, launch_scheduled_runs
 from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.waiting import wait_for
 
 if TYPE_CHECKING:
-    from fx_pipeline.dagster_internals import WorkspaceProcessContext
+    from fx_pipeline.dagster_internals.servers import WorkspaceProcessContext
 
 FIRST_TRY = utc_now().replace(hour=0, minute=15, second=0, microsecond=0)
 """Today, five minutes after the schedule's first try. Yesterday is over, so its rates can be fetched."""

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from starlette.testclient import TestClient
 
-from fx_pipeline.dagster_internals import web_application
+from fx_pipeline.dagster_internals.servers import web_application
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.inbox import Inbox, open_inbox, tick

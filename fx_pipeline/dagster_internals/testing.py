@@ -1,0 +1,58 @@
+"""What only tests need: the daemon's work at a given time, and the code servers of a workspace."""
+
+import datetime as dt
+import logging
+import subprocess
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.workspace.context import WorkspaceProcessContext
+
+
+def code_servers(workspace: "WorkspaceProcessContext") -> "list[subprocess.Popen[bytes]]":
+    """Return the processes of a workspace's code servers. No public function waits until they end."""
+    return [server.server_process for server in workspace._grpc_server_registry._all_processes]
+
+
+def launch_scheduled_runs(workspace: "WorkspaceProcessContext", now: dt.datetime) -> None:
+    """Evaluate the schedules that are due at `now`, as the daemon does. It has no public clock."""
+    from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon  # noqa: F401  # must be first
+    from dagster._scheduler.scheduler import launch_scheduled_runs as launch
+
+    _require_success(launch(workspace, logging.getLogger("daemon"), now, {}))
+
+
+def launch_queued_runs(workspace: "WorkspaceProcessContext") -> None:
+    """Launch the runs in the queue, as the daemon does. Only the whole daemon is public, as a command."""
+    from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+
+    with QueuedRunCoordinatorDaemon(interval_seconds=1) as daemon:
+        _require_success(daemon.run_iteration(workspace))
+
+
+def evaluate_sensors(workspace: "WorkspaceProcessContext") -> None:
+    """Evaluate the sensors that are due, as the daemon does."""
+    from dagster._daemon.sensor import execute_sensor_iteration
+
+    logger = logging.getLogger("daemon")
+    _require_success(execute_sensor_iteration(workspace, logger, None, None))
+
+
+def record_heartbeat(instance: dg.DagsterInstance, at: dt.datetime) -> None:
+    """Record a heartbeat of each thread of the daemon, as the daemon does."""
+    from dagster._daemon.types import DaemonHeartbeat
+
+    for kind in instance.get_required_daemon_types():
+        instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), kind, "daemon", []))
+
+
+def _require_success(problems: Iterable[object]) -> None:
+    """Raise RuntimeError for the first error that the daemon yields; it also yields other objects."""
+    from dagster_shared.error import SerializableErrorInfo
+
+    for problem in problems:
+        if isinstance(problem, SerializableErrorInfo):
+            raise RuntimeError(str(problem))

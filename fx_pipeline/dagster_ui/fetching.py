@@ -65,12 +65,19 @@ class FetchPages:
     """An ASGI application that answers under ``/fetch/``, and passes everything else to Dagster's."""
 
     def __init__(
-        self, dagster: ASGIApp, instance: dg.DagsterInstance, settings: Settings, clock: Clock = utc_now
+        self,
+        dagster: ASGIApp,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        clock: Clock = utc_now,
+        *,
+        is_sandbox: bool,
     ) -> None:
         self._dagster = dagster
         self._runs = DayRuns(dagster, instance)
         self._settings = settings
         self._clock = clock
+        self._is_sandbox = is_sandbox
         environment = Environment(
             loader=FileSystemLoader(_OWN), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
@@ -167,7 +174,7 @@ class FetchPages:
         html = self._template.render(
             span=self._span(),
             api=self._api_url(request),
-            is_sandbox=self._settings.demo,
+            is_sandbox=self._is_sandbox,
             prefix=self._settings.dagster_prefix,
             read_only=self._settings.fx_dagster_read_only,
             day_path=day_path,

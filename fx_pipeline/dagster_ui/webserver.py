@@ -44,7 +44,11 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
         source = str(workspace) if workspace else settings.code_server
         with open_workspace(instance, source, read_only=settings.fx_dagster_read_only) as opened:
-            app = FetchPages(web_application(opened, settings.dagster_prefix), instance, settings)
+            # With FX_CODE_SERVER, only that machine has the key: here, its absence does not mean the sandbox.
+            is_sandbox = settings.demo and not (source and workspace is None)
+            app = FetchPages(
+                web_application(opened, settings.dagster_prefix), instance, settings, is_sandbox=is_sandbox
+            )
             guard = Guard(app, hosts, settings.fx_dagster_password)
             server = uvicorn.Server(
                 uvicorn.Config(

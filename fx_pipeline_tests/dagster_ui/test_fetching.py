@@ -73,6 +73,11 @@ def test_the_page_says_what_is_fetched_and_what_it_costs(ui: UI) -> None:
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
+def test_a_call_is_not_free_if_only_the_code_server_has_the_key(tmp_path: Path) -> None:
+    with serving_ui(tmp_path, FX_CODE_SERVER="127.0.0.1:1") as ui:
+        assert "It costs one call." in get(ui, f"/fetch/?date={DAY}").text
+
+
 @pytest.mark.parametrize(
     ("date", "why"),
     [

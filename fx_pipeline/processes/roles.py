@@ -17,7 +17,7 @@ from fx_pipeline.dagster_internals.servers import run_code_server, run_daemon
 from fx_pipeline.processes.code_server import SERVED
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
-from fx_pipeline.processes.leftovers import held
+from fx_pipeline.processes.leftovers import held, unusable
 from fx_pipeline.processes.up import QUICK_END, server_environment
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
@@ -120,9 +120,18 @@ def _end_runs() -> None:
 
 @contextmanager
 def _only_daemon(home: Path) -> Iterator[None]:
-    """Raise SettingsError if another daemon uses this home. Two would start each scheduled run twice."""
+    """Raise SettingsError if another daemon uses this home, or it cannot be written.
+
+    Two would start each scheduled run twice.
+    """
+    lock = FileLock(home / "daemon.lock", blocking=False)
     try:
-        with FileLock(home / "daemon.lock", blocking=False):
-            yield
+        lock.acquire()
     except Timeout:
         raise SettingsError(f"Another daemon is using Dagster's home {home}. Stop it.") from None
+    except OSError as error:
+        raise unusable(home, str(error)) from None
+    try:
+        yield
+    finally:
+        lock.release()

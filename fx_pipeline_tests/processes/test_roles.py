@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from filelock import FileLock
 
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.processes.running_roles import CONTAINER, ROLES, Roles, roles_in
 from fx_pipeline_tests.processes.running_up import RELOAD, each_second
@@ -107,6 +109,24 @@ def test_signals_end_each_role_as_the_first_process_and_a_run_continues_later(
         assert stored_dates(roles.database) == set(dates)
         again = {date for date, times in sandbox.asked_dates().items() if times > 1}
         assert again <= set(asked) - stored
+
+
+def test_a_home_is_used_by_one_daemon_only(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "dagster"
+    home.mkdir(parents=True)
+    with FileLock(home / "daemon.lock"):
+        done = run_command(tmp_path, "daemon")
+    assert done.returncode == 2
+    assert done.stderr == f"Error: Another daemon is using Dagster's home {home}. Stop it.\n"
+
+
+def test_a_daemon_reports_a_home_that_it_cannot_lock(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "dagster"
+    (home / "daemon.lock").mkdir(parents=True)
+    done = run_command(tmp_path, "daemon")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: Dagster's home {home} cannot be used (")
+    assert done.stderr.count("\n") == 1
 
 
 def reloaded(roles: Roles) -> str:

@@ -73,15 +73,18 @@ def end_killed(home: Path, grace: float = GRACE_SECONDS) -> Killed | None:
 
 @contextmanager
 def held(home: Path) -> Iterator[None]:
-    """Hold the home for one `up`. Raise SettingsError if another one holds it, or it cannot be created."""
+    """Hold the home for one `up` or code server.
+
+    Raise SettingsError if another one holds it, or it cannot be created.
+    """
     lock = FileLock(home / "up.lock", blocking=False)
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise SettingsError(
-            f"Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to another "
-            "folder."
+            f"Another fx-pipeline up or code-server is using Dagster's home {home}. Stop it, or set "
+            "DAGSTER_HOME to another folder."
         ) from None
     except OSError as error:
         raise unusable(home, str(error)) from None

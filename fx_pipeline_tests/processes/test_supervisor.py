@@ -321,6 +321,7 @@ def test_an_unreadable_record_is_ignored(tmp_path: Path, text: str) -> None:
 def test_the_processes_of_a_running_program_are_not_ended(tmp_path: Path) -> None:
     record = tmp_path / "up.json"
     record.write_text('{"mark": "mark", "pid": 1, "started": "2026-03-10T00:00:00+00:00"}')
-    with held(tmp_path), pytest.raises(SettingsError, match="Another fx-pipeline up is using Dagster's home"):
+    message = "Another fx-pipeline up or code-server is using Dagster's home"
+    with held(tmp_path), pytest.raises(SettingsError, match=message):
         end_killed(tmp_path)
     assert record.exists()

@@ -242,8 +242,8 @@ def test_a_second_up_reports_the_first_not_its_ports(tmp_path: Path, free_ports:
         done = run_command(tmp_path, "up", **taken)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
-        "another folder.\n"
+        f"Error: Another fx-pipeline up or code-server is using Dagster's home {home}. Stop it, or set "
+        "DAGSTER_HOME to another folder.\n"
     )
 
 
@@ -336,8 +336,8 @@ def test_a_home_is_used_by_one_up_only(tmp_path: Path, free_ports: dict[str, str
         done = run_command(tmp_path, "up", **free_ports)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"Error: Another fx-pipeline up is using Dagster's home {home}. Stop it, or set DAGSTER_HOME to "
-        "another folder.\n"
+        f"Error: Another fx-pipeline up or code-server is using Dagster's home {home}. Stop it, or set "
+        "DAGSTER_HOME to another folder.\n"
     )
     with held(home):
         pass

@@ -9,7 +9,9 @@ import pytest
 
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.child_processes import running_children
-from fx_pipeline_tests.postgres_server import PostgresServer, running_postgres
+from fx_pipeline_tests.storages import dagster_tables, postgres, storage
+
+__all__ = ["dagster_tables", "postgres", "storage"]
 
 # The time of an example depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -24,13 +26,6 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("DAGSTER_HOME", "FX_DAGSTER_POSTGRES_URL"):  # open_instance exports them
         os.environ.pop(name, None)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Yield a PostgreSQL server. Skip the test if it is not installed."""
-    with running_postgres() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -33,12 +33,12 @@ class PostgresServer:
     def url(self, database: str, password: str = PASSWORD) -> str:
         return f"postgresql://{self.user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self) -> str:
-        """Create an empty database, and return its address."""
+    def new_database(self, template: str = "template1") -> str:
+        """Create an empty database, or a copy of another one. Return its address."""
         name = f"dagster_{secrets.token_hex(4)}"
         engine = create_engine(with_driver(self.url("postgres")), isolation_level="AUTOCOMMIT")
         with closing(engine.connect()) as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         engine.dispose()
         return self.url(name)
 

@@ -22,6 +22,7 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.defs.inbox import TOKEN
 from fx_pipeline_tests.fetches import fetch_of
+from fx_pipeline_tests.storages import Storage, on_both_storages
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
@@ -44,7 +45,7 @@ def without_sizes(lines: Iterable[str]) -> list[str]:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, storage: Storage) -> Iterator[dg.DagsterInstance]:
     with open_instance(tmp_path / "data" / "dagster") as instance:
         record_heartbeat(instance, utc_now())
         yield instance
@@ -73,6 +74,7 @@ def test_a_home_where_no_daemon_runs_fails_the_check(tmp_path: Path) -> None:
     )
 
 
+@on_both_storages
 def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.DagsterInstance) -> None:
     """With a typo in FX_ASSET_PREFIX, it has seen none of them."""
     result = status("--check")

@@ -8,6 +8,7 @@ import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.storages import Storage
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, storage: Storage) -> Iterator[dg.DagsterInstance]:
     with open_instance(tmp_path / "dagster") as instance:
         yield instance
 

@@ -14,6 +14,7 @@ from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.rates_run import reexecute_rates, run_rates
 from fx_pipeline_tests.proofs.runs import FAILED, MATERIALIZED, failure_of, shown_in_ui
 from fx_pipeline_tests.sandbox_server import Sandbox
+from fx_pipeline_tests.storages import on_both_storages
 
 FIRST, LAST = "2024-01-01", "2024-01-06"
 DAYS = dates_between(FIRST, LAST)
@@ -46,6 +47,7 @@ def log_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return [entry.user_message for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
 
 
+@on_both_storages
 def test_a_reexecuted_run_fetches_only_what_the_failed_one_has_not_stored(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_failed_run_that_skips_stored_days_leaves_them_materialized(
     assert shown_in_ui(instance, DAYS) == {MATERIALIZED: STORED, FAILED: LEFT}
 
 
+@on_both_storages
 def test_stored_days_of_a_killed_run_are_no_longer_shown_as_failed_after_the_next_run(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
@@ -113,6 +116,7 @@ def test_stored_days_of_a_killed_run_are_no_longer_shown_as_failed_after_the_nex
     assert shown_in_ui(instance, DAYS) == {MATERIALIZED: set(DAYS)}
 
 
+@on_both_storages
 def test_a_failure_links_to_its_days_and_status_knows_them(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:

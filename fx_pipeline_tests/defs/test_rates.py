@@ -19,6 +19,7 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import QUIET, resources
 from fx_pipeline_tests.sandbox_server import Sandbox
+from fx_pipeline_tests.storages import on_both_storages
 
 RATES = dg.AssetKey("rates")
 
@@ -50,6 +51,7 @@ def stored() -> set[str]:
         connection.close()
 
 
+@on_both_storages
 def test_a_run_over_a_range_reports_each_date_with_its_counts(
     instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_changed_value_is_counted_and_its_old_value_is_stored(
     connection.close()
 
 
+@on_both_storages
 def test_failed_dates_are_listed_and_not_materialized(instance: dg.DagsterInstance, sandbox: Sandbox) -> None:
     sandbox.change(today=lambda: dt.date(2024, 1, 6))  # later dates are in its future
     run(instance, sandbox, "2024-01-01", "2024-01-03")

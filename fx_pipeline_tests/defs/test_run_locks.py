@@ -17,6 +17,7 @@ from fx_pipeline.defs.run_locks import FORGOTTEN_SECONDS, fail_abandoned_runs, f
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.run_lock import folder_of, hold, taken
 from fx_pipeline_tests.command_line import environment
+from fx_pipeline_tests.storages import on_both_storages
 
 HOLD = """
 import sys
@@ -72,6 +73,7 @@ def left(database: Path) -> set[str]:
     return {file.stem for file in folder_of(database).iterdir()}
 
 
+@on_both_storages
 def test_only_a_killed_run_is_reported(instance: dg.DagsterInstance, database: Path) -> None:
     dead, alive, elsewhere = begun(instance), begun(instance), begun(instance)
     killed(database, dead)
@@ -88,6 +90,7 @@ def test_only_a_killed_run_is_reported(instance: dg.DagsterInstance, database: P
     assert left(database) == set()
 
 
+@on_both_storages
 def test_a_run_that_is_being_cancelled_becomes_cancelled(
     instance: dg.DagsterInstance, database: Path
 ) -> None:

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline_tests.storages import Storage
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # TemporaryDirectory makes an unguessable folder in it
 
@@ -21,7 +22,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def instance(folder: Path) -> Iterator[dg.DagsterInstance]:
+def instance(folder: Path, storage: Storage) -> Iterator[dg.DagsterInstance]:
     """Yield a Dagster instance like the command's, in `dagster` of the folder."""
     with open_instance(folder / "dagster") as instance:
         yield instance

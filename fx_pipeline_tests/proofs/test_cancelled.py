@@ -25,6 +25,7 @@ from fx_pipeline_tests.child_processes import wait_while_running
 from fx_pipeline_tests.command_line import messages, run_command, start_command
 from fx_pipeline_tests.fixer.scripted_server import reply, scripted, together
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.storages import Storage
 from fx_pipeline_tests.stored import assert_consistent, rows, stored_dates
 from fx_pipeline_tests.waiting import wait_for
 
@@ -178,14 +179,18 @@ def test_alerts_for_the_findings_of_a_cancelled_run(folder: Path, sandbox: Sandb
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("storage", "signal_"),
+    [("files", signal.SIGINT), ("files", signal.SIGTERM), ("postgres", signal.SIGINT)],
+    indirect=["storage"],
+)
 def test_a_cancelled_command_ends_immediately_and_the_next_one_fetches_the_rest(
-    folder: Path, sandbox: Sandbox, signal_: signal.Signals
+    folder: Path, sandbox: Sandbox, storage: Storage, signal_: signal.Signals
 ) -> None:
     sandbox.change(faults={"rate-limit": 0.3}, seed=1, retry_after=50)  # first for the twentieth request
     arguments = ["ingest", "--from", str(DATES[0]), "--to", str(DATES[-1])]
     database = folder / "data" / "fx.db"
-    with start_command(folder, *arguments, **settings(sandbox)) as command:
+    with start_command(folder, *arguments, **settings(sandbox), **storage) as command:
         wait_while_running(
             command, lambda: sandbox.stats()["endpoints"].get("historical", {}).get("rate-limit")
         )
@@ -206,7 +211,7 @@ def test_a_cancelled_command_ends_immediately_and_the_next_one_fetches_the_rest(
     assert alert_for_last_run(folder / "dagster") is None
 
     sandbox.change(faults={})
-    again = run_command(folder, *arguments, "--missing", **settings(sandbox))
+    again = run_command(folder, *arguments, "--missing", **settings(sandbox), **storage)
     assert again.returncode == 0, again.stderr
     assert sandbox.stats()["endpoints"]["historical"]["ok"] == len(DATES)
     assert stored_dates(database) == {str(date) for date in DATES}

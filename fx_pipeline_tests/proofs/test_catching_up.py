@@ -11,6 +11,7 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.proofs.daemon import FIRST_TRY, running_daemon
 from fx_pipeline_tests.proofs.runs import MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.sandbox_server import running_sandbox
+from fx_pipeline_tests.storages import on_both_storages
 from fx_pipeline_tests.stored import assert_consistent, stored_dates
 
 
@@ -27,6 +28,7 @@ def days_before(now: dt.datetime, count: int) -> set[str]:
 
 
 @pytest.mark.slow
+@on_both_storages
 def test_one_tick_fetches_two_missing_weeks(
     folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

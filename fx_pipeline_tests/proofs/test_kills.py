@@ -19,6 +19,7 @@ from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.proofs.runs import MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.seeds import seeded_random
+from fx_pipeline_tests.storages import Storage, on_both_storages
 from fx_pipeline_tests.stored import assert_consistent, dump, stored_dates
 
 pytestmark = pytest.mark.slow
@@ -152,10 +153,10 @@ def test_a_killed_ingestion_stores_whole_days_only(folder: Path, sandbox: Sandbo
     assert interrupted
 
 
-def kill_after(requests: int, folder: Path, sandbox: Sandbox) -> None:
+def kill_after(requests: int, folder: Path, sandbox: Sandbox, **storage: str) -> None:
     """Run the command, and kill it when the sandbox has had this many requests from it."""
     last = sandbox.stats()["total"] + requests
-    with start_command(folder, *COMMAND, **settings(sandbox)) as command:
+    with start_command(folder, *COMMAND, **settings(sandbox), **storage) as command:
         wait_while_running(command, lambda: sandbox.stats()["total"] >= last)
         command.kill()
 
@@ -179,13 +180,16 @@ def test_a_killed_command_stores_whole_days_only(folder: Path, sandbox: Sandbox,
         assert dump(database) == undisturbed
 
 
-def test_days_of_a_killed_command_are_not_fetched_again_and_are_shown(folder: Path, sandbox: Sandbox) -> None:
+@on_both_storages
+def test_days_of_a_killed_command_are_not_fetched_again_and_are_shown(
+    folder: Path, sandbox: Sandbox, storage: Storage
+) -> None:
     sandbox.change(latency=0.03)
-    kill_after(20, folder, sandbox)
+    kill_after(20, folder, sandbox, **storage)
     left, calls = stored_dates(folder / "fx.db"), sandbox.stats()["total"]
     assert 0 < len(left) < len(WANTED)
     # One later day, so that the run covers the days that the killed one stored last, too.
-    again = run_command(folder, *COMMAND[:-1], "2024-02-20", "--missing", **settings(sandbox))
+    again = run_command(folder, *COMMAND[:-1], "2024-02-20", "--missing", **settings(sandbox), **storage)
     assert again.returncode == 0, again.stderr
     assert sandbox.stats()["endpoints"]["historical"]["ok"] - calls == len(WANTED) + 1 - len(left)
     with open_instance(folder / "dagster") as instance:

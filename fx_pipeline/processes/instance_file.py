@@ -1,5 +1,6 @@
 """Dagster's configuration: the file `dagster.yaml` in its home. Ours is replaced, a changed one is kept."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def write_file(home: Path, *, postgres: bool) -> None:
         new = file.with_suffix(".yaml.new")  # a daemon may be reading the file
         new.write_bytes(wanted)
         new.replace(file)
-    elif found != wanted and postgres != (b"FX_DAGSTER_POSTGRES_URL" in found):
+    elif found != wanted and postgres != _uses_url(found):
         if not postgres:
             raise SettingsError(
                 f"{file} uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to the database's address."
@@ -62,6 +63,11 @@ def kept_file(home: Path) -> str | None:
     if not file.exists() or _is_ours(file.read_bytes()):
         return None
     return f"{file} was changed, so it is kept. Compare it with {PROJECT / file.name} after an upgrade."
+
+
+def _uses_url(content: bytes) -> bool:
+    """Return whether the file reads FX_DAGSTER_POSTGRES_URL, other than in a comment."""
+    return b"FX_DAGSTER_POSTGRES_URL" in re.sub(rb"(?m)(^|\s)#.*", b"", content)
 
 
 def _ours(*, postgres: bool) -> bytes:

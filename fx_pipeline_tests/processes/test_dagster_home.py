@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
-from fx_pipeline.processes.instance_file import kept_file
+from fx_pipeline.processes.instance_file import kept_file, write_file
 from fx_pipeline.settings import PROJECT, SettingsError
 
 
@@ -94,6 +94,16 @@ def test_a_wrong_configuration_is_reported_in_one_line(home: Path, content: str,
     assert reason in message
     assert "\n" not in message
     assert message.endswith(" Correct it, or remove it to get that of fx-pipeline.")
+
+
+def test_a_comment_about_the_database_is_no_use_of_it(home: Path) -> None:
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false} # not FX_DAGSTER_POSTGRES_URL\n"
+        "# storage: {postgres: {postgres_url: {env: FX_DAGSTER_POSTGRES_URL}}}\n"
+    )
+    write_file(home, postgres=False)
+    with pytest.raises(SettingsError, match="was changed and does not use it"):
+        write_file(home, postgres=True)
 
 
 def test_a_configuration_that_contradicts_the_settings_is_reported(

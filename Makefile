@@ -60,8 +60,9 @@ lint: install-dev ## check code, words, shell scripts, the Dockerfile and the wo
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	.ci/words
 	git grep -lzE '^#!/(usr/)?bin/(env )?(ba)?sh' -- ':!*.py' ':!*.md' ':!*.y*ml' | xargs -0 $(BIN)/shellcheck
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile fx_pipeline_tests/deploy/services/Dockerfile
 	$(VALIDATE).circle-ci .circleci/config.yml
+	$(VALIDATE).compose-spec deploy/compose/compose.yaml
 	$(VALIDATE).dependabot .github/dependabot.yml
 	$(VALIDATE).github-actions .github/actions/*/action.yml
 	$(VALIDATE).github-workflows .github/workflows/*.yml

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fx_pipeline_tests.deploy.containers import Podman, build_images, require_podman
+from fx_pipeline_tests.deploy.containers import Podman, build_images, build_services, require_podman
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,9 @@ def podman() -> Podman:
 def images(podman: Podman) -> tuple[str, str]:
     """Return the names of the images: the default target, and `api`."""
     return build_images(podman)
+
+
+@pytest.fixture(scope="session")
+def services(podman: Podman) -> str:
+    """Return the name of an image with PostgreSQL, nginx and Redis."""
+    return build_services(podman)

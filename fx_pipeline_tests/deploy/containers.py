@@ -157,6 +157,17 @@ def build_images(podman: Podman) -> tuple[str, str]:
     return names
 
 
+def build_services(podman: Podman) -> str:
+    """Build an image with PostgreSQL, nginx and Redis, once for each version of its files."""
+    context = Path(__file__).with_name("services")
+    key = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(context.iterdir()))).hexdigest()[:12]
+    name = f"localhost/fx-test-services:{key}"
+    with FileLock(_CACHE / "lock"):
+        if not podman.has_image(name):
+            podman.build(context, name, *build_arguments({"BASE": BASE}))
+    return name
+
+
 def _build_uv(podman: Podman) -> None:
     if not podman.has_image(UV):
         context = _CACHE / "uv"

@@ -1,0 +1,29 @@
+"""The Celery app of a worker that executes Dagster's runs.
+
+It is run by `celery --app fx_pipeline.processes.celery_worker worker --queues writer`.
+Dagster's own `dagster-celery worker start` does not pass SIGTERM on to the worker. The broker is the one of
+`run_launcher` in dagster.yaml.
+"""
+
+from celery import Celery
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tasks import create_execute_job_task
+
+from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.settings import SettingsError, load_settings
+
+
+def _app() -> Celery:
+    """Return the app of the run launcher. Raise SettingsError if that is not Celery's."""
+    home = load_settings().dagster_home
+    with open_instance(home) as instance:
+        launcher = instance.run_launcher
+    if not isinstance(launcher, CeleryRunLauncher):
+        raise SettingsError(
+            f"{home / 'dagster.yaml'} has no CeleryRunLauncher: use deploy/compose/dagster-celery.yaml."
+        )
+    create_execute_job_task(launcher.celery)
+    return launcher.celery
+
+
+app = _app()

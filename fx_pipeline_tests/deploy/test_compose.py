@@ -1,0 +1,121 @@
+"""deploy/compose with podman-compose: a run, a backfill while every container is killed, a Celery worker."""
+
+import datetime as dt
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fx_pipeline.clock import today
+from fx_pipeline_tests.dates import dates_between
+from fx_pipeline_tests.deploy.composed import PASSWORD, Composed, composed
+from fx_pipeline_tests.deploy.containers import Podman
+
+pytestmark = pytest.mark.slow
+
+OWN = ("code-server", "daemon", "webserver", "api", "nginx", "postgres", "sandbox")
+DAGSTER = ("code-server", "daemon", "webserver")
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def days_ago(days: int) -> dt.date:
+    return today() - dt.timedelta(days=days)
+
+
+def stored(running: Composed, first: dt.date, last: dt.date) -> set[str]:
+    """Return the dates that the API serves, or none while it cannot answer."""
+    try:
+        answer = running.get(f"/rates/timeseries?start_date={first}&end_date={last}&symbols=USD")
+    except httpx.HTTPError:
+        return set()
+    return set(answer.json().get("rates", {})) if answer.status_code == 200 else set()
+
+
+def run_job(running: Composed, date: dt.date) -> str:
+    """Run the main job for a date, and return the status of the run at its end."""
+    run = running.launch_job(str(date))
+    running.wait("daemon", lambda: running.status(run) in ENDED)
+    return running.status(run)
+
+
+def test_all_services_run_backfill_and_recover(
+    podman: Podman, images: tuple[str, str], services: str, tmp_path: Path
+) -> None:
+    with composed(podman, images, services, tmp_path) as running:
+        assert running.services() == set(OWN)
+        running.wait("webserver", running.is_loaded)
+        running.wait_until_healthy()
+        for service in OWN:
+            assert_confined(running, service)
+        assert run_job(running, days_ago(40)) == "SUCCESS"
+        assert stored(running, days_ago(40), days_ago(40)) == {str(days_ago(40))}
+        assert_cached_only_without_credentials(running, f"/rates/{days_ago(40)}")
+
+        first, last = days_ago(30), days_ago(1)
+        backfill = running.launch_backfill(dates_between(str(first), str(last)))
+        running.wait("code-server", lambda: stored(running, first, last))
+        for service in OWN:
+            running.kill(service)
+        running.wait("daemon", lambda: running.backfill_status(backfill).startswith(("COMPLETED", "FAILED")))
+        assert running.backfill_status(backfill) == "COMPLETED_SUCCESS"
+        assert stored(running, first, last) == set(dates_between(str(first), str(last)))
+        assert stored(running, days_ago(40), days_ago(40)) == {str(days_ago(40))}
+        running.wait_until_healthy()
+
+        configuration = (tmp_path / "dagster-celery.yaml").read_text(encoding="utf-8")
+        podman(
+            "exec",
+            "-i",
+            running.container("code-server"),
+            "sh",
+            "-c",
+            "cat >dagster/dagster.yaml",
+            stdin=configuration,
+        )
+        podman("restart", *map(running.container, DAGSTER))
+        running.compose("--profile", "demo", "--profile", "celery", "up", "--detach", "redis", "worker")
+        running.wait_until_healthy(("redis", "worker", *DAGSTER))
+        running.wait("webserver", running.is_loaded)
+        assert run_job(running, days_ago(50)) == "SUCCESS"
+        assert "succeeded" in podman.run("logs", running.container("worker")).stderr
+        podman("stop", "--time", "60", running.container("worker"))
+        assert podman("inspect", running.container("worker"), "--format", "{{.State.ExitCode}}") == "0"
+
+
+def assert_confined(running: Composed, service: str) -> None:
+    """Check that a container has no capability and cannot write to its root file system."""
+    inspected = running.podman(
+        "inspect", running.container(service), "--format", "{{.State.Pid}} {{.HostConfig.ReadonlyRootfs}}"
+    )
+    process, read_only = inspected.split()
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    assert (status["CapEff"], status["NoNewPrivs"], read_only) == ("0" * 16, "1", "true"), service
+    assert "0" not in status["Uid"].split(), service
+
+
+def assert_cached_only_without_credentials(running: Composed, path: str) -> None:
+    """Check by nginx's log which requests its cache answers, within the second in which it may."""
+
+    def log() -> list[str]:
+        return running.podman("logs", running.container("nginx")).splitlines()
+
+    for _ in range(3):
+        running.get(path)
+    public = log()[-3:]
+    assert any(line.endswith(" HIT") for line in public), public
+    for sent in ({"apikey": "x"}, {"Authorization": "Bearer x"}, {"Cookie": "ds_actor=x"}):
+        running.get(path, **sent)
+        assert log()[-1].endswith(" BYPASS"), sent
+    for query in ("access_key=x", "apikey=x", "access%5Fkey=x"):
+        running.get(f"{path}?{query}")
+        assert log()[-1].endswith(" BYPASS"), query
+    assert running.get("/-/health").headers["cache-control"] == "no-store"
+    refused = httpx.get(f"http://127.0.0.1:{running.port}/dagster/", trust_env=False)
+    assert refused.status_code == 401
+    assert PASSWORD not in "".join(log())
+    assert (
+        httpx.get(
+            f"http://127.0.0.1:{running.port}/", headers={"X-Long": "x" * 40_000}, trust_env=False
+        ).status_code
+        == 400
+    )

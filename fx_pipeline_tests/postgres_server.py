@@ -6,7 +6,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ class PostgresServer:
 
     port: int
     user: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    """Ends it immediately, as a crash does."""
 
     def url(self, database: str, password: str = PASSWORD) -> str:
         return f"postgresql://{self.user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
@@ -89,9 +92,16 @@ def running_postgres() -> Iterator[PostgresServer]:
             run("initdb", "--auth=scram-sha-256", "--pwfile=password", "--username=dagster", "--no-sync")
             options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
             fast = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-            # The server is no child of this process, so tests do not take it for one that they left.
-            run("pg_ctl", "--wait", "--options", f"{options} {fast}", "start")
-            try:
-                yield PostgresServer(port, "dagster")
-            finally:
+
+            def start() -> None:
+                # The server is no child of this process, so tests do not take it for one that they left.
+                run("pg_ctl", "--wait", "--options", f"{options} {fast}", "start")
+
+            def stop() -> None:
                 run("pg_ctl", "--wait", "--mode=immediate", "stop")
+
+            start()
+            try:
+                yield PostgresServer(port, "dagster", start, stop)
+            finally:
+                stop()

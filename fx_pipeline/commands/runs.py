@@ -1,9 +1,10 @@
 """Runs from a terminal, through Dagster: the same assets and instance that the UI shows."""
 
 import datetime as dt
+import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -143,7 +144,11 @@ def _execute(
             tags={**tags, MAX_RETRIES_TAG: "0"},
             remote_job_origin=job_origin(job),
         )
-        with held(load_settings().fx_database, run.run_id), redirect_stderr(_Stderr(sys.stderr)):
+        with (
+            held(load_settings().fx_database, run.run_id),
+            redirect_stderr(_Stderr(sys.stderr)),
+            _no_retries_logged(),
+        ):
             result = execute_run(job, run, instance)
         if was_interrupted(result):
             instance.report_run_canceled(run, CANCELLED)
@@ -151,10 +156,27 @@ def _execute(
     except Exception as error:
         if not is_storage_error(error):
             raise
+        place = storage_of(instance)
+        fix = "Check the server" if "PostgreSQL" in place else "Free disk space or fix its permissions"
         raise RunError(
-            f"{storage_of(instance)} cannot be written ({first_line(error)}). Stored days are kept. "
-            "Free disk space or fix its permissions, and run again with --missing."
+            f"{place} cannot be written ({first_line(error)}). Stored days are kept. {fix}, and run again "
+            "with --missing."
         ) from None
+
+
+@contextmanager
+def _no_retries_logged() -> Iterator[None]:
+    """Hide the five lines that dagster-postgres logs for each retry. RunError reports the last failure."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Retrying failed database connection")
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)
 
 
 class _Stderr:

@@ -11,7 +11,7 @@ from fx_pipeline.dagster_internals.servers import open_workspace, watch_code_ser
 from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
 from fx_pipeline.processes.dagster_home import open_instance
-from fx_pipeline.processes.roles import about_code_server, say
+from fx_pipeline.processes.roles import about_code_server, say, say_if_kept
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
@@ -36,6 +36,8 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
             "--host 127.0.0.1."
         )
     say(f"{about_code_server(settings, workspace)} Dagster's home {settings.dagster_home}.")
+    if workspace is None:  # otherwise `up` has said it
+        say_if_kept(settings.dagster_home)
     # Dagster reads .env from its working directory and lets it override the environment. Its home has none.
     os.environ.update(server_environment(settings))
     watch_code_servers_seldom()

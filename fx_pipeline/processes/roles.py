@@ -17,6 +17,7 @@ from fx_pipeline.dagster_internals.servers import run_code_server, run_daemon
 from fx_pipeline.processes.code_server import SERVED
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
+from fx_pipeline.processes.instance_file import kept_file
 from fx_pipeline.processes.leftovers import held, unusable
 from fx_pipeline.processes.up import QUICK_END, server_environment
 from fx_pipeline.rates import counted
@@ -42,6 +43,7 @@ def serve_code(settings: Settings, host: str, port: int) -> None:
     with held(settings.dagster_home):
         prepare(settings.dagster_home)
         say(f"The code server starts on {host}:{port}. Database {settings.fx_database}.")
+        say_if_kept(settings.dagster_home)
         if not is_local:
             say(
                 f"Warning: it has no login, and anyone who can reach {host} can execute code here. Let only "
@@ -68,6 +70,8 @@ def run_daemon_role(settings: Settings, workspace: Path | None) -> None:
     with open_instance(home) as instance, _only_daemon(home):
         source = str(workspace) if workspace else settings.code_server
         say(f"The daemon starts. {about_code_server(settings, workspace)} Dagster's home {home}.")
+        if workspace is None:  # otherwise `up` has said it
+            say_if_kept(home)
         os.environ.update(server_environment(settings))
         os.chdir(home)
         run_daemon(instance, source, ending=end_within_limit)
@@ -78,6 +82,12 @@ def about_code_server(settings: Settings, workspace: Path | None) -> str:
     if workspace is None and settings.fx_code_server is None:
         return "It runs its own code server."
     return f"Code server {workspace or settings.fx_code_server}."
+
+
+def say_if_kept(home: Path) -> None:
+    """Print a line if Dagster's home has a configuration that the operator changed."""
+    if kept := kept_file(home):
+        say(kept)
 
 
 def say(text: str) -> None:

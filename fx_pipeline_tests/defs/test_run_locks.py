@@ -14,10 +14,12 @@ from fx_pipeline.dagster_internals.runs import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.executor import one_process
 from fx_pipeline.defs.run_locks import FORGOTTEN_SECONDS, fail_abandoned_runs, fail_killed_runs
+from fx_pipeline.processes.dagster_home import prepare
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.run_lock import folder_of, hold, taken
-from fx_pipeline_tests.command_line import environment
-from fx_pipeline_tests.storages import on_both_storages
+from fx_pipeline_tests.command_line import environment, run_command
+from fx_pipeline_tests.sandbox_server import Sandbox
+from fx_pipeline_tests.storages import Storage, on_both_storages
 
 HOLD = """
 import sys
@@ -145,6 +147,37 @@ def test_at_the_start_of_up_every_run_without_a_process_is_reported(
         process.kill()
     assert status(instance, dead) is dg.DagsterRunStatus.FAILURE
     assert status(instance, alive) is dg.DagsterRunStatus.STARTED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_a_run_of_another_host_is_never_ended_from_here(
+    instance: dg.DagsterInstance,
+    storage: Storage,
+    database: Path,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two hosts share PostgreSQL. Each has its own home, database and locks."""
+    elsewhere, home = tmp_path / "other-host" / "fx.db", tmp_path / "own-home"
+    dead, alive, without_lock = begun(instance), begun(instance), begun(instance)
+    killed(elsewhere, dead)
+    monkeypatch.setenv("FX_DATABASE", str(database))
+    with executing(elsewhere, alive) as process:
+        prepare(home)
+        prepare(home, for_up=True)
+        own = {"FX_DATABASE": str(database), "DAGSTER_HOME": str(home), "FIXER_BASE_URL": sandbox.url}
+        done = run_command(
+            tmp_path, "ingest", "--date", "2024-01-02", FIXER_ACCESS_KEY="a-key", **own, **storage
+        )
+        assert done.returncode == 0, done.stderr
+        for run in (dead, alive, without_lock):
+            assert status(instance, run) is dg.DagsterRunStatus.STARTED
+        process.kill()
+    fail_killed_runs(instance, elsewhere)
+    assert status(instance, dead) is status(instance, alive) is dg.DagsterRunStatus.FAILURE
+    assert status(instance, without_lock) is dg.DagsterRunStatus.STARTED
 
 
 @dg.op

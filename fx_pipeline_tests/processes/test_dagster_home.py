@@ -8,6 +8,7 @@ import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.instance_file import kept_file, write_file
+from fx_pipeline.processes.roles import say_if_kept
 from fx_pipeline.settings import PROJECT, SettingsError
 
 
@@ -65,7 +66,7 @@ def test_the_configurations_of_earlier_versions_are_replaced(home: Path) -> None
     assert file.read_bytes() == current
 
 
-def test_a_changed_configuration_is_kept_and_used(home: Path) -> None:
+def test_a_changed_configuration_is_kept_and_used(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = home / "dagster.yaml"
     changed = file.read_text().replace("max_retries: 1", "max_retries: 2")
     file.write_text(changed)
@@ -75,6 +76,8 @@ def test_a_changed_configuration_is_kept_and_used(home: Path) -> None:
     assert kept_file(home) == (
         f"{file} was changed, so it is kept. Compare it with {PROJECT}/dagster.yaml after an upgrade."
     )
+    say_if_kept(home)
+    assert capsys.readouterr().err == f"{kept_file(home)}\n"
 
 
 @pytest.mark.parametrize(

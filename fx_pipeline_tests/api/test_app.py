@@ -146,7 +146,7 @@ def test_serves_over_a_socket(history: History, tmp_path: Path) -> None:
         assert server.raw(b"POST /fx/rates" + end).startswith(b"HTTP/1.1 405 ")
         assert server.raw(b"HEAD /rates/latest" + end).endswith(b"\r\n\r\n")
         assert server.get("/rates/latest")[0] == 200
-    # A clean shutdown, and then the exit status of the signal.
+    # A clean shutdown.
     assert "Application shutdown complete" in log.read_text()
     assert server.process.returncode == 0
     assert "hidden" not in log.read_text()

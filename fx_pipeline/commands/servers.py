@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fx_pipeline.commands.database import require_database
-from fx_pipeline.processes.ending import end_on_signals
+from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -70,7 +70,7 @@ def up(host: str, workers: int) -> None:
 )
 def serve(host: str, port: int | None, workers: int, access_log: bool) -> None:
     """Serve the API from the database that `ingest` or `up` has created."""
-    end_on_signals()
+    end_on_signals(limit=SERVER_LIMIT)
     settings = load_settings()
     require_database(settings)
 
@@ -103,7 +103,7 @@ def webserver(host: str, port: int | None, workspace: Path | None) -> None:
 
     If FX_DAGSTER_PASSWORD is set, it asks for that password. Otherwise it listens only on this machine.
     """
-    end_on_signals()
+    end_on_signals(limit=SERVER_LIMIT)
     settings = load_settings()
 
     from fx_pipeline.dagster_ui.webserver import run

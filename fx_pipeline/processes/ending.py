@@ -18,18 +18,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LIMIT = 9.0
 """Seconds until a process has ended after a signal. Containers are usually given 10."""
 
+SERVER_LIMIT = 4.0
+"""The same for a server that uvicorn stops. It gives open requests 5 seconds, and then raises the signal
+again."""
+
 _ending = Event()
 
 
-def end_on_signals(first: Callable[[], None] = lambda: None) -> None:
+def end_on_signals(first: Callable[[], None] = lambda: None, *, limit: float = LIMIT) -> None:
     """Let SIGINT or SIGTERM call `first` and raise SystemExit(0). Call this in the main thread.
 
-    Once the process is ending, further signals do nothing. After LIMIT seconds, it ends even if something
+    Once the process is ending, further signals do nothing. After `limit` seconds, it ends even if something
     hangs. A shell starts programs in the background with SIGINT ignored: this replaces that, too.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        end_within_limit()
+        end_within_limit(limit)
         first()
         raise SystemExit(0)
 
@@ -37,13 +41,13 @@ def end_on_signals(first: Callable[[], None] = lambda: None) -> None:
         signal.signal(number, end)
 
 
-def end_within_limit() -> None:
-    """Ignore further signals, and end the process after LIMIT seconds if it has not ended by itself."""
+def end_within_limit(limit: float = LIMIT) -> None:
+    """Ignore further signals, and end the process after `limit` seconds if it has not ended by itself."""
     _ending.set()
     for number in SIGNALS:
         # Not SIG_IGN, which new processes would inherit.
         signal.signal(number, lambda *_: None)
-    timer = Timer(LIMIT, _leave)
+    timer = Timer(limit, _leave)
     timer.daemon = True
     timer.start()
 

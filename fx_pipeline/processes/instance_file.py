@@ -38,19 +38,21 @@ def file_in(home: Path) -> Path:
 def write_file(home: Path, *, postgres: bool) -> None:
     """Write our file in one step, for storage in PostgreSQL or in the home. Keep a file that is not ours.
 
-    Raise OSError, or SettingsError if a kept file contradicts the settings.
+    Raise OSError, or SettingsError if the file contradicts the settings.
     """
     file, wanted = file_in(home), _ours(postgres=postgres)
     found = file.read_bytes() if file.exists() else None
+    if found is not None and not postgres and _uses_url(found):
+        # Also where the file is ours: a shell without the setting would split the runs over two storages.
+        raise SettingsError(
+            f"{file} uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to the database's address, or "
+            "remove the file to keep the runs in the home."
+        )
     if found is None or (_is_ours(found) and found != wanted):
         new = file.with_suffix(".yaml.new")  # a daemon may be reading the file
         new.write_bytes(wanted)
         new.replace(file)
-    elif found != wanted and postgres != _uses_url(found):
-        if not postgres:
-            raise SettingsError(
-                f"{file} uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to the database's address."
-            )
+    elif found != wanted and postgres and not _uses_url(found):
         raise SettingsError(
             f"FX_DAGSTER_POSTGRES_URL is set, but {file} was changed and does not use it: add `storage: "
             "{postgres: {postgres_url: {env: FX_DAGSTER_POSTGRES_URL}}}` there, or unset it."
@@ -60,7 +62,10 @@ def write_file(home: Path, *, postgres: bool) -> None:
 def kept_file(home: Path) -> str | None:
     """Return a line for the operator if the home has a file that is not ours, else None."""
     file = file_in(home)
-    if not file.exists() or _is_ours(file.read_bytes()):
+    try:
+        if not file.exists() or _is_ours(file.read_bytes()):
+            return None
+    except OSError:  # whoever opens the home reports it
         return None
     return f"{file} was changed, so it is kept. Compare it with {PROJECT / file.name} after an upgrade."
 

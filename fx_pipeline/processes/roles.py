@@ -19,13 +19,10 @@ from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.instance_file import kept_file
 from fx_pipeline.processes.leftovers import held, unusable
-from fx_pipeline.processes.up import QUICK_END, server_environment
+from fx_pipeline.processes.up import LOW_PRIORITY, QUICK_END, server_environment
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import Settings, SettingsError
-
-NICENESS = 10
-"""As of `fx_pipeline.processes.up.NICE`."""
 
 RUN_GRACE = 6.0
 """Seconds that a run in progress has to end when the code server ends."""
@@ -110,7 +107,7 @@ def _check_address(host: str, port: int) -> bool:
 
 def _lower_priority() -> None:
     """Give this process and its runs the priority that they have in `up`: a backfill can wait."""
-    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _end_runs() -> None:

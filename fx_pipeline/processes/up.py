@@ -30,8 +30,10 @@ DEMO_DAYS = 90
 USUAL_DAYS = 10
 """Days that the first ingest checks if a key is set."""
 
-NICE = ["nice", "-n", "10"]
-"""Low priority for processes that fetch. A backfill can wait for minutes; an API request cannot."""
+LOW_PRIORITY = 10
+"""The niceness of processes that fetch. A backfill can wait for minutes; an API request cannot."""
+
+NICE = ["nice", "-n", str(LOW_PRIORITY)]
 
 PROGRAM = [sys.executable, "-m", "fx_pipeline"]
 

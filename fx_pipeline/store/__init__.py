@@ -9,7 +9,8 @@ if "sqlite_utils" not in modules:
     # None makes an import fail as if the package were not installed.
     absent = {"numpy", "pandas"} - modules.keys()
     modules.update(dict.fromkeys(absent))
-    import sqlite_utils  # noqa: F401
-
-    for name in absent:
-        del modules[name]
+    try:
+        import sqlite_utils  # noqa: F401
+    finally:
+        for name in absent:
+            del modules[name]

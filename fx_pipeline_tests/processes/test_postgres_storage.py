@@ -133,6 +133,9 @@ def test_storage_moves_between_files_and_postgres_and_the_password_is_in_no_file
         ]
     assert place_of(url) == f"127.0.0.1:{postgres.port}/{url.rpartition('/')[2]}"
     monkeypatch.delenv("FX_DAGSTER_POSTGRES_URL")
+    with pytest.raises(SettingsError, match=r"which is not set: set it to .*, or remove"):
+        prepare(home)
+    (home / "dagster.yaml").unlink()
     with open_instance(home) as instance:
         assert stores_in_home(instance)
 

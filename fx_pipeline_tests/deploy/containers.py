@@ -154,6 +154,7 @@ def build_images(podman: Podman) -> tuple[str, str]:
         arguments = build_arguments({"BASE": BASE, "UV": UV, "VERSION": VERSION, "REVISION": REVISION})
         podman.build(PROJECT, names[0], *arguments)
         podman.build(PROJECT, names[1], *arguments, "--target", "api")
+        podman("image", "prune", "--force")  # 1.4 GB of the session before
     return names
 
 

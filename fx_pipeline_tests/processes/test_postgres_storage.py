@@ -16,7 +16,8 @@ from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.command_line import environment, messages, run_command
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.postgres_server import PASSWORD, PostgresServer
-from fx_pipeline_tests.processes.running_up import reserved
+from fx_pipeline_tests.processes.running_up import reserved, up
+from fx_pipeline_tests.storages import Storage
 from fx_pipeline_tests.waiting import PATIENCE
 
 WITHOUT_PACKAGES = """
@@ -158,3 +159,21 @@ def test_dagsters_own_commands_use_the_address_as_the_operator_writes_it(
             DAGSTER_HOME=str(home),
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_up_serves_rates_and_loads_the_definitions(tmp_path: Path, storage: Storage) -> None:
+    with up(tmp_path, **storage) as running:
+        running.wait_until_ready()
+        assert running.get("/rates/latest").status_code == 200
+        running.wait("the definitions", lambda: running.location() == "RepositoryLocation")
+        assert running.interrupt() == 0
+        assert (
+            f"Dagster's runs are in the PostgreSQL database {place_of(storage['FX_DAGSTER_POSTGRES_URL'])}."
+            in running.output
+        )
+        assert PASSWORD not in running.output
+    assert not list((tmp_path / "data" / "dagster").glob("storage"))
+    with open_instance(tmp_path / "data" / "dagster") as instance:
+        assert any(run.is_success for run in instance.get_runs())

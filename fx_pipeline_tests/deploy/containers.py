@@ -136,7 +136,11 @@ def _prepared() -> Podman:
         archive = _CACHE / f"base-{key}.tar"
         if not archive.exists():
             partial = archive.with_suffix(".part.tar")
-            subprocess.run([*_MMDEBSTRAP, str(partial)], check=True, capture_output=True)
+            made = subprocess.run([*_MMDEBSTRAP, str(partial)], check=False, capture_output=True, text=True)
+            if made.returncode != 0:
+                pytest.skip(
+                    f"containers: mmdebstrap cannot make a base ({made.stderr.strip().splitlines()[-1]})"
+                )
             partial.rename(archive)
         podman("import", str(archive), base)
     podman("tag", base, BASE)

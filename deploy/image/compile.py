@@ -1,7 +1,7 @@
 """Compile the modules that the processes of the image import, and no others.
 
 The root file system of a container is read-only, so Python could not store what it compiles at each start.
-All modules of all packages would be 60 MB; these are half of it.
+All modules of all packages would be 126 MB; these are 48 MB, and 10 MB in the target `api`.
 """
 
 import importlib

@@ -19,7 +19,7 @@ from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.instance_file import kept_file
 from fx_pipeline.processes.leftovers import held, unusable
-from fx_pipeline.processes.up import LOW_PRIORITY, QUICK_END, server_environment
+from fx_pipeline.processes.up import LOW_PRIORITY, server_environment
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import Settings, SettingsError
@@ -46,7 +46,7 @@ def serve_code(settings: Settings, host: str, port: int) -> None:
                 f"Warning: it has no login, and anyone who can reach {host} can execute code here. Let only "
                 "the machines of the webserver and the daemon reach it."
             )
-        os.environ.update({**server_environment(settings), **QUICK_END})
+        os.environ.update(server_environment(settings))
         # Dagster lets a .env in its working directory override the environment. The home has none.
         os.chdir(settings.dagster_home)
         _lower_priority()

@@ -126,7 +126,7 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
     output = Output(sys.stdout)
     _introduce(settings, hosts, output)
     with watched(home) as mark, placed(home) as code_server:
-        supervisor = Supervisor({**server_environment(settings), **QUICK_END, **mark}, output)
+        supervisor = Supervisor({**server_environment(settings), **mark}, output)
         if settings.demo:
             supervisor.start("sandbox", [*PROGRAM, "sandbox"])
         supervisor.start("api", [*PROGRAM, "serve", "--host", hosts.api, "--workers", str(workers)])
@@ -204,6 +204,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
         "FX_DATABASE": str(settings.fx_database.absolute()),
         "DAGSTER_HOME": str(settings.dagster_home.absolute()),
         "PYTHONUNBUFFERED": "1",
+        **QUICK_END,
     }
 
 

@@ -77,15 +77,26 @@ def held(home: Path) -> Iterator[None]:
 
     Raise SettingsError if another one holds it, or it cannot be created.
     """
-    lock = FileLock(home / "up.lock", blocking=False)
+    message = (
+        f"Another fx-pipeline up or code-server is using Dagster's home {home}. Stop it, or set DAGSTER_HOME "
+        "to another folder."
+    )
+    with only_one(home, "up.lock", message):
+        yield
+
+
+@contextmanager
+def only_one(home: Path, name: str, message: str) -> Iterator[None]:
+    """Hold a lock in the home. Raise SettingsError with the message if another process holds it.
+
+    Also raise it if the home cannot be written.
+    """
+    lock = FileLock(home / name, blocking=False)
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise SettingsError(
-            f"Another fx-pipeline up or code-server is using Dagster's home {home}. Stop it, or set "
-            "DAGSTER_HOME to another folder."
-        ) from None
+        raise SettingsError(message) from None
     except OSError as error:
         raise unusable(home, str(error)) from None
     try:

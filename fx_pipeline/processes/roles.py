@@ -4,21 +4,18 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 
 import click
-from filelock import FileLock, Timeout
 
 from fx_pipeline.dagster_internals.servers import run_code_server, run_daemon
 from fx_pipeline.processes.code_server import SERVED
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.instance_file import kept_file
-from fx_pipeline.processes.leftovers import held, unusable
+from fx_pipeline.processes.leftovers import held, only_one
 from fx_pipeline.processes.up import LOW_PRIORITY, server_environment
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
@@ -64,7 +61,9 @@ def run_daemon_role(settings: Settings, workspace: Path | None) -> None:
     Without a workspace file or FX_CODE_SERVER, it runs a code server of its own.
     """
     home = settings.dagster_home.absolute()
-    with open_instance(home) as instance, _only_daemon(home):
+    # Two would start each scheduled run twice.
+    other = f"Another daemon is using Dagster's home {home}. Stop it."
+    with open_instance(home) as instance, only_one(home, "daemon.lock", other):
         source = str(workspace) if workspace else settings.code_server
         say(f"The daemon starts. {about_code_server(settings, workspace)} Dagster's home {home}.")
         if workspace is None:  # otherwise `up` has said it
@@ -123,22 +122,3 @@ def _end_runs() -> None:
     for run in runs:
         run.join(max(0.0, deadline - time.monotonic()))
         run.kill()
-
-
-@contextmanager
-def _only_daemon(home: Path) -> Iterator[None]:
-    """Raise SettingsError if another daemon uses this home, or it cannot be written.
-
-    Two would start each scheduled run twice.
-    """
-    lock = FileLock(home / "daemon.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise SettingsError(f"Another daemon is using Dagster's home {home}. Stop it.") from None
-    except OSError as error:
-        raise unusable(home, str(error)) from None
-    try:
-        yield
-    finally:
-        lock.release()

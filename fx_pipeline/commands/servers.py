@@ -1,8 +1,6 @@
 """The commands that run until a signal: `up`, and one for each role of an instance on several machines."""
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -55,7 +53,7 @@ def up(host: str, workers: int) -> None:
     report_killed(settings)
     check_ports(settings, hosts)
     if settings.fx_alert_urls:
-        _in_another_process(check_alert_addresses)
+        check_alert_addresses()
     with held(settings.dagster_home):
         open_database(settings.fx_database).close()
         raise SystemExit(run_all(settings, hosts, workers))
@@ -189,13 +187,3 @@ def check_alert_addresses() -> None:
     from fx_pipeline.alerts import check_addresses
 
     check_addresses(load_settings().fx_alert_urls)
-
-
-def _in_another_process(function: Callable[[], None]) -> None:
-    """Call a function of this module in another process, so that this one stays small.
-
-    The libraries of the alerts take 5 MB.
-    """
-    code = f"from {__name__} import {function.__name__}; {function.__name__}()"
-    if subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode:
-        function()  # raises the error

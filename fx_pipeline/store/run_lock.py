@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from fx_pipeline.store.database import StoreError
+
 _held: dict[Path, FileLock] = {}
 """The lock that this process holds."""
 
@@ -46,8 +48,14 @@ def hold(database: Path, run_id: str) -> None:
 
 @contextmanager
 def held(database: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock of a run that this process reports as ended, and remove its file. Raise OSError."""
-    hold(database, run_id)
+    """Hold the lock of a run that this process reports as ended, and remove its file. Raise StoreError."""
+    try:
+        hold(database, run_id)
+    except OSError as error:
+        raise StoreError(
+            f"{folder_of(database)} cannot be written ({error.strerror or error}). Fix its permissions "
+            "or free disk space."
+        ) from None
     try:
         yield
     finally:

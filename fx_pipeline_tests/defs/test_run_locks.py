@@ -16,7 +16,8 @@ from fx_pipeline.defs.executor import one_process
 from fx_pipeline.defs.run_locks import FORGOTTEN_SECONDS, fail_abandoned_runs, fail_killed_runs
 from fx_pipeline.processes.dagster_home import prepare
 from fx_pipeline.settings import load_settings
-from fx_pipeline.store.run_lock import folder_of, hold, taken
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.run_lock import folder_of, held, hold, taken
 from fx_pipeline_tests.command_line import environment, run_command
 from fx_pipeline_tests.sandbox_server import Sandbox
 from fx_pipeline_tests.storages import Storage, on_both_storages
@@ -213,3 +214,10 @@ def test_a_run_holds_its_lock_until_its_process_ends(instance: dg.DagsterInstanc
     assert left(database) == {ran[1]}
     with taken(folder_of(database) / f"{ran[1]}.lock") as ended:
         assert not ended
+
+
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fx.db-runs").write_text("")
+    message = r"^/.*/fx\.db-runs cannot be written \(File exists\)\. Fix its "
+    with pytest.raises(StoreError, match=message), held(tmp_path / "fx.db", "some-run"):
+        pass

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -50,3 +51,15 @@ def wait_while_running(
         return condition()
 
     wait_for(look, pause=0.005)
+
+
+def processes_with(variable: str) -> set[int]:
+    """Return the PIDs of all processes with `NAME=value` in their environment, whatever their parent."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+        except OSError:  # it has ended
+            continue
+    return found

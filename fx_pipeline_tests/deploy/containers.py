@@ -18,6 +18,7 @@ import requests
 from filelock import FileLock
 
 from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.deploy.installation import options_of_pip
 from fx_pipeline_tests.waiting import PATIENCE
 
 BASE = "localhost/fx-test-base"
@@ -188,10 +189,7 @@ def build_arguments(values: dict[str, str]) -> Sequence[str]:
 
 
 def _uv_settings() -> str:
-    index = subprocess.run(
-        ["pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
-    )
     lines = ["system-certs = true"]
-    if index.returncode == 0:
-        lines.append(f'index-url = "{index.stdout.strip()}"')
+    if index := options_of_pip().get("index-url"):
+        lines.append(f'index-url = "{index}"')
     return "\n".join(lines) + "\n"

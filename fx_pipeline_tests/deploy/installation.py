@@ -56,15 +56,16 @@ def install(folder: Path, lock: str, wheel: Path) -> Path:
     return folder / "bin"
 
 
-def _environment() -> Mapping[str, str]:
-    """Return the environment for uv, which reads no configuration of pip."""
+def options_of_pip() -> dict[str, str]:
+    """Return the options of pip on this machine, such as `index-url`. uv does not read them."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    added = {}
-    for line in listed.splitlines():
-        name, _, value = line.partition("=")
-        variable = _SAME_IN_UV.get(name.rpartition(".")[2])
-        if variable:
-            added[variable] = str(ast.literal_eval(value))
-    return {**added, **os.environ}
+    lines = (line.partition("=") for line in listed.splitlines())
+    return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
+
+
+def _environment() -> Mapping[str, str]:
+    """Return the environment for uv."""
+    found = options_of_pip()
+    return {**{_SAME_IN_UV[name]: found[name] for name in _SAME_IN_UV.keys() & found.keys()}, **os.environ}

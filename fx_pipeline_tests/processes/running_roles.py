@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import requests
 
+from fx_pipeline_tests.child_processes import processes_with
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.processes.running_up import BACKFILL, LAUNCH, LOCATION
@@ -73,15 +74,7 @@ class Roles:
 
     def pids(self, role: str) -> set[int]:
         """Return the processes of a role: the role itself, and every process that it started."""
-        mark = f"FX_TESTS_ROLE={self.folder} {role}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-            except OSError:  # it has ended
-                continue
-        return found
+        return processes_with(f"FX_TESTS_ROLE={self.folder} {role}")
 
     def send(self, role: str, number: int) -> None:
         process = psutil.Process(self.running[role].pid)

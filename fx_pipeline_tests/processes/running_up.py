@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from fx_pipeline.processes.code_server import CodeServer
+from fx_pipeline_tests.child_processes import processes_with
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
@@ -111,15 +112,7 @@ class Up:
 
     def processes(self) -> set[int]:
         """Return every process with this folder's database in its environment, whatever its parent."""
-        mark = f"FX_DATABASE={self.folder / 'data' / 'fx.db'}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-            except OSError:  # it has ended
-                continue
-        return found
+        return processes_with(f"FX_DATABASE={self.folder / 'data' / 'fx.db'}")
 
     def pids(self, word: str) -> list[int]:
         """Return the processes with this word in their command line."""

@@ -1,8 +1,8 @@
 """The Celery app of a worker that executes Dagster's runs.
 
-It is run by `celery --app fx_pipeline.processes.celery_worker worker --queues writer`.
-Dagster's own `dagster-celery worker start` does not pass SIGTERM on to the worker. The broker is the one of
-`run_launcher` in dagster.yaml.
+Start the worker with `celery --app fx_pipeline.processes.celery_worker worker --queues writer`: Dagster's own
+`dagster-celery worker start` does not pass SIGTERM on to it. The broker is that of `run_launcher` in
+dagster.yaml.
 """
 
 from celery import Celery

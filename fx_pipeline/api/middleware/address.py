@@ -1,4 +1,4 @@
-"""Gives a request the scheme of the public address, if that is the address which the client used.
+"""Gives a request the scheme of the public address, if the client used that address.
 
 A proxy that ends TLS passes requests on by http. Only a trusted proxy can say which scheme the client used
 (uvicorn trusts `X-Forwarded-Proto` from 127.0.0.1). FX_API_URL says so without any trust: its scheme decides

@@ -2,12 +2,12 @@
 
 import datetime as dt
 import math
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlite_utils import Database
 
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations
 
 LAST = dt.date(2026, 10, 30)

@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import os
 import resource
-import sqlite3
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from fx_pipeline.fixer.parsing import parse_historical
 from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.protocol import Protocol
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.ports import reserved_port
 
@@ -58,10 +58,14 @@ def backfill(folder: Path, days: int) -> Figures:
 
 
 def _bytes_of_a_rate(connection: sqlite3.Connection) -> float:
-    """Return the bytes of one rate, including its indexes."""
+    """Return the bytes of one rate, including its indexes: of the pages that all of them would free."""
     [rates] = connection.execute("SELECT count(*) FROM rates").fetchone()
-    sizes = connection.execute("SELECT pgsize FROM dbstat WHERE name IN ('rates', 'rates_by_currency')")
-    return float(sum(size for (size,) in sizes) / rates)
+    [page] = connection.execute("PRAGMA page_size").fetchone()
+    [free] = connection.execute("PRAGMA freelist_count").fetchone()
+    connection.execute("DELETE FROM rates")
+    [freed] = connection.execute("PRAGMA freelist_count").fetchone()
+    connection.rollback()
+    return float((freed - free) * page / rates)
 
 
 def empty(folder: Path, days: int) -> Figures:

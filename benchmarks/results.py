@@ -3,10 +3,11 @@
 import datetime as dt
 import os
 import platform
-import sqlite3
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from fx_pipeline.sqlite import sqlite3
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("datasette", "dagster", "sqlite-utils", "pandas", "uvicorn")

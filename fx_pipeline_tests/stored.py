@@ -1,10 +1,11 @@
 """What a database file holds: rows, stored dates, a comparable dump, and a check for half-stored days."""
 
 import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from fx_pipeline.sqlite import sqlite3
 
 _CONTENT = (
     "SELECT date, currency, rate FROM rates ORDER BY 1, 2",

@@ -13,7 +13,7 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 LAYERS = (
-    ("rates", "wanted", "clock", "fetch", "postgres", "serving"),
+    ("rates", "wanted", "clock", "fetch", "postgres", "sqlite", "serving"),
     ("settings",),
     ("dagster_names", "installed"),
     ("fixer", "store", "api"),
@@ -26,6 +26,9 @@ LAYERS = (
 
 ISOLATED = {"rates", "serving", "settings", "fixer", "store", "api"}
 """Parts that may not import the other parts of their own layer."""
+
+SQLITE = {"sqlite3", "_sqlite3", "pysqlite3", "apsw"}
+"""Packages that contain a SQLite. A process opens our files with one of them (see fx_pipeline/sqlite.py)."""
 
 ROOT = PROJECT / "fx_pipeline"
 MODULES = {
@@ -47,6 +50,12 @@ def imported(path: Path) -> frozenset[str]:
             parent = node.module or ""
             names |= {f"{parent}.{alias.name}" for alias in node.names} & set(MODULES) or {parent}
     return frozenset(names)
+
+
+def sources() -> list[Path]:
+    """Return all Python files of the project."""
+    folders = ("fx_pipeline", "fx_pipeline_tests", "benchmarks", "datasette_config", "deploy")
+    return [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
 
 
 def own(path: Path) -> Iterator[str]:
@@ -120,13 +129,13 @@ def test_the_api_imports_neither_dagster_nor_pandas() -> None:
 
 
 def test_one_package_imports_private_parts_of_dagster() -> None:
-    sources = [
-        path
-        for folder in ("fx_pipeline", "fx_pipeline_tests", "benchmarks")
-        for path in (PROJECT / folder).rglob("*.py")
-    ]
-    private = {path for path in sources for name in imported(path) if name.startswith("dagster._")}
+    private = {path for path in sources() for name in imported(path) if name.startswith("dagster._")}
     assert {path.parent for path in private} == {ROOT / "dagster_internals"}
+
+
+def test_one_module_imports_sqlite() -> None:
+    files = {path for path in sources() for name in imported(path) if name.split(".")[0] in SQLITE}
+    assert files == {ROOT / "sqlite.py"}
 
 
 def test_loading_the_api_loads_neither_dagster_nor_pandas() -> None:

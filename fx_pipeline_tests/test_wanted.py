@@ -1,7 +1,6 @@
 """Wanted days: what runs were asked for, which days follow from it, and which of them are missing."""
 
 import datetime as dt
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from fx_pipeline.rates import date_range
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.frames import RateHistory
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline.store.store import RateStore

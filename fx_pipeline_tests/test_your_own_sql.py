@@ -4,7 +4,6 @@ import datetime as dt
 import json
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.settings import PROJECT
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.snippets import snippets, value_of
 

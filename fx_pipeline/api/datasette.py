@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ from fx_pipeline.api.tokens.live import Tokens
 from fx_pipeline.clock import Clock, utc_now
 from fx_pipeline.serving.hosts import Hosts
 from fx_pipeline.settings import PROJECT, Settings
+from fx_pipeline.sqlite import sqlite3
 
 CONFIG = PROJECT / "datasette_config"
 

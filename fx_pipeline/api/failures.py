@@ -7,7 +7,6 @@ tracebacks with all local variables, including the request headers.
 import errno
 import logging
 import re
-import sqlite3
 from http import HTTPStatus
 
 from datasette import Request, Response
@@ -27,6 +26,7 @@ from fx_pipeline.api.errors import (
     error_document,
 )
 from fx_pipeline.api.replies import JSON, NO_STORE, RETRY_SECONDS, as_json
+from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 

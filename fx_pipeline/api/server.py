@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import sqlite3
 import threading
 from ipaddress import ip_address
 
@@ -20,6 +19,7 @@ from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import load_settings
+from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -21,6 +20,7 @@ from fx_pipeline.api.reading.lanes import TooLong
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.api.replies import Rendering, Reply, error_reply, packed, rendered, respond
+from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """The commands that run until a signal: `up`, and one for each role of an instance on several machines."""
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
+from fx_pipeline.sqlite import sqlite3
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

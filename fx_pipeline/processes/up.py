@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from fx_pipeline.processes.leftovers import end_killed, watched
 from fx_pipeline.processes.supervisor import Output, Supervisor
 from fx_pipeline.serving.listening import bound
 from fx_pipeline.settings import Settings, SettingsError
+from fx_pipeline.sqlite import sqlite3
 
 DEMO_DAYS = 90
 """Days that the first ingest fetches from the sandbox, where calls are free."""

@@ -1,12 +1,12 @@
 """The database file: opening, migrating, transactions, and errors that say what to do."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
 
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations, unknown_steps
 
 WAIT_FOR_LOCK = 60.0

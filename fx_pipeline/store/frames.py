@@ -5,7 +5,6 @@ The file is opened read-only, and one reader sees a single commit.
 
 import datetime as dt
 import json
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.clock import parse_instant, utc_now
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store import instants
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.wanted import RANGES

@@ -7,11 +7,11 @@ after the last correct instant, so no rate is dated earlier than it was known.
 
 import datetime as dt
 from dataclasses import dataclass
-from sqlite3 import Connection
 
 from sqlite_utils import Database
 
 from fx_pipeline.clock import instant_text, parse_instant
+from fx_pipeline.sqlite import sqlite3
 
 TOLERANCE = dt.timedelta(minutes=1)
 """If the clock is set back by less, no stored instant moves: the next ones follow the newest directly."""
@@ -83,7 +83,7 @@ def move_back(db: Database, now: dt.datetime) -> int:
     return len(moved)
 
 
-def ahead(connection: Connection, now: dt.datetime) -> Ahead:
+def ahead(connection: sqlite3.Connection, now: dt.datetime) -> Ahead:
     """Return the stored instants that are after `now` by more than the tolerance."""
     count, newest = connection.execute(
         "SELECT count(*), max(fetched_at) FROM fetches WHERE fetched_at > ?", [instant_text(now + TOLERANCE)]
@@ -91,7 +91,7 @@ def ahead(connection: Connection, now: dt.datetime) -> Ahead:
     return Ahead(count, parse_instant(newest) if newest else None)
 
 
-def clock_error(connection: Connection) -> dt.timedelta | None:
+def clock_error(connection: sqlite3.Connection) -> dt.timedelta | None:
     """Return by how much the clock was ahead of the provider's at the newest fetch; None if they agreed.
 
     `asked_at` is by this machine's clock, `fetched_at` by the chosen one.
@@ -103,6 +103,6 @@ def clock_error(connection: Connection) -> dt.timedelta | None:
     return error if abs(error) > DISAGREEMENT else None
 
 
-def _newest(connection: Connection) -> dt.datetime | None:
+def _newest(connection: sqlite3.Connection) -> dt.datetime | None:
     (newest,) = connection.execute("SELECT max(fetched_at) FROM fetches").fetchone()
     return parse_instant(newest) if newest else None

@@ -6,7 +6,6 @@ process takes its days over when it needs them.
 """
 
 import datetime as dt
-import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from types import TracebackType
 from sqlite_utils import Database
 
 from fx_pipeline.clock import Clock, instant_text, parse_instant, utc_now
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.claim import Claim, is_held, shown
 from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.days import StoredDay

@@ -1,11 +1,11 @@
 """The table of wanted days."""
 
 import datetime as dt
-import sqlite3
 from collections.abc import Collection
 
 from sqlite_utils import Database
 
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.wanted import WantedDays
 
 RANGES = "SELECT first_date, last_date FROM wanted_ranges ORDER BY first_date"

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 from fx_pipeline.api.app import create_app
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.server import serve
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
 

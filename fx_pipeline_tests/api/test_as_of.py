@@ -1,7 +1,6 @@
 """Rates as known at an instant: whole documents, and random histories compared with a model."""
 
 import datetime as dt
-import sqlite3
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
@@ -19,6 +18,7 @@ from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.rates import DayRates, as_number, fluctuation, rebase
 from fx_pipeline.settings import PROJECT
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.conftest import MARCH, Api, OpenApi
 from fx_pipeline_tests.api.history import History

@@ -1,7 +1,6 @@
 """The calls of the month on the Coverage page, compared with the ledger's own count."""
 
 import datetime as dt
-import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.clock import instant_text
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.metadata import QUERIES

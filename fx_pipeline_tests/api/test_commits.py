@@ -2,7 +2,6 @@
 
 import gc
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.reading.commits import Commits
+from fx_pipeline.sqlite import sqlite3
 
 DELETE, WAL = "delete", "wal"
 

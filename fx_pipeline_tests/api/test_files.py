@@ -1,12 +1,12 @@
 """When a database file may be read as immutable: only if nothing next to it has to be applied to it."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.sqlite import sqlite3
 
 
 @pytest.mark.parametrize("end", [None, "-wal", "-journal"])

@@ -5,7 +5,6 @@ import datetime as dt
 import gzip
 import json
 import select
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager, closing
@@ -23,6 +22,7 @@ from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import LONG_PLACES, Size
 from fx_pipeline.api.replies import RETRY_SECONDS
 from fx_pipeline.rates import calendar
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, serving

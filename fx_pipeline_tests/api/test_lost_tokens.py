@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from fx_pipeline.api.tokens.mark import LOST, OLD, read_mark
 from fx_pipeline.commands.access import Access, AccessState
 from fx_pipeline.settings import Settings
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import StoreError
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, one_connection_each, serving

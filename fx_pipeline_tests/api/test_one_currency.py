@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from fx_pipeline.api.reading.lanes import Effort
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import LONG
 from fx_pipeline.rates import LARGEST_RATE, SMALLEST_RATE
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations
 from fx_pipeline_tests.api.metadata import QUERIES
 

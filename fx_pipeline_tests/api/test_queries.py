@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from fx_pipeline.api.reading import reader
 from fx_pipeline.api.reading.lanes import Limit
 from fx_pipeline.api.tables.exports import cell
 from fx_pipeline.settings import PROJECT
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.metadata import DATABASE, QUERIES
@@ -277,7 +277,9 @@ def plan_of(path: Path, sql: str, **parameters: str) -> list[str]:
 def test_no_query_reads_a_whole_table_of_rates(history: History, name: str, analysed: bool) -> None:
     if analysed:
         history.db.execute("ANALYZE")
-    plan = plan_of(history.path, QUERIES[name]["sql"], start_date="2026-03-05", end_date="2026-03-09")
+    # With statistics, SQLite looks at the values too. Nearly all calls are of earlier months.
+    few = {"start_date": "2026-03-05", "end_date": "2026-03-09", "month_start": "2026-04-01"}
+    plan = plan_of(history.path, QUERIES[name]["sql"], **few)
     # `days` may be scanned through an index, from the newest day until one is found.
     assert [line for line in plan if re.match(r"SCAN (rates|revisions|fetches)\b(?!.*USING)", line)] == []
     assert [line for line in plan if re.match(r"SCAN (rates|revisions)\b", line)] == []

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from fx_pipeline.api.reading import served
 from fx_pipeline.api.replies import RETRY_SECONDS
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +18,7 @@ from fx_pipeline.api.tokens import live as module
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.live import Tokens
 from fx_pipeline.commands.cli import main
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.command_line import run_command
 

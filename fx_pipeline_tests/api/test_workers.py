@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import socket
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.api.tokens.file import TokenFile
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import requests
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.settings import PROJECT
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import PATIENCE, wait_for

@@ -1,7 +1,6 @@
 """The asset checks on a real Dagster instance, against a sandbox with faults."""
 
 import datetime as dt
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES, to_evaluation
 from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.rates import DayRates, date_range
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import (
     execute_checks,

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import sqlite3
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.defs.schedules import daily_rates
 from fx_pipeline.rates import date_range
 from fx_pipeline.settings import load_settings
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.defs.rates_run import QUIET, resources
 from fx_pipeline_tests.sandbox_server import Sandbox

@@ -1,7 +1,6 @@
 """From a running sandbox into a real file: one outcome per date, newest first."""
 
 import datetime as dt
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -18,6 +17,7 @@ from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import Call, plan_calls, quota_warning
 from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.rates import date_range
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore

@@ -1,7 +1,6 @@
 """A search for secrets in files and in the values of databases, in all usual encodings."""
 
 import json
-import sqlite3
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from contextlib import closing, suppress
 from html import escape
 from pathlib import Path
 from urllib.parse import quote, quote_plus
+
+from fx_pipeline.sqlite import sqlite3
 
 KEY = "k3y/Mark+7f3a9c=d&e%"
 """An access key that differs in every encoding."""

@@ -1,7 +1,6 @@
 """A morning of Dagster's daemon: runs that an outage ended are repeated; only the last failure is alerted."""
 
 import datetime as dt
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fx_pipeline.dagster_internals.servers import web_application
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.inbox import Inbox, open_inbox, tick

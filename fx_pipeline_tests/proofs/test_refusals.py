@@ -2,7 +2,6 @@
 
 import datetime as dt
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fx_pipeline.rates import DayRates
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import messages, problems, run_command
 from fx_pipeline_tests.disks import remount, small_disk

@@ -1,6 +1,5 @@
 """Tests of the search for secrets itself: without them its other users would prove nothing."""
 
-import sqlite3
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
 
 TOKEN = "a-token-made-here"

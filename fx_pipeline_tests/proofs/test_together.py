@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import sqlite3
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.ingestion.symbols import ingest_names
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import open_database
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore

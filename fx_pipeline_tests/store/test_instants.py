@@ -1,7 +1,6 @@
 """The instants of fetches under a clock that jumps: always in order, and corrected as soon as they can be."""
 
 import datetime as dt
-import sqlite3
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from fx_pipeline.clock import instant_text, parse_instant
 from fx_pipeline.rates import DayRates
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.instants import TOLERANCE, Ahead, chosen
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.rates import DayRates
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.ledger import AlreadyInFlight, Ledger, Quota, QuotaReached
 from fx_pipeline.store.store import RateStore
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import sqlite3
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fx_pipeline.fixer.parsing import parse_body, parse_stored
 from fx_pipeline.ingestion.ingest import ingest
 from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.rates import date_range
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.sandbox_server import running_sandbox

@@ -1,7 +1,6 @@
 """RateStore on a real file: what is written, what is kept of what it replaces, and what cannot be written."""
 
 import datetime as dt
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from fx_pipeline.rates import DayRates, RejectedRate, read_rates
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.days import StoredDay

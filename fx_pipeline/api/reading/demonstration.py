@@ -1,6 +1,5 @@
 """Whether the service is a demonstration: its rates come from the sandbox. Every page and JSON says so."""
 
-import sqlite3
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ from fx_pipeline.api.errors import ApiError
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import Reader, Size
 from fx_pipeline.api.reading.served import ServedFile
+from fx_pipeline.sqlite import sqlite3
 
 _QUERY = "day_fetches"
 

@@ -6,8 +6,9 @@ reads it as immutable: without an index and without locks.
 """
 
 import os
-import sqlite3
 from pathlib import Path
+
+from fx_pipeline.sqlite import sqlite3
 
 
 def is_locked(error: sqlite3.Error) -> bool:

@@ -7,7 +7,6 @@ first.
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from starlette.types import Receive
 
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.reading.served import HeldConnection
+from fx_pipeline.sqlite import sqlite3
 
 DAYS = 32
 """Days that a loop handles between two checks of the clock."""

@@ -1,12 +1,12 @@
 """The canned queries of ``datasette_config/metadata.yaml``, by name. The API has no other SQL."""
 
 import datetime as dt
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fx_pipeline.api.reading.lanes import DAYS, Effort
 from fx_pipeline.rates import calendar
+from fx_pipeline.sqlite import sqlite3
 
 DATABASE = "fx"
 """The name under which Datasette serves the file, regardless of the file's own name."""

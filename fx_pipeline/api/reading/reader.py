@@ -5,7 +5,6 @@ in the event loop, because a thread costs more time than the work itself. Other 
 """
 
 import enum
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,6 +20,7 @@ from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.reading.lanes import Effort, Lane, Limit, TooLong, while_connected
 from fx_pipeline.api.reading.queries import DATABASE, Queries
 from fx_pipeline.api.reading.served import ServedFile
+from fx_pipeline.sqlite import sqlite3
 
 IN_EVENT_LOOP = Limit(0.05, clock=time.thread_time)
 """Processor time in the event loop, which blocks all other requests. Longer work restarts in a lane."""

@@ -6,7 +6,6 @@ the path with the one that was opened, and reopens connections when they differ.
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from weakref import WeakSet
 from fx_pipeline.api.errors import DATABASE_UNAVAILABLE, ApiError
 from fx_pipeline.api.reading.commits import Commits
 from fx_pipeline.api.reading.files import is_locked, open_file
+from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ starts, a day in the future and an unknown currency would return no rows, where 
 import contextlib
 import datetime as dt
 import re
-import sqlite3
 from collections.abc import Collection
 from urllib.parse import unquote
 
@@ -30,6 +29,7 @@ from fx_pipeline.api.failures import refused
 from fx_pipeline.api.reading.queries import DATABASE
 from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.rates import NoSuchDate, parse_date
+from fx_pipeline.sqlite import sqlite3
 
 PAGE_PARAMETERS = {"rates_by_date": ("base",)}
 """Parameters of a query's page in addition to those of its SQL."""

@@ -7,7 +7,6 @@ start with "=" or "@" unchanged, and spreadsheets run these as formulas (OWASP: 
 import csv
 import io
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,6 +27,7 @@ from fx_pipeline.api.reading.reader import Size
 from fx_pipeline.api.replies import CSV, REVALIDATE, Reply, respond
 from fx_pipeline.api.tables.json_rows import check_query
 from fx_pipeline.rates import as_number
+from fx_pipeline.sqlite import sqlite3
 
 OF_ROWS = ("_size", "_labels", "_label", "_shape", "_nl", "_nocount", "_nofacet")
 """Parameters that say how Datasette shows rows, not which rows."""

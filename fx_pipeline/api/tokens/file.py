@@ -12,12 +12,13 @@ import datetime as dt
 import hashlib
 import re
 import secrets
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from fx_pipeline.sqlite import sqlite3
 
 PREFIX = "fxp_"
 """The start of every token, so that people and secret scanners recognise one."""

@@ -3,7 +3,6 @@
 import hmac
 import logging
 import os
-import sqlite3
 import time
 import weakref
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.tokens.file import TokenError, TokenFile, digest
 from fx_pipeline.api.tokens.mark import problem, read_mark
+from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 

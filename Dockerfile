@@ -6,7 +6,8 @@
 #   docker build --target api --tag fx-pipeline-api .
 #
 # The base is the same in all stages, because the virtual environment refers to its Python. Every package in the locks
-# has a wheel for Python 3.12 to 3.14 on amd64 and arm64, so nothing is compiled here.
+# has a wheel for Python 3.12 to 3.14 on amd64 and arm64, so nothing is compiled here. Only pysqlite3 has none for arm64:
+# the image then uses the SQLite of the base, and warns if that version can corrupt a database.
 ARG BASE=python:3.12-slim-trixie
 ARG UV=ghcr.io/astral-sh/uv:0.13.9
 

@@ -27,6 +27,7 @@ from fx_pipeline.postgres import check_postgres_url
 from fx_pipeline.replica_url import check_replica_url
 from fx_pipeline.serving.hosts import is_host_name
 from fx_pipeline.serving.prefix import is_prefix, prefix_of
+from fx_pipeline.sqlite import unsound
 
 _PACKAGED = Path(__file__).resolve().parent / "files"
 
@@ -118,6 +119,9 @@ class Settings(BaseSettings):
         description="Where Litestream replicates both database files to: `s3://BUCKET/PATH`, `gs://`, "
         "`abs://`, `sftp://` or `file:///FOLDER`. Credentials come from the environment, such as "
         "AWS_ACCESS_KEY_ID. Unset: no replica.",
+    )
+    fx_require_sound_sqlite: bool = Field(
+        False, description="1: do not start with a version of SQLite that can corrupt the database."
     )
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
@@ -398,11 +402,14 @@ def load_settings() -> Settings:
     """Read the settings from the environment and ``.env``.
 
     Raise SettingsError for the first value that cannot be used. The message does not repeat the value, which
-    may be a secret.
+    may be a secret. Raise it also if FX_REQUIRE_SOUND_SQLITE refuses the SQLite of this process.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]).upper()
         raise SettingsError(f"{name} cannot be used: {first['msg'].removeprefix('Value error, ')}.") from None
+    if settings.fx_require_sound_sqlite and (reason := unsound()):
+        raise SettingsError(f"{reason} FX_REQUIRE_SOUND_SQLITE=1 refuses it.")
+    return settings

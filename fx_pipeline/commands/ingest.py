@@ -11,7 +11,7 @@ import click
 
 from fx_pipeline.clock import yesterday
 from fx_pipeline.commands.database import read_quota
-from fx_pipeline.commands.output import console, errors, print_files
+from fx_pipeline.commands.output import console, errors, print_files, warn_about_sqlite
 from fx_pipeline.rates import date_range, parse_date
 from fx_pipeline.settings import Settings, load_settings
 
@@ -76,6 +76,7 @@ def ingest(
     settings.require_key()
     plan = IngestPlan.of(settings, selected, missing=missing, revise=revise, by_name=bool(dates))
     print_files(f"Database {settings.fx_database}, Dagster's home {settings.dagster_home}.")
+    warn_about_sqlite()
 
     from fx_pipeline.commands.progress import shown_progress
     from fx_pipeline.commands.reports import ingest_document

@@ -3,6 +3,8 @@
 import click
 from rich.console import Console
 
+from fx_pipeline.sqlite import unsound
+
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
@@ -10,3 +12,9 @@ errors = Console(highlight=False, soft_wrap=True, stderr=True)
 def print_files(line: str) -> None:
     """Print the files that a command uses to standard error: programs may read its standard output."""
     click.echo(line, err=True)
+
+
+def warn_about_sqlite() -> None:
+    """Print a line if this process's SQLite can corrupt the database."""
+    if reason := unsound():
+        click.echo(f"Warning: {reason}", err=True)

@@ -12,6 +12,7 @@ from fx_pipeline.commands.access import AccessState
 from fx_pipeline.commands.problems import problems, selecting
 from fx_pipeline.rates import contiguous, counted
 from fx_pipeline.settings import Settings
+from fx_pipeline.sqlite import sqlite3, unsound
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import NONE_AHEAD, Ahead
 from fx_pipeline.store.ledger import Quota
@@ -110,16 +111,17 @@ def status_document(
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
-    `problems` are the lines of `status --check`. `clock` is "ok", or says that fetches are dated in the
-    future and what to do. `gaps` and `failed_days` are pairs of first and last day. Dagster shows the failed
-    days as failed, and the link in `refetch` selects them there. `years` has the number of stored days and of
-    days that are over.
+    `problems` are the lines of `status --check`. `sqlite` warns of a version that can corrupt the database.
+    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` and `failed_days` are
+    pairs of first and last day. Dagster shows the failed days as failed, and the link in `refetch` selects
+    them there. `years` has the number of stored days and of days that are over.
     """
     age = (today - coverage.last).days if coverage.last else None
     document = {
         "database": str(settings.fx_database),
         "tokens": str(settings.tokens_database),
         "dagster_home": str(settings.dagster_home),
+        "sqlite": {"version": sqlite3.sqlite_version, "warning": unsound()},
         "provider": "sandbox" if settings.demo else settings.provider_url,
         "days": coverage.days,
         "first": coverage.first and str(coverage.first),

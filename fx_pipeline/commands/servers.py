@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from fx_pipeline.commands.database import require_database
+from fx_pipeline.commands.output import warn_about_sqlite
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 from fx_pipeline.sqlite import sqlite3
@@ -152,6 +153,7 @@ def make_database() -> None:
     settings = load_settings()
     open_database(settings.fx_database).close()
     Access(settings).keep_mark()
+    warn_about_sqlite()
 
 
 def _prepare_database(settings: Settings) -> None:

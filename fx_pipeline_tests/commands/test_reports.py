@@ -21,6 +21,7 @@ from fx_pipeline.commands.reports import (
 )
 from fx_pipeline.commands.runs import RunReport
 from fx_pipeline.settings import Settings
+from fx_pipeline.sqlite import sqlite3, unsound
 from fx_pipeline.store.coverage import Coverage
 from fx_pipeline.store.instants import Ahead
 from fx_pipeline.store.ledger import Quota
@@ -97,6 +98,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "database": str(tmp_path / "data" / "fx.db"),
         "tokens": str(tmp_path / "data" / "tokens.db"),
         "dagster_home": str(tmp_path / "data" / "dagster"),
+        "sqlite": {"version": sqlite3.sqlite_version, "warning": unsound()},
         "provider": "sandbox",
         "days": 433,
         "first": "2022-12-30",
@@ -127,6 +129,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         f"database        {tmp_path}/data/fx.db",
         f"tokens          {tmp_path}/data/tokens.db",
         f"dagster home    {tmp_path}/data/dagster",
+        f"sqlite          version {sqlite3.sqlite_version}",
         "provider        sandbox",
         "days            433",
         "first           2022-12-30",

@@ -172,7 +172,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             },
         ),
         "Health": _object(
-            ("closed",),
+            ("closed", "sqlite"),
             status=_constant("ok"),
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
@@ -183,6 +183,10 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             closed={
                 "type": "string",
                 "description": "Why all other requests are refused: the tokens are lost or cannot be read.",
+            },
+            sqlite={
+                "type": "string",
+                "description": "Why the server's version of SQLite should be replaced: it can corrupt data.",
             },
         ),
         "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),

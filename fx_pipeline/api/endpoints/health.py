@@ -9,18 +9,20 @@ import logging
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context
 from fx_pipeline.api.replies import NO_STORE, Document, Reply, as_json
+from fx_pipeline.sqlite import unsound
 
 logger = logging.getLogger(__name__)
 
 
 def health(context: Context, _: NoInput) -> Reply:
-    """Return 200, with the stored counts and why every other request is refused, if it is.
+    """Return 200, with the stored counts, why every other request is refused, and what is wrong with SQLite.
 
-    A restart would not end a refusal, so it is no reason for 503.
+    A restart would not change either, so it is no reason for 503.
     """
     context.queries.rows("latest_date")  # read each time, because the counts may be cached
     facts = context.counts.read(context.queries, context.version)
-    return _reply(200, {**facts, "closed": context.closed} if context.closed else facts)
+    warnings = {"closed": context.closed, "sqlite": unsound()}
+    return _reply(200, {**facts, **{name: text for name, text in warnings.items() if text}})
 
 
 def freshness(context: Context, _: NoInput) -> Reply:

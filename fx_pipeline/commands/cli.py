@@ -8,6 +8,7 @@ import click
 
 from fx_pipeline.commands.alerts import alert_test
 from fx_pipeline.commands.backup import backup, restore
+from fx_pipeline.commands.check import check
 from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
@@ -79,6 +80,7 @@ for command in (
     rebuild,
     backup,
     restore,
+    check,
     status,
     alert_test,
     token,

@@ -12,6 +12,9 @@ from fx_pipeline.store.migrations import migrations, unknown_steps
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
 
+RESTORE = "Stop everything and restore the database: `fx-pipeline restore`."
+"""The remedy for damage that the stored responses cannot repair."""
+
 
 class StoreError(Exception):
     """The database file cannot be used or written. The message says why and what to do, in one line."""
@@ -81,7 +84,7 @@ def _reason(error: Exception) -> str:
         ("not a database", "this is not a SQLite database. Set FX_DATABASE to another file."),
         (
             "malformed",
-            "the database is damaged. Restore a backup, or rebuild the rates with `fx-pipeline rebuild`.",
+            f"the database is damaged. {RESTORE} `fx-pipeline check` lists the damage.",
         ),
         ("readonly", "the file or its folder is not writable. Give this user write permission for both."),
         ("unable to open", "the file cannot be opened. Check that this user may write to its folder."),

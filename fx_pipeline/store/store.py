@@ -6,18 +6,17 @@ holds half a day, even if a process is killed.
 
 import datetime as dt
 import json
-import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from fx_pipeline.clock import Clock, instant_text, parse_instant, utc_now
+from fx_pipeline.clock import Clock, instant_text, utc_now
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.store import instants, symbols
 from fx_pipeline.store.coverage import Coverage, Move, coverage, largest_moves
 from fx_pipeline.store.database import explained, open_database, transaction
 from fx_pipeline.store.days import StoredDay
+from fx_pipeline.store.rows import fetch_of_row
 from fx_pipeline.store.source import refuse_other_base, refuse_other_provider
 from fx_pipeline.store.wanted import want
 from fx_pipeline.store.writing import insert_fetches, write_days
@@ -84,7 +83,7 @@ class RateStore:
             for start in range(0, len(ids), REBUILD_BATCH):
                 batch = ids[start : start + REBUILD_BATCH]
                 rows = [self._db.table("fetches").get(fetch_id) for fetch_id in batch]
-                fetches = [(row["id"], parse(_from_row(row))) for row in rows]
+                fetches = [(row["id"], parse(fetch_of_row(row))) for row in rows]
                 self._write([(fetch_id, fetch) for fetch_id, fetch in fetches if fetch.status == "ok"])
                 self._db.conn.executemany(
                     """
@@ -220,20 +219,3 @@ class RateStore:
         )
         refuse_other_provider(self._db, self.path, (fetch.provider for _, fetch in fetches if fetch.days))
         return write_days(self._db, fetches)
-
-
-def _from_row(row: Mapping[str, Any]) -> Fetch:
-    start, end = (row[name] and dt.date.fromisoformat(row[name]) for name in ("start_date", "end_date"))
-    return Fetch(
-        endpoint=row["endpoint"],
-        base=row["base"],
-        symbols=tuple(row["symbols"].split(",")) if row["symbols"] else (),
-        start_date=start,
-        end_date=end,
-        asked_at=parse_instant(row["asked_at"]),
-        status=row["status"],
-        body=zlib.decompress(row["body"]),
-        calls=row["calls"],
-        provider=row["provider"],
-        fetch_id=row["id"],
-    )

@@ -80,6 +80,7 @@ def test_unfetchable_days_are_refused(arguments: list[str], says: str) -> None:
     [
         "serve",
         "rebuild",
+        "check",
         "status",
         "status --json",
         "token list",

@@ -1,7 +1,7 @@
-"""A pytest plugin that skips slow tests without `--slow`, or when time is over, and reports what was skipped and why.
+"""A pytest plugin that skips slow tests without `--slow`, or too late, and reports what was skipped and why.
 
-FX_TESTS_SLOW_UNTIL is a time in seconds since 1970. After it, no slow test starts. `.ci/run` sets it, so that it ends
-in time on a machine of any speed.
+FX_TESTS_SLOW_UNTIL is a time in seconds since 1970. After it, no slow test starts. `.ci/run` sets it, so that
+it ends in time on a machine of any speed.
 """
 
 import os
@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the tests that are marked as slow, or put them last: the deployed product first, then the proofs."""
+    """Skip the slow tests, or put them last: those of the deployed product first, then the proofs."""
     if config.getoption("--slow"):
         items.sort(key=_rank)
         return

@@ -186,15 +186,15 @@ def test_tokens_lost_while_serving_do_not_make_the_api_public(
             """Ask each worker."""
             return [ask(connection, LATEST, headers) for connection in workers.values()]
 
+        def wait_until_refused(token: str) -> None:
+            # Each worker checks once a second whether the file was replaced.
+            wait_for(lambda: {status for status, _ in answers({"apikey": token})} == {401})
+
         for number, (lose, why) in enumerate(LOSSES):
             first, second = revoked_and_valid(access, str(number))
             assert {status for status, _ in answers({"apikey": second})} == {200}
             lose(access)
-            # Each worker checks once a second whether the file was replaced.
-            wait_for(
-                lambda second=second: {status for status, _ in answers({"apikey": second})},
-                lambda statuses: statuses == {401},
-            )
+            wait_until_refused(second)
             for headers in ({}, {"apikey": first}, {"apikey": second}):
                 assert [(status, json.loads(body)["error"]["code"]) for status, body in answers(headers)] == [
                     (401, 101),

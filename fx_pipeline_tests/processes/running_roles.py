@@ -76,11 +76,14 @@ class Roles:
         """Return the processes of a role: the role itself, and every process that it started."""
         return processes_with(f"FX_TESTS_ROLE={self.folder} {role}")
 
-    def send(self, role: str, number: int) -> None:
+    def send(self, role: str, *numbers: int) -> None:
+        """Send signals to a role. It may end before the last."""
         process = psutil.Process(self.running[role].pid)
         if self._wrap:
             [process] = process.children()
-        process.send_signal(number)
+        with suppress(psutil.NoSuchProcess):
+            for number in numbers:
+                process.send_signal(number)
 
     def ended(self, role: str) -> int:
         """Wait until a role that was asked to end has ended. Return its exit code."""

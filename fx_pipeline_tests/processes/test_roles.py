@@ -94,8 +94,7 @@ def test_signals_end_each_role_as_the_first_process_and_a_run_continues_later(
         roles.wait("some rates", lambda: len(stored_dates(roles.database)) > 2)
         sandbox.hold()  # so that the run cannot end in order
         for role in ROLES:
-            roles.send(role, signal.SIGTERM)
-            roles.send(role, signal.SIGINT)
+            roles.send(role, signal.SIGTERM, signal.SIGINT)
         assert {role: roles.ended(role) for role in ROLES} == dict.fromkeys(ROLES, 0)
         assert {role: roles.pids(role) for role in ROLES} == {role: set() for role in ROLES}
         assert "Interrupting 1 run." in roles.log("code-server")

@@ -30,7 +30,7 @@ def open_database(path: Path) -> Database:
         connection = sqlite3.connect(path, timeout=WAIT_FOR_LOCK)
         try:
             db = Database(connection, execute_plugins=False)
-            if db.table_names() and not migrations.applied(db):
+            if _own_tables(db) and not migrations.applied(db):
                 raise StoreError(
                     f"{path} is a database, but not one of fx-pipeline: set FX_DATABASE to another file."
                 )
@@ -48,6 +48,11 @@ def open_database(path: Path) -> Database:
             connection.close()
             raise
     return db
+
+
+def _own_tables(db: Database) -> list[str]:
+    """Return the names of all tables except those that Litestream adds."""
+    return [name for name in db.table_names() if not name.startswith("_litestream_")]
 
 
 @contextmanager

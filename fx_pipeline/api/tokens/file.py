@@ -148,7 +148,9 @@ class TokenFile:
 
 def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
     ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    # Litestream adds tables of its own, even to an empty file.
+    others = "SELECT count(*) FROM sqlite_master WHERE substr(name, 1, 12) <> '_litestream_'"
+    ((tables,),) = connection.execute(others)
     if version == 0 and tables == 0:
         for statement in _SCHEMA:
             connection.execute(statement)

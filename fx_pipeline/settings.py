@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     fx_require_sound_sqlite: bool = Field(
         False, description="1: do not start with a version of SQLite that can corrupt the database."
     )
+    fx_litestream_port: Port = Field(
+        8003, description="Port of Litestream's metrics for Prometheus, at `/metrics`, on this machine only."
+    )
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )

@@ -11,7 +11,7 @@ from fx_pipeline.alerts import check_addresses
 from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.command_line import run_command
-from fx_pipeline_tests.defs.inbox import TOKEN, open_inbox
+from fx_pipeline_tests.inbox import TOKEN, open_inbox
 from fx_pipeline_tests.processes.running_up import reserved
 
 # Apprise's plugins import a module that Python 3.13 no longer has.

@@ -12,6 +12,7 @@ from fx_pipeline.commands.check import check
 from fx_pipeline.commands.database import rebuild
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
+from fx_pipeline.commands.replicate import replicate
 from fx_pipeline.commands.sandbox import sandbox
 from fx_pipeline.commands.servers import code_server, daemon, serve, up, webserver
 from fx_pipeline.commands.status import status
@@ -41,9 +42,10 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            from fx_pipeline.replication.litestream import LitestreamError
             from fx_pipeline.store.database import StoreError
 
-            if isinstance(error, StoreError):
+            if isinstance(error, (LitestreamError, StoreError)):
                 raise click.ClickException(str(error)) from None
             raise
 
@@ -76,6 +78,7 @@ for command in (
     code_server,
     webserver,
     daemon,
+    replicate,
     sandbox,
     rebuild,
     backup,

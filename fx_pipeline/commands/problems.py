@@ -23,8 +23,9 @@ def problems(document: Document, settings: Settings) -> Iterator[str]:
     for folder, free in document["disk_free_mb"].items():
         if free < MIN_FREE_MB:
             yield f"The disk of {folder} is nearly full: {free:,} MB are free."
-    if document["access"]["problem"]:
-        yield document["access"]["problem"]
+    for part in ("access", "replication"):
+        if document[part] and document[part]["problem"]:
+            yield document[part]["problem"]
 
 
 def _rates(document: Document, settings: Settings) -> Iterator[str]:

@@ -108,6 +108,7 @@ def status_document(
     *,
     disk_free_mb: Mapping[str, int] | None = None,
     alert_addresses: str | None = None,
+    replication: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
@@ -145,6 +146,7 @@ def status_document(
         "daemon": dagster.daemon,
         "disk_free_mb": dict(disk_free_mb or {}),
         "alert_addresses": alert_addresses,
+        "replication": replication and dict(replication),
         "undelivered_alerts": dagster.undelivered,
     }
     return {**document, "problems": list(problems(document, settings))}

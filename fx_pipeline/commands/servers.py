@@ -42,11 +42,12 @@ _workers = click.option(
 def up(host: str, workers: int) -> None:
     """Run everything on this machine until Ctrl-C.
 
-    Starts the sandbox if no key is set, Dagster (UI and daemon) and the API. Fetches the missing days of the
-    last 10, or of the last 90 from the sandbox, where calls are free.
+    Starts the sandbox if no key is set, Dagster (UI and daemon), the API, and `replicate` if FX_REPLICA_URL
+    is set. Fetches the missing days of the last 10, or of the last 90 from the sandbox, where calls are free.
     """
     from fx_pipeline.processes.leftovers import held
     from fx_pipeline.processes.up import Addresses, check_ports, report_killed, run_all
+    from fx_pipeline.replication.litestream import program
     from fx_pipeline.store.database import open_database
 
     settings = load_settings()
@@ -55,6 +56,8 @@ def up(host: str, workers: int) -> None:
     check_ports(settings, hosts)
     if settings.fx_alert_urls:
         check_alert_addresses()
+    if settings.fx_replica_url:
+        program()
     with held(settings.dagster_home):
         open_database(settings.fx_database).close()
         raise SystemExit(run_all(settings, hosts, workers))

@@ -11,6 +11,7 @@ from rich.markup import escape
 from fx_pipeline.clock import today
 from fx_pipeline.commands.database import read_quota, require_database
 from fx_pipeline.commands.output import console, print_files
+from fx_pipeline.replicated import replication_summary
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
 
@@ -66,6 +67,7 @@ def _document(settings: Settings) -> dict[str, Any]:
         ahead,
         disk_free_mb=_free_mb(settings.fx_database.parent, settings.dagster_home),
         alert_addresses=_alert_addresses(settings),
+        replication=replication_summary(settings.fx_database, wanted=settings.fx_replica_url is not None),
     )
 
 

@@ -1,4 +1,4 @@
-"""Start and stop what `fx-pipeline up` runs: sandbox, API, Dagster's three processes, a first ingest."""
+"""Start and stop what `fx-pipeline up` runs: sandbox, API, replication, Dagster, a first ingest."""
 
 import errno
 import os
@@ -129,6 +129,8 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
         supervisor = Supervisor({**server_environment(settings), **mark}, output)
         if settings.demo:
             supervisor.start("sandbox", [*PROGRAM, "sandbox"])
+        if settings.fx_replica_url:
+            supervisor.keep("replica", [*PROGRAM, "replicate"])
         supervisor.start("api", [*PROGRAM, "serve", "--host", hosts.api, "--workers", str(workers)])
         ingested = Event()
         threads = (

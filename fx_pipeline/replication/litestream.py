@@ -18,7 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dotenv import dotenv_values
+
 from fx_pipeline.replication.addresses import ReplicaAddress
+from fx_pipeline.settings import Settings
 
 OLDEST = (0, 5, 17)
 """The oldest version that is used: earlier ones carry a SQLite that can corrupt a file in WAL mode."""
@@ -130,12 +133,14 @@ def configured(replicas: Mapping[Path, ReplicaAddress]) -> Iterator[Configured]:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for Litestream.
+    """Return the environment for Litestream: that of this process and `.env`, without our own settings.
 
     With AWS_CA_BUNDLE set, its S3 client fails: "unable to add custom RootCAs HTTPClient". SSL_CERT_FILE has
     the same effect in a program in Go.
     """
-    inherited = dict(os.environ)
+    given = {**dotenv_values(".env"), **os.environ}
+    own = {name.upper() for name in Settings.model_fields}
+    inherited = {name: value for name, value in given.items() if value is not None and name not in own}
     if bundle := inherited.pop("AWS_CA_BUNDLE", None):
         inherited.setdefault("SSL_CERT_FILE", bundle)
     return {**inherited, **variables}

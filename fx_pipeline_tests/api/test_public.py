@@ -8,6 +8,7 @@ import pytest
 from fx_pipeline.api.pages.public import EXPOSURES, Access
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.commands.access import Access as TokenCommands
+from fx_pipeline.replicated import ReplicationState, folder_of, write_state
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.api.conftest import Api
 from fx_pipeline_tests.api.history import History
@@ -52,6 +53,7 @@ FACTS = {
     "status": "whether the service works",
     "closed": "why it refuses other requests",
     "sqlite": "a version of SQLite that can corrupt data",
+    "replication": "whether a replica is up to date",
     "days": "how much is stored",
     "rates": "how much is stored",
     "symbols": "how much is stored",
@@ -67,6 +69,8 @@ async def test_the_page_names_everything_that_the_health_check_reports(
     monkeypatch.setattr("fx_pipeline.api.endpoints.health.unsound", lambda: "SQLite is old.")
     TokenCommands(Settings(fx_database=history.path)).create("reports")
     history.path.with_name("tokens.db").unlink()
+    folder_of(history.path).mkdir()
+    write_state(history.path, ReplicationState("2026-03-10T12:00:00+00:00", None))
     reported = set((await api.get("/-/health")).json())
     assert reported == {*FACTS, "base"}
     [why] = [exposure.why for exposure in EXPOSURES if "/-/health" in exposure.paths]

@@ -82,6 +82,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         missing,
         disk_free_mb={"/my_data": 5000},
         alert_addresses="ok",
+        replication={"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
     )
     url = (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
@@ -122,6 +123,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "daemon": {"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
         "disk_free_mb": {"/my_data": 5000},
         "alert_addresses": "ok",
+        "replication": {"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
         "undelivered_alerts": [],
         "problems": reasons,
     }
@@ -155,6 +157,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "daemon          running yes, last heartbeat 2024-03-11T05:00:00+00:00",
         "disk free       5,000 MB in /my_data",
         "alert addresses ok",
+        "replication     status ok, confirmed at 2024-03-11T05:00:00+00:00",
         "undelivered     none",
         *(f"[bold red]problem        [/] {reason}" for reason in reasons),
     ]
@@ -258,6 +261,7 @@ DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
             ],
         ),
         ({"access": {"problem": "Tokens are on, but lost."}}, ["Tokens are on, but lost."]),
+        ({"replication": {"problem": "It is behind."}}, ["It is behind."]),
     ],
 )
 def test_what_needs_the_operator_is_named(part: dict[str, object], reasons: list[str]) -> None:

@@ -20,8 +20,8 @@ from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.code_locations import loaded_workspace
-from fx_pipeline_tests.defs.inbox import TOKEN
 from fx_pipeline_tests.fetches import fetch_of
+from fx_pipeline_tests.inbox import TOKEN
 from fx_pipeline_tests.storages import Storage, on_both_storages
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

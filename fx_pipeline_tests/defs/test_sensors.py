@@ -19,9 +19,10 @@ from fx_pipeline.defs.jobs import rates_job, symbols_job
 from fx_pipeline.defs.sensors import Cursor, Ended, Undelivered, undelivered_alerts
 from fx_pipeline.rates import DayRates
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.defs.inbox import TOKEN, Inbox, open_inbox, tick
 from fx_pipeline_tests.defs.rates_run import QUIET, materialize_rates, run_rates, run_table_checks
+from fx_pipeline_tests.defs.ticks import tick
 from fx_pipeline_tests.fetches import fetch_of
+from fx_pipeline_tests.inbox import TOKEN, Inbox, open_inbox
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 # Apprise's plugins import a module that Python 3.13 no longer has.

@@ -175,9 +175,13 @@ def test_a_damaged_home_ends_up_with_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_when_a_server_dies_the_others_stop(tmp_path: Path) -> None:
-    with up(tmp_path) as running:
+def test_when_a_server_dies_the_others_stop_but_replication_starts_again(tmp_path: Path) -> None:
+    with up(tmp_path, FX_REPLICA_URL=f"file://{tmp_path}/replica") as running:
         running.wait("API", lambda: "api     | INFO:     Uvicorn running" in running.output)
+        running.wait("replication", lambda: running.get("/-/health").json().get("replication") == "ok")
+        [replicate] = running.pids("replicate")
+        os.kill(replicate, signal.SIGKILL)
+        running.wait("its restart", lambda: running.output.count("replica started") == 2)
         [pid] = [
             line.rpartition("pid=")[2].rstrip(")")
             for line in running.output.splitlines()
@@ -187,6 +191,10 @@ def test_when_a_server_dies_the_others_stop(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE) == 1
         assert "api stopped (rc=-9)" in running.output
         assert running.processes() == set()
+    config = str(tmp_path / "data" / "fx.db-replication" / "litestream.yml")
+    assert not [
+        process for process in psutil.process_iter(["cmdline"]) if config in (process.info["cmdline"] or ())
+    ]
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from fx_pipeline.dagster_internals.servers import web_application
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.dates import dates_between
-from fx_pipeline_tests.defs.inbox import Inbox, open_inbox, tick
+from fx_pipeline_tests.defs.ticks import tick
+from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.proofs.daemon import FIRST_TRY, Daemon, running_daemon
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.stored import assert_consistent, stored_dates

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.litestream import LitestreamError
 from fx_pipeline.settings import SettingsError
-from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.object_store import SECRET, ObjectStore
+from fx_pipeline_tests.replication.replicating import read, write
 
 
 def replicate_once(database: Path, address: ReplicaAddress) -> None:
@@ -25,18 +24,6 @@ def replicate_once(database: Path, address: ReplicaAddress) -> None:
         subprocess.run(
             config.command("replicate", "-once"), env=config.environment, check=True, capture_output=True
         )
-
-
-def write(database: Path, *values: int) -> None:
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("CREATE TABLE IF NOT EXISTS numbers (value INTEGER)")
-        connection.executemany("INSERT INTO numbers VALUES (?)", [(value,) for value in values])
-
-
-def read(database: Path) -> list[int]:
-    with closing(sqlite3.connect(database)) as connection:
-        return [value for (value,) in connection.execute("SELECT value FROM numbers ORDER BY value")]
 
 
 @pytest.fixture(scope="module")

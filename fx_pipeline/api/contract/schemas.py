@@ -172,7 +172,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             },
         ),
         "Health": _object(
-            ("closed", "sqlite"),
+            ("closed", "replication", "sqlite"),
             status=_constant("ok"),
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
@@ -187,6 +187,11 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             sqlite={
                 "type": "string",
                 "description": "Why the server's version of SQLite should be replaced: it can corrupt data.",
+            },
+            replication={
+                "type": "string",
+                "enum": ["ok", "failing", "stopped"],
+                "description": "Whether the newest commits are in the replica, if there is one.",
             },
         ),
         "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),

@@ -9,20 +9,26 @@ import logging
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context
 from fx_pipeline.api.replies import NO_STORE, Document, Reply, as_json
+from fx_pipeline.replicated import read_state
 from fx_pipeline.sqlite import unsound
 
 logger = logging.getLogger(__name__)
 
 
 def health(context: Context, _: NoInput) -> Reply:
-    """Return 200, with the stored counts, why every other request is refused, and what is wrong with SQLite.
+    """Return 200, with the stored counts, and what is wrong: a refusal of all requests, replication, SQLite.
 
-    A restart would not change either, so it is no reason for 503.
+    A restart would not change any of them, so it is no reason for 503.
     """
     context.queries.rows("latest_date")  # read each time, because the counts may be cached
     facts = context.counts.read(context.queries, context.version)
-    warnings = {"closed": context.closed, "sqlite": unsound()}
-    return _reply(200, {**facts, **{name: text for name, text in warnings.items() if text}})
+    replication = read_state(context.settings.fx_database)
+    further = {
+        "closed": context.closed,
+        "replication": replication and replication.status,
+        "sqlite": unsound(),
+    }
+    return _reply(200, {**facts, **{name: text for name, text in further.items() if text}})
 
 
 def freshness(context: Context, _: NoInput) -> Reply:

@@ -68,8 +68,8 @@ EXPOSURES = (
         ("/-/health", "/-/health/freshness"),
         Access.PUBLIC,
         "Supervisors and load balancers have no token. It reports whether the service works, why it refuses "
-        "other requests, a version of SQLite that can corrupt data, how much is stored, and the first and "
-        "the latest day. It returns no rates.",
+        "other requests, a version of SQLite that can corrupt data, whether a replica is up to date, how "
+        "much is stored, and the first and the latest day. It returns no rates.",
     ),
     Exposure(
         "The sign-in form, and static files",

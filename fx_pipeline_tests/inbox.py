@@ -1,4 +1,4 @@
-"""An address that receives alerts over HTTP, and ticks of the sensor that sends them."""
+"""An address that receives alerts over HTTP."""
 
 import json
 import threading
@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-import dagster as dg
-
-from fx_pipeline.defs.sensors import alerts
 
 TOKEN = "t0kenOfTheAddress"
 
@@ -49,11 +45,3 @@ def open_inbox() -> Iterator[Inbox]:
         threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True).start()
         yield inbox
         inbox.shutdown()
-
-
-def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[str, str | None]:
-    """Evaluate the alert sensor once. Return the message of the tick and the new cursor."""
-    result = alerts(dg.build_sensor_context(instance=instance, cursor=cursor))
-    assert isinstance(result, dg.SensorResult)
-    reason = result.skip_reason
-    return (reason.skip_message or "" if isinstance(reason, dg.SkipReason) else reason or ""), result.cursor

@@ -1,0 +1,31 @@
+"""The command `replicate`: replication of both database files by Litestream."""
+
+import click
+
+from fx_pipeline.processes.ending import end_on_signals
+from fx_pipeline.settings import load_settings
+
+
+@click.command()
+def replicate() -> None:
+    """Replicate both database files to FX_REPLICA_URL until a signal, next to the writer.
+
+    Runs Litestream, and starts it again if it ends. If the newest commits are not in the store for 30
+    seconds, it sends an alert to FX_ALERT_URLS. `up` runs this by itself. Needs the extra `replica`.
+    """
+    end_on_signals()
+    settings = load_settings()
+
+    from fx_pipeline.replication.replicate import Replication
+
+    def notify(fault: str) -> bool:
+        # Apprise is loaded only for an alert: it takes 20 MB.
+        from fx_pipeline.alerts import Alert, send
+
+        alert = Alert("fx-pipeline: replication fails", fault, f"{settings.api_url}/-/health")
+        delivery = send(alert, settings.fx_alert_urls)
+        for failure in delivery.failures:
+            click.echo(failure)
+        return not settings.fx_alert_urls or delivery.accepted > 0
+
+    Replication(settings, click.echo, notify).run()

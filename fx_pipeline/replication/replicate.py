@@ -1,0 +1,151 @@
+"""`fx-pipeline replicate`: keeps Litestream running, watches it, and alerts once per fault."""
+
+import datetime as dt
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fx_pipeline.clock import utc_now
+from fx_pipeline.replicated import ReplicationState, folder_of, read_state, remove_state, write_state
+from fx_pipeline.replication.addresses import require_replica
+from fx_pipeline.replication.daemon import Litestream, prepared
+from fx_pipeline.replication.litestream import LitestreamError, program
+from fx_pipeline.replication.watch import Watch
+from fx_pipeline.settings import Settings
+
+LOOK = 5.0
+"""Seconds between two looks at the positions."""
+
+LATE = 8.0
+"""Seconds without a confirmation after which Litestream is asked to store everything now."""
+
+HUNG = 60.0
+"""Seconds without any answer after which Litestream is killed and started again."""
+
+PAUSE, MAX_PAUSE = 1.0, 30.0
+"""Seconds until Litestream is started again. The pause doubles each time."""
+
+STEADY = 60.0
+"""After running for so many seconds, Litestream is started again after the first, short pause."""
+
+ALERT_AGAIN = 60.0
+"""Seconds until an alert that no address accepted is sent again."""
+
+
+class Replication:
+    """The replication of both files of an instance.
+
+    `say` prints a line. `notify` sends an alert and returns whether it is done: accepted, or not wanted.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None], notify: Callable[[str], bool]) -> None:
+        self._address = require_replica(settings)
+        self._port = settings.fx_litestream_port
+        self._database = settings.fx_database
+        self._files = {path.name: path for path in (self._database, settings.tokens_database)}
+        self._say = say
+        self._notify = notify
+        self._watch = Watch(self._files, time.monotonic())
+        # A restart of this process during a fault is no reason for another alert.
+        before = read_state(self._database)
+        self._alerted = before is not None and before.alerted
+        self._confirmed_at = before.confirmed_at if before else None
+        self._alert_at = 0.0
+
+    def run(self) -> None:
+        """Replicate until SystemExit is raised. Raise LitestreamError if that cannot begin."""
+        program()
+        folder = folder_of(self._database)
+        replicas = {path: self._address.of(name) for name, path in self._files.items()}
+        with _alone(folder), prepared(folder, replicas, self._port) as (config, control):
+            self._say(f"Replicating {' and '.join(map(str, replicas))} to {self._address}.")
+            pause = PAUSE
+            while True:
+                started = time.monotonic()
+                litestream = Litestream(config, control, self._files, self._print)
+                try:
+                    self._observe(litestream)
+                except SystemExit:
+                    remove_state(self._database)
+                    raise
+                finally:
+                    litestream.end()
+                self._watch.saw_end(time.monotonic())
+                self._report(litestream.last_error)
+                if time.monotonic() - started > STEADY:
+                    pause = PAUSE
+                code = litestream.process.returncode
+                self._say(f"Litestream has ended (rc={code}). It starts again in {pause:.0f} s.")
+                time.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE)
+
+    def _observe(self, litestream: Litestream) -> None:
+        """Look at the positions until Litestream ends. Kill it if it does not answer."""
+        answered = time.monotonic()
+        while litestream.process.poll() is None:
+            positions = litestream.positions()
+            now = time.monotonic()
+            self._watch.see(now, positions)
+            self._report(litestream.last_error)
+            if positions:
+                answered = now
+            elif now - answered > HUNG:
+                self._say(f"Litestream has not answered for {HUNG:.0f} s, so it is killed.")
+                litestream.process.kill()
+            if now - self._watch.confirmed() > LATE:
+                litestream.catch_up()
+            with suppress(subprocess.TimeoutExpired):
+                litestream.process.wait(LOOK)
+
+    def _report(self, error: str) -> None:
+        """Write the state, and send an alert for a new fault."""
+        now = time.monotonic()
+        fault = self._watch.fault(now)
+        if fault is not None:
+            reason = f" Its last error: {self._address.redacted(error)}." if error else ""
+            fault = f"{fault}.{reason} Check the store at {self._address} and its credentials."
+            if not self._alerted and now >= self._alert_at:
+                self._say(fault)
+                self._alerted = self._notify(fault)
+                self._alert_at = time.monotonic() + ALERT_AGAIN
+        elif self._alerted:
+            self._say("All commits are in the replica again.")
+            self._alerted, self._alert_at = False, 0.0
+        if self._watch.positions.keys() == self._files.keys():
+            confirmed = utc_now() - dt.timedelta(seconds=now - self._watch.confirmed())
+            self._confirmed_at = confirmed.isoformat(timespec="seconds")
+        write_state(
+            self._database,
+            ReplicationState(
+                at=utc_now().isoformat(timespec="seconds"),
+                confirmed_at=self._confirmed_at,
+                positions=self._watch.positions,
+                fault=fault,
+                alerted=self._alerted,
+            ),
+        )
+
+    def _print(self, line: str) -> None:
+        self._say(self._address.redacted(line))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for one process. Raise LitestreamError if another holds it, or it cannot be written."""
+    lock = FileLock(folder / "lock", blocking=False)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise LitestreamError(f"Another fx-pipeline replicate is using {folder}: stop it.") from None
+    except OSError as error:
+        reason = f"{folder} cannot be written ({error.strerror}): check its permissions."
+        raise LitestreamError(reason) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -11,8 +11,9 @@ from fx_pipeline_tests.fetches import fetch_of
 
 
 def day_of(date: dt.date, rates: Mapping[str, float]) -> Fetch:
-    """Return the fetch of one day."""
+    """Return the fetch of one day with these rates and that of the euro."""
     timestamp = end_of_day(date)
+    rates = {"EUR": 1.0, **rates}
     document = {
         "success": True,
         "timestamp": timestamp,

@@ -1,6 +1,7 @@
 """The commands `backup` and `restore`."""
 
 import datetime as dt
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.commands.output import console, print_files
+from fx_pipeline.replication.addresses import replica_address
 from fx_pipeline.settings import Settings, load_settings
 
 
@@ -61,13 +63,27 @@ def backup(place: str | None) -> None:
     help="The database file to write. Default: FX_DATABASE. The tokens go next to it.",
 )
 @click.option("--force", is_flag=True, help="Move existing files aside, under a name with `.before-`.")
-def restore(source: str | None, at: dt.datetime | None, to: Path | None, force: bool) -> None:
+@click.option(
+    "--accept-findings", is_flag=True, help="Restore it even if `fx-pipeline check` would complain."
+)
+@click.option(
+    "--take-over", is_flag=True, help="Write here from now on. The host that wrote until now no longer can."
+)
+def restore(
+    source: str | None,
+    at: dt.datetime | None,
+    to: Path | None,
+    force: bool,
+    accept_findings: bool,
+    take_over: bool,
+) -> None:
     """Restore the rates and the tokens from SOURCE, checked before anything is replaced.
 
-    SOURCE is a backup, or a folder whose newest backup is taken. Stop everything that uses the
-    database first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
+    SOURCE is a backup, or a folder whose newest backup is taken. By default it is the replica at
+    FX_REPLICA_URL or, without one, `backups` next to the database. Stop everything that uses the database
+    first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
     """
-    from fx_pipeline.replication.restore import backup_at, from_backup
+    from fx_pipeline.replication.restore import backup_at, from_backup, from_replica
     from fx_pipeline.replication.restore import restore as run
 
     settings = load_settings()
@@ -75,18 +91,39 @@ def restore(source: str | None, at: dt.datetime | None, to: Path | None, force: 
     now = utc_now()
     if at is not None and at > now:
         raise click.UsageError("--at is in the future.")
-    chosen = backup_at(Path(source) if source else default_place(settings), at)
-    print_files(f"Database {database}. Backup {chosen}.")
-    with _stopped(settings, database):
-        done = run(from_backup(chosen), database, now=now, force=force)
+    replica = replica_address(settings)
+    if source is None and replica is not None:
+        fetch, place = from_replica(replica, settings.fx_database.name, at), f"Replica {replica}"
+    else:
+        chosen = backup_at(Path(source) if source else default_place(settings), at)
+        fetch, place = from_backup(chosen), f"Backup {chosen}"
+    print_files(f"Database {database}. {place}.")
+    with _stopped(settings, database), _writing(settings, database, wanted=take_over) as claim:
+        done = run(fetch, database, now=now, force=force, accept=accept_findings, before=claim)
     newest = f"{done.newest:%Y-%m-%d %H:%M:%S} UTC" if done.newest else "never"
     console.print(f"Restored {database}: {done.days:,} days. The newest response was stored at {newest}.")
+    for line in done.findings:
+        console.print(line)
     for path in done.aside:
         console.print(f"The previous file is {path}.")
     if done.kept_tokens:
         console.print("The existing tokens.db was kept: it is at least as new as the restored one.")
     if done.closed:
         console.print(done.closed)
+
+
+def _writing(
+    settings: Settings, database: Path, *, wanted: bool
+) -> AbstractContextManager[Callable[[], None]]:
+    """Yield a function that makes this host the writer of the replica, if it is about its database."""
+    from fx_pipeline.replication.fencing import taking_over
+
+    replica = replica_address(settings)
+    if replica is None or database != settings.fx_database:
+        if wanted:
+            raise click.UsageError("--take-over needs FX_REPLICA_URL, and no other file with --to.")
+        return nullcontext(lambda: None)
+    return taking_over(replica, database, wanted=wanted)
 
 
 def _stopped(settings: Settings, database: Path) -> AbstractContextManager[None]:

@@ -147,7 +147,12 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def restore(
-    address: ReplicaAddress, target: Path, *, at: dt.datetime | None = None, transaction: int | None = None
+    address: ReplicaAddress,
+    target: Path,
+    *,
+    at: dt.datetime | None = None,
+    transaction: int | None = None,
+    timeout: float | None = None,
 ) -> int:
     """Restore one database file from its replica into `target`, which must not exist. Return its transaction.
 
@@ -161,8 +166,14 @@ def restore(
         chosen += ["-txid", f"{transaction:016x}"]
     with configured({target: address}) as config:
         command = config.command("restore", *chosen, "-json", "-o", str(target), str(target))
-        result = json.loads(_run(command, config, address))
+        result = json.loads(_run(command, config, address, timeout))
     return int(result["txid"], 16)
+
+
+def replicate_once(address: ReplicaAddress, database: Path, *, timeout: float | None = None) -> None:
+    """Write all of a database into its replica, and return when that is done. Raise LitestreamError."""
+    with configured({database: address}) as config:
+        _run(config.command("replicate", "-once"), config, address, timeout)
 
 
 @contextmanager
@@ -189,11 +200,17 @@ def following(address: ReplicaAddress, target: Path, interval: float) -> Iterato
                 process.kill()
 
 
-def replica_files(address: ReplicaAddress) -> Sequence[ReplicaFile]:
-    """Return the files of one database's replica, oldest transaction first. Raise LitestreamError."""
+def replica_files(
+    address: ReplicaAddress, *, level: int | None = None, timeout: float | None = None
+) -> Sequence[ReplicaFile]:
+    """Return the files of one database's replica, oldest transaction first. Raise LitestreamError.
+
+    For one level, this is one request to the store; for all, one for each of ten.
+    """
     name = Path("/replica.db")
+    command = ("ltx", "-level", "all" if level is None else str(level), "-json", str(name))
     with configured({name: address}) as config:
-        listed = json.loads(_run(config.command("ltx", "-level", "all", "-json", str(name)), config, address))
+        listed = json.loads(_run(config.command(*command), config, address, timeout))
     files = [
         ReplicaFile(
             file["level"],
@@ -212,11 +229,25 @@ def position(address: ReplicaAddress) -> int:
     return max((file.last for file in replica_files(address)), default=0)
 
 
-def _run(command: Sequence[str], config: Configured, address: ReplicaAddress) -> str:
-    """Run a command of Litestream. Return its standard output, or raise LitestreamError."""
-    done = subprocess.run(
-        command, env=config.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
+def _run(
+    command: Sequence[str], config: Configured, address: ReplicaAddress, timeout: float | None = None
+) -> str:
+    """Run a command of Litestream. Return its standard output, or raise LitestreamError.
+
+    Without a timeout, in seconds, it tries for two minutes to reach a store.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            env=config.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise LitestreamError(f"{address} did not answer within {timeout:.0f} s.") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [
             f"exit code {done.returncode}"

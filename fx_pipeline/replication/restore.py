@@ -13,9 +13,12 @@ from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.clock import parse_instant
+from fx_pipeline.quality.integrity import findings
+from fx_pipeline.replication import fencing, litestream
+from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.backup import RATES, TOKENS, backup_name, backups, copy_files, quick_check, sync
 from fx_pipeline.sqlite import sqlite3
-from fx_pipeline.store.database import StoreError, explained
+from fx_pipeline.store.database import RESTORE, StoreError, explained, open_database
 from fx_pipeline.store.token_mark import marking
 
 Fetch = Callable[[Path], None]
@@ -38,6 +41,8 @@ class Restored:
     """Whether the existing tokens.db was kept, because it is at least as new as the restored one."""
     closed: str | None
     """Why the API refuses every request, if it does."""
+    findings: tuple[str, ...]
+    """What is wrong with the restored database, if that was accepted."""
 
 
 def backup_at(source: Path, at: dt.datetime | None) -> Path:
@@ -71,15 +76,58 @@ def from_backup(backup: Path) -> Fetch:
     return lambda folder: copy_files(backup / RATES, backup / TOKENS, folder)
 
 
+def from_replica(replica: ReplicaAddress, name: str, at: dt.datetime | None) -> Fetch:
+    """Return how to fetch the state at an instant, by default the newest, from the replica of a database."""
+
+    def fetch(folder: Path) -> None:
+        fetch_replica(replica, name, folder, at)
+
+    return fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The state of the replica that was fetched: the number of its generation, and its transaction."""
+
+    generation: int
+    transaction: int
+
+
+def fetch_replica(replica: ReplicaAddress, name: str, folder: Path, at: dt.datetime | None = None) -> Fetched:
+    """Write `fx.db` and, if there is one, `tokens.db` from the replica into a folder.
+
+    Commits within about a second before the instant may be missing, or half a minute if it is more than five
+    minutes ago; later ones never are in it. The tokens are always the newest: what was revoked since stays
+    revoked. Raise StoreError or LitestreamError.
+    """
+    oldest: dt.datetime | None = None
+    for number in range(fencing.newest(replica), 0, -1):
+        generation = replica.of(str(number))
+        if not (folder / TOKENS).exists() and litestream.replica_files(generation.of(TOKENS)):
+            litestream.restore(generation.of(TOKENS), folder / TOKENS)
+        files = litestream.replica_files(generation.of(name))
+        oldest = min((file.created for file in files), default=oldest)
+        if files and (at is None or min(file.created for file in files) <= at):
+            transaction = litestream.restore(generation.of(name), folder / RATES, at=at)
+            return Fetched(number, transaction)
+    if oldest is None:
+        raise StoreError(f"There is nothing in the replica {replica}. Check FX_REPLICA_URL.")
+    raise StoreError(f"The replica {replica} begins at {oldest:%Y-%m-%d %H:%M:%S} UTC, which is after --at.")
+
+
 def restore(
     fetch: Fetch,
     database: Path,
     *,
     now: dt.datetime,
     force: bool = False,
-    findings: Callable[[Path], list[str]] = quick_check,
+    before: Callable[[], None] = lambda: None,
+    accept: bool = False,
 ) -> Restored:
     """Fetch both files, check them and put them in place of `database` and the tokens next to it.
+
+    `before` is called when all is well, before anything is replaced. `accept` allows findings about the
+    content.
 
     Existing files are moved aside if `force` is set. Otherwise they are an error. Raise StoreError, without
     a change, if the files are in use or the restored ones have findings.
@@ -98,7 +146,7 @@ def restore(
         ):
             folder = Path(name)
             fetch(folder)
-            _require_sound(folder, findings)
+            found = _check(folder, accept=accept)
             keeps = _keeps_tokens(folder, tokens)
             if not keeps and _has_content(tokens) and not force:
                 raise StoreError(
@@ -109,12 +157,13 @@ def restore(
             closed = _set_mark(folder / RATES, used, previous)
             days, newest = _content(folder / RATES)
             sync(folder / RATES)
+            before()
             suffix = f".before-{backup_name(now)}"
             # The tokens first: the API accepts tokens that are newer than the database.
             aside = [] if keeps else _replace(folder / TOKENS, tokens, suffix)
             aside += _replace(folder / RATES, database, suffix)
             sync(database.parent)
-    return Restored(days, newest, tuple(aside), keeps and _has_content(tokens), closed)
+    return Restored(days, newest, tuple(aside), keeps and _has_content(tokens), closed, tuple(found))
 
 
 @contextmanager
@@ -131,13 +180,27 @@ def _unused(database: Path) -> Iterator[None]:
         yield
 
 
-def _require_sound(folder: Path, findings: Callable[[Path], list[str]]) -> None:
-    found = quick_check(folder / RATES) or findings(folder / RATES)
-    if _has_content(folder / TOKENS):
-        found += [f"tokens.db: {line}" for line in quick_check(folder / TOKENS)]
-    if found:
+def _check(folder: Path, *, accept: bool) -> list[str]:
+    """Migrate the fetched database, and return what is wrong with its content.
+
+    Raise StoreError if that is not accepted, or a file cannot be used.
+    """
+    damage = [f"{name}: {line}" for name in _fetched(folder) for line in quick_check(folder / name)]
+    if damage:
+        raise StoreError(f"Nothing was changed, because what was fetched is damaged: {damage[0]}")
+    open_database(folder / RATES).close()
+    found = [line.removesuffix(f" {RESTORE}") for line in findings(folder / RATES)]
+    if found and not accept:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise StoreError(f"Nothing was changed, because the restored files are not sound: {found[0]}{more}")
+        raise StoreError(
+            f"Nothing was changed, because what was fetched is not sound: {found[0]}{more} Restore an "
+            "earlier state with --at, or add --accept-findings."
+        )
+    return found
+
+
+def _fetched(folder: Path) -> list[str]:
+    return [name for name in (RATES, TOKENS) if _has_content(folder / name)]
 
 
 def _keeps_tokens(folder: Path, tokens: Path) -> bool:

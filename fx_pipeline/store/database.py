@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations, unknown_steps
+from fx_pipeline.store.writer import refusal
 
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
@@ -23,8 +24,10 @@ class StoreError(Exception):
 def open_database(path: Path) -> Database:
     """Open the file for writing, in WAL mode. Create it and migrate its schema if needed.
 
-    Raise StoreError if that fails.
+    Raise StoreError if that fails, or if another host has taken over the writing.
     """
+    if reason := refusal(path):
+        raise StoreError(reason)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=WAIT_FOR_LOCK)

@@ -1,0 +1,170 @@
+"""Restoring from the replica: past instants, generations, and hosts that take over from each other."""
+
+import datetime as dt
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fx_pipeline.commands.access import Access
+from fx_pipeline.commands.cli import main
+from fx_pipeline.replication import fencing, litestream
+from fx_pipeline.replication.addresses import ReplicaAddress, require_replica
+from fx_pipeline.settings import load_settings
+from fx_pipeline.store.database import StoreError
+from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.fixer_days import day_of
+from fx_pipeline_tests.object_store import ObjectStore
+from fx_pipeline_tests.stored import stored_dates
+
+FIRST = dt.date(2024, 5, 1)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def succeeds(*arguments: object) -> str:
+    code, output = run(*arguments)
+    assert code == 0, output
+    return output
+
+
+class Host:
+    """A machine with a database of its own and the common replica."""
+
+    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.database = folder / "fx.db"
+        self._settings = {
+            "FX_DATABASE": str(self.database),
+            "DAGSTER_HOME": str(folder / "dagster"),
+            "FX_REPLICA_URL": url,
+        }
+        self._monkeypatch = monkeypatch
+
+    def use(self) -> "Host":
+        """Make the settings of this host those of this process."""
+        for name, value in self._settings.items():
+            self._monkeypatch.setenv(name, value)
+        return self
+
+    def store(self, number: int) -> None:
+        with RateStore(self.database) as store:
+            store.record([day_of(FIRST + dt.timedelta(number), {"USD": 1 + number / 100})])
+
+    def replicate(self) -> None:
+        """Bring every commit into the replica, as its writer."""
+        replica = require_replica(load_settings())
+        own = fencing.require_writer(replica, self.database)
+        for path in (self.database, self.database.with_name("tokens.db")):
+            if path.exists():
+                litestream.replicate_once(own.address(replica).of(path.name), path)
+
+    def days(self) -> int:
+        return len(stored_dates(self.database))
+
+
+def two_hosts(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, Host]:
+    """Return two hosts with the same replica. The first one writes, and has replicated one day."""
+    first, second = (Host(folder / name, url, monkeypatch) for name in ("first", "second"))
+    first.use().store(0)
+    first.replicate()
+    return first, second
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, Host]:
+    return two_hosts(tmp_path, f"file://{tmp_path}/replica", monkeypatch)
+
+
+@pytest.mark.parametrize("scheme", ["file", "s3"])
+def test_fails_over_to_another_host_and_refuses_the_old_one(
+    scheme: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/replica" if scheme == "file" else store.url(tmp_path.name)
+    first, second = two_hosts(tmp_path, url, monkeypatch)
+    first.store(1)
+    first.replicate()
+    second.use()
+    code, output = run("restore")
+    assert (code, second.database.exists()) == (1, False)
+    assert "Another host writes" in output and "--take-over" in output
+    succeeds("restore", "--take-over")
+    second.store(2)
+    second.replicate()
+    assert second.days() == 3
+
+    first.use()
+    first.store(10)  # until it notices
+    with pytest.raises(fencing.SupersededError, match="This host must not write any longer"):
+        first.replicate()
+    with pytest.raises(StoreError, match="Another host has taken over"):
+        first.store(11)
+    code, output = run("rebuild")
+    assert (code, "Another host has taken over" in output) == (1, True)
+
+    succeeds("restore", "--take-over", "--force")
+    assert first.days() == 3
+    first.store(3)
+    first.replicate()
+    second.use()
+    with pytest.raises(fencing.SupersededError):
+        second.replicate()
+
+
+def test_finds_the_generation_of_an_instant(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    # Litestream lists instants in whole seconds.
+    time.sleep(1.1)
+    before = dt.datetime.now(dt.timezone.utc)
+    first.store(1)
+    first.replicate()
+    second.use()
+    succeeds("restore", "--take-over")
+    second.store(2)
+    second.replicate()
+    copy = second.database.with_name("copy.db")
+    succeeds("restore", "--to", copy, "--at", before.isoformat())
+    assert len(stored_dates(copy)) == 1
+    code, output = run("restore", "--to", copy, "--force", "--at", "2024-01-01")
+    assert (code, "begins at" in output) == (1, True)
+
+
+def test_takes_the_data_of_an_earlier_generation_if_the_newest_has_none(hosts: tuple[Host, Host]) -> None:
+    _, second = hosts
+    second.use()
+    fencing.claim(require_replica(load_settings()), 2)  # by a host that was lost then
+    succeeds("restore", "--take-over")
+    assert second.days() == 1
+    assert fencing.newest(require_replica(load_settings())) == 3
+
+
+def test_a_revoked_token_stays_revoked_at_a_past_instant(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    access = Access(load_settings())
+    access.create("partner")
+    first.replicate()
+    time.sleep(1.1)
+    before = dt.datetime.now(dt.timezone.utc)
+    access.revoke("partner")
+    first.replicate()
+    second.use()
+    succeeds("restore", "--take-over", "--at", before.isoformat())
+    state = Access(load_settings()).state()
+    assert (state.mode, state.valid) == ("tokens", 0)
+
+
+def test_two_hosts_that_claim_together_do_not_both_write(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    replica = require_replica(load_settings())
+    for host in hosts:
+        fencing.record(replica, host.database, fencing.claim(replica, 2))
+    fencing.require_writer(replica, hosts[1].database)
+    with pytest.raises(fencing.SupersededError):
+        fencing.require_writer(replica, hosts[0].database)
+
+
+def test_another_replica_begins_with_the_first_generation(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    other = ReplicaAddress.parse(f"file://{tmp_path}/other")
+    assert fencing.require_writer(other, hosts[0].database).number == 1

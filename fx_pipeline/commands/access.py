@@ -4,7 +4,6 @@ The file of tokens is changed first: a mark ahead of the file would close the AP
 before that, so nothing changes if the mark cannot be written.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,14 +35,13 @@ class Access:
         """Return the current access. A TokenError becomes part of the state."""
         try:
             mark = self._mark()
-            records = self.file.records()
+            valid, changes = self.file.counts()
         except TokenError as error:
             return AccessState("closed", 0, str(error))
-        found = problem(mark, _changes(records))
+        found = problem(mark, changes)
         if found:
             return AccessState("closed", 0, found)
-        valid = sum(record.revoked_at is None for record in records)
-        return AccessState("tokens" if records or self._always else "open", valid)
+        return AccessState("tokens" if changes or self._always else "open", valid)
 
     def records(self) -> list[TokenRecord]:
         """Return all tokens, oldest first."""
@@ -53,7 +51,7 @@ class Access:
         """Create a token and return it. From then on, the current file of tokens is trusted."""
         with marking(self.database) as mark:
             token = self.file.create(name)
-            mark.set(_changes(self.file.records()))
+            mark.set(self.file.counts()[1])
         return token
 
     def revoke(self, name: str) -> int:
@@ -61,7 +59,7 @@ class Access:
         with marking(self.database) as mark:
             left = self.file.revoke(name)
             # A file that is behind the mark stays behind it.
-            mark.set(max(_changes(self.file.records()), (mark.changes() or 0) + 1))
+            mark.set(max(self.file.counts()[1], (mark.changes() or 0) + 1))
         return left
 
     def off(self) -> int:
@@ -73,7 +71,7 @@ class Access:
 
     def keep_mark(self) -> None:
         """Set the mark if it is behind the tokens, or missing: they were created without it."""
-        changes = _changes(self.file.records())
+        _, changes = self.file.counts()
         if changes > (self._mark() or 0):
             with marking(self.database) as mark:
                 mark.set(max(changes, mark.changes() or 0))
@@ -81,7 +79,3 @@ class Access:
     def _mark(self) -> int | None:
         with explained(self.database):
             return read_mark(self.database)
-
-
-def _changes(records: Sequence[TokenRecord]) -> int:
-    return len(records) + sum(record.revoked_at is not None for record in records)

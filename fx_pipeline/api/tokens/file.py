@@ -15,9 +15,10 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from fx_pipeline.api.tokens.uses import FILE_NAME, add_uses, read_uses
 from fx_pipeline.sqlite import sqlite3
 
 PREFIX = "fxp_"
@@ -66,6 +67,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._uses = path.with_name(FILE_NAME)
 
     def make(self) -> None:
         """Create the file, without a token, if it does not exist. Otherwise only check that it is one."""
@@ -106,22 +108,35 @@ class TokenFile:
     def forget_all(self) -> int:
         """Delete all tokens, so that none is required. Return the number of deleted tokens."""
         with self._transaction() as connection:
-            return connection.execute("DELETE FROM tokens").rowcount
+            deleted = connection.execute("DELETE FROM tokens").rowcount
+        self._uses.unlink(missing_ok=True)
+        return deleted
 
     def records(self) -> list[TokenRecord]:
-        """Return all tokens, oldest first."""
-        columns = ", ".join(field.name for field in fields(TokenRecord))
+        """Return all tokens, oldest first, with their use on this machine."""
+        # Earlier versions counted in this file. What they counted stays there.
+        columns = "hash, name, created_at, revoked_at, requests, last_used_at"
         with self._transaction(write=False) as connection:
             rows = connection.execute(f"SELECT {columns} FROM tokens ORDER BY id").fetchall()  # noqa: S608
-        return [TokenRecord(*row) for row in rows]
+        with _explained(self._uses):
+            uses = read_uses(self._uses)
+        records = []
+        for hashed, name, created_at, revoked_at, requests, last_used_at in rows:
+            more, last = uses.get(hashed, (0, last_used_at))
+            records.append(TokenRecord(name, created_at, revoked_at, requests + more, last))
+        return records
+
+    def counts(self) -> tuple[int, int]:
+        """Return the number of valid tokens, and the number of changes, as the mark counts them."""
+        query = "SELECT count(*) - count(revoked_at), count(*) + count(revoked_at) FROM tokens"
+        with self._transaction(write=False) as connection:
+            ((valid, changes),) = connection.execute(query)
+        return valid, changes
 
     def add_requests(self, counts: Counter[bytes]) -> None:
-        """Add to the number of requests of the tokens with these hashes."""
-        rows = [(count, _now(), digest) for digest, count in counts.items()]
-        with self._transaction() as connection:
-            connection.executemany(
-                "UPDATE tokens SET requests = requests + ?, last_used_at = ? WHERE hash = ?", rows
-            )
+        """Add to the number of requests of the tokens with these hashes, on this machine."""
+        with _explained(self._uses):
+            add_uses(self._uses, counts)
 
     def _has_content(self) -> bool:
         # A file that could not be written, because the disk was full, is empty.
@@ -129,7 +144,7 @@ class TokenFile:
 
     @contextmanager
     def _transaction(self, *, make: bool = False, write: bool = True) -> Iterator[sqlite3.Connection]:
-        try:
+        with _explained(self.path):
             if make:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             path = self.path if make or (self.path.exists() if write else self._has_content()) else ":memory:"
@@ -142,8 +157,15 @@ class TokenFile:
                     connection.rollback()
                     raise
                 connection.commit()
-        except (OSError, sqlite3.Error) as error:
-            raise TokenError(f"The tokens in {self.path} cannot be used: {error}.") from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and the file system into a TokenError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise TokenError(f"The tokens in {path} cannot be used: {error}.") from error
 
 
 def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:

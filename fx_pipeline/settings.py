@@ -126,6 +126,11 @@ class Settings(BaseSettings):
     fx_litestream_port: Port = Field(
         8003, description="Port of Litestream's metrics for Prometheus, at `/metrics`, on this machine only."
     )
+    fx_max_lag_seconds: float = Field(
+        60,
+        gt=0,
+        description="Seconds that a reader may lag behind the replica before /-/health/ready fails.",
+    )
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )
@@ -304,8 +309,8 @@ class Settings(BaseSettings):
     @field_validator("fx_database")
     @classmethod
     def _is_not_of_tokens(cls, value: Path) -> Path:
-        if value.name == "tokens.db":
-            raise ValueError("tokens.db is reserved for the API tokens in the same folder")
+        if value.name in ("tokens.db", "token-uses.db"):
+            raise ValueError(f"{value.name} is reserved for the API tokens in the same folder")
         if os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises if a folder cannot be read
             raise ValueError(f"{value} is a folder: add a file name, such as fx.db")
         return value

@@ -13,7 +13,10 @@ import pytest
 from fx_pipeline.settings import PROJECT
 
 LAYERS = (
-    ("rates", "wanted", "clock", "fetch", "postgres", "replica_url", "replicated", "sqlite", "serving"),
+    (
+        *("rates", "wanted", "clock", "fetch", "following", "postgres", "replica_url", "replicated"),
+        *("sqlite", "serving"),
+    ),
     ("settings",),
     ("dagster_names", "installed"),
     ("fixer", "store", "api"),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fx_pipeline.api.tokens.file import TokenError, TokenFile, TokenRecord
 from fx_pipeline.api.tokens.mark import problem, read_mark
+from fx_pipeline.following import is_reader
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import explained
 from fx_pipeline.store.token_mark import marking
@@ -72,7 +73,7 @@ class Access:
     def keep_mark(self) -> None:
         """Set the mark if it is behind the tokens, or missing: they were created without it."""
         _, changes = self.file.counts()
-        if changes > (self._mark() or 0):
+        if changes > (self._mark() or 0) and not is_reader(self.database):
             with marking(self.database) as mark:
                 mark.set(max(changes, mark.changes() or 0))
 

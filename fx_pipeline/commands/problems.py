@@ -17,8 +17,11 @@ Document = Mapping[str, Any]
 def problems(document: Document, settings: Settings) -> Iterator[str]:
     """Yield a line for everything in the document of `status` that needs the operator."""
     yield from _rates(document, settings)
-    yield from _days(document, settings)
-    yield from _dagster(document, settings)
+    if document["reader"] is None:
+        yield from _days(document, settings)
+        yield from _dagster(document, settings)
+    else:  # the writer's instance is elsewhere
+        yield from _lag(document["reader"])
     yield from _alerts(document, settings)
     for folder, free in document["disk_free_mb"].items():
         if free < MIN_FREE_MB:
@@ -112,6 +115,17 @@ def _dagster(document: Document, settings: Settings) -> Iterator[str]:
         yield (
             f"Dagster has never run {', '.join(unknown)}. Start `fx-pipeline up`, or set FX_ASSET_PREFIX "
             "as it was when it was started."
+        )
+
+
+def _lag(reader: Mapping[str, Any]) -> Iterator[str]:
+    lag, limit = reader["lag_seconds"], reader["max_lag_seconds"]
+    if lag is None:
+        yield "This reader has never had all of the replica. Start `fx-pipeline replica`, or read its log."
+    elif lag > limit:
+        yield (
+            f"This reader has not been current for {lag:,.0f} s. FX_MAX_LAG_SECONDS allows {limit:g}. Start "
+            "`fx-pipeline replica`, or read its log."
         )
 
 

@@ -2,8 +2,9 @@
 
 import click
 
+from fx_pipeline.following import reader_refusal
 from fx_pipeline.processes.ending import end_on_signals
-from fx_pipeline.settings import load_settings
+from fx_pipeline.settings import SettingsError, load_settings
 
 
 @click.command()
@@ -15,6 +16,8 @@ def replicate() -> None:
     """
     end_on_signals()
     settings = load_settings()
+    if reason := reader_refusal(settings.fx_database):
+        raise SettingsError(reason)
 
     from fx_pipeline.replication.replicate import Replication
 

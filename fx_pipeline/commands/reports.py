@@ -109,6 +109,7 @@ def status_document(
     disk_free_mb: Mapping[str, int] | None = None,
     alert_addresses: str | None = None,
     replication: Mapping[str, str | None] | None = None,
+    reader: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
@@ -142,6 +143,7 @@ def status_document(
         "clock": str(ahead or NONE_AHEAD),
         "last_run": dagster.last_run,
         "access": asdict(access),
+        "reader": reader,
         "automation": dagster.automation,
         "daemon": dagster.daemon,
         "disk_free_mb": dict(disk_free_mb or {}),

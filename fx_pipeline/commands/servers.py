@@ -9,6 +9,7 @@ import click
 
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.commands.output import warn_about_sqlite
+from fx_pipeline.following import is_reader
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 from fx_pipeline.sqlite import sqlite3
@@ -145,6 +146,24 @@ def daemon(workspace: Path | None) -> None:
     run_daemon_role(settings, workspace)
 
 
+@click.command()
+def replica() -> None:
+    """Follow the replica in FX_REPLICA_URL: keep this machine's database as the writer's is.
+
+    `fx-pipeline serve` serves it. Only one may run for a database, and nothing else may write to it.
+    """
+    end_on_signals()
+    settings = load_settings()
+
+    from fx_pipeline.replication.follower import run
+    from fx_pipeline.replication.litestream import LitestreamError
+
+    try:
+        run(settings, lambda text: click.echo(text, err=True))
+    except LitestreamError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def make_database() -> None:
     """Create or migrate the database, and set its mark that tokens are required if there are any.
 
@@ -163,6 +182,8 @@ def _prepare_database(settings: Settings) -> None:
     """Call `make_database`. If that fails, warn if the stored rates can be served, else raise the error."""
     from fx_pipeline.store.database import StoreError
 
+    if is_reader(settings.fx_database):
+        return  # `replica` keeps it current
     try:
         make_database()
     except StoreError as error:

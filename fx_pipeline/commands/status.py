@@ -8,9 +8,10 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from fx_pipeline.clock import today
+from fx_pipeline.clock import today, utc_now
 from fx_pipeline.commands.database import read_quota, require_database
 from fx_pipeline.commands.output import console, print_files
+from fx_pipeline.following import read_position
 from fx_pipeline.replicated import replication_summary
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
@@ -53,7 +54,8 @@ def _document(settings: Settings) -> dict[str, Any]:
     from fx_pipeline.commands.reports import status_document
     from fx_pipeline.store.store import RateStore
 
-    with RateStore(settings.fx_database) as store:
+    reader = _reader(settings)
+    with RateStore(settings.fx_database, writing=reader is None) as store:
         coverage, ahead = store.coverage(), store.ahead()
         missing_symbols = store.missing_symbols(settings.fx_symbols)
     return status_document(
@@ -67,7 +69,10 @@ def _document(settings: Settings) -> dict[str, Any]:
         ahead,
         disk_free_mb=_free_mb(settings.fx_database.parent, settings.dagster_home),
         alert_addresses=_alert_addresses(settings),
-        replication=replication_summary(settings.fx_database, wanted=settings.fx_replica_url is not None),
+        replication=replication_summary(
+            settings.fx_database, wanted=bool(settings.fx_replica_url) and reader is None
+        ),
+        reader=reader,
     )
 
 
@@ -78,6 +83,14 @@ def _free_mb(*folders: Path) -> dict[str, int]:
         if folder.is_dir():
             free.setdefault(folder.stat().st_dev, (str(folder), shutil.disk_usage(folder).free // 2**20))
     return dict(free.values())
+
+
+def _reader(settings: Settings) -> dict[str, Any] | None:
+    """Return which replica this reader follows and how current it is; None if this is no reader."""
+    position = read_position(settings.fx_database)
+    if position is None:
+        return None
+    return {"follows": position.replica, **position.document(utc_now(), settings.fx_max_lag_seconds)}
 
 
 def _alert_addresses(settings: Settings) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from fx_pipeline.following import reader_refusal
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations, unknown_steps
 from fx_pipeline.store.writer import refusal
@@ -24,9 +25,9 @@ class StoreError(Exception):
 def open_database(path: Path) -> Database:
     """Open the file for writing, in WAL mode. Create it and migrate its schema if needed.
 
-    Raise StoreError if that fails, or if another host has taken over the writing.
+    Raise StoreError if that fails, the file is that of a reader, or another host has taken over the writing.
     """
-    if reason := refusal(path):
+    if reason := reader_refusal(path) or refusal(path):
         raise StoreError(reason)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,12 @@ def open_database(path: Path) -> Database:
 def _own_tables(db: Database) -> list[str]:
     """Return the names of all tables except those that Litestream adds."""
     return [name for name in db.table_names() if not name.startswith("_litestream_")]
+
+
+def open_for_reading(path: Path) -> Database:
+    """Open an existing file that this process does not change. Raise StoreError if that fails."""
+    with explained(path):
+        return Database(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True), execute_plugins=False)
 
 
 @contextmanager

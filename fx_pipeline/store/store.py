@@ -14,7 +14,7 @@ from fx_pipeline.clock import Clock, instant_text, utc_now
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.store import instants, symbols
 from fx_pipeline.store.coverage import Coverage, Move, coverage, largest_moves
-from fx_pipeline.store.database import explained, open_database, transaction
+from fx_pipeline.store.database import explained, open_database, open_for_reading, transaction
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.rows import fetch_of_row
 from fx_pipeline.store.source import refuse_other_base, refuse_other_provider
@@ -28,15 +28,15 @@ REBUILD_BATCH = 100
 class RateStore:
     """The database file, open for writing by one thread. Several stores may be open on one file.
 
-    Opening creates the file and migrates its schema. `now` is the clock.
+    Opening creates the file and migrates its schema, unless `writing` is False. `now` is the clock.
 
     Raises StoreError, as all its methods do, if the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, now: Clock = utc_now) -> None:
+    def __init__(self, path: Path, *, now: Clock = utc_now, writing: bool = True) -> None:
         self.path = path
         self._now = now
-        self._db = open_database(path)
+        self._db = open_database(path) if writing else open_for_reading(path)
 
     def __enter__(self) -> "RateStore":
         return self

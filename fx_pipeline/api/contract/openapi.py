@@ -196,6 +196,8 @@ def _health_responses(operation: Operation[Any]) -> dict[str, Schema]:
         unhealthy = _response(
             "The latest day is too old, or the database cannot be read.", "Freshness", "Unhealthy"
         )
+    if operation.response == "Readiness":
+        unhealthy = _response("The reader lags, or the database cannot be read.", "Readiness", "Unhealthy")
     return {"200": _response("The response.", operation.response), "503": unhealthy}
 
 

@@ -278,6 +278,19 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         link=Link("health", "/-/health"),
     ),
     Operation(
+        path="/-/health/ready",
+        name="readiness",
+        summary="Whether to send requests here",
+        description="For load balancers: 503 if this is a reader that lags behind the replica. Needs no "
+        "token. (A restart does not help.)",
+        tag=HEALTH,
+        response="Readiness",
+        parse=inputs.parse_nothing,
+        answer=health.readiness,
+        queries=_HEALTH_QUERIES,
+        link=Link("readiness", "/-/health/ready"),
+    ),
+    Operation(
         path="/-/health/freshness",
         name="freshness",
         summary="Whether the data is current",

@@ -171,8 +171,22 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
                 "description": "A link to each endpoint, with values that work.",
             },
         ),
+        "Reader": _object(
+            position={**_COUNT, "description": "The newest transaction of the replica that is served."},
+            lag_seconds={
+                "type": ["number", "null"],
+                "minimum": 0,
+                "description": "Seconds since all of the replica was served; null if it never was.",
+            },
+            max_lag_seconds={"type": "number", "exclusiveMinimum": 0},
+        ),
+        "Readiness": _object(
+            ("reader",),
+            status={"type": "string", "enum": ["ready", "lagging"]},
+            reader={**ref("schemas", "Reader"), "description": "How current this reader is, if it is one."},
+        ),
         "Health": _object(
-            ("closed", "replication", "sqlite"),
+            ("closed", "replication", "sqlite", "reader"),
             status=_constant("ok"),
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
@@ -193,6 +207,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
                 "enum": ["ok", "failing", "stopped"],
                 "description": "Whether the newest commits are in the replica, if there is one.",
             },
+            reader={**ref("schemas", "Reader"), "description": "How current this reader is, if it is one."},
         ),
         "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),
         "Freshness": _object(

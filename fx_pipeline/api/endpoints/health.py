@@ -1,6 +1,6 @@
-"""The health checks: does the API work (`/-/health`), and is its data current (`/-/health/freshness`).
+"""The health checks: does the API work, should a load balancer use it, and is its data current.
 
-They are separate because a restart does not bring new data: only the first should trigger one.
+They are separate because a restart does not bring new data: only `/-/health` should trigger one.
 """
 
 import datetime as dt
@@ -9,6 +9,7 @@ import logging
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context
 from fx_pipeline.api.replies import NO_STORE, Document, Reply, as_json
+from fx_pipeline.following import read_position
 from fx_pipeline.replicated import read_state
 from fx_pipeline.sqlite import unsound
 
@@ -23,12 +24,28 @@ def health(context: Context, _: NoInput) -> Reply:
     context.queries.rows("latest_date")  # read each time, because the counts may be cached
     facts = context.counts.read(context.queries, context.version)
     replication = read_state(context.settings.fx_database)
+    position = read_position(context.settings.fx_database)
     further = {
         "closed": context.closed,
         "replication": replication and replication.status,
         "sqlite": unsound(),
+        "reader": position and position.document(context.now, context.settings.fx_max_lag_seconds),
     }
-    return _reply(200, {**facts, **{name: text for name, text in further.items() if text}})
+    return _reply(200, {**facts, **{name: value for name, value in further.items() if value}})
+
+
+def readiness(context: Context, _: NoInput) -> Reply:
+    """Return 503 if this is a reader that lags more than FX_MAX_LAG_SECONDS, else 200."""
+    context.queries.rows("latest_date")
+    position, limit = read_position(context.settings.fx_database), context.settings.fx_max_lag_seconds
+    if position is None:
+        return _reply(200, {"status": "ready"})
+    ready = position.is_ready(context.now, limit)
+    facts: Document = {
+        "status": "ready" if ready else "lagging",
+        "reader": position.document(context.now, limit),
+    }
+    return _reply(200 if ready else 503, facts)
 
 
 def freshness(context: Context, _: NoInput) -> Reply:

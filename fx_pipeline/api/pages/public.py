@@ -65,7 +65,7 @@ EXPOSURES = (
     ),
     Exposure(
         "Health",
-        ("/-/health", "/-/health/freshness"),
+        ("/-/health", "/-/health/ready", "/-/health/freshness"),
         Access.PUBLIC,
         "Supervisors and load balancers have no token. It reports whether the service works, why it refuses "
         "other requests, a version of SQLite that can corrupt data, whether a replica is up to date, how "

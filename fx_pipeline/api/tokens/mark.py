@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.sqlite import sqlite3
 
 LOST = (
     "Tokens are on, but tokens.db next to the database has none, so every request is refused. Restore "
@@ -31,8 +32,13 @@ def read_mark(database: Path, *, wait: float = 5.0) -> int | None:
         raise FileNotFoundError(f"There is no database at {database}.")
     connection, _ = open_file(database, timeout=wait)
     with closing(connection):
-        table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'token_mark'").fetchone()
-        row = connection.execute("SELECT changes FROM token_mark").fetchone() if table else None
+        return mark_in(connection)
+
+
+def mark_in(connection: sqlite3.Connection) -> int | None:
+    """Return the mark, as `read_mark` does, from an open database."""
+    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'token_mark'").fetchone()
+    row = connection.execute("SELECT changes FROM token_mark").fetchone() if table else None
     return int(row[0]) if row else None
 
 

@@ -1,10 +1,11 @@
-"""The jobs: fetch the rates of a range of days, fetch the currency names, check the table."""
+"""The jobs: fetch the rates of a range of days, fetch the currency names, check the table and the file."""
 
 import dagster as dg
 
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.assets import rates, symbols
 from fx_pipeline.defs.checks import table_checks
+from fx_pipeline.defs.database_checks import integrity
 from fx_pipeline.settings import load_settings
 
 rates_job = dg.define_asset_job(
@@ -18,6 +19,12 @@ checks_job = dg.define_asset_job(
     prefixed(load_settings(), "checks_job"),
     selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks)),
     description="Check all stored rates. Makes no calls to Fixer.",
+)
+
+database_job = dg.define_asset_job(
+    prefixed(load_settings(), "database_job"),
+    selection=dg.AssetSelection.checks(integrity),
+    description="Check the database file. Makes no calls to Fixer.",
 )
 
 symbols_job = dg.define_asset_job(

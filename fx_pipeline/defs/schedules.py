@@ -12,7 +12,7 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.failures import recovery
-from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
+from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.settings import Settings, load_settings
@@ -132,4 +132,13 @@ daily_checks = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every day at 06:40 UTC, after the last try to fetch the day: run the checks of the table.",
+)
+
+nightly_database = dg.ScheduleDefinition(
+    name=prefixed(load_settings(), "nightly_database"),
+    job=database_job,
+    cron_schedule="40 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every day at 04:40 UTC, between the tries to fetch the day: check the database file.",
 )

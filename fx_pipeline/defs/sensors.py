@@ -18,8 +18,9 @@ from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.assets import SYMBOLS
 from fx_pipeline.defs.checks import NEWS, RATES
+from fx_pipeline.defs.database_checks import DATABASE
 from fx_pipeline.defs.failures import Recovery, has_failed_days, recovery, stored_reason
-from fx_pipeline.defs.jobs import checks_job, rates_job, symbols_job
+from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
@@ -58,8 +59,8 @@ ENDS = (
 )
 
 
-_JOBS = {job.name for job in (rates_job, symbols_job, checks_job)}
-_ASSETS = {RATES, SYMBOLS}
+_JOBS = {job.name for job in (rates_job, symbols_job, checks_job, database_job)}
+_ASSETS = {RATES, SYMBOLS, DATABASE}
 
 
 class Ended(NamedTuple):

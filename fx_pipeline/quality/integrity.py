@@ -4,7 +4,7 @@ Everything is read in one transaction, so a writer may work meanwhile. A damaged
 to errors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from fx_pipeline.api.reading.files import is_locked, open_file
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.quality.invariants import schema_differences, violations
 from fx_pipeline.quality.log_files import lost_commits
+from fx_pipeline.quality.position import lost_position, note_position
 from fx_pipeline.quality.replay import Replay
 from fx_pipeline.rates import counted
 from fx_pipeline.sqlite import sqlite3
@@ -57,6 +58,13 @@ def token_findings(tokens: Path, database: Path) -> list[str]:
     return [_printable(line) for line in _token_findings(tokens, database)]
 
 
+def note_if_sound(database: Path, found: Sequence[str]) -> None:
+    """Note how far the database has come, if there are no findings. Later checks compare it with that."""
+    if not found:
+        with suppress(OSError, *UNREADABLE), _transaction(database) as connection:
+            note_position(connection, database)
+
+
 def _findings(database: Path, full: bool, counts: dict[str, int]) -> Iterator[str]:
     """Yield what is wrong. Add the numbers of the checked days, rates and responses to `counts`."""
     if fault := _fault_of_file(database):
@@ -68,6 +76,8 @@ def _findings(database: Path, full: bool, counts: dict[str, int]) -> Iterator[st
             yield from found
             if found:
                 return  # its rows may be nonsense
+            if lost := lost_position(connection, database):
+                yield lost
             replay = Replay(connection)
             for lines in (violations(connection), replay.differences()):
                 yield from _first(_readable(lines))

@@ -88,7 +88,7 @@ def materialize_rates(
 ) -> dg.ExecuteInProcessResult:
     """Execute the asset with all its checks for a range of days, as the UI does."""
     whole = defs.resolve_implicit_global_asset_job_def()
-    checks = whole.asset_layer.asset_graph.asset_check_keys
+    checks = {key for key in whole.asset_layer.asset_graph.asset_check_keys if key.asset_key == RATES}
     job = whole.get_subset(asset_selection={RATES}, asset_check_selection=checks)
     return job.execute_in_process(
         instance=instance,

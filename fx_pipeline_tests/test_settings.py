@@ -154,8 +154,8 @@ def test_a_path_that_some_part_cannot_use_is_refused_by_every_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["c# {1}", "é'\"&=+;,:@[1]~$x"])
-def test_a_path_with_unusual_characters_works_in_every_command(tmp_path: Path, folder: str) -> None:
+def test_a_path_with_unusual_characters_works_in_every_command(tmp_path: Path) -> None:
+    folder = "c# {1} é'\"&=+;,:@[1]~$x"
     place = tmp_path / folder
     with running_sandbox() as sandbox:
         settings = {

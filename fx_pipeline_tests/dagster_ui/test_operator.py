@@ -51,11 +51,8 @@ def operated(browser: Browser, password: str = "") -> Iterator[Operator]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("password", ["", PASSWORD])
-def test_an_asset_is_materialized_and_its_run_is_shown_live(
-    browser: Browser, tmp_path: Path, password: str
-) -> None:
-    with up(tmp_path, FX_DAGSTER_PASSWORD=password) as running, operated(browser, password) as operator:
+def test_an_asset_is_materialized_and_its_run_is_shown_live(browser: Browser, tmp_path: Path) -> None:
+    with up(tmp_path, FX_DAGSTER_PASSWORD=PASSWORD) as running, operated(browser, PASSWORD) as operator:
         running.wait_until_ready()
         page = operator.page
         page.goto(running.url("DAGSTER", "/assets/symbols"))

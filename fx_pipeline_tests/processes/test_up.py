@@ -201,34 +201,33 @@ def test_when_a_server_dies_the_others_stop_but_replication_starts_again(tmp_pat
 def test_a_killed_up_leaves_no_process_after_the_next_start(
     tmp_path: Path, free_ports: dict[str, str]
 ) -> None:
-    home = tmp_path / "data" / "dagster"
+    def names(killed: Up) -> str:
+        return f"The last fx-pipeline up (process {killed.process.pid}, started "
 
-    def start_over(before: Up, left: str) -> None:
-        """Start it again after a kill. Expect it to work and to name the killed one."""
-        with up(tmp_path, **free_ports) as running:
-            running.wait_until_ready()
-            assert f"The last fx-pipeline up (process {before.process.pid}, started " in running.output
-            assert left in running.output
-            assert running.interrupt() == 0
-            assert running.processes() == set()
-        assert not (home / "up.json").exists()
+    with up(tmp_path, **free_ports) as first:
+        first.wait("all servers", lambda: first.priorities().keys() == set(SERVERS))
+        first.process.kill()
+        first.process.wait()
+        wait_for(first.processes, lambda processes: processes == set())
 
-    with up(tmp_path, **free_ports) as running:
-        running.wait("all servers", lambda: running.priorities().keys() == set(SERVERS))
-        running.process.kill()
-        running.process.wait()
-        wait_for(running.processes, lambda processes: processes == set())
-    start_over(running, "was killed. ")
-
-    with up(tmp_path, **free_ports) as running:
-        running.wait("all servers", lambda: running.priorities().keys() == set(SERVERS))
-        for watchdog in psutil.Process(running.process.pid).children():
+    with up(tmp_path, **free_ports) as second:
+        second.wait("all servers", lambda: second.priorities().keys() == set(SERVERS))
+        assert names(first) in second.output
+        assert "was killed. " in second.output
+        for watchdog in psutil.Process(second.process.pid).children():
             if "fx_pipeline.processes.watchdog" in watchdog.cmdline():
                 watchdog.kill()
-        running.process.kill()
-        running.process.wait()
-        assert len(running.processes()) >= len(SERVERS)
-        start_over(running, "of its processes were still running and had to be stopped: ")
+        second.process.kill()
+        second.process.wait()
+        assert len(second.processes()) >= len(SERVERS)
+
+        with up(tmp_path, **free_ports) as third:
+            third.wait_until_ready()
+            assert names(second) in third.output
+            assert "of its processes were still running and had to be stopped: " in third.output
+            assert third.interrupt() == 0
+            assert third.processes() == set()
+    assert not (tmp_path / "data" / "dagster" / "up.json").exists()
 
 
 def test_the_newest_stored_day_is_read_from_the_database(tmp_path: Path) -> None:

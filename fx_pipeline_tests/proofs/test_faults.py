@@ -82,7 +82,6 @@ def alert_report(instance: dg.DagsterInstance) -> str:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by Apprise's plugins
-@pytest.mark.parametrize(("retries", "seed"), [(0, 1), (3, 2)])
 def test_at_most_two_repeated_runs_store_the_same_as_without_faults(
     folder: Path,
     instance: dg.DagsterInstance,
@@ -90,15 +89,13 @@ def test_at_most_two_repeated_runs_store_the_same_as_without_faults(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
-    retries: int,
-    seed: int,
 ) -> None:
     for name, value in {"FIXER_ACCESS_KEY": KEY, "FX_ALERT_URLS": ALERTS, "FX_DATABASE": "fx.db"}.items():
         monkeypatch.setenv(name, value)
     caplog.set_level(logging.DEBUG)  # everything that any library logs
     database = folder / "fx.db"
-    with running_sandbox(faults=FAULTS, seed=seed, timeout_seconds=2.0) as sandbox:
-        result = run(instance, sandbox, database, retries=retries)
+    with running_sandbox(faults=FAULTS, seed=1, timeout_seconds=2.0) as sandbox:
+        result = run(instance, sandbox, database, retries=0)
         token = run_command(folder, "token", "create", "reader", FX_DATABASE="fx.db").stdout.strip()
         first_run_failed = not result.success
         for _ in range(2):
@@ -111,7 +108,7 @@ def test_at_most_two_repeated_runs_store_the_same_as_without_faults(
                 break
             assert named_dates(result) == failed
             before = asked(sandbox)
-            result = run(instance, sandbox, database, retries=retries, skip_stored=True)
+            result = run(instance, sandbox, database, retries=0, skip_stored=True)
             assert set(asked(sandbox) - before) == failed
         assert result.success
         outcomes = sandbox.stats()["endpoints"]["historical"]

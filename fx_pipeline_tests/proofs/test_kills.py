@@ -134,7 +134,7 @@ def test_a_killed_ingestion_stores_whole_days_only(folder: Path, sandbox: Sandbo
         assert forks.run() == 0
         undisturbed = dump(database)
         interrupted = 0
-        for _ in range(30):
+        for _ in range(15):
             restore(before, database)
             started = time.monotonic()
             assert forks.run() == 0
@@ -149,7 +149,7 @@ def test_a_killed_ingestion_stores_whole_days_only(folder: Path, sandbox: Sandbo
             assert dump(database) == undisturbed
     finally:
         forks.close()
-    print(f"{interrupted} of 30 were killed halfway")
+    print(f"{interrupted} of 15 were killed halfway")
     assert interrupted
 
 
@@ -168,7 +168,7 @@ def test_a_killed_command_stores_whole_days_only(folder: Path, sandbox: Sandbox,
     assert run_command(folder, *COMMAND, **settings(sandbox)).returncode == 0
     undisturbed = dump(database)
     sandbox.change(latency=0.03)
-    for _ in range(3):
+    for _ in range(2):
         restore(before, database)
         # With one fetching thread, the day before the last request may not be stored yet.
         kill_after(dice.randint(3, len(WANTED) - 3), folder, sandbox)

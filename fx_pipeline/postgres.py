@@ -1,7 +1,7 @@
 """The address of a PostgreSQL database. It contains a password, so no message repeats it."""
 
 import re
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 _PART = r"(?:[^\s@:/?#\[\]%]|%[0-9A-Fa-f]{2})"
 _URL = re.compile(
@@ -34,8 +34,15 @@ def place_of(url: str) -> str:
 
 
 def without_password(text: str, url: str) -> str:
-    """Return a message about a database, without its password."""
+    """Return a message about a database, without its passwords (libpq: `password` and `sslpassword`)."""
     match = _URL.fullmatch(url)
-    for password in {match["password"], unquote(match["password"])} if match and match["password"] else ():
+    written = [match["password"]] if match and match["password"] else []
+    of_query = [value for name, value in parse_qsl(urlsplit(url).query) if name.endswith("password")]
+    for password in {
+        *written,
+        *map(unquote, written),
+        *of_query,
+        *(quote(value, safe="") for value in of_query),
+    }:
         text = text.replace(password, "***")
     return text

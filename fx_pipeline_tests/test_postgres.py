@@ -52,4 +52,6 @@ def test_another_form_is_refused_without_repeating_it(
 def test_a_message_is_shown_without_the_password() -> None:
     url = "postgresql://u:a%40b@db/runs"
     assert without_password("invalid: a%40b, a@b", url) == "invalid: ***, ***"
+    url = "postgresql:///runs?host=/run/postgresql&password=s%2Fcret&sslpassword=other"
+    assert without_password("invalid: s%2Fcret, s/cret, other", url) == "invalid: ***, ***, ***"
     assert without_password("invalid", "postgresql://u@db/runs") == "invalid"

@@ -9,6 +9,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from fx_pipeline.clock import instant_text, parse_instant
 
 _POSITION = "position.json"
@@ -20,8 +22,10 @@ class Position:
 
     replica: str
     """The address of the replica, without secrets."""
+    generation: int = 0
+    """The number of the writer whose transactions are counted."""
     transaction: int = 0
-    """The newest transaction in the database, as Litestream counts them; 0 if there is none."""
+    """The newest transaction in the database, as Litestream counts them; 0 if it has none of this writer."""
     current_at: dt.datetime | None = None
     """The last instant at which the database had everything that the replica had."""
 
@@ -38,7 +42,8 @@ class Position:
         """Return the position as health checks and `status` show it. It does not name the replica."""
         lag = self.lag(now)
         return {
-            "position": self.transaction,
+            "generation": self.generation,
+            "transaction": self.transaction,
             "lag_seconds": None if lag is None else round(lag, 1),
             "max_lag_seconds": limit,
         }
@@ -47,6 +52,11 @@ class Position:
 def folder_of(database: Path) -> Path:
     """Return the folder of a reader's files, next to its database."""
     return database.with_name(f"{database.name}-reader")
+
+
+def lock_of(database: Path) -> FileLock:
+    """Return the lock that the only `fx-pipeline replica` of a reader holds."""
+    return FileLock(folder_of(database) / "lock", blocking=False)
 
 
 def is_reader(database: Path) -> bool:
@@ -61,7 +71,7 @@ def read_position(database: Path) -> Position | None:
     try:
         known = json.loads((folder_of(database) / _POSITION).read_text(encoding="utf-8"))
         current = known["current_at"] and parse_instant(known["current_at"])
-        return Position(str(known["replica"]), int(known["transaction"]), current)
+        return Position(str(known["replica"]), int(known["generation"]), int(known["transaction"]), current)
     except (OSError, ValueError, LookupError, TypeError):
         return Position("")  # not written yet, or damaged: as if nothing was ever applied
 

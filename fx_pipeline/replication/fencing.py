@@ -125,7 +125,7 @@ def claim_of(replica: ReplicaAddress, number: int) -> Claim:
     """Return the claim in a marker. Raise LitestreamError."""
     with TemporaryDirectory(prefix=litestream.PREFIX) as folder:
         file = Path(folder) / "writer.db"
-        litestream.restore(_marker(replica, number), file, timeout=TIMEOUT)
+        litestream.restore(marker(replica, number), file, timeout=TIMEOUT)
         with closing(sqlite3.connect(file)) as connection:
             row = connection.execute("SELECT number, id, host, since FROM writer").fetchone()
     return Claim(*row)
@@ -145,12 +145,13 @@ def record(replica: ReplicaAddress, database: Path, own: Claim) -> None:
     write_record(database, {"replica": str(replica), "claim": asdict(own)})
 
 
-def _marker(replica: ReplicaAddress, number: int) -> ReplicaAddress:
+def marker(replica: ReplicaAddress, number: int) -> ReplicaAddress:
+    """Return the address of the marker of a generation."""
     return replica.of(f"writers/{number}")
 
 
 def _is_marked(replica: ReplicaAddress, number: int) -> bool:
-    return bool(litestream.replica_files(_marker(replica, number), level=0, timeout=TIMEOUT))
+    return bool(litestream.replica_files(marker(replica, number), level=0, timeout=TIMEOUT))
 
 
 def _mark(replica: ReplicaAddress, own: Claim) -> None:
@@ -161,7 +162,7 @@ def _mark(replica: ReplicaAddress, own: Claim) -> None:
             connection.execute("CREATE TABLE writer (number INTEGER, id TEXT, host TEXT, since TEXT) STRICT")
             row = (own.number, own.id, own.host, own.since)
             connection.execute("INSERT INTO writer VALUES (?, ?, ?, ?)", row)
-        litestream.replicate_once(_marker(replica, own.number), file, timeout=TIMEOUT)
+        litestream.replicate_once(marker(replica, own.number), file, timeout=TIMEOUT)
 
 
 def _superseded(replica: ReplicaAddress, database: Path, own: Claim, by: Claim) -> SupersededError:

@@ -11,15 +11,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from sqlite_utils import Database
 
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.mark import mark_in
-from fx_pipeline.following import Position, folder_of, is_reader, read_position, write_position
+from fx_pipeline.following import (
+    Position,
+    folder_of,
+    is_reader,
+    lock_of,
+    read_position,
+    write_position,
+)
+from fx_pipeline.replication import fencing
 from fx_pipeline.replication.addresses import ReplicaAddress, require_replica
 from fx_pipeline.replication.followed import FollowedFile, Say
-from fx_pipeline.replication.litestream import Configured, configured
+from fx_pipeline.replication.litestream import Configured, LitestreamError, configured, program
+from fx_pipeline.replication.looks import Looks
 from fx_pipeline.replication.shadow import PREFIX
 from fx_pipeline.settings import Settings, SettingsError
 from fx_pipeline.sqlite import sqlite3
@@ -36,22 +45,24 @@ TOKENS_SECONDS = 10.0
 class Follower:
     """Both files of a reader: the tokens, and the rates, which never appear before their tokens."""
 
-    def __init__(self, settings: Settings, config: Configured, address: ReplicaAddress, say: Say) -> None:
+    def __init__(
+        self, settings: Settings, config: Configured, replica: ReplicaAddress, generation: int, say: Say
+    ) -> None:
         self._database, self._tokens_file = settings.fx_database, TokenFile(settings.tokens_database)
         self._folder = folder_of(self._database)
         self._say = say
-        self._period = min(max(settings.fx_max_lag_seconds / 4, 1.0), 15.0)
+        self._period = period(settings)
+        address = replica.of(str(generation))
         self._tokens, self._rates = (
             FollowedFile(path, address.of(path.name), config, self._folder, say)
             for path in (settings.tokens_database, settings.fx_database)
         )
-        self._position = Position(str(address))
-        known = read_position(self._database)
-        if known and known.replica == self._position.replica:
-            self._position = known
+        known = read_position(self._database) or Position("")
+        if (known.replica, known.generation) == (str(replica), generation):
             self._rates.transaction = known.transaction
-        elif known and known.transaction:
-            say(f"This reader followed {known.replica}. From now on it follows {address}.")
+        self._position = replace(
+            known, replica=str(replica), generation=generation, transaction=self._rates.transaction
+        )
         self._waiting: tuple[int, float] | None = None
 
     def close(self) -> None:
@@ -89,33 +100,75 @@ class Follower:
 
     def _has_tokens(self, required: int) -> bool:
         """Return whether the served tokens have this number of changes, or were waited for long enough."""
+        problem = "tokens.db in the replica is older than the database."
         try:
             if self._tokens_file.counts()[1] >= required:
                 self._waiting = None
                 return True
         except TokenError as error:
-            self._say(str(error))
+            problem = str(error)
         now = time.monotonic()
         if self._waiting is None or self._waiting[0] != required:
             self._waiting = required, now
-        self._tokens.look_soon()
-        return now - self._waiting[1] > TOKENS_SECONDS
+        self._tokens.looks.soon()
+        if now - self._waiting[1] <= TOKENS_SECONDS:
+            return False
+        self._say(f"{problem} The API refuses requests until a newer one arrives.")
+        return True
 
 
 def run(settings: Settings, say: Say) -> None:
     """Follow the replica until the process ends. Raise SettingsError or LitestreamError."""
-    address = require_replica(settings)
+    replica = require_replica(settings)
+    program()
     _claim(settings)
     folder = folder_of(settings.fx_database)
-    with _only_one(folder), ExitStack() as stack:
+    with _only_one(settings.fx_database):
         for left in folder.glob(f"{PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
-        paths = (settings.tokens_database, settings.fx_database)
-        config = stack.enter_context(configured({path: address.of(path.name) for path in paths}))
-        follower = Follower(settings, config, address, say)
-        stack.callback(follower.close)
-        say(f"Following {address} into {settings.fx_database}.")
+        generation = _newest(settings, replica, say)
         while True:
+            say(f"Following writer {generation} of {replica} into {settings.fx_database}.")
+            _follow(settings, replica, generation, say)
+            generation += 1
+
+
+def period(settings: Settings) -> float:
+    """Return the seconds between two looks at the store: several before the lag is too long."""
+    return min(max(settings.fx_max_lag_seconds / 4, 1.0), 15.0)
+
+
+def _newest(settings: Settings, replica: ReplicaAddress, say: Say) -> int:
+    """Wait for a writer, and return the number of the newest. It is at least the one that was followed."""
+    known = read_position(settings.fx_database)
+    after = known.generation if known and known.replica == str(replica) else 0
+    said = ""
+    while True:
+        problem = f"There is no writer in {replica} yet. Waiting for one."
+        try:
+            if generation := fencing.newest(replica, after=after):
+                return generation
+        except LitestreamError as error:
+            problem = str(error)
+        if problem != said:
+            say(problem)
+        said = problem
+        time.sleep(1)
+
+
+def _follow(settings: Settings, replica: ReplicaAddress, generation: int, say: Say) -> None:
+    """Follow one writer until there is a next one."""
+    address, successor = replica.of(str(generation)), fencing.marker(replica, generation + 1)
+    addresses = {path: address.of(path.name) for path in (settings.tokens_database, settings.fx_database)}
+    name = folder_of(settings.fx_database) / "writer"
+    with ExitStack() as stack:
+        config = stack.enter_context(configured({**addresses, name: successor}))
+        looks = Looks(name, successor, config, lambda _: None)  # those at the files say what is wrong
+        follower = Follower(settings, config, replica, generation, say)
+        stack.callback(follower.close)
+        stack.callback(looks.end)
+        while not looks.newest:
+            looks.step(period(settings))
             follower.step()
             time.sleep(POLL_SECONDS)
 
@@ -127,8 +180,8 @@ def _claim(settings: Settings) -> None:
     for path in (settings.fx_database, settings.tokens_database):
         if path.exists():
             raise SettingsError(
-                f"{path} exists and does not follow a replica: it may be the database of the writer, which "
-                "would be overwritten. Set FX_DATABASE to another file, or remove this one."
+                f"{path} exists and does not follow a replica. If it is that of a writer, run this on "
+                "another machine. If it is no longer needed, move it away."
             )
     try:
         folder_of(settings.fx_database).mkdir(parents=True)
@@ -140,12 +193,12 @@ def _claim(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / "lock", blocking=False)
+def _only_one(database: Path) -> Iterator[None]:
+    lock = lock_of(database)
     try:
         lock.acquire()
     except Timeout:
-        raise SettingsError(f"Another `fx-pipeline replica` is using {folder}. Stop it.") from None
+        raise SettingsError(f"Another `fx-pipeline replica` writes {database}. Stop it.") from None
     try:
         yield
     finally:

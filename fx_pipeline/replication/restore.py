@@ -9,10 +9,13 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import Timeout
+
 from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.clock import parse_instant
+from fx_pipeline.following import folder_of, is_reader, lock_of
 from fx_pipeline.quality.integrity import findings
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
@@ -141,6 +144,7 @@ def restore(
     with explained(database):
         database.parent.mkdir(parents=True, exist_ok=True)
         with (
+            _no_longer_following(database),
             _unused(database) if database.exists() else nullcontext(),
             tempfile.TemporaryDirectory(prefix=".restore-", dir=database.parent) as name,
         ):
@@ -164,6 +168,20 @@ def restore(
             aside += _replace(folder / RATES, database, suffix)
             sync(database.parent)
     return Restored(days, newest, tuple(aside), keeps and _has_content(tokens), closed, tuple(found))
+
+
+@contextmanager
+def _no_longer_following(database: Path) -> Iterator[None]:
+    """Let a reader's database be written by this machine, if the block succeeds. Raise StoreError."""
+    if not is_reader(database):
+        yield
+        return
+    try:
+        with lock_of(database):
+            yield
+            shutil.rmtree(folder_of(database))
+    except Timeout:
+        raise StoreError(f"`fx-pipeline replica` is running and writes {database}. Stop it.") from None
 
 
 @contextmanager

@@ -31,13 +31,13 @@ async def test_a_writer_is_ready_and_reports_no_replica(database: Path) -> None:
 async def test_a_reader_reports_its_position_and_lag(database: Path, age: int | None, status: str) -> None:
     folder_of(database).mkdir()
     current = None if age is None else utc_now() - dt.timedelta(seconds=age)
-    write_position(database, Position("s3://fx/secret-place", 7, current))
+    write_position(database, Position("s3://fx/secret-place", 2, 7, current))
     async with served(database) as client:
         health = await client.get("/-/health")
         ready = await client.get("/-/health/ready")
     assert health.status_code == 200, "a restart would not help"
     replica = health.json()["reader"]
-    assert (replica["position"], replica["max_lag_seconds"]) == (7, 60)
+    assert (replica["generation"], replica["transaction"], replica["max_lag_seconds"]) == (2, 7, 60)
     assert replica["lag_seconds"] == (None if age is None else pytest.approx(age, abs=5))
     assert ready.status_code == (200 if status == "ready" else 503)
     assert ready.json()["status"] == status

@@ -172,7 +172,8 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             },
         ),
         "Reader": _object(
-            position={**_COUNT, "description": "The newest transaction of the replica that is served."},
+            generation={**_COUNT, "description": "How many writers there were. A failover begins a new one."},
+            transaction={**_COUNT, "description": "The newest transaction of this writer that is served."},
             lag_seconds={
                 "type": ["number", "null"],
                 "minimum": 0,

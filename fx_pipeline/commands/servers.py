@@ -9,7 +9,7 @@ import click
 
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.commands.output import warn_about_sqlite
-from fx_pipeline.following import is_reader
+from fx_pipeline.following import is_reader, reader_refusal
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 from fx_pipeline.sqlite import sqlite3
@@ -52,6 +52,8 @@ def up(host: str, workers: int) -> None:
     from fx_pipeline.store.database import open_database
 
     settings = load_settings()
+    if reason := reader_refusal(settings.fx_database):
+        raise SettingsError(reason)
     hosts = Addresses.of(host, settings)
     report_killed(settings)
     check_ports(settings, hosts)

@@ -299,14 +299,20 @@ def test_a_replaced_file_is_read_again(file: TokenFile, path: Path, monkeypatch:
     assert worker.find(new) is not None
 
 
-def test_reads_a_file_with_a_write_ahead_log(file: TokenFile, worker: Tokens, path: Path) -> None:
+def test_reads_a_replicated_file_after_each_commit_and_only_then(
+    file: TokenFile, worker: Tokens, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = file.create("a")
-    with closing(sqlite3.connect(path)) as reader:
-        reader.execute("PRAGMA journal_mode = WAL")
+    with closing(sqlite3.connect(path)) as litestream:
+        litestream.execute("PRAGMA journal_mode = WAL")
         assert worker.find(token) is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "_read", None)
+            assert worker.find(token) is not None
         file.revoke("a")
         assert worker.find(token) is None
-        assert worker.find(file.create("a")) is not None
+        new = file.create("a")
+    assert worker.find(new) is not None
 
 
 def not_a_database(path: Path) -> None:

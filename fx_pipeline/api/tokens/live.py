@@ -10,12 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from fx_pipeline.api.reading.commits import Commits
 from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.tokens.file import TokenError, TokenFile, digest
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
+
+_WITH_LOG = b"\x02"
+"""The file format of a database with a write-ahead log."""
 
 CHECK_SECONDS = 1.0
 """How often a worker checks whether the file was replaced by another."""
@@ -37,8 +41,9 @@ class Tokens:
     """The tokens in the file `path` and the mark in `database`, fast enough for every request.
 
     Each call sees the changes of other processes. It reads the counter in the file's header, which SQLite
-    increments with every commit (its documentation, "Database File Format", 1.3.7). The tokens are read again
-    only if the counter has changed. All methods but `write_counts` are for the event loop's thread.
+    increments with every commit (its documentation, "Database File Format", 1.3.7), or that of the
+    write-ahead log: a replicated file has one. The tokens are read again only if the counter has changed.
+    All methods but `write_counts` are for the event loop's thread.
     """
 
     def __init__(self, path: Path, database: Path, *, required: bool) -> None:
@@ -115,9 +120,8 @@ class Tokens:
                 self._next_check = now + CHECK_SECONDS
                 self._check_file()
             if self._file is not None:
-                # The file formats and the counter. In format 2, the write-ahead log has its own counter.
-                header = os.pread(self._file.descriptor, 10, 18)
-                if self._failure or header != self._header or header[:1] != b"\x01":
+                header = self._file.version()
+                if self._failure or header != self._header:
                     self._read(header)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
@@ -187,10 +191,24 @@ class _OpenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self.descriptor)
-        found = os.fstat(self.descriptor)
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+        found = os.fstat(self._descriptor)
         self.identity = (found.st_dev, found.st_ino)
+        self._commits: Commits | None = None
+
+    def version(self) -> bytes:
+        """Return a value that changes with each commit. Raise sqlite3.OperationalError."""
+        header = os.pread(self._descriptor, 10, 18)  # the file formats and the counter
+        if header[:1] != _WITH_LOG:
+            return header
+        if self._commits is None:
+            self._commits = Commits(self._path)
+            for end in (self._commits.release, self._commits.close):  # called last to first
+                weakref.finalize(self, end)
+        version = self._commits.version()
+        return header[:2] + (version if isinstance(version, bytes) else b"%d" % version)
 
 
 def _key(digest: bytes) -> str:

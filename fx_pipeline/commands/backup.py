@@ -10,7 +10,7 @@ import click
 from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.commands.output import console, print_files
-from fx_pipeline.replication.addresses import replica_address
+from fx_pipeline.replication.addresses import ReplicaAddress, replica_address
 from fx_pipeline.settings import Settings, load_settings
 
 
@@ -35,16 +35,19 @@ def _instant(context: click.Context, parameter: click.Parameter, value: str | No
 def backup(place: str | None) -> None:
     """Write a consistent copy of the rates and the tokens into a new folder in PLACE.
 
-    Everything may keep running. PLACE is a folder, by default `backups` next to the database. The backup is
-    checked before it gets its name, which is the current instant.
+    Everything may keep running. PLACE is a folder, by default `backups` next to the database, or an address
+    like that in FX_REPLICA_URL. A backup is named by its instant. It is checked before it gets its name.
     """
-    from fx_pipeline.replication.backup import back_up
+    from fx_pipeline.replication.backup import back_up, upload
 
     settings = load_settings()
     require_database(settings)
     print_files(f"Database {settings.fx_database}.")
-    folder = Path(place) if place else default_place(settings)
-    made = back_up(settings.fx_database, settings.tokens_database, folder, utc_now())
+    target = _folder_or_address(place) if place else default_place(settings)
+    if isinstance(target, ReplicaAddress):
+        console.print(f"Backup {upload(settings.fx_database, settings.tokens_database, target, utc_now())}.")
+        return
+    made = back_up(settings.fx_database, settings.tokens_database, target, utc_now())
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:,.1f} MB" for file in sorted(made.iterdir()))
     console.print(f"Backup {made}: {sizes}.")
 
@@ -79,9 +82,9 @@ def restore(
 ) -> None:
     """Restore the rates and the tokens from SOURCE, checked before anything is replaced.
 
-    SOURCE is a backup, or a folder whose newest backup is taken. By default it is the replica at
-    FX_REPLICA_URL or, without one, `backups` next to the database. Stop everything that uses the database
-    first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
+    SOURCE is a backup, a folder whose newest backup is taken, or the address of a backup or a replica. By
+    default it is FX_REPLICA_URL or, without one, `backups` next to the database. Stop everything that uses
+    the database first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
     """
     from fx_pipeline.replication.restore import backup_at, from_backup, from_replica
     from fx_pipeline.replication.restore import restore as run
@@ -91,13 +94,13 @@ def restore(
     now = utc_now()
     if at is not None and at > now:
         raise click.UsageError("--at is in the future.")
-    replica = replica_address(settings)
-    if source is None and replica is not None:
-        fetch, place = from_replica(replica, settings.fx_database.name, at), f"Replica {replica}"
+    place = _folder_or_address(source) if source else replica_address(settings) or default_place(settings)
+    if isinstance(place, ReplicaAddress):
+        fetch = from_replica(place, settings.fx_database.name, at)
     else:
-        chosen = backup_at(Path(source) if source else default_place(settings), at)
-        fetch, place = from_backup(chosen), f"Backup {chosen}"
-    print_files(f"Database {database}. {place}.")
+        place = backup_at(place, at)
+        fetch = from_backup(place)
+    print_files(f"Database {database}. It is restored from {place}.")
     with _stopped(settings, database), _writing(settings, database, wanted=take_over) as claim:
         done = run(fetch, database, now=now, force=force, accept=accept_findings, before=claim)
     newest = f"{done.newest:%Y-%m-%d %H:%M:%S} UTC" if done.newest else "never"
@@ -133,6 +136,15 @@ def _stopped(settings: Settings, database: Path) -> AbstractContextManager[None]
     if database != settings.fx_database or not settings.dagster_home.exists():
         return nullcontext()
     return held(settings.dagster_home)
+
+
+def _folder_or_address(text: str) -> Path | ReplicaAddress:
+    """Return the place that a text names. A folder of backups may be given as file:// too."""
+    if "://" not in text:
+        return Path(text)
+    address = ReplicaAddress.parse(text)
+    is_replica = address.folder and any(address.folder.glob("**/ltx"))
+    return address if address.folder is None or is_replica else address.folder
 
 
 def default_place(settings: Settings) -> Path:

@@ -1,7 +1,8 @@
 """The command `fx-pipeline`.
 
 Each subcommand imports what it needs when it runs, so that all of them start fast. Exit codes: 0 everything
-succeeded; 1 something failed, and the output says what; 2 the command or a setting is wrong.
+succeeded; 1 something failed, and the output says what; 2 the command or a setting is wrong; 3 `replicate`
+ended because another host has taken over.
 """
 
 import click

@@ -61,6 +61,7 @@ def up(host: str, workers: int) -> None:
         check_alert_addresses()
     if settings.fx_replica_url:
         program()
+    require_writer(settings)
     with held(settings.dagster_home):
         open_database(settings.fx_database).close()
         raise SystemExit(run_all(settings, hosts, workers))
@@ -132,6 +133,7 @@ def code_server(host: str, port: int | None) -> None:
 
     if settings.fx_alert_urls:
         check_alert_addresses()
+    require_writer(settings)
     make_database()
     serve_code(settings, host, port or settings.fx_code_server_port)
 
@@ -164,6 +166,22 @@ def replica() -> None:
         run(settings, lambda text: click.echo(text, err=True))
     except LitestreamError as error:
         raise click.ClickException(str(error)) from None
+
+
+def require_writer(settings: Settings) -> None:
+    """Raise SupersededError if another host writes to the replica. Warn if that cannot be found out."""
+    from fx_pipeline.following import is_reader
+    from fx_pipeline.replication import fencing
+    from fx_pipeline.replication.addresses import replica_address
+    from fx_pipeline.replication.litestream import LitestreamError
+
+    replica = replica_address(settings)
+    if replica is None or is_reader(settings.fx_database):  # which is refused when the database is opened
+        return
+    try:
+        fencing.require_writer(replica, settings.fx_database)
+    except LitestreamError as error:
+        click.echo(f"Warning: it is unknown whether another host has taken over. {error}", err=True)
 
 
 def make_database() -> None:

@@ -22,6 +22,9 @@ SERVER_LIMIT = 4.0
 """The same for a server that uvicorn stops. It gives open requests 5 seconds, and then raises the signal
 again."""
 
+FINAL = 3
+"""The exit code of a process that must not be started again: another host has taken over."""
+
 _ending = Event()
 
 

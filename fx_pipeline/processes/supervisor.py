@@ -21,6 +21,7 @@ from typing import TextIO
 
 import click
 
+from fx_pipeline.processes.ending import FINAL
 from fx_pipeline.processes.watchdog import GRACE_SECONDS
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan")
@@ -105,7 +106,7 @@ class Supervisor:
             self._threads.append(waiter)
 
     def keep(self, name: str, command: Sequence[str], cwd: Path | None = None) -> None:
-        """Start a server. When it ends, start it again."""
+        """Start a server. When it ends, start it again, or stop everything if its exit code is `FINAL`."""
         keeper = Thread(target=self._keep, args=(name, command, cwd), daemon=True)
         keeper.start()
         self._threads.append(keeper)
@@ -182,6 +183,9 @@ class Supervisor:
             started = time.monotonic()
             code = process.wait()
             self._say(f"{name} stopped (rc={code})")
+            if code == FINAL:
+                self._ends.put(code)
+                return
             if code == 0:
                 # It was asked to end, to be started with changed code: no crash.
                 continue

@@ -6,8 +6,11 @@ import secrets
 import shutil
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.replication import litestream
+from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import StoreError, explained
 
@@ -34,6 +37,27 @@ def back_up(database: Path, tokens: Path, place: Path, now: dt.datetime) -> Path
             sync(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def upload(database: Path, tokens: Path, place: ReplicaAddress, now: dt.datetime) -> ReplicaAddress:
+    """Copy both files, while they are in use, into an object store, and return the address of the backup.
+
+    Litestream writes it, and reads it back as a check. It is complete once it has the rates, which come last.
+    Raise StoreError or LitestreamError.
+    """
+    target = place.of(backup_name(now))
+    if litestream.replica_files(target.of(RATES), level=0):
+        raise StoreError(f"{target} exists already, and no backup is overwritten. Try again.")
+    with TemporaryDirectory(prefix=litestream.PREFIX) as name:
+        folder = Path(name)
+        copy_files(database, tokens, folder)
+        for file in (TOKENS, RATES):
+            if (folder / file).exists():
+                litestream.replicate_once(target.of(file), folder / file)
+                litestream.restore(target.of(file), folder / f"{file}-check")
+                if damage := quick_check(folder / f"{file}-check"):
+                    raise StoreError(f"{target} is damaged, so do not use it: {damage[0]}")
     return target
 
 

@@ -16,12 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from filelock import FileLock
+
 from fx_pipeline.clock import instant_text, parse_instant, utc_now
 from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.writer import read_record, write_record
+from fx_pipeline.store.writer import read_record, refusal, write_record
 
 TIMEOUT = 15.0
 """Seconds that each request about a marker may take."""
@@ -54,23 +56,10 @@ def require_writer(replica: ReplicaAddress, database: Path) -> Claim:
 
     Raise SupersededError if another host writes, LitestreamError if the store cannot be used.
     """
-    own = recorded(replica, database)
-    if own is None:
-        if number := newest(replica):
-            raise SupersededError(
-                f"Another host writes to the replica {replica}: {claim_of(replica, number)}. If it is lost, "
-                "write here with `fx-pipeline restore --take-over`; otherwise run `fx-pipeline "
-                "replica` to serve a copy."
-            )
-        own = claim(replica, 1)
-        record(replica, database, own)
-    elif not _is_marked(replica, own.number):
-        _mark(replica, own)  # the store was emptied
-    require_current(replica, database, own)
-    found = claim_of(replica, own.number)
-    if found.id != own.id:  # both claimed it at the same moment
-        raise _superseded(replica, database, own, found)
-    return own
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # `up` and `replicate` start at the same time.
+    with FileLock(f"{database}-writer.lock"):
+        return _require_writer(replica, database)
 
 
 def require_current(replica: ReplicaAddress, database: Path, own: Claim) -> None:
@@ -148,6 +137,28 @@ def record(replica: ReplicaAddress, database: Path, own: Claim) -> None:
 def marker(replica: ReplicaAddress, number: int) -> ReplicaAddress:
     """Return the address of the marker of a generation."""
     return replica.of(f"writers/{number}")
+
+
+def _require_writer(replica: ReplicaAddress, database: Path) -> Claim:
+    own = recorded(replica, database)
+    if own and (reason := refusal(database)):
+        raise SupersededError(reason)
+    if own is None:
+        if number := newest(replica):
+            raise SupersededError(
+                f"Another host writes to the replica {replica}: {claim_of(replica, number)}. If it is lost, "
+                "write here with `fx-pipeline restore --take-over`; otherwise run `fx-pipeline "
+                "replica` to serve a copy."
+            )
+        own = claim(replica, 1)
+        record(replica, database, own)
+    elif not _is_marked(replica, own.number):
+        _mark(replica, own)  # the store was emptied
+    require_current(replica, database, own)
+    found = claim_of(replica, own.number)
+    if found.id != own.id:  # both claimed it at the same moment
+        raise _superseded(replica, database, own, found)
+    return own
 
 
 def _is_marked(replica: ReplicaAddress, number: int) -> bool:

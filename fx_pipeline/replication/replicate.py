@@ -13,6 +13,13 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline.replicated import ReplicationState, folder_of, read_state, remove_state, write_state
 from fx_pipeline.replication.addresses import require_replica
 from fx_pipeline.replication.daemon import Litestream, prepared
+from fx_pipeline.replication.fencing import (
+    Claim,
+    SupersededError,
+    recorded,
+    require_current,
+    require_writer,
+)
 from fx_pipeline.replication.litestream import LitestreamError, program
 from fx_pipeline.replication.watch import Watch
 from fx_pipeline.settings import Settings
@@ -35,6 +42,9 @@ STEADY = 60.0
 ALERT_AGAIN = 60.0
 """Seconds until an alert that no address accepted is sent again."""
 
+CHECK = 15.0
+"""Seconds between two looks at whether another host has taken over: one request to the store each."""
+
 
 class Replication:
     """The replication of both files of an instance.
@@ -55,23 +65,47 @@ class Replication:
         self._alerted = before is not None and before.alerted
         self._confirmed_at = before.confirmed_at if before else None
         self._alert_at = 0.0
+        self._check_at = 0.0
 
     def run(self) -> None:
-        """Replicate until SystemExit is raised. Raise LitestreamError if that cannot begin."""
+        """Replicate until SystemExit is raised. Raise LitestreamError if that cannot begin.
+
+        Raise SupersededError if another host has taken over, and alert that.
+        """
         program()
         folder = folder_of(self._database)
-        replicas = {path: self._address.of(name) for name, path in self._files.items()}
-        with _alone(folder), prepared(folder, replicas, self._port) as (config, control):
-            self._say(f"Replicating {' and '.join(map(str, replicas))} to {self._address}.")
+        try:
+            with _alone(folder):
+                self._replicate(folder, self._claimed())
+        except SystemExit:
+            remove_state(self._database)
+            raise
+        except SupersededError as error:
+            self._notify(str(error))
+            remove_state(self._database)
+            raise
+
+    def _claimed(self) -> Claim:
+        """Return the generation that this host writes, as soon as that is known."""
+        while True:
+            try:
+                return require_writer(self._address, self._database)
+            except LitestreamError as error:
+                if own := recorded(self._address, self._database):
+                    return own
+                self._report(str(error).rstrip("."))
+                time.sleep(LOOK)
+
+    def _replicate(self, folder: Path, own: Claim) -> None:
+        replicas = {path: own.address(self._address).of(name) for name, path in self._files.items()}
+        with prepared(folder, replicas, self._port) as (config, control):
+            self._say(f"Replicating {' and '.join(map(str, replicas))} to {own.address(self._address)}.")
             pause = PAUSE
             while True:
                 started = time.monotonic()
                 litestream = Litestream(config, control, self._files, self._print)
                 try:
-                    self._observe(litestream)
-                except SystemExit:
-                    remove_state(self._database)
-                    raise
+                    self._observe(litestream, own)
                 finally:
                     litestream.end()
                 self._watch.saw_end(time.monotonic())
@@ -83,7 +117,7 @@ class Replication:
                 time.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE)
 
-    def _observe(self, litestream: Litestream) -> None:
+    def _observe(self, litestream: Litestream, own: Claim) -> None:
         """Look at the positions until Litestream ends. Kill it if it does not answer."""
         answered = time.monotonic()
         while litestream.process.poll() is None:
@@ -98,6 +132,10 @@ class Replication:
                 litestream.process.kill()
             if now - self._watch.confirmed() > LATE:
                 litestream.catch_up()
+            elif now >= self._check_at:
+                self._check_at = now + CHECK
+                with suppress(LitestreamError):  # if the store is lost, the positions show it
+                    require_current(self._address, self._database, own)
             with suppress(subprocess.TimeoutExpired):
                 litestream.process.wait(LOOK)
 

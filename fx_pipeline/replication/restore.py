@@ -20,6 +20,7 @@ from fx_pipeline.quality.integrity import findings
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.backup import RATES, TOKENS, backup_name, backups, copy_files, quick_check, sync
+from fx_pipeline.replication.litestream import LitestreamError
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE, StoreError, explained, open_database
 from fx_pipeline.store.token_mark import marking
@@ -29,6 +30,10 @@ Fetch = Callable[[Path], None]
 
 _LOCKED = (0x40000000, 512)
 """The bytes of a database file that SQLite locks (its source, "os.h"): each connection holds one of them."""
+
+
+_RESOLUTION = dt.timedelta(seconds=1)
+"""Litestream lists when its files were made in whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,10 @@ def from_replica(replica: ReplicaAddress, name: str, at: dt.datetime | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The state of the replica that was fetched: the number of its generation, and its transaction."""
+    """The state of the replica that was fetched: the number of its generation, and its transaction.
+
+    A backup, and a generation whose address was given, have the number 0.
+    """
 
     generation: int
     transaction: int
@@ -104,18 +112,32 @@ def fetch_replica(replica: ReplicaAddress, name: str, folder: Path, at: dt.datet
     revoked. Raise StoreError or LitestreamError.
     """
     oldest: dt.datetime | None = None
-    for number in range(fencing.newest(replica), 0, -1):
-        generation = replica.of(str(number))
-        if not (folder / TOKENS).exists() and litestream.replica_files(generation.of(TOKENS)):
-            litestream.restore(generation.of(TOKENS), folder / TOKENS)
-        files = litestream.replica_files(generation.of(name))
-        oldest = min((file.created for file in files), default=oldest)
-        if files and (at is None or min(file.created for file in files) <= at):
-            transaction = litestream.restore(generation.of(name), folder / RATES, at=at)
-            return Fetched(number, transaction)
+    for number, place in _places(replica):
+        if not (folder / TOKENS).exists() and litestream.replica_files(place.of(TOKENS)):
+            litestream.restore(place.of(TOKENS), folder / TOKENS)
+        for file in dict.fromkeys((name, RATES)):
+            begins = min((part.created for part in litestream.replica_files(place.of(file))), default=None)
+            if begins is None:
+                continue
+            oldest = begins
+            try:
+                if at is None or at >= begins:
+                    return Fetched(number, litestream.restore(place.of(file), folder / RATES, at=at))
+            except LitestreamError:
+                if at is None or at >= begins + _RESOLUTION:
+                    raise
     if oldest is None:
-        raise StoreError(f"There is nothing in the replica {replica}. Check FX_REPLICA_URL.")
-    raise StoreError(f"The replica {replica} begins at {oldest:%Y-%m-%d %H:%M:%S} UTC, which is after --at.")
+        raise StoreError(f"There is nothing at {replica}. Name the place of a replica or of a backup.")
+    raise StoreError(f"{replica} begins at {oldest:%Y-%m-%d %H:%M:%S} UTC, which is after --at.")
+
+
+def _places(replica: ReplicaAddress) -> Iterator[tuple[int, ReplicaAddress]]:
+    """Yield the generations of a replica, newest first; the address itself, as 0, if it has none."""
+    newest = fencing.newest(replica)
+    for number in range(newest, 0, -1):
+        yield number, replica.of(str(number))
+    if not newest:
+        yield 0, replica
 
 
 def restore(

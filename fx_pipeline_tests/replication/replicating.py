@@ -18,8 +18,9 @@ from fx_pipeline_tests.waiting import wait_for
 _QUICK = """
 import sys
 from fx_pipeline.commands.cli import main
-from fx_pipeline.replication import daemon, replicate, watch
+from fx_pipeline.replication import daemon, fencing, replicate, watch
 replicate.LOOK, replicate.LATE, replicate.HUNG, replicate.PAUSE, replicate.ALERT_AGAIN = 0.1, 0.5, 3, 0.1, 0.1
+fencing.TIMEOUT, replicate.CHECK = 2, 0.5
 watch.BEHIND, watch.ENDS_WITHIN, daemon.ANSWERS_WITHIN = 2, float(sys.argv.pop(1)), 1
 main()
 """
@@ -79,7 +80,7 @@ class Replicating:
         assert self.process.poll() is None, self.log.read_text()
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if "replicate" in child.cmdline():
+                if {"replicate", "-once"} & {*child.cmdline()} == {"replicate"}:
                     return child
         return None
 

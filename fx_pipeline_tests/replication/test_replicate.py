@@ -8,8 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fx_pipeline.processes.ending import FINAL
 from fx_pipeline.replicated import folder_of, read_state
-from fx_pipeline.replication import litestream
+from fx_pipeline.replication import fencing, litestream
+from fx_pipeline.store.database import StoreError, open_database
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.inbox import TOKEN, open_inbox
 from fx_pipeline_tests.object_store import SECRET, ObjectStore, running_store
@@ -39,7 +41,7 @@ def test_a_killed_litestream_is_started_again_and_loses_nothing(
         assert running.end() == 0
     assert read_state(database) is None
     for name, values in (("fx.db", [1, 2]), ("tokens.db", [7])):
-        litestream.restore(store.address("killed").of(name), tmp_path / "restored.db")
+        litestream.restore(store.address("killed/1").of(name), tmp_path / "restored.db")
         assert read(tmp_path / "restored.db") == values
         (tmp_path / "restored.db").unlink()
 
@@ -71,7 +73,7 @@ def test_a_lost_store_is_alerted_once_and_caught_up_with(
         assert SECRET not in log + str(inbox.received)
         assert TOKEN not in log
         assert "All commits are in the replica again." in log
-        litestream.restore(own.address().of("fx.db"), tmp_path / "restored.db")
+        litestream.restore(own.address("replica/1").of("fx.db"), tmp_path / "restored.db")
     assert read(tmp_path / "restored.db") == [1, 2, 3]
 
 
@@ -138,6 +140,20 @@ def test_only_one_runs_for_a_database(database: Path, store: ObjectStore) -> Non
         )
     assert done.returncode == 1
     assert done.stderr == f"Error: Another fx-pipeline replicate is using {folder_of(database)}: stop it.\n"
+
+
+def test_ends_when_another_host_takes_over(database: Path, store: ObjectStore) -> None:
+    with open_inbox() as inbox:
+        running = Replicating(database, store.url("superseded"), FX_ALERT_URLS=inbox.url)
+        running.wait_for_position(0)
+        fencing.claim(store.address("superseded"), 2)
+        assert running.process.wait(60) == FINAL
+        assert "Another host has taken over" in running.log.read_text()
+        assert "Another host has taken over" in inbox.received[0]["message"]
+    assert read_state(database) is None
+    with pytest.raises(StoreError, match="Another host has taken over"):
+        open_database(database)
+    assert Replicating(database, store.url("superseded")).process.wait(60) == FINAL
 
 
 def test_ends_with_0_before_it_has_begun(database: Path, store: ObjectStore) -> None:

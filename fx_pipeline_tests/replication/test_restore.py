@@ -168,3 +168,29 @@ def test_two_hosts_that_claim_together_do_not_both_write(hosts: tuple[Host, Host
 def test_another_replica_begins_with_the_first_generation(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     other = ReplicaAddress.parse(f"file://{tmp_path}/other")
     assert fencing.require_writer(other, hosts[0].database).number == 1
+
+
+def test_restores_a_backup_in_an_object_store(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, store.url("unused"), monkeypatch).use()
+    host.store(0)
+    Access(load_settings()).create("partner")
+    monkeypatch.delenv("FX_REPLICA_URL")
+    output = succeeds("backup", store.url("backups"))
+    made = output.splitlines()[-1].removeprefix("Backup ").rstrip(".")
+    assert made.startswith("s3://fx/backups/20")
+    succeeds("restore", store.url(made.removeprefix("s3://fx/")), "--force")
+    assert host.days() == 1
+    state = Access(load_settings()).state()
+    assert (state.mode, state.valid) == ("tokens", 1)
+
+
+def test_a_backup_that_is_given_as_an_address_of_a_folder(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    succeeds("backup", f"file://{tmp_path}/backups")
+    copy = tmp_path / "copy.db"
+    succeeds("restore", f"file://{tmp_path}/backups", "--to", copy)
+    assert len(stored_dates(copy)) == 1
+    copy.unlink()
+    succeeds("restore", f"file://{tmp_path}/replica/1", "--to", copy)
+    assert len(stored_dates(copy)) == 1

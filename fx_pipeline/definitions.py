@@ -8,7 +8,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
-from fx_pipeline.defs.database_checks import database_file, integrity  # noqa: E402
+from fx_pipeline.defs.database_checks import database_file, drill_age, integrity, restorable  # noqa: E402
 from fx_pipeline.defs.executor import one_process  # noqa: E402
 from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config  # noqa: E402
@@ -20,7 +20,7 @@ _settings = load_settings()
 
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, database_file, rates_api],
-    asset_checks=[integrity],
+    asset_checks=[integrity, restorable, drill_age],
     jobs=[rates_job, symbols_job, checks_job, database_job],
     schedules=[daily_rates, daily_checks, nightly_database, monthly_symbols],
     sensors=[alerts],

@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )
+    fx_max_drill_age_days: int = Field(
+        2, ge=1, description="Maximum age in days of the last good restore drill before that is alerted."
+    )
     fx_catch_up_days: int = Field(
         31, ge=0, le=3660, description="Past days among which the daily run fetches those that are missing."
     )

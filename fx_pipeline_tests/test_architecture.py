@@ -14,8 +14,8 @@ from fx_pipeline.settings import PROJECT
 
 LAYERS = (
     (
-        *("rates", "wanted", "clock", "fetch", "following", "postgres", "replica_url", "replicated"),
-        *("sqlite", "serving"),
+        *("rates", "wanted", "clock", "drilled", "fetch", "following", "postgres", "replica_url"),
+        *("replicated", "sqlite", "serving"),
     ),
     ("settings",),
     ("dagster_names", "installed"),

@@ -38,12 +38,12 @@ def backup(place: str | None) -> None:
     Everything may keep running. PLACE is a folder, by default `backups` next to the database, or an address
     like that in FX_REPLICA_URL. A backup is named by its instant. It is checked before it gets its name.
     """
-    from fx_pipeline.replication.backup import back_up, upload
+    from fx_pipeline.replication.backup import back_up, default_place, upload
 
     settings = load_settings()
     require_database(settings)
     print_files(f"Database {settings.fx_database}.")
-    target = _folder_or_address(place) if place else default_place(settings)
+    target = _folder_or_address(place) if place else default_place(settings.fx_database)
     if isinstance(target, ReplicaAddress):
         console.print(f"Backup {upload(settings.fx_database, settings.tokens_database, target, utc_now())}.")
         return
@@ -86,6 +86,7 @@ def restore(
     default it is FX_REPLICA_URL or, without one, `backups` next to the database. Stop everything that uses
     the database first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
     """
+    from fx_pipeline.replication.backup import default_place
     from fx_pipeline.replication.restore import backup_at, from_backup, from_replica
     from fx_pipeline.replication.restore import restore as run
 
@@ -94,7 +95,11 @@ def restore(
     now = utc_now()
     if at is not None and at > now:
         raise click.UsageError("--at is in the future.")
-    place = _folder_or_address(source) if source else replica_address(settings) or default_place(settings)
+    place = (
+        _folder_or_address(source)
+        if source
+        else replica_address(settings) or default_place(settings.fx_database)
+    )
     if isinstance(place, ReplicaAddress):
         fetch = from_replica(place, settings.fx_database.name, at)
     else:
@@ -145,8 +150,3 @@ def _folder_or_address(text: str) -> Path | ReplicaAddress:
     address = ReplicaAddress.parse(text)
     is_replica = address.folder and any(address.folder.glob("**/ltx"))
     return address if address.folder is None or is_replica else address.folder
-
-
-def default_place(settings: Settings) -> Path:
-    """Return the folder of backups next to the database."""
-    return settings.fx_database.with_name("backups")

@@ -26,7 +26,7 @@ def problems(document: Document, settings: Settings) -> Iterator[str]:
     for folder, free in document["disk_free_mb"].items():
         if free < MIN_FREE_MB:
             yield f"The disk of {folder} is nearly full: {free:,} MB are free."
-    for part in ("access", "replication"):
+    for part in ("access", "replication", "restore_drill"):
         if document[part] and document[part]["problem"]:
             yield document[part]["problem"]
 

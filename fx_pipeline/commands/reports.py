@@ -110,6 +110,7 @@ def status_document(
     alert_addresses: str | None = None,
     replication: Mapping[str, str | None] | None = None,
     reader: Mapping[str, Any] | None = None,
+    restore_drill: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
@@ -149,6 +150,7 @@ def status_document(
         "disk_free_mb": dict(disk_free_mb or {}),
         "alert_addresses": alert_addresses,
         "replication": replication and dict(replication),
+        "restore_drill": restore_drill and dict(restore_drill),
         "undelivered_alerts": dagster.undelivered,
     }
     return {**document, "problems": list(problems(document, settings))}

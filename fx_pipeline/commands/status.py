@@ -11,6 +11,7 @@ from rich.markup import escape
 from fx_pipeline.clock import today, utc_now
 from fx_pipeline.commands.database import read_quota, require_database
 from fx_pipeline.commands.output import console, print_files
+from fx_pipeline.drilled import read_drill
 from fx_pipeline.following import read_position
 from fx_pipeline.replicated import replication_summary
 from fx_pipeline.settings import Settings, SettingsError, load_settings
@@ -73,6 +74,7 @@ def _document(settings: Settings) -> dict[str, Any]:
             settings.fx_database, wanted=bool(settings.fx_replica_url) and reader is None
         ),
         reader=reader,
+        restore_drill=_restore_drill(settings),
     )
 
 
@@ -91,6 +93,20 @@ def _reader(settings: Settings) -> dict[str, Any] | None:
     if position is None:
         return None
     return {"follows": position.replica, **position.document(utc_now(), settings.fx_max_lag_seconds)}
+
+
+def _restore_drill(settings: Settings) -> dict[str, Any] | None:
+    """Return the last restore drill and what needs the operator; None if there was none."""
+    drill, now = read_drill(settings.fx_database), utc_now()
+    if drill is None:
+        return None
+    return {
+        **drill.document(now),
+        "source": drill.source,
+        "seconds": drill.seconds,
+        "bytes": drill.bytes,
+        "problem": drill.problem(now, settings.fx_max_drill_age_days),
+    }
 
 
 def _alert_addresses(settings: Settings) -> str | None:

@@ -5,7 +5,7 @@ import dagster as dg
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.assets import rates, symbols
 from fx_pipeline.defs.checks import table_checks
-from fx_pipeline.defs.database_checks import integrity
+from fx_pipeline.defs.database_checks import drill_age, integrity, restorable
 from fx_pipeline.settings import load_settings
 
 rates_job = dg.define_asset_job(
@@ -17,14 +17,14 @@ rates_job = dg.define_asset_job(
 
 checks_job = dg.define_asset_job(
     prefixed(load_settings(), "checks_job"),
-    selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks)),
-    description="Check all stored rates. Makes no calls to Fixer.",
+    selection=dg.AssetSelection.checks(*(spec.key for spec in table_checks), drill_age),
+    description="Check all stored rates, and the age of the last restore drill. Makes no calls to Fixer.",
 )
 
 database_job = dg.define_asset_job(
     prefixed(load_settings(), "database_job"),
-    selection=dg.AssetSelection.checks(integrity),
-    description="Check the database file. Makes no calls to Fixer.",
+    selection=dg.AssetSelection.checks(integrity, restorable),
+    description="Check the database file, and restore its replica or backup. Makes no calls to Fixer.",
 )
 
 symbols_job = dg.define_asset_job(

@@ -11,6 +11,7 @@ import dagster as dg
 from fx_pipeline.clock import utc_now
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
+from fx_pipeline.defs.database_checks import nightly_checks
 from fx_pipeline.defs.failures import recovery
 from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
@@ -134,11 +135,16 @@ daily_checks = dg.ScheduleDefinition(
     description="Every day at 06:40 UTC, after the last try to fetch the day: run the checks of the table.",
 )
 
-nightly_database = dg.ScheduleDefinition(
+
+@dg.schedule(
     name=prefixed(load_settings(), "nightly_database"),
     job=database_job,
     cron_schedule="40 4 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every day at 04:40 UTC, between the tries to fetch the day: check the database file.",
+    description="Every day at 04:40 UTC, between the tries to fetch the day: check the database file, "
+    "restore the replica or the newest backup into a scratch folder, and compare the two.",
 )
+def nightly_database(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Request one run of the checks that are due."""
+    return dg.RunRequest(run_key=None, asset_check_keys=nightly_checks(load_settings()))

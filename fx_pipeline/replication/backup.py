@@ -20,6 +20,11 @@ TOKENS = "tokens.db"
 _NAME = "%Y-%m-%dT%H%M%SZ"
 
 
+def default_place(database: Path) -> Path:
+    """Return the folder of backups next to a database."""
+    return database.with_name("backups")
+
+
 def back_up(database: Path, tokens: Path, place: Path, now: dt.datetime) -> Path:
     """Copy both files, while they are in use, into a new folder in `place`, and return that folder.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
-from fx_pipeline_tests.api.conftest import Api, OpenApi
+from fx_pipeline.drilled import DrillState, write_drill
+from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 
 READABLE = [
@@ -269,6 +270,18 @@ async def test_health_returns_counts(api: Api) -> None:
                 "symbols": 7,
             },
         )
+
+
+async def test_health_shows_the_last_restore_drill(api: Api, history: History) -> None:
+    at = (NOW - dt.timedelta(hours=30)).isoformat(timespec="seconds")
+    write_drill(history.path, DrillState(at=at, result="good", good_at=at, since=at))
+    response = await api.get("/-/health")
+    assert response.json()["restore_drill"] == {
+        "result": "good",
+        "at": at,
+        "last_good": at,
+        "age_hours": 30.0,
+    }
 
 
 async def test_health_counts_new_data(api: Api, history: History) -> None:

@@ -83,6 +83,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         disk_free_mb={"/my_data": 5000},
         alert_addresses="ok",
         replication={"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
+        restore_drill={"result": "good", "age_hours": 1.5, "problem": None},
     )
     url = (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
@@ -125,6 +126,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "disk_free_mb": {"/my_data": 5000},
         "alert_addresses": "ok",
         "replication": {"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
+        "restore_drill": {"result": "good", "age_hours": 1.5, "problem": None},
         "undelivered_alerts": [],
         "problems": reasons,
     }
@@ -160,6 +162,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "disk free       5,000 MB in /my_data",
         "alert addresses ok",
         "replication     status ok, confirmed at 2024-03-11T05:00:00+00:00",
+        "restore drill   result good, age hours 1.5",
         "undelivered     none",
         *(f"[bold red]problem        [/] {reason}" for reason in reasons),
     ]
@@ -264,6 +267,7 @@ DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
         ),
         ({"access": {"problem": "Tokens are on, but lost."}}, ["Tokens are on, but lost."]),
         ({"replication": {"problem": "It is behind."}}, ["It is behind."]),
+        ({"restore_drill": {"problem": "It is too old."}}, ["It is too old."]),
     ],
 )
 def test_what_needs_the_operator_is_named(part: dict[str, object], reasons: list[str]) -> None:

@@ -418,7 +418,7 @@ def test_the_daily_schedule_runs_the_checks_of_the_table() -> None:
 def test_every_check_has_a_description() -> None:
     keys = {key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == RATES}
     assert {key.name for key in keys} == {*RUN_CHECKS, *TABLE_CHECKS}
-    for job, names in (("rates_job", ()), ("checks_job", TABLE_CHECKS)):
+    for job, names in (("rates_job", ()), ("checks_job", (*TABLE_CHECKS, "drill_age"))):
         planned = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
         assert {key.name for key in planned} == set(names)
     for key in defs.resolve_asset_graph().asset_check_keys:

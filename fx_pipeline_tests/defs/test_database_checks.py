@@ -1,15 +1,22 @@
 """The nightly check of the database file: its result in Dagster, and the alert for damage."""
 
+import dataclasses
 import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.definitions import defs
+from fx_pipeline.defs.schedules import nightly_database
+from fx_pipeline.drilled import read_drill, write_drill
+from fx_pipeline.replication.backup import back_up, default_place
+from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
-from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, run_rates, verdicts
+from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, run_rates, run_table_checks, verdicts
 from fx_pipeline_tests.defs.ticks import tick
 from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.quality.corruption import execute
@@ -23,6 +30,28 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
     with open_inbox() as inbox:
         monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
         yield inbox
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FX_DATABASE", "fx.db")
+
+
+def requested(instance: dg.DagsterInstance) -> dg.RunRequest:
+    """Return the run that the schedule requests at night."""
+    at = utc_now().replace(hour=4, minute=40)
+    request = nightly_database(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
+    assert isinstance(request, dg.RunRequest)
+    return request
+
+
+def run_requested(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """Execute the run that the schedule requests."""
+    checks = {*(requested(instance).asset_check_keys or ())}
+    job = defs.resolve_job_def("database_job").get_subset(asset_check_selection=checks)
+    return job.execute_in_process(
+        instance=instance, run_config=QUIET, resources=resources("http://127.0.0.1:9")
+    )
 
 
 def run_database_checks(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
@@ -69,3 +98,50 @@ def test_an_older_copy_in_place_is_noticed(instance: dg.DagsterInstance, sandbox
     other.write_bytes(older)
     other.replace("fx.db")  # as a restore puts a file in place
     assert verdicts(run_database_checks(instance))["integrity"] == "passed"
+
+
+def test_without_anything_to_restore_the_drill_says_so_once(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
+    run = run_requested(instance)
+    assert verdicts(run) == {"integrity": "passed", "restorable": "passed"}
+    said = results(run)["restorable"].description or ""
+    assert said.startswith("Skipped: there is neither a replica nor a backup. Set FX_REPLICA_URL, or run ")
+    assert verdicts(run_requested(instance)) == {"integrity": "passed"}
+    assert verdicts(run_table_checks(instance))["drill_age"] == "passed"
+    tick(instance)
+    assert not [message for message in inbox.received if "drill" in str(message)]
+
+
+def test_a_drill_is_recorded_and_a_failed_or_old_one_is_alerted(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
+    path = load_settings().fx_database
+    backup = back_up(path, path.with_name("tokens.db"), default_place(path), utc_now())
+    good = results(run_requested(instance))["restorable"]
+    assert good.passed
+    assert (good.description or "").startswith(f"Restored the backup {backup} in ")
+    assert {name: good.metadata[name].value for name in ("result", "source")} == {
+        "result": "good",
+        "source": f"backup {backup}",
+    }
+    assert float(str(good.metadata["seconds"].value)) >= 0
+    assert int(str(good.metadata["bytes"].value)) > 10_000
+    _, cursor = tick(instance)
+
+    os.truncate(backup / "fx.db", 9_000)
+    assert verdicts(run_requested(instance)) == {"integrity": "passed", "restorable": "ERROR"}
+    _, cursor = tick(instance, cursor)
+    message = inbox.received[-1]
+    assert message["title"] == "fx-pipeline: check failed: restorable"
+    assert "`fx-pipeline backup`" in message["message"]
+
+    state = read_drill(path)
+    assert state is not None
+    old = (utc_now() - dt.timedelta(days=2, minutes=1)).isoformat(timespec="seconds")
+    write_drill(path, dataclasses.replace(state, good_at=old))
+    assert verdicts(run_table_checks(instance))["drill_age"] == "ERROR"
+    tick(instance, cursor)
+    assert f"The last good restore drill was at {old}, so nothing proves" in inbox.received[-1]["message"]

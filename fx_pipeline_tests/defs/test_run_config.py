@@ -28,14 +28,15 @@ RESOURCES = {"resources.database.config", "resources.fixer.config", "resources.i
 """Accepted because stored runs have them, and ignored."""
 RATES = {"ops.rates.config.only", "ops.rates.config.refetch_from", "ops.rates.config.skip_stored"}
 SYMBOLS = {"ops.symbols.config"}
-DATABASE = {"ops.database_integrity.config"}
+DATABASE = {"ops.database_integrity.config", "ops.database_restorable.config"}
+DRILL_AGE = {"ops.database_drill_age.config"}
 
 FIELDS = {
     "rates_job": EXECUTION | RESOURCES | RATES,
-    "checks_job": EXECUTION | RESOURCES | RATES,
+    "checks_job": EXECUTION | RESOURCES | RATES | DRILL_AGE,
     "database_job": EXECUTION | RESOURCES | DATABASE,
     "symbols_job": EXECUTION | RESOURCES | SYMBOLS,
-    "__ASSET_JOB": EXECUTION | RESOURCES | RATES | SYMBOLS | DATABASE,
+    "__ASSET_JOB": EXECUTION | RESOURCES | RATES | SYMBOLS | DATABASE | DRILL_AGE,
 }
 """Every field of the run config of each job."""
 

@@ -186,8 +186,18 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
             status={"type": "string", "enum": ["ready", "lagging"]},
             reader={**ref("schemas", "Reader"), "description": "How current this reader is, if it is one."},
         ),
+        "Drill": _object(
+            result={"type": "string", "enum": ["good", "failed", "skipped"]},
+            at={"type": "string", "format": "date-time"},
+            last_good={"type": ["string", "null"], "format": "date-time"},
+            age_hours={
+                "type": ["number", "null"],
+                "minimum": 0,
+                "description": "Hours since the last good drill; null if none was good.",
+            },
+        ),
         "Health": _object(
-            ("closed", "replication", "sqlite", "reader"),
+            ("closed", "replication", "restore_drill", "sqlite", "reader"),
             status=_constant("ok"),
             base={"type": ["string", "null"], "pattern": CODE},
             first_date=stored,
@@ -207,6 +217,10 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
                 "type": "string",
                 "enum": ["ok", "failing", "stopped"],
                 "description": "Whether the newest commits are in the replica, if there is one.",
+            },
+            restore_drill={
+                **ref("schemas", "Drill"),
+                "description": "Whether the database could be restored at the last drill, if there was one.",
             },
             reader={**ref("schemas", "Reader"), "description": "How current this reader is, if it is one."},
         ),

@@ -9,6 +9,7 @@ import logging
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context
 from fx_pipeline.api.replies import NO_STORE, Document, Reply, as_json
+from fx_pipeline.drilled import read_drill
 from fx_pipeline.following import read_position
 from fx_pipeline.replicated import read_state
 from fx_pipeline.sqlite import unsound
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def health(context: Context, _: NoInput) -> Reply:
-    """Return 200, with the stored counts, and what is wrong: a refusal of all requests, replication, SQLite.
+    """Return 200, with the stored counts, and the state of requests, replication, drills and SQLite.
 
     A restart would not change any of them, so it is no reason for 503.
     """
@@ -25,10 +26,12 @@ def health(context: Context, _: NoInput) -> Reply:
     facts = context.counts.read(context.queries, context.version)
     replication = read_state(context.settings.fx_database)
     position = read_position(context.settings.fx_database)
+    drill = read_drill(context.settings.fx_database)
     further = {
         "closed": context.closed,
         "replication": replication and replication.status,
         "sqlite": unsound(),
+        "restore_drill": drill and drill.document(context.now),
         "reader": position and position.document(context.now, context.settings.fx_max_lag_seconds),
     }
     return _reply(200, {**facts, **{name: value for name, value in further.items() if value}})

@@ -78,6 +78,7 @@ bench: install-dev ## measure ingestion, the API and the start, and write benchm
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.lanes
 	$(BIN)/python -m benchmarks.sqlite
+	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.startup
 
 docs: install-dev ## regenerate the tables in docs/ and .env.example

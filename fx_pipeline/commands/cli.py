@@ -11,6 +11,7 @@ from fx_pipeline.commands.alerts import alert_test
 from fx_pipeline.commands.backup import backup, restore
 from fx_pipeline.commands.check import check
 from fx_pipeline.commands.database import rebuild
+from fx_pipeline.commands.export import export
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
 from fx_pipeline.commands.replicate import replicate
@@ -82,6 +83,7 @@ for command in (
     daemon,
     replicate,
     sandbox,
+    export,
     rebuild,
     backup,
     restore,

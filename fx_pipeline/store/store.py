@@ -93,6 +93,9 @@ class RateStore:
                     [(fetch.status, fetch_id) for fetch_id, fetch in fetches if fetch.status != "ok"],
                 )
                 on_progress(start + len(batch))
+            # It counts the rebuilds. After one, the static export compares all files.
+            [rebuilds] = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {rebuilds + 1}")
         with explained(self.path):
             self._db.execute("VACUUM")  # returns the deleted pages, and fills the others
         return len(ids)

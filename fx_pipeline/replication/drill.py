@@ -14,6 +14,7 @@ from pathlib import Path
 from fx_pipeline.clock import Clock, utc_now
 from fx_pipeline.drilled import DrillState, read_drill, write_drill
 from fx_pipeline.quality.integrity import UNREADABLE, findings, token_findings
+from fx_pipeline.quality.log_files import lost_commits
 from fx_pipeline.replication.addresses import replica_address
 from fx_pipeline.replication.backup import RATES, TOKENS, backups, default_place
 from fx_pipeline.replication.comparison import compare
@@ -99,7 +100,9 @@ def _drilled(source: Source, database: Path, at: dt.datetime) -> Drill:
             seconds = round(time.monotonic() - start, 2)
             size = sum(file.stat().st_size for file in folder.iterdir())
             state = replace(state, seconds=seconds, bytes=size)
-            found = [_of_copy(f"is not sound: {line}", source) for line in _damage(folder)]
+            lost = lost_commits(database)  # before the database is opened
+            found = [f"{lost} {RESTORE}"] if lost else []
+            found += [_of_copy(f"is not sound: {line}", source) for line in _damage(folder)]
             if not found:
                 compared = compare(folder / RATES, database, current_at=at if source.is_current else None)
                 state = replace(state, newest=compared.newest)

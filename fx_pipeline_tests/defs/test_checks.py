@@ -38,6 +38,7 @@ TABLE_CHECKS = (
     "clock",
     "recent_rejects",
 )
+DAILY_CHECKS = (*TABLE_CHECKS, "drill_age")
 ALL_PASS = dict.fromkeys(RUN_CHECKS, "passed")
 
 
@@ -229,7 +230,7 @@ def calm(ago: int) -> dict[str, float]:
 def test_a_complete_fresh_table_passes_every_check(instance: dg.DagsterInstance) -> None:
     store_days({ago: calm(ago) for ago in range(1, 61)})
     run = run_table_checks(instance)
-    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed")
+    assert verdicts(run) == dict.fromkeys(DAILY_CHECKS, "passed")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_each_problem_of_the_table_fails_one_check(
     store_days(days)
     run = run_table_checks(instance)
     assert run.success
-    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | expected
+    assert verdicts(run) == dict.fromkeys(DAILY_CHECKS, "passed") | expected
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_the_table_is_checked_even_if_no_date_could_be_fetched(
 def test_an_empty_table_is_not_fresh(instance: dg.DagsterInstance) -> None:
     RateStore(Path("fx.db")).close()
     run = run_table_checks(instance)
-    assert verdicts(run) == dict.fromkeys(TABLE_CHECKS, "passed") | {"freshness": "ERROR"}
+    assert verdicts(run) == dict.fromkeys(DAILY_CHECKS, "passed") | {"freshness": "ERROR"}
     assert results(run)["freshness"].description == "no day is stored."
 
 
@@ -418,7 +419,7 @@ def test_the_daily_schedule_runs_the_checks_of_the_table() -> None:
 def test_every_check_has_a_description() -> None:
     keys = {key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == RATES}
     assert {key.name for key in keys} == {*RUN_CHECKS, *TABLE_CHECKS}
-    for job, names in (("rates_job", ()), ("checks_job", (*TABLE_CHECKS, "drill_age"))):
+    for job, names in (("rates_job", ()), ("checks_job", DAILY_CHECKS)):
         planned = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
         assert {key.name for key in planned} == set(names)
     for key in defs.resolve_asset_graph().asset_check_keys:

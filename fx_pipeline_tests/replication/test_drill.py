@@ -18,7 +18,7 @@ from fx_pipeline.replication.drill import Drill, drill
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.quality.corruption import change_body, execute, flip, one, root_page
+from fx_pipeline_tests.quality.corruption import change_body, copy_files, execute, flip, one, root_page
 from fx_pipeline_tests.responses import store_days
 
 FIRST = dt.date(2024, 1, 1)
@@ -122,6 +122,17 @@ def test_a_live_database_that_has_lost_commits_is_found(database: Path) -> None:
     assert line.endswith(RESTORE)
 
 
+def test_a_live_database_without_its_log_is_found(database: Path, backup: Path) -> None:
+    with RateStore(database) as store:
+        store_days(store, FIRST + dt.timedelta(days=20), 3)
+        copy_files(database, database.with_name("copy.db"), without=["-wal"])
+    for end in ("", "-shm"):
+        database.with_name(f"copy.db{end}").replace(database.with_name(f"fx.db{end}"))
+    line = failed(run())
+    assert line.startswith("fx.db-wal is missing, although fx.db-shm is there")
+    assert line.endswith(RESTORE)
+
+
 @pytest.fixture
 def replica(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReplicaAddress:
     """Replicate the database once, into a folder."""
@@ -156,7 +167,7 @@ def test_the_replica_is_restored_and_compared(database: Path, backup: Path, repl
     assert line.startswith(f"The replica {replica} ")
     assert line.endswith("set FX_REPLICA_URL to an empty place for a new replica.")
     shutil.rmtree(folder)
-    assert failed(run()).startswith(f"The replica {replica} cannot be restored: There is nothing in the ")
+    assert failed(run()).startswith(f"The replica {replica} cannot be restored: There is no")
 
 
 def test_it_does_not_fill_the_disk(database: Path, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:

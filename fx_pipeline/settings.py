@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     fx_max_lag_seconds: float = Field(
         60,
         gt=0,
-        description="Seconds that a reader may lag behind the replica before /-/health/ready fails.",
+        description="Seconds that a reader may lag behind the replica before /-/health/ready fails. With "
+        "more than 60, it asks the store less often.",
     )
     fx_max_age_days: int = Field(
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."

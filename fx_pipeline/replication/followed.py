@@ -26,7 +26,14 @@ class FollowedFile:
     """One served file that follows its replica. For one thread."""
 
     def __init__(
-        self, served: Path, address: ReplicaAddress, config: Configured, folder: Path, say: Say
+        self,
+        served: Path,
+        address: ReplicaAddress,
+        config: Configured,
+        folder: Path,
+        say: Say,
+        *,
+        interval: float,
     ) -> None:
         self.served = served
         self.transaction = 0
@@ -34,7 +41,7 @@ class FollowedFile:
         self.current_at: dt.datetime | None = None
         """The last instant at which the served file had everything that the store had."""
         self.looks = Looks(served, address, config, say)
-        self._shadow = Shadow(served, address, config, folder, say)
+        self._shadow = Shadow(served, address, config, folder, say, interval=interval)
         self._address = address
         self._folder = folder
         self._say = say

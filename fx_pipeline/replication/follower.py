@@ -38,6 +38,9 @@ from fx_pipeline.store.migrations import migrations, unknown_steps
 POLL_SECONDS = 0.1
 """How often the follower looks for new transactions in the private files."""
 
+TOKENS_SHARE = 4
+"""Litestream looks so many times less often for tokens. Each look is 9 requests to the store."""
+
 TOKENS_SECONDS = 10.0
 """How long a state waits for the tokens that it requires. Then it is served, and refuses every request."""
 
@@ -52,10 +55,13 @@ class Follower:
         self._folder = folder_of(self._database)
         self._say = say
         self._period = period(settings)
-        address = replica.of(str(generation))
+        address, interval = replica.of(str(generation)), max(settings.fx_max_lag_seconds / 120, 0.5)
         self._tokens, self._rates = (
-            FollowedFile(path, address.of(path.name), config, self._folder, say)
-            for path in (settings.tokens_database, settings.fx_database)
+            FollowedFile(path, address.of(path.name), config, self._folder, say, interval=seconds)
+            for path, seconds in (
+                (settings.tokens_database, TOKENS_SHARE * interval),
+                (settings.fx_database, interval),
+            )
         )
         known = read_position(self._database) or Position("")
         if (known.replica, known.generation) == (str(replica), generation):
@@ -111,7 +117,7 @@ class Follower:
         if self._waiting is None or self._waiting[0] != required:
             self._waiting = required, now
         self._tokens.looks.soon()
-        if now - self._waiting[1] <= TOKENS_SECONDS:
+        if now - self._waiting[1] <= TOKENS_SECONDS + self._period:
             return False
         self._say(f"{problem} The API refuses requests until a newer one arrives.")
         return True

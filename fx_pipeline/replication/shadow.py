@@ -17,9 +17,6 @@ from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.litestream import Configured
 from fx_pipeline.sqlite import sqlite3
 
-INTERVAL = "500ms"
-"""How often Litestream looks for new transactions."""
-
 PREFIX = "following-"
 """Begins the name of a folder with a private file."""
 
@@ -30,7 +27,8 @@ _LOCKED = (510, 0x40000002)
 class Shadow:
     """The private file of one database file, in a folder of its own below `folder`.
 
-    `say` is called with what Litestream reports, once until the next success.
+    Litestream looks for new transactions every `interval` seconds. `say` is called with what it reports, once
+    until the next success.
     """
 
     def __init__(
@@ -40,12 +38,15 @@ class Shadow:
         config: Configured,
         folder: Path,
         say: Callable[[str], None],
+        *,
+        interval: float,
     ) -> None:
         self._database = database
         self._address = address
         self._config = config
         self._folder = folder
         self._say = say
+        self._interval = f"{interval * 1000:.0f}ms"
         self._stack = ExitStack()
         self._process: subprocess.Popen[str] | None = None
         self._file = folder / database.name
@@ -64,7 +65,8 @@ class Shadow:
         self._process = self._stack.enter_context(
             subprocess.Popen(
                 self._config.command(
-                    "restore", "-f", "-follow-interval", INTERVAL, "-o", str(self._file), str(self._database)
+                    *("restore", "-f", "-follow-interval", self._interval, "-o", str(self._file)),
+                    str(self._database),
                 ),
                 env=self._config.environment,
                 stdin=subprocess.DEVNULL,

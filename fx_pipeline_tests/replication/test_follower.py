@@ -161,7 +161,10 @@ def test_a_killed_litestream_is_replaced(
 
 
 def reader_of(process: psutil.Process, reader: Reader) -> bool:
-    return str(folder_of(reader.settings.fx_database)) in " ".join(process.cmdline())
+    try:
+        return str(folder_of(reader.settings.fx_database)) in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended
+        return False
 
 
 def test_a_private_file_that_may_hold_half_a_transaction_is_not_copied(

@@ -148,5 +148,7 @@ def _folder_or_address(text: str) -> Path | ReplicaAddress:
     if "://" not in text:
         return Path(text)
     address = ReplicaAddress.parse(text)
-    is_replica = address.folder and any(address.folder.glob("**/ltx"))
-    return address if address.folder is None or is_replica else address.folder
+    folder = address.folder
+    if folder is None or (folder / "writers").exists() or any(folder.glob("*/ltx")):
+        return address  # of a replica, or a part of one
+    return folder

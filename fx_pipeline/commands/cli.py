@@ -1,8 +1,8 @@
 """The command `fx-pipeline`.
 
 Each subcommand imports what it needs when it runs, so that all of them start fast. Exit codes: 0 everything
-succeeded; 1 something failed, and the output says what; 2 the command or a setting is wrong; 3 `replicate`
-ended because another host has taken over.
+succeeded; 1 something failed, and the output says what; 2 the command or a setting is wrong; 3 another
+host has taken over, so this command must not be started again.
 """
 
 import click
@@ -44,12 +44,17 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            from fx_pipeline.processes.ending import FINAL
+            from fx_pipeline.replication.fencing import SupersededError
             from fx_pipeline.replication.litestream import LitestreamError
             from fx_pipeline.store.database import StoreError
 
-            if isinstance(error, (LitestreamError, StoreError)):
-                raise click.ClickException(str(error)) from None
-            raise
+            if not isinstance(error, (LitestreamError, StoreError)):
+                raise
+            if isinstance(error, SupersededError):
+                click.echo(f"Error: {error}", err=True)
+                raise click.exceptions.Exit(FINAL) from None
+            raise click.ClickException(str(error)) from None
 
 
 def _show_version(context: click.Context, option: click.Parameter, value: bool) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from fx_pipeline.following import reader_refusal
-from fx_pipeline.processes.ending import FINAL, end_on_signals
+from fx_pipeline.processes.ending import end_on_signals
 from fx_pipeline.settings import SettingsError, load_settings
 
 
@@ -12,15 +12,13 @@ def replicate() -> None:
     """Replicate both database files to FX_REPLICA_URL until a signal, next to the writer.
 
     Runs Litestream, and starts it again if it ends. If the newest commits are not in the store for 30
-    seconds, it sends an alert to FX_ALERT_URLS. `up` runs this by itself. Needs the extra `replica`. If
-    another host has taken over, it ends with exit code 3.
+    seconds, it sends an alert to FX_ALERT_URLS. `up` runs this by itself. Needs the extra `replica`.
     """
     end_on_signals()
     settings = load_settings()
     if reason := reader_refusal(settings.fx_database):
         raise SettingsError(reason)
 
-    from fx_pipeline.replication.fencing import SupersededError
     from fx_pipeline.replication.replicate import Replication
 
     def notify(fault: str) -> bool:
@@ -33,8 +31,4 @@ def replicate() -> None:
             click.echo(failure)
         return not settings.fx_alert_urls or delivery.accepted > 0
 
-    try:
-        Replication(settings, click.echo, notify).run()
-    except SupersededError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FINAL) from None
+    Replication(settings, click.echo, notify).run()

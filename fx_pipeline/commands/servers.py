@@ -54,14 +54,14 @@ def up(host: str, workers: int) -> None:
     settings = load_settings()
     if reason := reader_refusal(settings.fx_database):
         raise SettingsError(reason)
+    if settings.fx_replica_url:
+        program()
+        require_writer(settings)
     hosts = Addresses.of(host, settings)
     report_killed(settings)
     check_ports(settings, hosts)
     if settings.fx_alert_urls:
         check_alert_addresses()
-    if settings.fx_replica_url:
-        program()
-    require_writer(settings)
     with held(settings.dagster_home):
         open_database(settings.fx_database).close()
         raise SystemExit(run_all(settings, hosts, workers))

@@ -122,7 +122,7 @@ class Supervisor:
         return code
 
     def end(self, code: int) -> None:
-        """Let `wait` stop everything and return this code, or 1 for any other than 0."""
+        """Let `wait` stop everything and return this code, or 1 for any other than 0 and `FINAL`."""
         self._ends.put(code)
 
     def wait(self) -> int:
@@ -144,7 +144,7 @@ class Supervisor:
                 process.wait()
         for thread in self._threads:
             thread.join()
-        return 0 if code == 0 else 1
+        return code if code in (0, FINAL) else 1
 
     def _popen(
         self, name: str, command: Sequence[str], cwd: Path | None = None

@@ -149,7 +149,7 @@ def test_ends_when_another_host_takes_over(database: Path, store: ObjectStore) -
         fencing.claim(store.address("superseded"), 2)
         assert running.process.wait(60) == FINAL
         assert "Another host has taken over" in running.log.read_text()
-        assert "Another host has taken over" in inbox.received[0]["message"]
+        assert "Another host has taken over" in inbox.received[-1]["message"]
     assert read_state(database) is None
     with pytest.raises(StoreError, match="Another host has taken over"):
         open_database(database)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from fx_pipeline.commands.access import Access
 from fx_pipeline.commands.cli import main
+from fx_pipeline.processes.ending import FINAL
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.replication.addresses import ReplicaAddress, require_replica
 from fx_pipeline.settings import load_settings
@@ -88,6 +89,8 @@ def test_fails_over_to_another_host_and_refuses_the_old_one(
     first.store(1)
     first.replicate()
     second.use()
+    code, output = run("up")
+    assert (code, "Another host writes" in output) == (FINAL, True)
     code, output = run("restore")
     assert (code, second.database.exists()) == (1, False)
     assert "Another host writes" in output and "--take-over" in output
@@ -114,9 +117,24 @@ def test_fails_over_to_another_host_and_refuses_the_old_one(
         second.replicate()
 
 
+def test_the_writer_goes_back_and_begins_a_new_history(hosts: tuple[Host, Host]) -> None:
+    first, _ = hosts
+    time.sleep(1.1)  # Litestream lists instants in whole seconds
+    before = dt.datetime.now(dt.timezone.utc)
+    first.store(1)
+    first.replicate()
+    succeeds("restore", "--force", "--at", before.isoformat())
+    assert first.days() == 1
+    first.store(2)
+    first.replicate()
+    copy = first.database.with_name("copy.db")
+    succeeds("restore", "--to", copy)
+    assert stored_dates(copy) == {"2024-05-01", "2024-05-03"}
+    assert fencing.newest(require_replica(load_settings())) == 2
+
+
 def test_finds_the_generation_of_an_instant(hosts: tuple[Host, Host]) -> None:
     first, second = hosts
-    # Litestream lists instants in whole seconds.
     time.sleep(1.1)
     before = dt.datetime.now(dt.timezone.utc)
     first.store(1)

@@ -38,16 +38,19 @@ def backup(place: str | None) -> None:
     Everything may keep running. PLACE is a folder, by default `backups` next to the database, or an address
     like that in FX_REPLICA_URL. A backup is named by its instant. It is checked before it gets its name.
     """
-    from fx_pipeline.replication.backup import back_up, default_place, upload
+    from fx_pipeline.replication.backup import back_up, default_place, note_backup, upload
 
     settings = load_settings()
     require_database(settings)
     print_files(f"Database {settings.fx_database}.")
     target = _folder_or_address(place) if place else default_place(settings.fx_database)
     if isinstance(target, ReplicaAddress):
-        console.print(f"Backup {upload(settings.fx_database, settings.tokens_database, target, utc_now())}.")
+        address = upload(settings.fx_database, settings.tokens_database, target, utc_now())
+        note_backup(settings.fx_database, address)
+        console.print(f"Backup {address}.")
         return
     made = back_up(settings.fx_database, settings.tokens_database, target, utc_now())
+    note_backup(settings.fx_database, made)
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:,.1f} MB" for file in sorted(made.iterdir()))
     console.print(f"Backup {made}: {sizes}.")
 

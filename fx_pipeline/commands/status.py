@@ -74,7 +74,7 @@ def _document(settings: Settings) -> dict[str, Any]:
             settings.fx_database, wanted=bool(settings.fx_replica_url) and reader is None
         ),
         reader=reader,
-        restore_drill=_restore_drill(settings),
+        restore_drill=None if reader else _restore_drill(settings),
     )
 
 

@@ -66,6 +66,31 @@ def upload(database: Path, tokens: Path, place: ReplicaAddress, now: dt.datetime
     return target
 
 
+def note_backup(database: Path, made: Path | ReplicaAddress) -> None:
+    """Remember the newest backup, next to the database, for the restore drill. Raise OSError.
+
+    An address may contain a password, so only this user can read the file.
+    """
+    new = _note(database).with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(str(made.absolute()) if isinstance(made, Path) else made.url.get_secret_value())
+    new.replace(_note(database))
+
+
+def newest_backup(database: Path) -> Path | ReplicaAddress | None:
+    """Return the newest backup that `note_backup` remembers, which may be gone; None if there is none."""
+    try:
+        text = _note(database).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return ReplicaAddress.parse(text) if "://" in text else Path(text)
+
+
+def _note(database: Path) -> Path:
+    return database.with_name(f"{database.name}-backup")
+
+
 def copy_files(database: Path, tokens: Path, folder: Path) -> None:
     """Copy both files into a folder under the names that they have in backups, and check the copies."""
     # The tokens second: the API accepts tokens that are newer than their mark in the database, not older.

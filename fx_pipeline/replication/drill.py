@@ -16,7 +16,7 @@ from fx_pipeline.drilled import DrillState, read_drill, write_drill
 from fx_pipeline.quality.integrity import UNREADABLE, findings, token_findings
 from fx_pipeline.quality.log_files import lost_commits
 from fx_pipeline.replication.addresses import replica_address
-from fx_pipeline.replication.backup import RATES, TOKENS, backups, default_place
+from fx_pipeline.replication.backup import RATES, TOKENS, newest_backup
 from fx_pipeline.replication.comparison import compare
 from fx_pipeline.replication.litestream import LitestreamError
 from fx_pipeline.replication.restore import Fetch, from_backup, from_replica
@@ -62,11 +62,21 @@ def source_of(settings: Settings) -> Source | None:
             True,
             "If `fx-pipeline check` finds nothing, set FX_REPLICA_URL to an empty place for a new replica.",
         )
-    kept = [*backups(default_place(settings.fx_database)).values()]
-    if not kept:
+    newest = newest_backup(settings.fx_database)
+    if newest is None:
         return None
+    fetch = _existing(newest) if isinstance(newest, Path) else from_replica(newest, RATES, None)
     remedy = "If `fx-pipeline check` finds nothing, make a new backup: `fx-pipeline backup`."
-    return Source(f"backup {kept[-1]}", from_backup(kept[-1]), False, remedy)
+    return Source(f"backup {newest}", fetch, False, remedy)
+
+
+def _existing(backup: Path) -> Fetch:
+    def fetch(folder: Path) -> None:
+        if not (backup / RATES).exists():
+            raise StoreError("it is no longer there, or its disk is not mounted")
+        from_backup(backup)(folder)
+
+    return fetch
 
 
 def drill(settings: Settings, now: Clock = utc_now) -> Drill:

@@ -13,7 +13,7 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import nightly_database
 from fx_pipeline.drilled import read_drill, write_drill
-from fx_pipeline.replication.backup import back_up, default_place
+from fx_pipeline.replication.backup import back_up, default_place, note_backup
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, run_rates, run_table_checks, verdicts
@@ -120,6 +120,7 @@ def test_a_drill_is_recorded_and_a_failed_or_old_one_is_alerted(
     run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
     path = load_settings().fx_database
     backup = back_up(path, path.with_name("tokens.db"), default_place(path), utc_now())
+    note_backup(path, backup)
     good = results(run_requested(instance))["restorable"]
     assert good.passed
     assert (good.description or "").startswith(f"Restored the backup {backup} in ")

@@ -6,14 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.clock import utc_now
+from fx_pipeline.commands.cli import main
 from fx_pipeline.drilled import read_drill
 from fx_pipeline.replication import drill as drills
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
-from fx_pipeline.replication.backup import back_up, backups, default_place
+from fx_pipeline.replication.backup import backups
 from fx_pipeline.replication.drill import Drill, drill
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
@@ -36,7 +38,10 @@ def database() -> Path:
 
 @pytest.fixture
 def backup(database: Path) -> Path:
-    return back_up(database, database.with_name("tokens.db"), default_place(database), utc_now())
+    done = CliRunner().invoke(main, ["backup", "kept"], catch_exceptions=False)
+    assert done.exit_code == 0
+    [backup] = backups(Path("kept").absolute()).values()
+    return backup
 
 
 def run() -> Drill:
@@ -115,7 +120,7 @@ def test_a_live_database_that_has_lost_commits_is_found(database: Path) -> None:
     older = database.read_bytes()
     with RateStore(database) as store:
         store_days(store, FIRST + dt.timedelta(days=20), 3)
-    back_up(database, database.with_name("tokens.db"), default_place(database), utc_now())
+    assert CliRunner().invoke(main, ["backup"]).exit_code == 0
     database.write_bytes(older)
     line = failed(run())
     assert line.startswith("The live database ends at fetch 25, the restored one at 28: ")
@@ -200,4 +205,15 @@ def test_the_age_of_the_last_good_drill_counts(backup: Path) -> None:
         "last_good": good.at,
         "age_hours": 3.0,
     }
-    assert len(backups(backup.parent)) == 1
+    shutil.rmtree(backup)
+    gone = failed(run())
+    assert gone.startswith(f"The backup {backup} cannot be restored: it is no longer there, or its disk is ")
+
+
+def test_a_backup_in_an_object_store_is_restored(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "store" / "ltx").mkdir(parents=True)
+    assert CliRunner().invoke(main, ["backup", f"file://{tmp_path}/store"]).exit_code == 0
+    done = run()
+    assert (done.state.result, done.findings) == ("good", ())
+    assert (done.state.source or "").startswith(f"backup file://{tmp_path}/store/2")
+    assert database.with_name("fx.db-backup").stat().st_mode & 0o077 == 0

@@ -5,6 +5,9 @@ same moment (sqlite.org/wal.html, "The WAL-Reset Bug"). Most Pythons link one of
 contains a fixed one. Datasette and sqlite-utils prefer it too. With two copies of SQLite in one process, each
 releases the other's locks on a file (sqlite.org/howtocorrupt.html, 2.2.1), and an `except` misses the other's
 errors.
+
+For mypy it is the standard library's. pysqlite3 has no `autocommit`, `blobopen`, `iterdump`, `serialize`,
+`deserialize`, `getlimit` or `setlimit`, which newer Pythons have: do not use them.
 """
 
 from typing import TYPE_CHECKING

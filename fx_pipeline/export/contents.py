@@ -40,6 +40,8 @@ class Contents:
         self._context = context
         self.days = sorted(days)
         self.newest = self.days[-1]
+        self.days_by_year = dict(Counter(day[:4] for day in self.days))
+        """The number of stored days in each year."""
         self.lifespans = {
             code: (first, last) for code, _, first, last in context.queries.rows("currencies") if first
         }
@@ -80,10 +82,6 @@ class Contents:
         first, last = (int(date[:4]) for date in self.lifespans[code])
         return {str(year) for year in range(first, last + 1)}
 
-    def days_by_year(self) -> dict[str, int]:
-        """Return the number of stored days in each year."""
-        return dict(Counter(day[:4] for day in self.days))
-
     def _day(self, date: dt.date | None) -> bytes:
         return handlers.day(self._context, DayInput(date, RateQuery(), None, False)).body
 
@@ -115,7 +113,7 @@ class Contents:
         rules = ["/*\n  Access-Control-Allow-Origin: *"]
         for folder in (DAYS, HISTORY):
             rules.append(f"/{folder}/*\n  Content-Type: {replies.JSON}")
-        for year in self.days_by_year():
+        for year in self.days_by_year:
             path, control = f"/{DAYS}/{year}-*", self._context.cache_control(f"{year}-12-31", None)
             rules.append(f"{path}\n  Cache-Control: {control}")
         for path in (f"/{INDEX}", *(f"/{DAYS}/{name}" for name in LISTS)):

@@ -58,7 +58,7 @@ def _export(connection: sqlite3.Connection, settings: Settings, folder: Folder, 
     state = State(
         mark=mark,
         newest=contents.newest,
-        days=contents.days_by_year(),
+        days=contents.days_by_year,
         lifespans=contents.lifespans,
         incomplete=sorted(contents.incomplete),
     )
@@ -99,7 +99,7 @@ def _write_changed(folder: Folder, contents: Contents, changes: Changes, last: S
     wanted = {
         (year, code) for year, codes in changes.codes.items() for code in codes & contents.lifespans.keys()
     }
-    counts = contents.days_by_year()
+    counts = contents.days_by_year
     whole = {year for year in counts if counts[year] != last.days.get(year)}
     if last.newest != contents.newest:
         # The history of the latest day's year has no end.

@@ -16,12 +16,11 @@ from fx_pipeline.api.tokens.file import TokenError, TokenFile
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.clock import parse_instant
 from fx_pipeline.following import folder_of, is_reader, lock_of
-from fx_pipeline.quality.integrity import findings
+from fx_pipeline.quality.integrity import UNREADABLE, findings
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.backup import RATES, TOKENS, backup_name, backups, copy_files, quick_check, sync
 from fx_pipeline.replication.litestream import LitestreamError
-from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE, StoreError, explained, open_database
 from fx_pipeline.store.token_mark import marking
 
@@ -227,7 +226,10 @@ def _check(folder: Path, *, accept: bool) -> list[str]:
     """
     damage = [f"{name}: {line}" for name in _fetched(folder) for line in quick_check(folder / name)]
     if damage:
-        raise StoreError(f"Nothing was changed, because what was fetched is damaged: {damage[0]}")
+        raise StoreError(
+            f"Nothing was changed, because what was fetched is damaged: {damage[0]}. Restore an earlier "
+            "state with --at, or another backup."
+        )
     open_database(folder / RATES).close()
     found = [line.removesuffix(f" {RESTORE}") for line in findings(folder / RATES)]
     if found and not accept:
@@ -268,7 +270,7 @@ def _set_mark(restored: Path, tokens: Path, previous: int | None) -> str | None:
 def _mark_or_none(database: Path) -> int | None:
     try:
         return read_mark(database)
-    except (OSError, sqlite3.Error):
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -18,7 +18,7 @@ REPLICATED_PAGES = 100_000
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
 
-RESTORE = "Stop everything and restore the database: `fx-pipeline restore`."
+RESTORE = "Stop everything and restore the database: `fx-pipeline restore --force`."
 """The remedy for damage that the stored responses cannot repair."""
 
 

@@ -152,7 +152,7 @@ def test_rows_that_a_rebuild_cannot_correct_need_a_restore(path: Path, statement
     execute(path, in_full(statement))
     found = findings(path)
     [line] = [line for line in found if says in line]
-    assert line.endswith("restore the database: `fx-pipeline restore`.")
+    assert line.endswith("restore the database: `fx-pipeline restore --force`.")
 
 
 def test_every_rule_is_tested() -> None:
@@ -185,7 +185,7 @@ def test_flipped_bytes_in_a_page_are_found(path: Path, table: str) -> None:
     flip(path, root_page(path, table), 12)
     found = findings(path)
     assert found
-    assert all(line.endswith("restore the database: `fx-pipeline restore`.") for line in found), found
+    assert all(line.endswith("restore the database: `fx-pipeline restore --force`.") for line in found), found
 
 
 def test_flipped_bytes_anywhere_lead_to_findings_and_never_to_an_error(filled: Path, tmp_path: Path) -> None:

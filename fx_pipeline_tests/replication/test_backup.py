@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ from fx_pipeline.commands.access import Access
 from fx_pipeline.commands.cli import main
 from fx_pipeline.replication.backup import back_up, backups
 from fx_pipeline.settings import load_settings
+from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer_days import day_of
-from fx_pipeline_tests.stored import assert_consistent, dump, stored_dates
+from fx_pipeline_tests.stored import assert_consistent, dump, rows, stored_dates
 
 FIRST, SECOND = dt.date(2024, 5, 16), dt.date(2024, 5, 17)
 NOON = dt.datetime(2024, 5, 18, 12, tzinfo=dt.timezone.utc)
@@ -180,6 +181,27 @@ def test_a_damaged_backup_replaces_nothing(database: Path) -> None:
     assert "damaged" in fails("restore", "--force")
     assert database.read_bytes() == content
     assert list(database.parent.glob(".restore-*")) == []
+
+
+def test_a_damaged_database_is_replaced(database: Path) -> None:
+    succeeds("backup")
+    before = dump(database)
+    damage(database)
+    succeeds("restore", "--force")
+    assert dump(database) == before
+
+
+def test_unsound_rates_are_restored_only_on_request(database: Path) -> None:
+    execute(database, "UPDATE rates SET rate = 2 WHERE currency = 'GBP'")
+    succeeds("backup")
+    assert "Nothing was changed" in fails("restore", "--force")
+    assert "GBP" in succeeds("restore", "--force", "--accept-findings")
+    assert rows(database, "SELECT rate FROM rates WHERE currency = 'GBP'") == [(2.0,)]
+
+
+def execute(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
 
 
 def test_a_revoked_token_stays_revoked(database: Path) -> None:

@@ -10,9 +10,15 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
 from fx_pipeline.defs.database_checks import database_file, drill_age, integrity, restorable  # noqa: E402
 from fx_pipeline.defs.executor import one_process  # noqa: E402
-from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job  # noqa: E402
+from fx_pipeline.defs.jobs import checks_job, database_job, history_job, rates_job, symbols_job  # noqa: E402
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config  # noqa: E402
-from fx_pipeline.defs.schedules import daily_checks, daily_rates, monthly_symbols, nightly_database  # noqa: E402
+from fx_pipeline.defs.schedules import (  # noqa: E402
+    daily_checks,
+    daily_rates,
+    monthly_symbols,
+    nightly_database,
+    nightly_history,
+)
 from fx_pipeline.defs.sensors import alerts  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
 
@@ -21,8 +27,8 @@ _settings = load_settings()
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, database_file, rates_api],
     asset_checks=[integrity, restorable, drill_age],
-    jobs=[rates_job, symbols_job, checks_job, database_job],
-    schedules=[daily_rates, daily_checks, nightly_database, monthly_symbols],
+    jobs=[rates_job, symbols_job, checks_job, database_job, history_job],
+    schedules=[daily_rates, daily_checks, nightly_database, nightly_history, monthly_symbols],
     sensors=[alerts],
     resources={
         "fixer": without_config(

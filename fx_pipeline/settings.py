@@ -196,6 +196,12 @@ class Settings(BaseSettings):
         description="Dagster's home folder, with runs, events and schedules.",
     )
 
+    fx_history_days: int = Field(
+        90,
+        ge=0,
+        description="Days after which a run that has ended is deleted from Dagster, with its events and "
+        "output. At least 14. 0: runs are kept for good.",
+    )
     fx_dagster_postgres_url: SecretStr | None = Field(
         None,
         description="PostgreSQL database for Dagster's runs, events and schedules: "
@@ -287,6 +293,13 @@ class Settings(BaseSettings):
             host, _, port = value.rpartition(":")
             if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in value:
                 raise ValueError("it is not a host and a port, such as code:4000")
+        return value
+
+    @field_validator("fx_history_days")
+    @classmethod
+    def _is_long_enough(cls, value: int) -> int:
+        if 0 < value < 14:  # alerts compare findings with those of the last seven days
+            raise ValueError("it is less than 14: alerts need the runs of the last days. 0 keeps all runs")
         return value
 
     @field_validator("fx_asset_prefix")

@@ -34,13 +34,14 @@ def test_the_workspace_loads_in_the_webserver(tmp_path: Path) -> None:
             "symbols_job",
             "checks_job",
             "database_job",
+            "history_job",
             implicit,
         }
         schedules = {
             schedule.name: (schedule.default_status, schedule.execution_timezone)
             for schedule in repository.get_schedules()
         }
-        names = ("daily_rates", "daily_checks", "nightly_database", "monthly_symbols")
+        names = ("daily_rates", "daily_checks", "nightly_database", "nightly_history", "monthly_symbols")
         assert schedules == dict.fromkeys(names, (dg.DefaultScheduleStatus.RUNNING, "UTC"))
         sensors = {sensor.name: sensor.default_status for sensor in repository.get_sensors()}
         assert sensors == {"alerts": dg.DefaultSensorStatus.RUNNING}

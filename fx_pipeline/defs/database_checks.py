@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 
 from fx_pipeline.clock import utc_now
-from fx_pipeline.dagster_names import asset_path
 from fx_pipeline.defs.assets import SYMBOLS
 from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES
+from fx_pipeline.defs.ours import DATABASE
 from fx_pipeline.defs.resources import DatabaseResource
 from fx_pipeline.drilled import read_drill
 from fx_pipeline.quality.integrity import inspect, note_if_sound, token_findings
@@ -19,8 +19,6 @@ from fx_pipeline.settings import Settings, load_settings
 NOTHING_TO_RESTORE = (
     "there is neither a replica nor a backup. Set FX_REPLICA_URL, or run `fx-pipeline backup` regularly."
 )
-
-DATABASE = dg.AssetKey(asset_path(load_settings(), "database"))
 
 database_file = dg.AssetSpec(
     DATABASE,

@@ -1,4 +1,4 @@
-"""The jobs: fetch the rates of a range of days, fetch the currency names, check the table and the file."""
+"""The jobs: fetch rates, fetch the currency names, check the table and the file, delete old history."""
 
 import dagster as dg
 
@@ -6,6 +6,7 @@ from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.assets import rates, symbols
 from fx_pipeline.defs.checks import table_checks
 from fx_pipeline.defs.database_checks import drill_age, integrity, restorable
+from fx_pipeline.defs.history import prune_history
 from fx_pipeline.settings import load_settings
 
 rates_job = dg.define_asset_job(
@@ -26,6 +27,17 @@ database_job = dg.define_asset_job(
     selection=dg.AssetSelection.checks(integrity, restorable),
     description="Check the database file, and restore its replica or backup. Makes no calls to Fixer.",
 )
+
+
+@dg.job(
+    name=prefixed(load_settings(), "history_job"),
+    description="Delete what Dagster has stored of our runs that ended FX_HISTORY_DAYS ago. The latest "
+    "materialization of each day stays.",
+)
+def history_job() -> None:
+    """Run its only op."""
+    prune_history()
+
 
 symbols_job = dg.define_asset_job(
     prefixed(load_settings(), "symbols_job"),

@@ -13,7 +13,7 @@ from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.database_checks import nightly_checks
 from fx_pipeline.defs.failures import recovery
-from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job
+from fx_pipeline.defs.jobs import checks_job, database_job, history_job, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.settings import Settings, load_settings
@@ -148,3 +148,14 @@ daily_checks = dg.ScheduleDefinition(
 def nightly_database(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Request one run of the checks that are due."""
     return dg.RunRequest(run_key=None, asset_check_keys=nightly_checks(load_settings()))
+
+
+nightly_history = dg.ScheduleDefinition(
+    name=prefixed(load_settings(), "nightly_history"),
+    job=history_job,
+    cron_schedule="10 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every day at 05:10 UTC, between the tries to fetch the day: delete our runs that ended "
+    "FX_HISTORY_DAYS ago.",
+)

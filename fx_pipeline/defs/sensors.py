@@ -16,11 +16,9 @@ from fx_pipeline.dagster_internals.runs import check_results
 from fx_pipeline.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs import tries
-from fx_pipeline.defs.assets import SYMBOLS
-from fx_pipeline.defs.checks import NEWS, RATES
-from fx_pipeline.defs.database_checks import DATABASE
+from fx_pipeline.defs.checks import NEWS
 from fx_pipeline.defs.failures import Recovery, has_failed_days, recovery, stored_reason
-from fx_pipeline.defs.jobs import checks_job, database_job, rates_job, symbols_job
+from fx_pipeline.defs.ours import is_ours
 from fx_pipeline.fixer.key import AccessKey
 from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.store.database import StoreError
@@ -57,10 +55,6 @@ ENDS = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.RUN_CANCELED,
 )
-
-
-_JOBS = {job.name for job in (rates_job, symbols_job, checks_job, database_job)}
-_ASSETS = {RATES, SYMBOLS, DATABASE}
 
 
 class Ended(NamedTuple):
@@ -195,15 +189,6 @@ def alert_of(instance: dg.DagsterInstance, ended: Ended, settings: Settings) -> 
     )
 
 
-def _is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run is about our assets. The instance may have other code locations."""
-    if run.job_name in _JOBS:
-        return True
-    # A run from the UI has one of Dagster's own jobs.
-    checks = run.asset_check_selection or ()
-    return not {*(run.asset_selection or ()), *(check.asset_key for check in checks)}.isdisjoint(_ASSETS)
-
-
 def _ended(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Ended]]:
     """Return the last event seen, and our next runs that ended after the event `after`, in order."""
     records = [
@@ -219,7 +204,7 @@ def _ended(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Ended]]:
     ended = [
         Ended(record.run_id, record.event_type is dg.DagsterEventType.RUN_FAILURE, record.timestamp)
         for record in records
-        if (run := instance.get_run_by_id(record.run_id)) and _is_ours(run)
+        if (run := instance.get_run_by_id(record.run_id)) and is_ours(run)
     ]
     return (records[-1].storage_id if records else after), ended
 

@@ -80,8 +80,8 @@ def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.Dag
     result = status("--check")
     assert (result.exit_code, result.stdout) == (
         1,
-        "Dagster has never run alerts, daily_checks, daily_rates, monthly_symbols, nightly_database. Start "
-        "`fx-pipeline up`, or set FX_ASSET_PREFIX as it was when it was started.\n",
+        "Dagster has never run alerts, daily_checks, daily_rates, monthly_symbols, nightly_database, "
+        "nightly_history. Start `fx-pipeline up`, or set FX_ASSET_PREFIX as it was when it was started.\n",
     )
     with loaded_workspace(instance) as workspace:
         launch_scheduled_runs(workspace, utc_now())
@@ -136,6 +136,7 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         "daily_rates": "stopped",
         "daily_checks": "running",
         "nightly_database": "running",
+        "nightly_history": "running",
         "monthly_symbols": "running",
         "alerts": "running",
     }

@@ -30,11 +30,13 @@ RATES = {"ops.rates.config.only", "ops.rates.config.refetch_from", "ops.rates.co
 SYMBOLS = {"ops.symbols.config"}
 DATABASE = {"ops.database_integrity.config", "ops.database_restorable.config"}
 DRILL_AGE = {"ops.database_drill_age.config"}
+HISTORY = {"ops.history.config"}
 
 FIELDS = {
     "rates_job": EXECUTION | RESOURCES | RATES,
     "checks_job": EXECUTION | RESOURCES | RATES | DRILL_AGE,
     "database_job": EXECUTION | RESOURCES | DATABASE,
+    "history_job": EXECUTION | RESOURCES | HISTORY,
     "symbols_job": EXECUTION | RESOURCES | SYMBOLS,
     "__ASSET_JOB": EXECUTION | RESOURCES | RATES | SYMBOLS | DATABASE | DRILL_AGE,
 }

@@ -90,8 +90,8 @@ def restore(
     the database first. An existing tokens.db that is newer is kept, so revoked tokens stay revoked.
     """
     from fx_pipeline.replication.backup import default_place
-    from fx_pipeline.replication.restore import backup_at, from_backup, from_replica
     from fx_pipeline.replication.restore import restore as run
+    from fx_pipeline.replication.sources import backup_at, from_backup, from_replica
 
     settings = load_settings()
     database = (to or settings.fx_database).absolute()

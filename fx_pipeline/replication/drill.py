@@ -19,7 +19,7 @@ from fx_pipeline.replication.addresses import replica_address
 from fx_pipeline.replication.backup import RATES, TOKENS, newest_backup
 from fx_pipeline.replication.comparison import compare
 from fx_pipeline.replication.litestream import LitestreamError
-from fx_pipeline.replication.restore import Fetch, from_backup, from_replica
+from fx_pipeline.replication.sources import Fetch, from_backup, from_replica
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import RESTORE, StoreError
 

@@ -211,7 +211,7 @@ def test_the_age_of_the_last_good_drill_counts(backup: Path) -> None:
 
 
 def test_a_backup_in_an_object_store_is_restored(database: Path, tmp_path: Path) -> None:
-    (tmp_path / "store" / "ltx").mkdir(parents=True)
+    (tmp_path / "store" / "writers").mkdir(parents=True)
     assert CliRunner().invoke(main, ["backup", f"file://{tmp_path}/store"]).exit_code == 0
     done = run()
     assert (done.state.result, done.findings) == ("good", ())

@@ -14,7 +14,7 @@ import pytest
 from fx_pipeline.processes.ending import FINAL
 from fx_pipeline.rates import date_range
 from fx_pipeline.replication.addresses import ReplicaAddress
-from fx_pipeline.replication.restore import fetch_replica
+from fx_pipeline.replication.sources import fetch_replica
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.child_processes import wait_until_gone

@@ -16,7 +16,7 @@ import pytest
 from fx_pipeline.clock import instant_text, utc_now
 from fx_pipeline.quality.integrity import findings
 from fx_pipeline.replication.addresses import ReplicaAddress
-from fx_pipeline.replication.restore import fetch_replica
+from fx_pipeline.replication.sources import fetch_replica
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer_days import day_of
 from fx_pipeline_tests.object_store import ObjectStore

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
         (), description="Where alerts are sent: Apprise URLs, separated by spaces."
     )
     fx_api_port: Port = Field(8001, description="Port of the API.")
+    fx_metrics_port: Port | None = Field(
+        None,
+        description="Port of the API's metrics for Prometheus, at `/-/metrics`, on this machine only and "
+        "without a token. Unset: only token holders get them, at the port of the API.",
+    )
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
     fx_code_server: str | None = Field(
         None,

@@ -22,6 +22,7 @@ def register_routes(datasette):
         (r"/rates(/.*)?$", views.rates),
         (r"/-/login$", login),
         (r"/-/mcp$", views.mcp),
+        (r"/-/metrics$", views.metrics),
         (r"/$", pages.home),
         (r"/fx/rates_by_date$", pages.day),
         (r"/(?P<database>fx)/(?P<table>[^/.]+)\.(?P<format>csv)$", exports.table_csv),

@@ -1,7 +1,7 @@
 """The API as an ASGI application.
 
 `server.serve` runs it. So does ``uvicorn --factory fx_pipeline.api.app:create_app``, with
-``--http fx_pipeline.serving.bounds:BoundedProtocol`` if no proxy bounds the requests.
+``--http fx_pipeline.api.metrics.protocol:CountedProtocol`` if no proxy bounds the requests.
 Each worker builds its own: an instance that ran a query before a fork hangs.
 """
 
@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.logs import redact_access_log, report_errors
+from fx_pipeline.api.metrics.counters import of_process
 from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.server import prepare_worker
@@ -28,4 +29,4 @@ def create_app() -> ASGIApp:
         raise SystemExit(f"fx-pipeline: {error}") from None
     redact_access_log()
     prepare_worker()
-    return application(FxDatasette(settings))
+    return application(FxDatasette(settings, counters=of_process()))

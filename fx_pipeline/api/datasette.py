@@ -18,6 +18,8 @@ from fx_pipeline.api.endpoints.counts import Counts
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context, Operation
 from fx_pipeline.api.failures import replace_handlers
+from fx_pipeline.api.metrics.counters import Counters
+from fx_pipeline.api.metrics.names import OperationNames
 from fx_pipeline.api.prefixed import PrefixedRedirects, PrefixedUrls
 from fx_pipeline.api.reading.demonstration import Demonstration
 from fx_pipeline.api.reading.files import open_file
@@ -87,7 +89,8 @@ def tokens_of(settings: Settings) -> Tokens:
 class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
     """Datasette over the database file that the settings name. The plugin adds the API to it.
 
-    `clock` returns the time (UTC). `operations` are those of the API.
+    `clock` returns the time (UTC). `operations` are those of the API. `counters` are those of the worker;
+    without any, requests are counted only in memory.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         settings: Settings,
         clock: Clock = utc_now,
         operations: tuple[Operation[Any], ...] = OPERATIONS,
+        counters: Counters | None = None,
     ) -> None:
         replace_handlers()
         # Before the constructor of Datasette, which loads the plugin and calls its hooks.
@@ -104,6 +108,8 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.clock = clock
         self.operations = operations
         self.routes = Routes(operations)
+        self.operation_names = OperationNames(operations, self.routes)
+        self.counters = counters or Counters()
         self.tokens = tokens_of(settings)
         secret = settings.datasette_secret
         super().__init__(
@@ -138,7 +144,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
 
     def health_checks(self) -> tuple[Operation[NoInput], ...]:
         """Return the operations about the process."""
-        return tuple(operation for operation in self.operations if not operation.is_about_rates)
+        return tuple(operation for operation in self.operations if operation.is_health_check)
 
     def context(self, queries: Queries, now: dt.datetime, **facts: Any) -> Context:
         """Return the context of a handler. `facts` are further fields of `Context`."""

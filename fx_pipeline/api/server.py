@@ -7,18 +7,23 @@ import os
 import secrets
 import signal
 import threading
+from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 
 import click
 import uvicorn
 
 from fx_pipeline.api.datasette import tokens_of
 from fx_pipeline.api.logs import check_dsn
+from fx_pipeline.api.metrics import port as metrics_port
+from fx_pipeline.api.metrics.counters import FOLDER_VARIABLE, of_process, totals_in
+from fx_pipeline.api.metrics.folder import run_folder
+from fx_pipeline.api.metrics.protocol import CountedProtocol
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
-from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.listening import bound, cannot_listen
-from fx_pipeline.settings import load_settings
+from fx_pipeline.settings import Settings, load_settings
 from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
@@ -59,18 +64,36 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
     if settings.datasette_secret is None:
         os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
     click.echo(f"Database {settings.fx_database}, tokens {settings.tokens_database}.", err=True)
-    uvicorn.run(
-        "fx_pipeline.api.app:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        http=BoundedProtocol,
-        # It halves the speed of a cheap response.
-        access_log=access_log,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    with run_folder(needed=workers > 1) as folder:
+        _start_metrics(settings, folder)
+        uvicorn.run(
+            "fx_pipeline.api.app:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            http=CountedProtocol,
+            # It halves the speed of a cheap response.
+            access_log=access_log,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+
+
+def _start_metrics(settings: Settings, folder: Path | None) -> None:
+    """Name the folder of the counters to the workers, and open FX_METRICS_PORT if it is set."""
+    os.environ[FOLDER_VARIABLE] = str(folder or "")
+    if settings.fx_metrics_port is None:
+        return
+    totals = partial(totals_in, folder) if folder else of_process().totals
+    try:
+        metrics_port.start(settings, settings.fx_metrics_port, totals)
+    except OSError as error:
+        raise ServeError(
+            cannot_listen(
+                "The metrics", metrics_port.LOCAL, settings.fx_metrics_port, "FX_METRICS_PORT", error
+            )
+        ) from None
 
 
 def _check_port(host: str, port: int) -> bool:

@@ -15,11 +15,12 @@ from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Operation
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import FUNCTION_ACCESS_RESTRICTED, INTERNAL_ERROR, UNEXPECTED, ApiError
+from fx_pipeline.api.metrics import stored
 from fx_pipeline.api.middleware.origins import why_foreign
 from fx_pipeline.api.reading.lanes import TooLong
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.api.reading.reader import Size
-from fx_pipeline.api.replies import Rendering, Reply, error_reply, packed, rendered, respond
+from fx_pipeline.api.replies import NO_STORE, Rendering, Reply, error_reply, packed, rendered, respond
 from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 NO_SCRIPT = (
     "callback= is only for pages of other sites, and only without a token. Leave it out: any page can "
     "read this API with fetch()."
+)
+NO_METRICS = (
+    "Metrics are only for token holders: `fx-pipeline token create` makes a token. Without one, set "
+    "FX_METRICS_PORT: the server then has them on that port, for this machine only."
 )
 SMALL_COST = 1_500
 """Up to this many rates are read and written in two milliseconds."""
@@ -87,6 +92,30 @@ def health_view(operation: Operation[NoInput]) -> Callable[[Request, FxDatasette
         return respond(request, reply)
 
     return view
+
+
+async def metrics(request: Request, datasette: FxDatasette) -> Response:
+    """Answer ``/-/metrics``. It needs a token even if the rates need none."""
+    if request.actor is None:
+        return respond(request, error_reply(FUNCTION_ACCESS_RESTRICTED, NO_METRICS))
+    now, settings = datasette.clock(), datasette.fx_settings
+    try:
+        gauges = await datasette.reader.run(
+            request.actor,
+            stored.QUERIES,
+            lambda queries: stored.of_database(queries, now, settings),
+            receive=request.receive,
+        )
+    except (sqlite3.Error, ApiError):  # the reason is in the log
+        gauges = None
+
+    def reply() -> Reply:
+        from fx_pipeline.api.metrics import exposition  # noqa: PLC0415  # only a scrape loads it
+
+        body = exposition.document(datasette.counters.totals(), stored.gauges(gauges, now, settings))
+        return Reply(body, NO_STORE, exposition.CONTENT_TYPE)
+
+    return respond(request, await asyncio.to_thread(reply))
 
 
 async def read(

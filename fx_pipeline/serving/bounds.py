@@ -161,9 +161,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse a request with too many headers, or too many requests before a response."""
         self._unread = 0
         if len(self.headers) > MAX_HEADERS:
-            self._pass_to(_too_many_headers, f"more than {MAX_HEADERS} headers (431)")
+            self._pass_to(_too_many_headers, 431, f"more than {MAX_HEADERS} headers")
         elif len(self.pipeline) >= MAX_PIPELINED:
-            self._pass_to(_too_many_requests, f"more than {MAX_PIPELINED} requests before a response (429)")
+            self._pass_to(_too_many_requests, 429, f"more than {MAX_PIPELINED} requests before a response")
         else:
             super().on_headers_complete()
 
@@ -195,6 +195,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def refuse(self, status: HTTPStatus, reason: str) -> None:
         """Send an error unless a response has begun, and close the connection."""
         self._watch.report(f"{reason} ({status.value})", self)
+        self.count_refusal(status.value)
         self._refused_at = self.loop.time()
         self._unset_keepalive_if_required()
         is_free = self.is_waiting or not (self.cycle.response_started or self.pipeline)
@@ -212,6 +213,9 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head % (status.value, status.phrase.encode(), len(body), retry) + body)
         self.transport.write_eof()
+
+    def count_refusal(self, status: int) -> None:
+        """Do nothing. A subclass may count what no application sees."""
 
     def _phase(self) -> Phase | None:
         if self.is_waiting:
@@ -239,9 +243,10 @@ class BoundedProtocol(HttpToolsProtocol):
             reason = f"more than {MAX_HEAD_BYTES} bytes of headers"
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, reason)
 
-    def _pass_to(self, refusing: ASGIApp, reason: str) -> None:
+    def _pass_to(self, refusing: ASGIApp, status: int, reason: str) -> None:
         """Let another application respond to this request and close the connection."""
-        self._watch.report(reason, self)
+        self._watch.report(f"{reason} ({status})", self)
+        self.count_refusal(status)
         app, self.app = self.app, cast(Any, refusing)
         super().on_headers_complete()
         self.app = app

@@ -8,6 +8,7 @@ PATHS = [
     ("/rates/2026-03-06/", OPEN, "the API"),
     ("/rates/docs/", OPEN, "the API, for people"),
     ("/-/health", OPEN, "supervisors have no token"),
+    ("/-/health/ready", OPEN, "supervisors have no token"),
     ("/-/health/freshness", OPEN, "supervisors have no token"),
     ("/-/login", OPEN, "takes a token"),
     # Pages, tables and canned queries: the same rates.
@@ -57,9 +58,11 @@ PATHS = [
             "_sqlite_migrations",
             "last_fetches",
             "calls_of_month",
+            "store_state",
         )
         for format_ in ("", ".json", ".csv")
     ),
+    ("/-/metrics", CLOSED, "about the running of the service"),
     ("/fx/fetches/1", CLOSED, "about the running of the service"),
     ("/fx/fetches/1.json", CLOSED, "about the running of the service"),
     ("/fx/fetches/1.blob?_blob_column=body", CLOSED, "bodies as they were received"),

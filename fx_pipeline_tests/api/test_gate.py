@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fx_pipeline.api.middleware import gate
+from fx_pipeline.api.middleware.paths import METRICS
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.clock import instant_text
 from fx_pipeline_tests.api.access import (
@@ -121,7 +122,7 @@ async def test_the_first_valid_token_identifies_the_client(
 
 
 # Public.
-ALWAYS = {"/-/health", "/-/health/freshness", "/-/login", "/-/mcp", "/favicon.ico"}
+ALWAYS = {"/-/health", "/-/health/ready", "/-/health/freshness", "/-/login", "/-/mcp", "/favicon.ico"}
 
 
 @pytest.mark.parametrize(("path", "status"), [(path, status) for path, status, _ in PATHS])
@@ -135,12 +136,12 @@ async def test_requires_a_token_for_all_but_public_paths(
     public = {path.partition("?")[0], path.rpartition(".")[0]} & ALWAYS
     if public or path.startswith(("/-/static", "/static/")):
         assert others.status_code == status
-    elif path.startswith("/-/"):
+    elif path.startswith("/-/") and path != METRICS:
         assert (others.status_code, others.json()["error"]["code"]) == (CLOSED, 105)
     else:
         assert_refused(others, MISSING)
     holder = await api.get(path, Authorization=f"Bearer {token}")
-    if path.startswith(("/fx/fetches", "/fx/last_fetches", "/fx/calls_of_month")):
+    if path.startswith((METRICS, "/fx/fetches", "/fx/last_fetches", "/fx/calls_of_month", "/fx/store_state")):
         status = OPEN
     elif "_through" in path:
         # Facets through another table are closed to everyone.

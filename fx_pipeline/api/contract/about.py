@@ -34,7 +34,7 @@ def openapi(context: Context, _: NoInput) -> Reply:
 
 
 def page(_: Context, __: NoInput) -> Reply:
-    """Stand in for the handler of the docs page, which `pages` serves. `Routes` leaves it out."""
+    """Stand in for the handler of the docs page and of the metrics, which have their own views."""
     raise NotImplementedError
 
 

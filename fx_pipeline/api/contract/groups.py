@@ -24,6 +24,7 @@ CONVERSION = Tag("conversion", "Amounts in another currency.")
 CURRENCIES = Tag("currencies", "The stored currencies.")
 SPREADSHEETS = Tag("spreadsheets", "The same rates as CSV.")
 ABOUT = Tag("about", "This API, described by itself.")
+MONITORING = Tag("monitoring", "For Prometheus.")
 HEALTH = Tag("health", "For supervisors and monitoring. Needs no token.")
 
 _DAY = (INVALID_DATE, NO_RATES_AVAILABLE, INVALID_API_FUNCTION, INVALID_PARAMETER)

@@ -146,7 +146,7 @@ _HEADERS_OF_ERRORS = {
     401: {"WWW-Authenticate": ref("headers", "Challenge")},
     503: {"Retry-After": ref("headers", "RetryAfter")},
 }
-_CONTENT = {"Csv": "text/csv", "Html": "text/html"}
+_CONTENT = {"Csv": "text/csv", "Html": "text/html", "Metrics": "text/plain"}
 _COMMON = {
     "Cache-Control": ref("headers", "CacheControl"),
     "Vary": ref("headers", "Vary"),
@@ -156,7 +156,7 @@ _CACHEABLE = {"ETag": ref("headers", "ETag"), "X-Missing-Rates": ref("headers", 
 
 
 def _get(operation: Operation[Any]) -> Schema:
-    responses = _responses(operation) if operation.is_about_rates else _health_responses(operation)
+    responses = _health_responses(operation) if operation.is_health_check else _responses(operation)
     keys = [parameter.key for parameter in _parameters_of(operation)]
     if "304" in responses:
         keys.append("If-None-Match")
@@ -167,7 +167,7 @@ def _get(operation: Operation[Any]) -> Schema:
         "description": operation.description,
         "parameters": [ref("parameters", key) for key in keys],
         "responses": responses,
-        **({} if operation.is_about_rates else {"security": []}),
+        **({"security": []} if operation.is_health_check else {}),
     }
 
 
@@ -180,7 +180,7 @@ def _responses(operation: Operation[Any]) -> dict[str, Schema]:
     own = {f"{group.name}{status}": status for status in _statuses(group.kinds)} if group else {}
     always = {f"Error{status}": status for status in ALWAYS}
     success = _response("The response.", operation.response)
-    if operation.is_page:
+    if operation.has_own_view:
         found = {"200": success}
     else:
         found = {"200": {**success, "headers": _CACHEABLE}, "304": ref("responses", "NotModified")}

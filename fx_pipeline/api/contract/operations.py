@@ -13,6 +13,7 @@ from fx_pipeline.api.contract.groups import (
     HEALTH,
     LATEST_ERRORS,
     LIST_ERRORS,
+    MONITORING,
     RANGES,
     SPREADSHEETS,
 )
@@ -35,6 +36,7 @@ from fx_pipeline.api.contract.parameters import (
 )
 from fx_pipeline.api.endpoints import handlers, health, inputs
 from fx_pipeline.api.endpoints.operation import Link, Operation
+from fx_pipeline.api.metrics import stored
 
 _CSV_ROWS = (
     "Rows of `date,base,currency,rate` with a header; an amount is a column after the base. With `wide=1`, a "
@@ -301,5 +303,17 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answer=health.freshness,
         queries=_HEALTH_QUERIES,
         link=Link("freshness", "/-/health/freshness"),
+    ),
+    Operation(
+        path="/-/metrics",
+        name="metrics",
+        summary="Metrics for Prometheus",
+        description="Requests by operation, status and use of the cache, and what is stored, in Prometheus's "
+        "text format. Only for token holders.",
+        tag=MONITORING,
+        response="Metrics",
+        parse=inputs.parse_nothing,
+        answer=about.page,
+        queries=stored.QUERIES,
     ),
 )

@@ -21,7 +21,7 @@ class Routes:
     """
 
     def __init__(self, operations: Iterable[Operation[Any]]) -> None:
-        routed = (one for one in operations if one.is_about_rates and not one.is_page)
+        routed = (one for one in operations if one.is_about_rates and not one.has_own_view)
         closest_first = sorted(routed, key=lambda one: ("{" in one.path, -len(_PARAMETER.sub("", one.path))))
         self._routes = [(_pattern(one.path), one) for one in closest_first]
 

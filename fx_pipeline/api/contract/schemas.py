@@ -155,6 +155,7 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         "Symbols": _object(success=success, symbols=ref("schemas", "Names")),
         "OpenApi": {"type": "object", "description": "This document."},
         "Html": {"type": "string"},
+        "Metrics": {"type": "string", "pattern": "^# HELP fx_"},
         "Csv": {
             "type": "string",
             "pattern": "^date,(base,(amount,)?currency,rate|[A-Z]{3}(,[A-Z]{3})*)\r\n",

@@ -163,11 +163,16 @@ class Operation(Generic[Input]):
         return tuple(parameter.name for parameter in self.parameters if parameter.place == "query")
 
     @property
-    def is_page(self) -> bool:
-        """Whether it is a page for people."""
-        return self.response == "Html"
+    def has_own_view(self) -> bool:
+        """Whether its own view answers it, without `answer`: the docs page, and the metrics."""
+        return self.response in ("Html", "Metrics")
 
     @property
     def is_about_rates(self) -> bool:
-        """Whether its path is under ``/rates/``. The others are about the process and need no token."""
+        """Whether its path is under ``/rates/``. The others are about the process."""
         return self.path.startswith("/rates/")
+
+    @property
+    def is_health_check(self) -> bool:
+        """Whether it is a health check, which needs no token."""
+        return self.path.startswith("/-/health")

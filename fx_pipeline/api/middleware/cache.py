@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from time import perf_counter_ns
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,6 +38,8 @@ Query = tuple[tuple[str, str], ...]
 Key = tuple[str, Query, bool]
 Messages = tuple[Message, Message]
 """The start and the body of a response."""
+Answer = tuple[Message, Message, int, int]
+"""The same, and what is counted when it is a hit: its record in `Counters`, and the bytes of its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Cached:
 
     etag: str
     expires: dt.datetime
-    full: Messages
-    not_modified: Messages
+    full: Answer
+    not_modified: Answer
     size: int
 
-    def messages(self, if_none_match: bytes | None) -> Messages:
+    def answer(self, if_none_match: bytes | None) -> Answer:
         """Return what the client needs: a 304 if it has the response already."""
         is_known = if_none_match is not None and is_named(self.etag, if_none_match.decode("latin-1"))
         return self.not_modified if is_known else self.full
@@ -74,25 +77,29 @@ class _Recorded:
 class ResponseCache:
     """An ASGI application that caches up to `size` bytes of the responses of `app`.
 
-    While `datasette` requires a token, every request goes to `app`.
+    It counts the requests that it answers or passes to `app`. While `datasette` requires a token, every
+    request goes to `uncached`, as do those that are never cached.
     """
 
-    def __init__(self, app: ASGIApp, datasette: FxDatasette, size: int) -> None:
+    def __init__(self, app: ASGIApp, uncached: ASGIApp, datasette: FxDatasette, size: int) -> None:
         self.app = app
+        self.uncached = uncached
         self.size = size
         self.used = 0
         """Bytes in use."""
         self._database = datasette.served
         self._clock = datasette.clock
         self._datasette = datasette
+        self._counters = datasette.counters
         self._version = datasette.served.version()
         self._entries: OrderedDict[Key, Cached] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from the cache if possible."""
+        started = perf_counter_ns()
         key = self._key(scope) if scope["type"] == "http" else None
         if key is None:
-            await self.app(scope, receive, send)
+            await self.uncached(scope, receive, send)
             return
         version = self._database.version()
         if version != self._version:
@@ -101,11 +108,12 @@ class ResponseCache:
         cached = self._entries.get(key)
         if cached is not None and cached.expires > self._clock():
             self._entries.move_to_end(key)
-            start, body = cached.messages(scope["fx_if_none_match"])
+            start, body, record, size = cached.answer(scope["fx_if_none_match"])
+            self._counters.add(record, started, size)
             await send(start)
             await send(body)
         else:
-            await self._fetch(key, version, scope, receive, send)
+            await self._fetch(key, version, started, scope, receive, send)
 
     def clear(self) -> None:
         """Drop all entries."""
@@ -113,23 +121,32 @@ class ResponseCache:
         self.used = 0
 
     async def _fetch(
-        self, key: Key, version: Version | None, scope: Scope, receive: Receive, send: Send
+        self, key: Key, version: Version | None, started: int, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Get the full response from `app`, store it if allowed, and send what the client needs of it."""
         recorded = _Recorded()
         headers = [header for header in scope["headers"] if header[0] != b"if-none-match"]
-        await self.app({**scope, "headers": headers}, receive, recorded)
+        try:
+            await self.app({**scope, "headers": headers}, receive, recorded)
+        except BaseException:
+            self._count(key, 500, started, 0)
+            raise
         cached = self._cacheable(key, recorded)
         if cached is None:
-            for message in _messages(recorded.status, recorded.headers, bytes(recorded.body)):
-                await send(message)
-            return
-        # The data may be newer than `version`, but never older. Store the response only if it is neither.
-        if version is not None and self._database.version() == version == self._version:
-            self._store(key, cached)
-        start, body = cached.messages(scope["fx_if_none_match"])
-        await send({**start, "headers": [*start["headers"][:-1], _MISS]})
+            start, body = _messages(recorded.status, recorded.headers, bytes(recorded.body))
+        else:
+            # The data may be newer than `version`, but never older. Store it only if it is neither.
+            if version is not None and self._database.version() == version == self._version:
+                self._store(key, cached)
+            start, body, *_ = cached.answer(scope["fx_if_none_match"])
+            start = {**start, "headers": [*start["headers"][:-1], _MISS]}
+        self._count(key, start["status"], started, len(body["body"]))
+        await send(start)
         await send(body)
+
+    def _count(self, key: Key, status: int, started: int, size: int) -> None:
+        operation = self._datasette.operation_names.of(key[0])
+        self._counters.add(self._counters.record(operation, status, "miss"), started, size)
 
     def _key(self, scope: Scope) -> Key | None:
         """Return what determines the response. None means that it is not public, or never cached."""
@@ -163,11 +180,20 @@ class ResponseCache:
         path, parameters, _ = key
         without_body = [header for header in recorded.headers if header[0] not in _OF_A_BODY]
         body = bytes(recorded.body)
+        operation, counters = self._datasette.operation_names.of(path), self._counters
         return Cached(
             etag=etag.decode("latin-1"),
             expires=min(now + max_age, midnight - margin),
-            full=_messages(200, [*recorded.headers, _HIT], body),
-            not_modified=_messages(304, [*without_body, _HIT], b""),
+            full=(
+                *_messages(200, [*recorded.headers, _HIT], body),
+                counters.record(operation, 200, "hit"),
+                len(body),
+            ),
+            not_modified=(
+                *_messages(304, [*without_body, _HIT], b""),
+                counters.record(operation, 304, "hit"),
+                0,
+            ),
             size=len(body) + len(path) + sum(len(name) + len(value) for name, value in parameters) + OVERHEAD,
         )
 

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.middleware.address import PublicAddress
 from fx_pipeline.api.middleware.cache import ResponseCache
+from fx_pipeline.api.middleware.counted import Counted
 from fx_pipeline.api.middleware.edge import Edge
 from fx_pipeline.api.middleware.gate import Gate
 from fx_pipeline.api.middleware.normalise import Normalise
@@ -18,7 +19,8 @@ def application(datasette: FxDatasette) -> ASGIApp:
     """Return `datasette` behind all layers. A request passes them from the last line up.
 
     1. `Normalise`: one form of method, path and headers, without the path prefix of FX_API_URL.
-    2. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off.
+    2. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off. `Counted`
+       counts the requests that it passes on, for /-/metrics; it counts the others itself.
     3. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
     4. `GZipMiddleware`.
     5. `PublicAddress`: the scheme of the client, if the client used FX_API_URL.
@@ -33,6 +35,9 @@ def application(datasette: FxDatasette) -> ASGIApp:
     app = PublicAddress(app, datasette.hosts)
     app = GZipMiddleware(app, compresslevel=GZIP_LEVEL)
     app = Edge(app)
+    counted = Counted(app, datasette.counters, datasette.operation_names)
     if megabytes := datasette.fx_settings.fx_cache_mb:
-        app = ResponseCache(app, datasette, megabytes * 2**20)
+        app = ResponseCache(app, counted, datasette, megabytes * 2**20)
+    else:
+        app = counted
     return Normalise(app, datasette.prefix)

@@ -71,7 +71,9 @@ def page(request: PageRequest, *, origin: str, context_of: Callable[[Queries, dt
         {
             "section": "api",
             "calls": [
-                _call(operation, context, stored) for operation in context.operations if not operation.is_page
+                _call(operation, context, stored)
+                for operation in context.operations
+                if not operation.has_own_view
             ],
             "errors": sorted(set(KINDS)),
             "info": document(context.operations, stored)["info"],

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from fx_pipeline.api.errors import SERVER_BUSY, ApiError
+from fx_pipeline.api.errors import SERVER_BUSY, ApiError, ErrorKind
 from fx_pipeline.api.reading.served import HeldConnection
 from fx_pipeline.sqlite import sqlite3
 
@@ -25,6 +25,9 @@ DAYS = 32
 RUN_SECONDS, PAUSE_SECONDS = 0.001, 0.000_05
 """How long work runs before it pauses, and for how long it pauses. A shorter pause has no effect: a thread
 that releases the interpreter lock and takes it back within a microsecond keeps it."""
+
+CLIENT_GONE = ErrorKind(499, 499, "client_closed_request")
+"""Never sent, but counted: nginx's status for a client that left. A 503 would look like a fault."""
 
 INSTRUCTIONS = 1000
 """SQLite instructions between two checks of the clock: about 0.1 ms."""
@@ -159,7 +162,7 @@ async def while_connected(receive: Receive | None, work: Coroutine[Any, Any, T])
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ApiError(SERVER_BUSY, "The client has closed the connection.")  # never sent
+            raise ApiError(CLIENT_GONE, "The client has closed the connection.")
         return working.result()
     finally:
         for task in (leaving, working):

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: the counts of requests, the state of the stored data, and how both are exposed."""

@@ -1,0 +1,82 @@
+"""Metrics without a token, on a port of this machine only (FX_METRICS_PORT).
+
+The process of `serve` has it: the supervisor of the workers, or the only worker. So there is one for each
+server, and it stays when a worker ends.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+from fx_pipeline.api.metrics import stored
+from fx_pipeline.api.metrics.counters import Totals
+from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.api.reading.lanes import Effort, TooLong
+from fx_pipeline.api.reading.metadata import read_metadata
+from fx_pipeline.api.reading.queries import DATABASE, Queries
+from fx_pipeline.api.reading.reader import PROBE
+from fx_pipeline.clock import utc_now
+from fx_pipeline.serving.hosts import Hosts
+from fx_pipeline.settings import PROJECT, Settings
+from fx_pipeline.sqlite import sqlite3
+
+logger = logging.getLogger(__name__)
+
+LOCAL = "127.0.0.1"
+PATHS = ("/-/metrics", "/metrics")
+CLIENT_SECONDS = 5
+
+
+def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
+    """Serve the metrics in a thread, until the process ends. Raise OSError if the port cannot be used."""
+    canned = read_metadata(PROJECT / "datasette_config" / "metadata.yaml")["databases"][DATABASE]["queries"]
+    sql = {name: canned[name]["sql"] for name in stored.QUERIES}
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = CLIENT_SECONDS
+
+        def do_GET(self) -> None:
+            hosts = Hosts.of(settings.fx_api_url, settings.fx_allowed_hosts)
+            if not hosts.include(self.headers.get("Host", ""), LOCAL):
+                # A web page whose name was switched to this address (DNS rebinding).
+                self.send_error(HTTPStatus.FORBIDDEN)
+            elif self.path not in PATHS:
+                self.send_error(HTTPStatus.NOT_FOUND)
+            else:
+                self._send_metrics()
+
+        def _send_metrics(self) -> None:
+            from fx_pipeline.api.metrics import exposition  # noqa: PLC0415  # only a scrape loads it
+
+            now = utc_now()
+            try:
+                found = _read(settings.fx_database, sql, lambda one: stored.of_database(one, now, settings))
+            except (sqlite3.Error, TooLong) as error:
+                logger.error("the database cannot be read for the metrics: %r", error)
+                found = None
+            body = exposition.document(totals(), stored.gauges(found, now, settings))
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", exposition.CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing: Prometheus asks every few seconds."""
+
+    server = HTTPServer((LOCAL, port), Handler)
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def _read(
+    path: Path, sql: Mapping[str, str], work: Callable[[Queries], list[stored.Gauge]]
+) -> list[stored.Gauge]:
+    """Call `work` in one read transaction. Raise sqlite3.Error or TooLong."""
+    connection, _ = open_file(path)
+    effort = Effort(PROBE)
+    with closing(connection), effort.reading(connection):
+        return work(Queries(connection, sql, effort))

@@ -33,9 +33,6 @@ ANSWERS_WITHIN = 10.0
 GRACE = 6.0
 """Seconds that Litestream has to store the last commits when it is ended."""
 
-CATCHING_UP = 3600
-"""Seconds that one attempt to store everything may take."""
-
 
 class _SocketConnection(http.client.HTTPConnection):
     """An HTTP connection over a socket in the file system."""
@@ -58,7 +55,6 @@ class Litestream:
     ) -> None:
         self._control = control
         self._files = files
-        self._catching_up: Thread | None = None
         self.last_error = ""
         """The last error that it logged."""
         self.process = subprocess.Popen(
@@ -76,15 +72,9 @@ class Litestream:
         found = {}
         for name, path in self._files.items():
             with suppress(OSError, http.client.HTTPException, ValueError, KeyError):
-                answer = self._ask({"path": str(path), "timeout": int(ANSWERS_WITHIN)}, ANSWERS_WITHIN)
+                answer = self._ask(path)
                 found[name] = Position(int(answer["txid"]), int(answer["replicated_txid"]))
         return found
-
-    def catch_up(self) -> None:
-        """Let it store everything now. After errors, it would wait for up to 5 minutes."""
-        if self._catching_up is None or not self._catching_up.is_alive():
-            self._catching_up = Thread(target=self._store_all, daemon=True)
-            self._catching_up.start()
 
     def end(self) -> None:
         """End it after it has stored the last commits, by force if that takes too long."""
@@ -96,15 +86,15 @@ class Litestream:
             self.process.wait()
         self._reader.join()
 
-    def _store_all(self) -> None:
-        for path in self._files.values():
-            with suppress(OSError, http.client.HTTPException, ValueError):
-                self._ask({"path": str(path), "wait": True, "timeout": CATCHING_UP}, CATCHING_UP)
+    def _ask(self, path: Path) -> Any:
+        """Let it read a file's new commits, and return its answer. Raise OSError or HTTPException.
 
-    def _ask(self, document: Mapping[str, Any], timeout: float) -> Any:
-        """Let it read a file's new commits, and return its answer. Raise OSError or HTTPException."""
-        with closing(_SocketConnection(self._control, timeout)) as connection:
-            connection.request("POST", "/sync", json.dumps(document), {"Content-Type": "application/json"})
+        Never ask it with a timeout, or to wait: when such a request ends, Litestream 0.5.17 loses the lock
+        that keeps SQLite from restarting the log, and then misses commits.
+        """
+        with closing(_SocketConnection(self._control, ANSWERS_WITHIN)) as connection:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/sync", json.dumps({"path": str(path)}), headers)
             response = connection.getresponse()
             answer = json.loads(response.read())
         if response.status != http.HTTPStatus.OK:

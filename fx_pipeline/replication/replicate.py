@@ -23,12 +23,14 @@ from fx_pipeline.replication.fencing import (
 from fx_pipeline.replication.litestream import LitestreamError, program
 from fx_pipeline.replication.watch import Watch
 from fx_pipeline.settings import Settings
+from fx_pipeline.sqlite import sqlite3
+from fx_pipeline.wal import take_over_unindexed
 
 LOOK = 5.0
 """Seconds between two looks at the positions."""
 
-LATE = 8.0
-"""Seconds without a confirmation after which Litestream is asked to store everything now."""
+LATE = 40.0
+"""Seconds without a confirmation after which a Litestream that has logged an error is started again."""
 
 HUNG = 60.0
 """Seconds without any answer after which Litestream is killed and started again."""
@@ -107,8 +109,10 @@ class Replication:
                 try:
                     self._observe(litestream, own)
                 finally:
+                    ended = litestream.process.poll() is not None
                     litestream.end()
-                self._watch.saw_end(time.monotonic())
+                if ended:
+                    self._watch.saw_end(time.monotonic())
                 self._report(litestream.last_error)
                 if time.monotonic() - started > STEADY:
                     pause = PAUSE
@@ -121,6 +125,9 @@ class Replication:
         """Look at the positions until Litestream ends. Kill it if it does not answer."""
         answered = time.monotonic()
         while litestream.process.poll() is None:
+            for path in self._files.values():
+                with suppress(sqlite3.Error, OSError):
+                    take_over_unindexed(path)
             positions = litestream.positions()
             now = time.monotonic()
             self._watch.see(now, positions)
@@ -130,12 +137,13 @@ class Replication:
             elif now - answered > HUNG:
                 self._say(f"Litestream has not answered for {HUNG:.0f} s, so it is killed.")
                 litestream.process.kill()
-            if now - self._watch.confirmed() > LATE:
-                litestream.catch_up()
-            elif now >= self._check_at:
+            if now >= self._check_at:
                 self._check_at = now + CHECK
                 with suppress(LitestreamError):  # if the store is lost, the positions show it
                     require_current(self._address, self._database, own)
+            if litestream.last_error and now - self._watch.confirmed() > LATE:
+                # After errors, it would wait for up to 5 minutes until it tries again.
+                return
             with suppress(subprocess.TimeoutExpired):
                 litestream.process.wait(LOOK)
 
@@ -153,7 +161,7 @@ class Replication:
         elif self._alerted:
             self._say("All commits are in the replica again.")
             self._alerted, self._alert_at = False, 0.0
-        if self._watch.positions.keys() == self._files.keys():
+        if self._watch.has_confirmed():
             confirmed = utc_now() - dt.timedelta(seconds=now - self._watch.confirmed())
             self._confirmed_at = confirmed.isoformat(timespec="seconds")
         write_state(

@@ -31,6 +31,7 @@ class Watch:
         self._aims = {name: _Aim(0, now) for name in names}
         self._confirmed = dict.fromkeys(self._aims, now)
         self._ends: deque[float] = deque(maxlen=ENDS)
+        self._first = now
         self.positions: dict[str, int] = {}
         """The newest transaction of each file in the store."""
 
@@ -50,6 +51,10 @@ class Watch:
     def confirmed(self) -> float:
         """Return until when all commits are in the store."""
         return min(self._confirmed.values())
+
+    def has_confirmed(self) -> bool:
+        """Return whether each file was confirmed at least once."""
+        return self.confirmed() > self._first
 
     def fault(self, now: float) -> str | None:
         """Return what is wrong, or None."""

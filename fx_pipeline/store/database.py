@@ -10,10 +10,7 @@ from fx_pipeline.following import reader_refusal
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations, unknown_steps
 from fx_pipeline.store.writer import refusal
-
-REPLICATED_PAGES = 100_000
-"""Pages in the log of a replicated database at which SQLite itself checkpoints: 400 MB. Litestream does it at
-1,000 pages. If SQLite does it there too, pages are missing from the replica."""
+from fx_pipeline.wal import begin_write
 
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
@@ -74,9 +71,8 @@ def transaction(db: Database) -> Iterator[None]:
     """Write the block in one transaction, without other writers: `Database.atomic`, but IMMEDIATE."""
     try:
         # IMMEDIATE: data read before a write must not change until it is written.
-        db.execute("BEGIN IMMEDIATE")  # inside the try: an interrupt may follow directly
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = '_litestream_seq'").fetchone():
-            db.execute(f"PRAGMA wal_autocheckpoint = {REPLICATED_PAGES}")
+        # Inside the try: an interrupt may follow directly.
+        begin_write(db.conn, Path(db.execute("PRAGMA database_list").fetchone()[2]))
         yield
         db.execute("COMMIT")
     except BaseException:

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.store.database import REPLICATED_PAGES, open_database, transaction
+from fx_pipeline.store.database import open_database, transaction
+from fx_pipeline.wal import REPLICATED_PAGES
 
 
 @pytest.mark.parametrize("is_replicated", [True, False])

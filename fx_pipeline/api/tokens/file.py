@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fx_pipeline.api.tokens.uses import FILE_NAME, add_uses, read_uses
 from fx_pipeline.sqlite import sqlite3
+from fx_pipeline.wal import begin_write
 
 PREFIX = "fxp_"
 """The start of every token, so that people and secret scanners recognise one."""
@@ -149,8 +150,11 @@ class TokenFile:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             path = self.path if make or (self.path.exists() if write else self._has_content()) else ":memory:"
             with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
+                    if write:
+                        begin_write(connection, self.path)
+                    else:
+                        connection.execute("BEGIN")
                     _prepare_schema(connection, self.path)
                     yield connection
                 except BaseException:

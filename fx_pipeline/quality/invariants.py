@@ -5,6 +5,7 @@ remedied by a rebuild; the others need a restore.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -152,12 +153,17 @@ def schema_differences(connection: sqlite3.Connection) -> Iterator[str]:
     elif unknown := unknown_steps(stored):
         yield f"A newer version wrote this file (schema: {', '.join(unknown)}). Check it with that version."
     elif not migrations.pending(stored):
-        expected = Database(memory=True, execute_plugins=False)
-        migrations.apply(expected)
         found = dict(connection.execute(_SCHEMA).fetchall())
-        for name, sql in expected.execute(_SCHEMA):
+        for name, sql in _expected_schema():
             if found.get(name) != sql:
                 yield f"The {name} is {'not as created' if name in found else 'missing'}. {RESTORE}"
+
+
+def _expected_schema() -> list[tuple[str, str]]:
+    """Return each of our tables and indexes, and the statement that creates it."""
+    with closing(Database(memory=True, execute_plugins=False)) as expected:
+        migrations.apply(expected)
+        return expected.execute(_SCHEMA).fetchall()
 
 
 def _line(connection: sqlite3.Connection, rule: Rule) -> str | None:

@@ -281,3 +281,24 @@ def test_a_writer_does_not_become_a_reader(writer: Writer) -> None:
     assert done.exit_code == 2
     assert f"{writer.settings.fx_database} exists and does not follow a replica." in done.stderr
     assert not folder_of(writer.settings.fx_database).exists()
+
+
+def test_a_damaged_replica_is_not_served(writer: Writer) -> None:
+    with closing(sqlite3.connect(":memory:")) as source:
+        for table in ("a", "b"):
+            source.execute(f"CREATE TABLE {table} (x)")
+            source.execute(f"CREATE INDEX {table}_x ON {table} (x)")
+        source.execute("INSERT INTO a VALUES (1)")
+        followed.require_sound(source, require_replica(writer.settings))
+        # What a lost page looks like: an index without the entry of a row.
+        source.execute("PRAGMA writable_schema = ON")
+        source.execute(
+            """
+            UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'b_x')
+            WHERE name = 'a_x'
+            """
+        )
+        source.commit()
+        source.execute("PRAGMA writable_schema = RESET")
+        with pytest.raises(StoreError, match=r"is damaged .* so it is not served"):
+            followed.require_sound(source, require_replica(writer.settings))

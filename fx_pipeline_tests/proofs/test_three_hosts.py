@@ -26,7 +26,7 @@ from fx_pipeline_tests.object_store import ObjectStore
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.proofs.hosts import Host, hosts
 from fx_pipeline_tests.proofs.numbered_writer import CODES, FIXED
-from fx_pipeline_tests.stored import rows
+from fx_pipeline_tests.stored import assert_consistent, rows
 from fx_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -109,6 +109,7 @@ class Clients:
         path = f"/rates/{FIXED}/" if must_succeed else f"/rates/{FIXED}/?symbols={CODES[0]}"
         with closing(http.client.HTTPConnection(server, timeout=10 if must_succeed else 1)) as connection:
             while not self._end.wait(pause):
+                before = dict(self._newest)
                 try:
                     connection.request("GET", path)
                     response = connection.getresponse()
@@ -120,19 +121,20 @@ class Clients:
                 with self._lock:
                     self.requests += must_succeed
                     if status == 200:
-                        self._see(reader.partition(":")[0], json.loads(body)["rates"])
+                        self._see(reader.partition(":")[0], json.loads(body)["rates"], before)
                     elif must_succeed:
                         self.wrong.append(f"{status} from {reader}: {body[:200]!r}")
 
-    def _see(self, reader: str, rates: dict[str, float]) -> None:
+    def _see(self, reader: str, rates: dict[str, float], before: Mapping[str, int]) -> None:
+        """Note a response. `before` has the numbers that were known when it was requested."""
         rates.pop("EUR", None)
         numbers = set(rates.values())
         number = int(max(numbers))
         if len(numbers) != 1 or len(rates) not in (1, len(CODES)):
             self.wrong.append(f"{reader} showed half a day: {sorted(numbers)}, {len(rates)} rates")
-        if number < self.newest(reader):
-            self.wrong.append(f"{reader} went back from {self.newest(reader)} to {number}")
-        self._newest[reader] = number
+        if number < before.get(reader, 0):
+            self.wrong.append(f"{reader} went back from {before[reader]} to {number}")
+        self._newest[reader] = max(number, self.newest(reader))
         self.first[reader].setdefault(number, time.time())
 
 
@@ -273,6 +275,8 @@ def test_readers_serve_through_a_cut_a_lost_writer_and_its_return(
         wait_for(lambda: clients.newest(second.address) > continued)
     assert clients.wrong == []
     assert clients.requests > SECONDS
+    for reader in (first, second):
+        assert_consistent(reader.folder / "fx.db")
     for reader in (first, second):
         calm = {
             number: at

@@ -151,6 +151,11 @@ class Settings(BaseSettings):
     fx_alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Where alerts are sent: Apprise URLs, separated by spaces."
     )
+    fx_heartbeat_url: SecretStr | None = Field(
+        None,
+        description="Address at healthchecks.io, or at a service with the same convention, that is called "
+        "when the daily run starts, succeeds or fails, and after each restore drill. Unset: none.",
+    )
     fx_api_port: Port = Field(8001, description="Port of the API.")
     fx_metrics_port: Port | None = Field(
         None,
@@ -298,6 +303,19 @@ class Settings(BaseSettings):
             host, _, port = value.rpartition(":")
             if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in value:
                 raise ValueError("it is not a host and a port, such as code:4000")
+        return value
+
+    @field_validator("fx_heartbeat_url")
+    @classmethod
+    def _is_web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+            except ValueError:  # its text has a part of the address
+                usable = False
+            if not usable or not value.get_secret_value().isascii() or parts.fragment:
+                raise ValueError("it is not an address such as https://hc-ping.com/UUID")
         return value
 
     @field_validator("fx_history_days")

@@ -20,7 +20,7 @@ LAYERS = (
     ("settings",),
     ("dagster_names", "installed"),
     ("fixer", "store", "api"),
-    ("ingestion", "quality", "export", "replication", "alerts", "dagster_internals"),
+    ("ingestion", "quality", "export", "replication", "alerts", "heartbeat", "dagster_internals"),
     ("defs",),
     ("definitions",),
     ("processes", "dagster_ui", "commands"),

@@ -8,6 +8,7 @@ import dagster as dg
 from fx_pipeline.dagster_names import asset_path
 from fx_pipeline.defs.checks import RATES, check_last_run, check_table, run_checks, table_checks
 from fx_pipeline.defs.failures import ATTEMPTS, Cancelled, run_failure
+from fx_pipeline.defs.heartbeats import reported
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.rates_run import Event, RatesRun
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
@@ -86,7 +87,7 @@ def rates(
     try:
         if context.selected_asset_keys:
             run = RatesRun(context, RatesConfig.of(context), fixer, database)
-            yield from fixer.closed_at_end(run.events())
+            yield from reported(context, fixer.closed_at_end(run.events()))
         else:
             checks = context.selected_asset_check_keys
             yield from check_table(checks, fixer, database, within_backfill=False)

@@ -9,6 +9,7 @@ import dagster as dg
 from fx_pipeline.clock import utc_now
 from fx_pipeline.defs.assets import SYMBOLS
 from fx_pipeline.defs.checks import MAX_DESCRIBED, MAX_LISTED, NEWS, RATES
+from fx_pipeline.defs.heartbeats import report_drill
 from fx_pipeline.defs.ours import DATABASE
 from fx_pipeline.defs.resources import DatabaseResource
 from fx_pipeline.drilled import read_drill
@@ -51,10 +52,11 @@ def integrity(database: dg.ResourceParam[DatabaseResource]) -> dg.AssetCheckResu
     asset=DATABASE,
     description="The replica, or else the newest backup, can be restored, is sound, and equals the database.",
 )
-def restorable() -> dg.AssetCheckResult:
+def restorable(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Do a restore drill. Without a replica and a backup there is nothing to restore, which is no fault."""
     done = drill(load_settings())
     state = done.state
+    report_drill(context, state)
     if state.result == "skipped":
         return result_of([], note=f"Skipped: {NOTHING_TO_RESTORE}", metadata={"result": "skipped"})
     facts = {"source": state.source, "seconds": state.seconds, "bytes": state.bytes, "newest": state.newest}

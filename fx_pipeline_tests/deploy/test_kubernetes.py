@@ -111,12 +111,12 @@ def test_each_secret_is_in_the_example_and_only_where_it_is_needed() -> None:
         for container in containers()
     }
     assert needed == {
-        "code-server": {"FIXER_ACCESS_KEY", "FX_DAGSTER_POSTGRES_URL", "FX_ALERT_URLS"},
+        "code-server": {"FIXER_ACCESS_KEY", "FX_DAGSTER_POSTGRES_URL", "FX_ALERT_URLS", "FX_HEARTBEAT_URL"},
         "api": {"DATASETTE_SECRET"},
         "webserver": {"FX_DAGSTER_POSTGRES_URL", "FX_DAGSTER_PASSWORD"},
         "daemon": {"FX_DAGSTER_POSTGRES_URL"},
     }
-    assert examples == set.union(*needed.values()) - {"FX_ALERT_URLS"}
+    assert examples == set.union(*needed.values()) - {"FX_ALERT_URLS", "FX_HEARTBEAT_URL"}
     check_variables(examples)
 
 

@@ -14,6 +14,9 @@ DEPLOY = PROJECT / "deploy"
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 
 OTHERS = {
+    "AWS_ACCESS_KEY_ID",  # Litestream, like the next two
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
     "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE",  # `dagster-daemon liveness-check`
     "DAGSTER_PG_PASSWORD",  # Dagster's Helm chart
     "HOME",

@@ -125,7 +125,7 @@ def restored(store: ObjectStore, folder: Path) -> tuple[int, Path]:
     """Restore the replica. Return how many transactions it has, if it is exactly the first of them."""
     target = folder / "restored.db"
     target.unlink(missing_ok=True)
-    litestream.restore(store.address().of("fx.db"), target)
+    litestream.restore(store.address("replica/1").of("fx.db"), target)
     assert_consistent(target)
     count = committed(target)
     assert dump(target) == content(count)

@@ -1,4 +1,4 @@
-"""Litestream: its program and configuration, and what is restored, followed and listed with it.
+"""Litestream: finds the program, writes its configuration, and restores and lists what it replicated.
 
 https://litestream.io/reference/config describes the options.
 """
@@ -174,30 +174,6 @@ def replicate_once(address: ReplicaAddress, database: Path, *, timeout: float | 
     """Write all of a database into its replica, and return when that is done. Raise LitestreamError."""
     with configured({database: address}) as config:
         _run(config.command("replicate", "-once"), config, address, timeout)
-
-
-@contextmanager
-def following(address: ReplicaAddress, target: Path, interval: float) -> Iterator["subprocess.Popen[bytes]"]:
-    """Restore one database file into `target`, and yield a process that keeps applying new transactions.
-
-    It looks for new ones every `interval` seconds, and writes the newest to the file `<target>-txid`. The
-    process is ended with the block. Its output is on its standard output.
-    """
-    with configured({target: address}) as config:
-        every = f"{round(interval * 1000)}ms"
-        command = config.command("restore", "-f", "-follow-interval", every, "-o", str(target), str(target))
-        process = subprocess.Popen(
-            command,
-            env=config.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
 
 
 def replica_files(

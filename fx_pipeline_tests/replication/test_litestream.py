@@ -58,16 +58,6 @@ def test_restores_an_instant_and_a_transaction(
     assert read(tmp_path / "transaction.db") == [1]
 
 
-def test_follows_a_replica(written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path) -> None:
-    address, _ = written
-    target = tmp_path / "fx.db"
-    with litestream.following(address, target, 0.1) as process:
-        while not (tmp_path / "fx.db-txid").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-    assert process.returncode is not None
-
-
 def test_an_empty_replica_has_no_position(store: ObjectStore, tmp_path: Path) -> None:
     address = store.address("empty").of("fx.db")
     assert litestream.position(address) == 0

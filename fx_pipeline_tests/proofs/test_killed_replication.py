@@ -48,7 +48,7 @@ def date_of(number: int) -> dt.date:
 
 def rates_of(number: int, *, revised: bool = False) -> dict[str, float]:
     """Return the rates of a day, before or after it is revised."""
-    return {code: number + place / 10 + 0.05 * revised + 1 for place, code in enumerate(CODES)}
+    return {"EUR": 1.0} | {code: number + place / 10 + 0.05 * revised + 1 for place, code in enumerate(CODES)}
 
 
 def transaction(number: int) -> list[Fetch]:
@@ -63,9 +63,9 @@ def content(count: int) -> bytes:
     last = count - 1
     parts: list[Sequence[object]] = [
         *([str(date_of(n)), *rate] for n in numbers for rate in rates_of(n, revised=n < last).items()),
-        *([str(date_of(n)), "EUR", end_of_day(date_of(n)), len(CODES)] for n in numbers),
-        *([str(date_of(n)), *rate] for n in numbers[:-1] for rate in rates_of(n).items()),
-        *([code, None, str(date_of(0)), str(date_of(last))] for code in CODES if count),
+        *([str(date_of(n)), "EUR", end_of_day(date_of(n)), len(CODES) + 1] for n in numbers),
+        *([str(date_of(n)), *rate] for n in numbers[:-1] for rate in list(rates_of(n).items())[1:]),
+        *([code, None, str(date_of(0)), str(date_of(last))] for code in ("EUR", *CODES) if count),
     ]
     return "\n".join(map(json.dumps, parts)).encode()
 

@@ -172,6 +172,9 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
 
     # Otherwise a backfill fails for good if the daemon looks at it while the code server does not respond.
     os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
+    # The daemon notices a cancelled backfill only between two groups of runs. By default, a group has
+    # 25 runs, which are 2,500 days here.
+    os.environ.setdefault("DAGSTER_ASSET_BACKFILL_RUN_CHUNK_SIZE", "1")
     watch_code_servers_seldom()
     # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
     sensor.MIN_INTERVAL_LOOP_TIME = 15

@@ -23,6 +23,7 @@ from fx_pipeline.rates import DayRates, date_range
 from fx_pipeline.settings import SettingsError, load_settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import environment, run_command
+from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.processes.running_up import (
     BACKFILL,
@@ -59,6 +60,9 @@ INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
 RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
     jobName status repositoryOrigin { repositoryLocationName }
 } } } }"""
+
+
+CANCEL = "mutation Cancel($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }"
 
 
 @pytest.mark.slow
@@ -125,6 +129,28 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         assert [run["status"] for run in runs] == ["SUCCESS"]
         assert all(first.get(f"/rates/{date}/").status_code == 200 for date in dates)
         assert first.asked()["historical"] == {"ok": 95}
+
+        # A backfill that is cancelled submits no further run, but for one that the daemon is submitting.
+        launched = first.graphql(
+            LAUNCH,
+            backfillParams={
+                "assetSelection": [{"path": ["rates"]}],
+                "partitionNames": dates_between("2000-01-01", "2004-12-31"),
+            },
+        )["launchPartitionBackfill"]
+        long = launched["backfillId"]
+        of_backfill = {"tags": [{"key": "dagster/backfill", "value": long}]}
+        first.wait("a run", lambda: first.graphql(RUNS, filter=of_backfill)["runsOrError"]["results"])
+        assert first.graphql(CANCEL, id=long)["cancelPartitionBackfill"] == {
+            "__typename": "CancelBackfillSuccess"
+        }
+        submitted = len(first.graphql(RUNS, filter=of_backfill)["runsOrError"]["results"])
+        first.wait(
+            "end of the cancelled backfill",
+            lambda: first.graphql(BACKFILL, id=long)["partitionBackfillOrError"]["status"] == "CANCELED",
+        )
+        runs = first.graphql(RUNS, filter=of_backfill)["runsOrError"]["results"]
+        assert len(runs) <= submitted + 1
 
         here = os.getpriority(os.PRIO_PROCESS, 0)
         yielding = {command: min(19, here + 10) if command in FETCHING else here for command in SERVERS}

@@ -12,7 +12,7 @@ from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.sqlite import sqlite3
-from fx_pipeline.store.database import StoreError, explained
+from fx_pipeline.store.database import StoreError, explained, is_ours
 
 RATES = "fx.db"
 TOKENS = "tokens.db"
@@ -92,9 +92,17 @@ def _note(database: Path) -> Path:
 
 
 def copy_files(database: Path, tokens: Path, folder: Path) -> None:
-    """Copy both files into a folder under the names that they have in backups, and check the copies."""
+    """Copy both files into a folder under the names that they have in backups, and check the copies.
+
+    Raise StoreError if one is damaged, or `database` is not one of fx-pipeline.
+    """
     # The tokens second: the API accepts tokens that are newer than their mark in the database, not older.
     copy_database(database, folder / RATES)
+    if not is_ours(folder / RATES):
+        raise StoreError(
+            f"{database} was not copied: it is empty, or not a database of fx-pipeline. Name the right "
+            "file. If this is the right one, its content is lost: restore an earlier backup."
+        )
     if tokens.exists() and tokens.stat().st_size > 0:
         copy_database(tokens, folder / TOKENS)
     sync(folder)

@@ -136,6 +136,8 @@ def _check(folder: Path, *, accept: bool) -> list[str]:
         )
     open_database(folder / RATES).close()
     found = [line.removesuffix(f" {RESTORE}") for line in findings(folder / RATES)]
+    if not found and not _content(folder / RATES)[0]:
+        found = ["It has no days."]
     if found and not accept:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise StoreError(

@@ -1,7 +1,7 @@
 """The database file: opening, migrating, transactions, and errors that say what to do."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -63,7 +63,15 @@ def _own_tables(db: Database) -> list[str]:
 def open_for_reading(path: Path) -> Database:
     """Open an existing file that this process does not change. Raise StoreError if that fails."""
     with explained(path):
-        return Database(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True), execute_plugins=False)
+        return Database(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True), execute_plugins=False
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether an existing file has the tables of fx-pipeline. Do not change it. Raise StoreError."""
+    with explained(path), closing(open_for_reading(path)) as db:
+        return bool(migrations.applied(db))
 
 
 @contextmanager

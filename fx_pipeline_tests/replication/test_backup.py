@@ -116,6 +116,28 @@ def damage(database: Path) -> None:
     database.write_bytes(content)
 
 
+def test_an_emptied_or_foreign_database_is_not_backed_up(database: Path, tmp_path: Path) -> None:
+    database.write_bytes(b"")
+    assert "is empty, or not a database of fx-pipeline" in fails("backup", tmp_path / "place")
+    database.unlink()
+    execute(database, "CREATE TABLE other (a)")
+    assert "is empty, or not a database of fx-pipeline" in fails("backup", tmp_path / "place")
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_a_copy_without_days_is_restored_only_on_request(database: Path, tmp_path: Path) -> None:
+    succeeds("backup")
+    [backup] = backups(database.with_name("backups")).values()
+    (backup / "fx.db").write_bytes(b"")
+    assert "is empty, or not a database" in fails("restore", "--to", tmp_path / "new" / "fx.db")
+    with RateStore(backup / "fx.db"):
+        pass  # makes the tables, as a start of the API does
+    assert "It has no days. Restore an earlier state" in fails("restore", "--force")
+    assert stored_dates(database) == {str(FIRST)}
+    assert "It has no days." in succeeds("restore", "--force", "--accept-findings")
+    assert stored_dates(database) == set()
+
+
 def test_restores_the_newest_backup_that_is_not_after_the_instant(database: Path, tmp_path: Path) -> None:
     tokens, place = database.with_name("tokens.db"), tmp_path / "place"
     back_up(database, tokens, place, NOON)

@@ -89,10 +89,9 @@ def _start_metrics(settings: Settings, folder: Path | None) -> None:
     try:
         metrics_port.start(settings, settings.fx_metrics_port, totals)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise ServeError(
-            cannot_listen(
-                "The metrics", metrics_port.LOCAL, settings.fx_metrics_port, "FX_METRICS_PORT", error
-            )
+            f"Port {settings.fx_metrics_port} cannot be used ({reason}): set FX_METRICS_PORT to a free port."
         ) from None
 
 

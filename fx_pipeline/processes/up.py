@@ -82,6 +82,7 @@ def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # 
         ("fx_api_port", hosts.api, True),
         ("fx_dagster_port", hosts.dagster, True),
         ("fx_sandbox_port", LOCAL, settings.demo),
+        ("fx_metrics_port", LOCAL, settings.fx_metrics_port is not None),
     ):
         port = getattr(settings, name)
         try:

@@ -20,6 +20,7 @@ from fx_pipeline.api.metrics.folder import run_folder
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, ask, one_connection_each, serving
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import wait_for
 
@@ -303,4 +304,11 @@ def test_a_single_worker_has_the_port_too(history: History, tmp_path: Path) -> N
         counted = requests(on_port(port, "/-/metrics")[1])
         assert sum(count for (name, *_), count in counted.items() if name == "latest_rates") == 5
         assert counted["refused", "431", "bypass"] == 1
+        with reserved_port() as other:
+            settings = {"FX_DATABASE": str(history.path), "FX_METRICS_PORT": str(port)}
+            done = run_command(tmp_path, "serve", "--port", str(other), **settings)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: Port {port} cannot be used (Address already in use): set FX_METRICS_PORT to a free port."
+    )
     assert "Traceback" not in (tmp_path / "log").read_text()

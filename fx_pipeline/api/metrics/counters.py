@@ -13,7 +13,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -101,6 +101,11 @@ class Counters:
         # A view of 64-bit words reads and writes each in one step, unlike `struct`.
         self._words = memoryview(self._map).cast("Q")
         self._words[_CONNECTIONS] = 0
+        self.add = _adding(self._words)
+        """Counts a request: its record, the `perf_counter_ns` at which it started, the bytes of its body.
+
+        Call it before the last part of the response is sent: then no response is sent without being counted.
+        """
         self._known = {
             kind: _HEADER_WORDS + number * _RECORD_WORDS + _KEY_WORDS
             for number, (kind, _) in enumerate(_records(self._words))
@@ -111,17 +116,6 @@ class Counters:
         kind = Kind(operation, status, cache)
         found = self._known.get(kind)
         return self._make(kind) if found is None else found
-
-    def add(self, record: int, started: int, size: int) -> None:
-        """Count a request that `started` at this `perf_counter_ns`, with a body of `size` bytes.
-
-        Call it before the last part of the response is sent: then no response is sent without being counted.
-        """
-        words = self._words
-        elapsed = perf_counter_ns() - started
-        words[record + bisect_left(_BOUNDS, elapsed)] += 1
-        words[record + _NANOSECONDS] += elapsed
-        words[record + _BYTES] += size
 
     def set_connections(self, number: int) -> None:
         """Record the number of open connections."""
@@ -147,6 +141,19 @@ class Counters:
         self._words[_RECORDS] = number + 1  # last, so that no reader sees half a key
         self._known[kind] = start + _KEY_WORDS
         return start + _KEY_WORDS
+
+
+def _adding(words: "memoryview[int]") -> Callable[[int, int, int], None]:
+    # Each cached response is counted. A function with its own variables takes less time than a method.
+    shortest, bounds, nanoseconds, size_at, now = _BOUNDS[0], _BOUNDS, _NANOSECONDS, _BYTES, perf_counter_ns
+
+    def add(record: int, started: int, size: int) -> None:
+        elapsed = now() - started
+        words[record if elapsed <= shortest else record + bisect_left(bounds, elapsed)] += 1
+        words[record + nanoseconds] += elapsed
+        words[record + size_at] += size
+
+    return add
 
 
 def totals_in(folder: Path) -> Totals:

@@ -5,11 +5,13 @@ server, and it stays when a worker ends.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import TCPServer
 from threading import Thread
 
 from fx_pipeline.api.metrics import stored
@@ -29,6 +31,16 @@ logger = logging.getLogger(__name__)
 LOCAL = "127.0.0.1"
 PATHS = ("/-/metrics", "/metrics")
 CLIENT_SECONDS = 5
+
+
+class _Server(TCPServer):
+    """One request at a time. `http.server.HTTPServer` asks for a host name, which may hang."""
+
+    allow_reuse_address = True
+
+    def handle_error(self, *_: object) -> None:
+        """Log a line instead of a traceback: the client may have left."""
+        logger.warning("The metrics could not be sent: %r", sys.exc_info()[1])
 
 
 def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
@@ -68,7 +80,7 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
         def log_message(self, *_: object) -> None:
             """Log nothing: Prometheus asks every few seconds."""
 
-    server = HTTPServer((LOCAL, port), Handler)
+    server = _Server((LOCAL, port), Handler)
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 

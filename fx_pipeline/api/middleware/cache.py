@@ -91,6 +91,7 @@ class ResponseCache:
         self._clock = datasette.clock
         self._datasette = datasette
         self._counters = datasette.counters
+        self._count_hit = datasette.counters.add
         self._version = datasette.served.version()
         self._entries: OrderedDict[Key, Cached] = OrderedDict()
 
@@ -109,7 +110,7 @@ class ResponseCache:
         if cached is not None and cached.expires > self._clock():
             self._entries.move_to_end(key)
             start, body, record, size = cached.answer(scope["fx_if_none_match"])
-            self._counters.add(record, started, size)
+            self._count_hit(record, started, size)
             await send(start)
             await send(body)
         else:

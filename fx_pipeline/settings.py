@@ -239,7 +239,44 @@ class Settings(BaseSettings):
         if value is None:
             return None
         HttpUrl(value)
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname
+        except ValueError:  # its text has a part of the address
+            host = None
+        if not host:
+            raise ValueError("it is not an address such as https://example.com")
+        if "@" in parts.netloc:  # the address is shown, also in logs
+            raise ValueError("it must have no user and no password")
         return value.rstrip("/")
+
+    @field_validator("fixer_base_url")
+    @classmethod
+    def _has_no_query(cls, value: str) -> str:
+        if "?" in value or "#" in value:
+            raise ValueError("it must have no ? and no #: the key belongs only in FIXER_ACCESS_KEY")
+        return value
+
+    @field_validator("fixer_access_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and re.fullmatch(r"[!-~]+", value.get_secret_value()) is None:
+            raise ValueError("it contains white space or a non-ASCII character: copy the key again")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _is_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            from sentry_sdk.utils import Dsn  # noqa: PLC0415  # only if it is set: it takes time
+
+            try:
+                Dsn(value.get_secret_value())
+            except ValueError:
+                raise ValueError(
+                    "it must have the form https://KEY@HOST/PROJECT, as Sentry shows it"
+                ) from None
+        return value
 
     @field_validator("fx_api_url", "fx_dagster_url")
     @classmethod
@@ -301,7 +338,8 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None:
             host, _, port = value.rpartition(":")
-            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in value:
+            is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+            if not (host and is_port) or {"/", "@"} & set(value):
                 raise ValueError("it is not a host and a port, such as code:4000")
         return value
 

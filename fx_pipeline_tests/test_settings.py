@@ -1,5 +1,6 @@
 """What is written into a setting, and what every command makes of it."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -224,8 +225,42 @@ def test_a_code_server_is_a_host_and_a_port(
     assert load_settings().code_server == address
 
 
-@pytest.mark.parametrize("value", ["code", "code:", ":4000", "code:0", "code:65536", "http://code:4000"])
+@pytest.mark.parametrize(
+    "value", ["code", "code:", ":4000", "code:0", "code:65536", "http://code:4000", "a@code:4000"]
+)
 def test_any_other_code_server_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FX_CODE_SERVER", value)
     with pytest.raises(SettingsError, match=r"^FX_CODE_SERVER cannot be used: it is not a "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        (
+            "FIXER_BASE_URL",
+            (
+                *("data.fixer.io/api", "ftp://secret.example", "https://", "https:secret.example"),
+                *("https://secret.example:port/api", "https://[secret/api", "https://secret@data.fixer.io"),
+                *("https://me:\u2100secret@data.fixer.io", "https:\\\\me:secret@data.fixer.io"),
+                *("https://data.fixer.io/api?access_key=secret", "https://data.fixer.io/api#secret"),
+            ),
+        ),
+        ("FIXER_ACCESS_KEY", ("sec ret", "secret\ta", "secr\u00e9t", "secret\r\nX-Evil: 1", "secret\x7f")),
+        (
+            "SENTRY_DSN",
+            (
+                *("x", "https://secret.example/1", "https://secret@/1", "https://key@secret.example/x"),
+                *("ftp://secret@h/1", "https://secret@h:x/1", "https://\u2100secret@h/1"),
+            ),
+        ),
+    ],
+)
+def test_an_address_or_key_that_cannot_work_is_refused_without_the_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, values: tuple[str, ...]
+) -> None:
+    for value in values:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError, match=f"^{name} cannot be used: .+[.]$") as refused:
+            load_settings()
+        assert not re.search("secr|\n", str(refused.value)), value

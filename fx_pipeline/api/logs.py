@@ -10,7 +10,6 @@ import logging
 import re
 
 from fx_pipeline.api.tokens.file import PREFIX
-from fx_pipeline.settings import SettingsError
 
 # Also a name with encoded letters, and anything anywhere that looks like a token.
 _KEY = re.compile(r"((?:[?&])(?:[^=&\s]*%[^=&\s]*|access_key)=)[^&\s]*|" + PREFIX + r"[A-Za-z0-9_-]+")
@@ -22,7 +21,7 @@ def redact_access_log() -> None:
 
 
 def report_errors(dsn: str) -> None:
-    """Send the errors that this process logs to Sentry. Raise SettingsError for a bad DSN.
+    """Send the errors that this process logs to Sentry.
 
     Only the log line is sent: no headers, no query, no variables.
     """
@@ -30,7 +29,6 @@ def report_errors(dsn: str) -> None:
     from sentry_sdk.integrations.atexit import AtexitIntegration
     from sentry_sdk.integrations.logging import LoggingIntegration
 
-    check_dsn(dsn)
     sentry_sdk.init(
         dsn=dsn,
         default_integrations=False,
@@ -39,18 +37,6 @@ def report_errors(dsn: str) -> None:
         include_local_variables=False,
         send_default_pii=False,
     )
-
-
-def check_dsn(dsn: str) -> None:
-    """Raise SettingsError unless this is a Sentry DSN. Do not repeat it in the message: it is secret."""
-    from sentry_sdk.utils import Dsn
-
-    try:
-        Dsn(dsn)
-    except ValueError:
-        raise SettingsError(
-            "SENTRY_DSN cannot be used: it must have the form https://KEY@HOST/PROJECT, as Sentry shows it."
-        ) from None
 
 
 def _without_keys(record: logging.LogRecord) -> bool:

@@ -15,7 +15,6 @@ import click
 import uvicorn
 
 from fx_pipeline.api.datasette import tokens_of
-from fx_pipeline.api.logs import check_dsn
 from fx_pipeline.api.metrics import port as metrics_port
 from fx_pipeline.api.metrics.counters import FOLDER_VARIABLE, of_process, totals_in
 from fx_pipeline.api.metrics.folder import run_folder
@@ -44,8 +43,6 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
     settings = load_settings()
     check_database(settings.fx_database)
     is_local = _check_port(host, port)
-    if settings.sentry_dsn:
-        check_dsn(settings.sentry_dsn.get_secret_value())
     try:
         # Each request reads this file. Looking for a missing one takes longer.
         TokenFile(settings.tokens_database).make()

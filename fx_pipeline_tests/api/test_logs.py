@@ -15,9 +15,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from fx_pipeline.api.logs import check_dsn, redact_access_log
+from fx_pipeline.api.logs import redact_access_log
 from fx_pipeline.api.tokens.file import TokenFile
-from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.waiting import wait_for
@@ -209,26 +208,6 @@ def test_serves_while_sentry_is_down(history: History, tmp_path: Path) -> None:
         assert server.get("/rates/symbols")[0] == 200
         server.stop()
     assert "0123456789abcdef" not in server.log.read_text()
-
-
-@pytest.mark.parametrize(
-    "dsn",
-    [
-        "",
-        "x",
-        "https://sentry.example/1",
-        "https://key@/1",
-        "https://key@sentry.example/x",
-        "ftp://k@h/1",
-        "https://k@h:x/1",
-    ],
-)
-def test_refuses_an_invalid_dsn(dsn: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        check_dsn(dsn)
-    assert str(caught.value) == (
-        "SENTRY_DSN cannot be used: it must have the form https://KEY@HOST/PROJECT, as Sentry shows it."
-    )
 
 
 @pytest.mark.parametrize(

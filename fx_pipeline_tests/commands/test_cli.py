@@ -147,6 +147,12 @@ def test_rebuild_names_days_with_a_mislabelled_base(tmp_path: Path) -> None:
         ("FX_SYMBOLS", "USD,EURO", "FX_SYMBOLS cannot be used: 'EURO' is not a currency code"),
         ("FIXER_BASE_URL", "data.fixer.io", "FIXER_BASE_URL cannot be used: "),
         ("FIXER_TIMESERIES", "perhaps", "FIXER_TIMESERIES cannot be used: "),
+        ("FIXER_ACCESS_KEY", "secret key", "FIXER_ACCESS_KEY cannot be used: it contains white space"),
+        *(
+            (name, "https://me:secret@one.example", f"{name} cannot be used: it must have no user")
+            for name in ("FIXER_BASE_URL", "FX_API_URL", "FX_DAGSTER_URL")
+        ),
+        ("SENTRY_DSN", "secret", "SENTRY_DSN cannot be used: it must have the form https://KEY@HOST/PROJECT"),
     ],
 )
 def test_an_invalid_setting_is_reported_in_one_line(
@@ -157,6 +163,7 @@ def test_an_invalid_setting_is_reported_in_one_line(
     assert result.exit_code == 2
     [line] = result.output.splitlines()
     assert line.startswith(f"Error: {says}")
+    assert "secret" not in line
 
 
 def test_the_environment_overrides_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:

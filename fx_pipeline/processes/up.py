@@ -77,16 +77,24 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # it is immutable
-    """Raise SettingsError for the first port that `up` needs and cannot use."""
+    """Raise SettingsError for the first port that `up` needs and cannot use, or that two settings have."""
+    names: dict[int, str] = {}
     for name, host, needed in (
         ("fx_api_port", hosts.api, True),
         ("fx_dagster_port", hosts.dagster, True),
         ("fx_sandbox_port", LOCAL, settings.demo),
         ("fx_metrics_port", LOCAL, settings.fx_metrics_port is not None),
+        ("fx_litestream_port", None, settings.fx_replica_url is not None),  # it replicates without it too
     ):
+        if not needed:
+            continue
         port = getattr(settings, name)
+        if (other := names.setdefault(port, name)) != name:
+            raise SettingsError(
+                f"{other.upper()} and {name.upper()} are both {port}: set one of them to another port."
+            )
         try:
-            if needed:
+            if host is not None:
                 bound(host, port).close()
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):

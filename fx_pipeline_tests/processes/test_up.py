@@ -321,6 +321,41 @@ def test_a_busy_port_is_reported_with_its_setting(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "other", "needed"),
+    [
+        ("FX_DAGSTER_PORT", "FX_API_PORT", {}),
+        ("FX_SANDBOX_PORT", "FX_DAGSTER_PORT", {}),
+        ("FX_METRICS_PORT", "FX_SANDBOX_PORT", {}),
+        ("FX_LITESTREAM_PORT", "FX_API_PORT", {"FX_REPLICA_URL": "file:///replica"}),
+    ],
+)
+def test_two_settings_with_the_same_port_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+    free_ports: dict[str, str],
+    name: str,
+    other: str,
+    needed: dict[str, str],
+) -> None:
+    for setting, value in {**free_ports, name: free_ports[other], **needed}.items():
+        monkeypatch.setenv(setting, value)
+    with pytest.raises(SettingsError, match=f"^{other} and {name} are both {free_ports[other]}: set one"):
+        check_ports(load_settings())
+
+
+@pytest.mark.parametrize("name", ["FX_SANDBOX_PORT", "FX_LITESTREAM_PORT"])
+def test_an_unused_setting_may_have_the_port_of_another(
+    monkeypatch: pytest.MonkeyPatch, free_ports: dict[str, str], name: str
+) -> None:
+    for setting, value in {
+        **free_ports,
+        name: free_ports["FX_API_PORT"],
+        "FIXER_ACCESS_KEY": "a-key",
+    }.items():
+        monkeypatch.setenv(setting, value)
+    check_ports(load_settings())
+
+
 def test_the_sandboxs_port_may_be_busy_if_a_key_is_set(
     monkeypatch: pytest.MonkeyPatch, free_ports: dict[str, str]
 ) -> None:

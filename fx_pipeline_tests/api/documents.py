@@ -303,10 +303,10 @@ FLUCTUATIONS = [
         "start_date=2026-03-09&end_date=2026-03-06&symbols=USD",
         fluctuation("2026-03-09", "2026-03-06", {"USD": change(1.165, 1.1618, -0.0032, -0.2746781116)}),
     ),
-    # From the first stored day of the range to the last.
+    # The same day twice.
     (
-        "start_date=2026-03-07&end_date=2026-03-10&symbols=USD",
-        fluctuation("2026-03-07", "2026-03-10", {"USD": change(1.162, 1.165, 0.003, 0.2581755594)}),
+        "start_date=2026-03-06&end_date=2026-03-06&symbols=USD",
+        fluctuation("2026-03-06", "2026-03-06", {"USD": change(1.1618, 1.1618, 0, 0)}),
     ),
     (
         "start_date=2026-03-06&end_date=2026-03-09&base=USD&symbols=EUR,USD",

@@ -90,6 +90,50 @@ ERRORS_OF_DAYS = [
         "no_rates_available",
         "No rates are stored from 2010-01-01 to 2010-12-31. Nearest: 2000-01-03 and 2026-03-05.",
     ),
+    # One end of the range, or both, are not stored. The API does not take other days in their place.
+    *(
+        (
+            f"/rates/fluctuation?start_date={start}&end_date={end}{rest}",
+            404,
+            106,
+            "no_rates_available",
+            f"No rates are stored for {lacking}. The first day from {between} that has rates is {found}.",
+        )
+        for start, end, rest, lacking, between, found in (
+            (
+                "1999-01-01",
+                "2026-03-09",
+                "&symbols=USD",
+                "1999-01-01",
+                "1999-01-01 to 2026-03-09",
+                "1999-01-04, and the last is 2026-03-09",
+            ),
+            (
+                "2026-03-10",
+                "2026-03-05",
+                "&base=USD",
+                "2026-03-10",
+                "2026-03-05 to 2026-03-10",
+                "2026-03-05, and the last is 2026-03-09",
+            ),
+            (
+                "2026-03-07",
+                "2026-03-10",
+                "&format=1",
+                "2026-03-07 and 2026-03-10",
+                "2026-03-07 to 2026-03-10",
+                "2026-03-08, and the last is 2026-03-09",
+            ),
+        )
+    ),
+    (
+        "/rates/fluctuation?start_date=2026-03-05&end_date=2026-03-06&as_of=2026-03-06",
+        404,
+        106,
+        "no_rates_available",
+        "No rates were known at 2026-03-06T23:59:59.999999Z for 2026-03-06. The first day from 2026-03-05 to "
+        "2026-03-06 that has rates is 2026-03-05, and the last is 2026-03-05.",
+    ),
     (
         "/rates/convert?from=EUR&to=USD&amount=1&date=2026-03-07",
         404,

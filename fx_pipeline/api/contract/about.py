@@ -3,6 +3,7 @@
 import datetime as dt
 
 from fx_pipeline.api.contract.openapi import document
+from fx_pipeline.api.endpoints.days import stored_days
 from fx_pipeline.api.endpoints.handlers import names
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context, Stored
@@ -41,5 +42,9 @@ def page(_: Context, __: NoInput) -> Reply:
 def stored_data(context: Context) -> Stored:
     """Return the stored data of this instance, as descriptions of the API need it."""
     ((newest, oldest, _),) = context.queries.rows("latest_date")
-    first, last = (dt.date.fromisoformat(day) if day else None for day in (oldest, newest))
-    return Stored(names(context).keys(), first, last, context.now.date())
+    today = context.now.date()
+    if not newest:
+        return Stored(today=today)
+    first, last = dt.date.fromisoformat(oldest), dt.date.fromisoformat(newest)
+    recent = stored_days(context.queries, last - dt.timedelta(days=2), last, None).first or newest
+    return Stored(names(context).keys(), first, last, dt.date.fromisoformat(recent), today)

@@ -144,9 +144,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/fluctuation",
         name="fluctuation",
         summary="How much rates changed",
-        description="The rates on the first and the last stored day of a range, their difference, and the "
-        "difference in percent of the first. If the end is before the start, the change is from the later "
-        "day to the earlier one.",
+        description="The rates on two days, their difference, and the difference in percent of the first. If "
+        "the end is before the start, the change is from the later day to the earlier one. If one of them is "
+        "not stored, a 404 names the nearest stored days between them.",
         tag=RANGES,
         response="Fluctuation",
         parse=inputs.parse_fluctuation,
@@ -251,7 +251,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         answer=about.openapi,
         parameters=FORM,
         errors=LIST_ERRORS,
-        queries=("currencies", "latest_date"),
+        queries=_LISTS,
         cost=inputs.page_cost,
         link=Link("openapi", "/rates/openapi.json"),
     ),

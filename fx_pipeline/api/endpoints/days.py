@@ -170,6 +170,27 @@ def read_series(queries: Queries, start: dt.date, end: dt.date | None, wanted: R
     return Series(base, last, {date: rates for date, rates in rebased if rates}, missing)
 
 
+def require_ends(queries: Queries, earlier: dt.date, later: dt.date, wanted: RateQuery) -> None:
+    """Raise ApiError if one of two days is not stored. It names the stored days next to them.
+
+    These are the first and the last stored day between them, if there is any.
+    """
+    stored = stored_days(queries, earlier, later, wanted.as_of)
+    if (stored.first, stored.last) == (earlier.isoformat(), later.isoformat()):
+        return
+    require_known(queries, wanted)
+    span = span_of(earlier, later)
+    if not stored.first or not stored.last:
+        raise nothing_stored(span, stored, wanted.as_of)
+    ends = {earlier.isoformat(): stored.first, later.isoformat(): stored.last}
+    lacking = " and ".join(day for day, nearest in ends.items() if day != nearest)
+    raise ApiError(
+        NO_RATES_AVAILABLE,
+        f"No rates {_verb(wanted.as_of)} for {lacking}. The first day {span} that has rates is "
+        f"{stored.first}, and the last is {stored.last}.",
+    )
+
+
 def require_known(queries: Queries, wanted: RateQuery) -> None:
     """Raise ApiError if the base or a symbol was never stored. Accept any while nothing is stored."""
     if wanted.base:

@@ -15,14 +15,12 @@ from fx_pipeline.api.endpoints.days import (
     Series,
     lifespans,
     no_rate_of,
-    nothing_stored,
     rates_of,
     read_day,
     read_series,
     require_currency,
-    require_known,
+    require_ends,
     span_of,
-    stored_days,
 )
 from fx_pipeline.api.endpoints.inputs import (
     ConversionInput,
@@ -126,23 +124,18 @@ def convert(context: Context, parsed: ConversionInput) -> Reply:
 
 
 def fluctuation(context: Context, parsed: FluctuationInput) -> Reply:
-    """Return how much each rate changed between the first and the last stored day of a range.
+    """Return how much each rate changed between two days.
 
     As with Fixer, the end may be before the start: the change is then from the later day to the earlier.
     """
     queries, wanted = context.queries, parsed.rates
     earlier, later = min(parsed.start, parsed.end), max(parsed.start, parsed.end)
-    stored = stored_days(queries, earlier, later, wanted.as_of)
-    if not stored.first or not stored.last:
-        require_known(queries, wanted)
-        raise nothing_stored(span_of(earlier, later), stored, wanted.as_of)
-    ends = [read_day(queries, dt.date.fromisoformat(date), wanted) for date in (stored.first, stored.last)]
-    if parsed.end < parsed.start:
-        ends.reverse()
+    require_ends(queries, earlier, later, wanted)
+    ends = [read_day(queries, date, wanted) for date in (parsed.start, parsed.end)]
     first, last = (rates_of(queries, end, wanted) for end in ends)
     lacking = [code for code in wanted.symbols or () if code not in first or code not in last]
     if wanted.symbols and len(lacking) == len(wanted.symbols):
-        span = f"on both {stored.first} and {stored.last}"
+        span = f"on both {earlier} and {later}"
         raise no_rate_of(queries, lacking, span, wanted.as_of)
     missing = lifespans(queries, lacking)
     document = bodies.fluctuation_document(

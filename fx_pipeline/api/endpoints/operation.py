@@ -30,18 +30,22 @@ NEVER = "9999-12-31"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored data of an instance: rates of `codes` from `first` to `newest`. The defaults mean none."""
+    """The stored data of an instance: rates of `codes` from `first` to `newest`. The defaults mean none.
+
+    `recent` is the first stored day of the last three.
+    """
 
     codes: Collection[str] = ()
     first: dt.date | None = None
     newest: dt.date | None = None
+    recent: dt.date | None = None
     today: dt.date | None = None
 
     @property
     def last_days(self) -> tuple[str, str]:
-        """The first and the last of three days, for examples."""
+        """The first and the last stored day of the last three, for examples."""
         last = self.newest or FIRST_DATE
-        return max(self.first or FIRST_DATE, last - dt.timedelta(days=2)).isoformat(), last.isoformat()
+        return (self.recent or last).isoformat(), last.isoformat()
 
     @property
     def usual_codes(self) -> list[str]:

@@ -111,15 +111,18 @@ def status_document(
     replication: Mapping[str, str | None] | None = None,
     reader: Mapping[str, Any] | None = None,
     restore_drill: Mapping[str, Any] | None = None,
+    kept_days: Collection[dt.date] = (),
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
     `problems` are the lines of `status --check`. `sqlite` warns of a version that can corrupt the database.
-    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps` and `failed_days` are
-    pairs of first and last day. Dagster shows the failed days as failed, and the link in `refetch` selects
-    them there. `years` has the number of stored days and of days that are over.
+    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps`, `failed_days` and
+    `failed_but_kept` are pairs of first and last day. Dagster shows the latter two as failed, and the link in
+    `refetch` selects the failed days there. What earlier runs have stored of `kept_days` is kept. `years` has
+    the number of stored days and of days that are over.
     """
     age = (today - coverage.last).days if coverage.last else None
+    failed_days = set(dagster.failed_days) - set(kept_days)
     document = {
         "database": str(settings.fx_database),
         "tokens": str(settings.tokens_database),
@@ -132,8 +135,9 @@ def status_document(
         "age_in_days": age,
         "fresh": age is not None and age <= settings.fx_max_age_days,
         "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
-        "failed_days": [[str(first), str(last)] for first, last in contiguous(dagster.failed_days)],
-        "refetch": _refetch(settings, dagster.failed_days),
+        "failed_days": [[str(first), str(last)] for first, last in contiguous(failed_days)],
+        "failed_but_kept": [[str(first), str(last)] for first, last in contiguous(kept_days)],
+        "refetch": _refetch(settings, failed_days),
         "years": {str(year): list(counts) for year, counts in _years(coverage, today).items()},
         "rates": coverage.rates,
         "revisions": coverage.revisions,

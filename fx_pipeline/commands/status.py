@@ -1,20 +1,25 @@
 """The command `status`: what is stored, and whether something needs the operator."""
 
+import datetime as dt
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
-from fx_pipeline.clock import today, utc_now
+from fx_pipeline.clock import today, utc_now, yesterday
 from fx_pipeline.commands.database import read_quota, require_database
 from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.drilled import read_drill
 from fx_pipeline.following import read_position
 from fx_pipeline.replicated import replication_summary
 from fx_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from fx_pipeline.store.store import RateStore
 
 
 @click.command()
@@ -56,14 +61,16 @@ def _document(settings: Settings) -> dict[str, Any]:
     from fx_pipeline.store.store import RateStore
 
     reader = _reader(settings)
+    dagster = dagster_state(settings.dagster_home)
     with RateStore(settings.fx_database, writing=reader is None) as store:
+        kept = _kept(store, dagster.failed_days, settings)
         coverage, ahead = store.coverage(), store.ahead()
         missing_symbols = store.missing_symbols(settings.fx_symbols)
     return status_document(
         settings,
         coverage,
         read_quota(settings),
-        dagster_state(settings.dagster_home),
+        dagster,
         today(),
         Access(settings).state(),
         missing_symbols,
@@ -75,7 +82,17 @@ def _document(settings: Settings) -> dict[str, Any]:
         ),
         reader=reader,
         restore_drill=None if reader else _restore_drill(settings),
+        kept_days=kept,
     )
+
+
+def _kept(store: "RateStore", failed: Sequence[dt.date], settings: Settings) -> set[dt.date]:
+    """Return the failed days that an earlier run has stored, without those that Fixer may still revise."""
+    if not failed:
+        return set()
+    revised_from = yesterday() - dt.timedelta(days=settings.fx_revision_days)
+    stored = store.stored_dates(min(failed), max(failed))
+    return {date for date in failed if date in stored and date < revised_from}
 
 
 def _free_mb(*folders: Path) -> dict[str, int]:

@@ -64,7 +64,8 @@ MONDAY = dt.date(2024, 3, 11)
 
 def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None:
     missing = {"GPB": "unknown"}
-    failed = [dt.date(2024, 3, day) for day in (1, 3, 4)]
+    kept = [dt.date(2024, 2, day) for day in (1, 2)]
+    failed = [*kept, *(dt.date(2024, 3, day) for day in (1, 3, 4))]
     dagster = DagsterState(
         RUN,
         {"daily_rates": "running", "alerts": "running"},
@@ -84,6 +85,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         alert_addresses="ok",
         replication={"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
         restore_drill={"result": "good", "age_hours": 1.5, "problem": None},
+        kept_days=kept,
     )
     url = (
         "http://127.0.0.1:3000/assets/rates?view=partitions"
@@ -109,6 +111,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "fresh": True,
         "gaps": [["2023-02-01", "2023-02-01"], ["2024-01-01", "2024-01-02"]],
         "failed_days": [["2024-03-01", "2024-03-01"], ["2024-03-03", "2024-03-04"]],
+        "failed_but_kept": [["2024-02-01", "2024-02-02"]],
         "refetch": {"days": 3, "url": url},
         "years": {"2022": [2, 365], "2023": [364, 365], "2024": [67, 70]},
         "rates": 13_020,
@@ -143,6 +146,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "fresh           yes",
         "gaps            2023-02-01, 2024-01-01 to 2024-01-02",
         "failed days     2024-03-01, 2024-03-03 to 2024-03-04",
+        "failed but kept 2024-02-01 to 2024-02-02",
         f"refetch         3 days: {url}",
         f"2022            [yellow][/][dim]{'░' * 24}[/] 2 of 365 days",
         f"2023            [yellow]{'█' * 23}[/][dim]░[/] 364 of 365 days",

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fx_pipeline.clock import utc_now, yesterday
-from fx_pipeline.commands import problems
+from fx_pipeline.commands import dagster_state, problems
 from fx_pipeline.commands.cli import main
 from fx_pipeline.dagster_internals.testing import evaluate_sensors, launch_scheduled_runs, record_heartbeat
 from fx_pipeline.definitions import defs
@@ -156,3 +156,21 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
             f"(http://127.0.0.1:3000/runs/{run.run_id})",
         ],
     )
+
+
+def test_a_failed_day_that_an_earlier_run_stored_needs_no_operator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless Fixer may still revise it, or what was stored has been lost."""
+    old, lost, newest = dt.date(2024, 5, 1), dt.date(2024, 5, 2), yesterday()
+    with RateStore(load_settings().fx_database) as store:
+        store.record([fetch_of(DayRates(date=old, base="EUR", timestamp=0, rates={"USD": 1.1}))])
+    with open_instance(tmp_path / "data" / "dagster"):
+        pass
+    monkeypatch.setattr(dagster_state, "failed_days", lambda instance: [old, lost, newest])
+    document = json.loads(status("--json").stdout)
+    assert document["failed_but_kept"] == [[str(old)] * 2]
+    assert document["failed_days"] == [[str(lost)] * 2, [str(newest)] * 2]
+    assert document["refetch"]["days"] == 2
+    monkeypatch.setattr(dagster_state, "failed_days", lambda instance: [old])
+    assert "as failed" not in status("--check").stdout

@@ -61,7 +61,7 @@ ERRORS_OF_REQUESTS = [
             400,
             403,
             "invalid_conversion_amount",
-            f"The amount {quoted} is not a number above 0 (and at most 1E+18).",
+            f"The amount {quoted} is not a number from 1E-18 to 1E+18.",
         )
         for sent, quoted in (
             ("0", "'0'"),
@@ -73,6 +73,7 @@ ERRORS_OF_REQUESTS = [
             ("1e999", "'1e999'"),
             ("1e308", "'1e308'"),
             ("1e-999", "'1e-999'"),
+            ("0.000000000000000000000001", "'0.000000000000000000000001'"),
             ("1_000", "'1_000'"),
             ("1,5", "'1,5'"),
             ("0x10", "'0x10'"),

@@ -131,7 +131,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "convert",
         {"from": "GBP", "to": "JPY", "amount": -1},
-        "The amount '-1' is not a number above 0 (and at most 1E+18).",
+        "The amount '-1' is not a number from 1E-18 to 1E+18.",
     ),
     ("convert", {"from": "GBP", "to": ["JPY", "USD"], "amount": 1}, "'to' is 'JPY,USD', which is not a "),
     ("latest_rates", {"symbols": ["QQQ"]}, "Unknown currency: QQQ. "),

@@ -125,7 +125,7 @@ REFUSED = [
     ("latest?from=QQQ", 201, "Unknown currency: QQQ. See /rates/symbols for the available codes."),
     ("latest?to=QQQ", 202, "Unknown currency: QQQ. See /rates/symbols for the available codes."),
     *(
-        (f"{path}amount={sent}", 403, f"The amount {shown} is not a number above 0 (and at most 1E+18).")
+        (f"{path}amount={sent}", 403, f"The amount {shown} is not a number from 1E-18 to 1E+18.")
         for path in ("latest?", "2026-03-06.csv?", "2026-03-06..?symbols=USD&", f"timeseries?{FRAME}&")
         for sent, shown in (
             ("0", "'0'"),

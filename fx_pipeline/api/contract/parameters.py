@@ -1,7 +1,7 @@
 """The parameters of the operations."""
 
 from fx_pipeline.api.endpoints.operation import Parameter, Schema, Stored
-from fx_pipeline.api.endpoints.parameters import LARGEST_AMOUNT
+from fx_pipeline.api.endpoints.parameters import LARGEST_AMOUNT, SMALLEST_AMOUNT
 
 
 def ref(kind: str, name: str) -> Schema:
@@ -20,7 +20,7 @@ def _last(stored: Stored) -> str:
 _DATE, _CURRENCY = ref("schemas", "Date"), ref("schemas", "Currency")
 _CURRENCIES: Schema = {"type": "array", "items": _CURRENCY}
 _INSTANT: Schema = {"anyOf": [ref("schemas", "Date"), ref("schemas", "Instant")]}
-_AMOUNT: Schema = {"type": "number", "minimum": float(1 / LARGEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
+_AMOUNT: Schema = {"type": "number", "minimum": float(SMALLEST_AMOUNT), "maximum": float(LARGEST_AMOUNT)}
 _SWITCH: Schema = {"type": "integer", "minimum": 0, "maximum": 1}
 
 DAY = Parameter(

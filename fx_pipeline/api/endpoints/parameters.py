@@ -41,7 +41,8 @@ LONGEST_QUOTE = 40
 """Characters of a bad value that an error repeats."""
 
 LARGEST_AMOUNT = Decimal("1e18")
-"""The largest amount that is converted. The smallest is one divided by it."""
+SMALLEST_AMOUNT = 1 / LARGEST_AMOUNT
+"""The limits of an amount that is converted."""
 
 HARMLESS = frozenset({"_", "access_key", "apikey"})
 """Parameters that no response depends on: keys, which the gate reads, and jQuery's against caching."""
@@ -207,7 +208,7 @@ class Parameters:
         return read_code(text, f"{name!r} is {quoted(text)}, which", kind)
 
     def amount(self) -> Decimal:
-        """Return the required amount to convert: a decimal above 0, up to LARGEST_AMOUNT."""
+        """Return the required amount to convert: a decimal from SMALLEST_AMOUNT to LARGEST_AMOUNT."""
         if not self.text("amount", INVALID_CONVERSION_AMOUNT):
             raise ApiError(
                 INVALID_CONVERSION_AMOUNT, "The parameter 'amount' is missing. It is a number above 0."
@@ -232,8 +233,8 @@ class Parameters:
         text = self.text("amount", INVALID_CONVERSION_AMOUNT)
         # A client that does not encode "+" sends a space.
         amount = Decimal(text.replace(" ", "+")) if _AMOUNT.fullmatch(text) else Decimal(0)
-        if not 1 / LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
-            info = f"The amount {quoted(text)} is not a number above 0 (and at most {LARGEST_AMOUNT})."
+        if not SMALLEST_AMOUNT <= amount <= LARGEST_AMOUNT:
+            info = f"The amount {quoted(text)} is not a number from {SMALLEST_AMOUNT} to {LARGEST_AMOUNT}."
             raise ApiError(INVALID_CONVERSION_AMOUNT, info)
         return amount
 

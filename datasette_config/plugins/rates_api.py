@@ -28,7 +28,7 @@ def register_routes(datasette):
         (r"/(?P<database>fx)/(?P<table>[^/.]+)\.(?P<format>csv)$", exports.table_csv),
         (r"/(?P<database>fx)/(?P<table>[^/]+?)/(?P<pks>[^/]+?)\.(?P<format>csv)$", exports.row_csv),
         (r"/fx\.(?!(json|db)$)[A-Za-z]\w*$", formats.no_format_of_table),
-        (r"/fx/[^/.]+\.(?!(json|blob)$)[A-Za-z]\w*$", formats.no_format_of_table),
+        (r"/fx/[^/.]+\.(?!json$)[A-Za-z]\w*$", formats.no_format_of_table),
         (r"/fx/[^/]+/[^/]+\.(?!(json|blob)$)[A-Za-z]\w*$", formats.no_format_of_table),
         (r"/(currency/[^/]+|coverage|public)\.[A-Za-z]\w*$", formats.no_format_of_page),
         (r"/currency/(?P<code>[^/]+)$", pages.currency),

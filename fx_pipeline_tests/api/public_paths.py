@@ -156,6 +156,8 @@ PATHS = [
             "/fx.parquet",
             "/fx/rates.parquet",
             "/fx/rates.xlsx",
+            "/fx/rates.blob",
+            "/fx/rates_by_date.blob?_blob_column=rate",
             "/fx/rates_by_date.xml",
             "/fx/rates/2026-03-06,USD.xlsx",
             "/currency/USD.csv",
@@ -174,7 +176,7 @@ PATHS = [
         for path in (
             "/fx/rates/2026-03-06",
             "/fx/rates/2026-03-06.json",
-            "/fx/rates.blob",
+            "/fx/rates/2026-03-06,USD.blob",
             "/fx/rates.json?_sort=nothing",
             "/fx/rates.json?_sort=date&_sort_desc=date",
             "/fx/rates.json?_ttl=%C2%B2",

@@ -56,6 +56,8 @@ NOT_THERE = [
         )
         for extension in ("parquet", "xlsx", "xml", "jsono", "html")
     ),
+    # Only a row has bytes.
+    ("/fx/rates.blob", "There is no .blob of /fx/rates. There is .json and .csv."),
     *(
         (
             f"{path}.csv",

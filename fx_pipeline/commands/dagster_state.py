@@ -1,6 +1,7 @@
 """The state of Dagster for `status`: the last run, paused schedules, the daemon, undelivered alerts."""
 
 import datetime as dt
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,14 @@ from fx_pipeline.commands.runs import failed_days, last_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.sensors import alerts, undelivered_alerts
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.processes.leftovers import DAEMON_LOCK
 from fx_pipeline.settings import load_settings
 
 HEARTBEAT_TIMEOUT = dt.timedelta(minutes=5)
 """How old the last heartbeat of Dagster's daemon may be. It sends one every 30 seconds, or every minute."""
+
+STARTING = 300.0
+"""Seconds after the start of Dagster's daemon in which it may not have seen every schedule. It takes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,10 @@ class DagsterState:
 
     last_run: dict[str, str | None] | None = None
     automation: dict[str, str] = field(default_factory=dict)
-    """`running`, `stopped` or `unknown` for each schedule and sensor; empty if the home does not exist.
+    """`running`, `stopped`, `starting` or `unknown` for each schedule and sensor; empty if the home does not
+    exist.
 
-    Unknown: no daemon of this instance has seen it.
+    Starting and unknown: no daemon of this instance has seen it. Starting: one has begun only now.
     """
     daemon: dict[str, object] | None = None
     """Whether the daemon is running, and its last heartbeat; None if it never ran in this home."""
@@ -41,10 +47,11 @@ def dagster_state(home: Path) -> DagsterState:
         return DagsterState()
     with open_instance(home) as instance:
         states = {state.name: state for state in instance.all_instigator_state()}
+        unseen = "starting" if _is_starting(home) else "unknown"
         cursor = getattr(getattr(states.get(alerts.name), "instigator_data", None), "cursor", None)
         return DagsterState(
             last_run(instance),
-            {name: _status(states.get(name)) for name in _automation()},
+            {name: _status(states.get(name), unseen) for name in _automation()},
             _daemon(instance),
             [
                 {"run": alert.run_id, "title": alert.title, "failures": list(alert.failures)}
@@ -61,10 +68,21 @@ def _automation() -> Iterable[str]:
     yield from (sensor.name for sensor in repository.sensor_defs)
 
 
-def _status(state: object) -> str:
-    """Return the word for a stored state. The daemon stores one for each schedule and sensor that is on."""
+def _is_starting(home: Path) -> bool:
+    """Return whether the daemon began only now. It may have another home, on another machine."""
+    try:
+        return time.time() - (home / DAEMON_LOCK).stat().st_mtime < STARTING
+    except OSError:
+        return False
+
+
+def _status(state: object, unseen: str) -> str:
+    """Return the word for a stored state, `unseen` if there is none.
+
+    The daemon stores one for each schedule and sensor that is on.
+    """
     if state is None:
-        return "unknown"
+        return unseen
     return "running" if getattr(state, "is_running", True) else "stopped"
 
 

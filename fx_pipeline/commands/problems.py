@@ -13,6 +13,8 @@ MIN_FREE_MB = 200
 
 Document = Mapping[str, Any]
 
+_START = "Start `fx-pipeline up` or `fx-pipeline daemon`"
+
 
 def problems(document: Document, settings: Settings) -> Iterator[str]:
     """Yield a line for everything in the document of `status` that needs the operator."""
@@ -92,7 +94,7 @@ def _dagster(document: Document, settings: Settings) -> Iterator[str]:
     automation, daemon = document["automation"], document["daemon"]
     if not automation:
         yield (
-            f"Dagster's home {settings.dagster_home} does not exist. Start `fx-pipeline up`, or set "
+            f"Dagster's home {settings.dagster_home} does not exist. {_START}, or set "
             "DAGSTER_HOME to the home that it uses."
         )
         return
@@ -100,21 +102,22 @@ def _dagster(document: Document, settings: Settings) -> Iterator[str]:
         if state == "stopped":
             yield f"{name} is stopped. Start it in the Dagster UI, under Automation."
     if daemon is None:
-        yield (
-            f"Dagster's daemon has never run in {settings.dagster_home}. Start `fx-pipeline up`, or set "
-            "DAGSTER_HOME to the home that it uses."
-        )
+        if "starting" not in automation.values():
+            yield (
+                f"Dagster's daemon has never run in {settings.dagster_home}. {_START}, or set DAGSTER_HOME "
+                "to the home that it uses."
+            )
         return
     if not daemon["running"]:
         yield (
-            f"Dagster's daemon is not running: its last heartbeat was at {daemon['last_heartbeat']}. Start "
-            "`fx-pipeline up`."
+            f"Dagster's daemon is not running: its last heartbeat was at {daemon['last_heartbeat']}. "
+            f"{_START}."
         )
     unknown = sorted(name for name, state in automation.items() if state == "unknown")
     if unknown:
         yield (
-            f"Dagster has never run {', '.join(unknown)}. Start `fx-pipeline up`, or set FX_ASSET_PREFIX "
-            "as it was when it was started."
+            f"Dagster has never run {', '.join(unknown)}. Start `fx-pipeline up`, or `daemon` and "
+            "`code-server`, or set FX_ASSET_PREFIX as it was when they were started."
         )
 
 

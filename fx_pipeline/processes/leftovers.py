@@ -85,16 +85,21 @@ def held(home: Path) -> Iterator[None]:
         yield
 
 
+DAEMON_LOCK = "daemon.lock"
+"""The file in the home whose lock Dagster's daemon holds."""
+
+
 @contextmanager
 def only_one(home: Path, name: str, message: str) -> Iterator[None]:
     """Hold a lock in the home. Raise SettingsError with the message if another process holds it.
 
-    Also raise it if the home cannot be written.
+    The time of its file is when this began. Also raise SettingsError if the home cannot be written.
     """
     lock = FileLock(home / name, blocking=False)
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        (home / name).touch()
     except Timeout:
         raise SettingsError(message) from None
     except OSError as error:

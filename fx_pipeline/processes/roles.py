@@ -15,7 +15,7 @@ from fx_pipeline.processes.code_server import SERVED
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.instance_file import kept_file
-from fx_pipeline.processes.leftovers import held, only_one
+from fx_pipeline.processes.leftovers import DAEMON_LOCK, held, only_one
 from fx_pipeline.processes.up import LOW_PRIORITY, server_environment
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.listening import bound, cannot_listen
@@ -63,7 +63,7 @@ def run_daemon_role(settings: Settings, workspace: Path | None) -> None:
     home = settings.dagster_home.absolute()
     # Two would start each scheduled run twice.
     other = f"Another daemon is using Dagster's home {home}. Stop it."
-    with open_instance(home) as instance, only_one(home, "daemon.lock", other):
+    with open_instance(home) as instance, only_one(home, DAEMON_LOCK, other):
         source = str(workspace) if workspace else settings.code_server
         say(f"The daemon starts. {about_code_server(settings, workspace)} Dagster's home {home}.")
         if workspace is None:  # otherwise `up` has said it

@@ -172,6 +172,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
     ]
 
 
+START = "Start `fx-pipeline up` or `fx-pipeline daemon`"
 RUNNING = DagsterState(
     automation={"daily_rates": "running"},
     daemon={"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
@@ -230,30 +231,29 @@ DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
         ),
         (
             {"automation": {}, "daemon": None},
-            [
-                f"Dagster's home {HOME} does not exist. Start `fx-pipeline up`, or set "
-                "DAGSTER_HOME to the home that it uses."
-            ],
+            [f"Dagster's home {HOME} does not exist. {START}, or set DAGSTER_HOME to the home that it uses."],
         ),
         (
             {"automation": {"daily_rates": "unknown"}, "daemon": None},
             [
-                f"Dagster's daemon has never run in {HOME}. Start `fx-pipeline up`, or set "
-                "DAGSTER_HOME to the home that it uses."
+                f"Dagster's daemon has never run in {HOME}. {START}, or set DAGSTER_HOME to the "
+                "home that it uses."
             ],
         ),
+        ({"automation": {"daily_rates": "starting"}, "daemon": None}, []),
+        ({"automation": {"daily_rates": "starting", "alerts": "running"}}, []),
         (
             {"automation": {"no_daily_rates": "unknown", "no_alerts": "unknown"}},
             [
-                "Dagster has never run no_alerts, no_daily_rates. Start `fx-pipeline up`, or set "
-                "FX_ASSET_PREFIX as it was when it was started."
+                "Dagster has never run no_alerts, no_daily_rates. Start `fx-pipeline up`, or `daemon` and "
+                "`code-server`, or set FX_ASSET_PREFIX as it was when they were started."
             ],
         ),
         (
             {"daemon": {"running": False, "last_heartbeat": "2024-03-10T05:00:00+00:00"}},
             [
-                "Dagster's daemon is not running: its last heartbeat was at 2024-03-10T05:00:00+00:00. Start "
-                "`fx-pipeline up`."
+                "Dagster's daemon is not running: its last heartbeat was at 2024-03-10T05:00:00+00:00. "
+                f"{START}."
             ],
         ),
         (

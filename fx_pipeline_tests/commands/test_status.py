@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from fx_pipeline.commands.cli import main
 from fx_pipeline.dagster_internals.testing import evaluate_sensors, launch_scheduled_runs, record_heartbeat
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.processes.leftovers import DAEMON_LOCK, only_one
 from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.store import RateStore
@@ -55,7 +57,7 @@ def test_a_home_where_no_daemon_runs_fails_the_check(tmp_path: Path) -> None:
     """As with a typo in DAGSTER_HOME."""
     home = tmp_path / "data" / "dagster"
     result = status("--check")
-    remedy = "Start `fx-pipeline up`, or set DAGSTER_HOME to the home that it uses."
+    remedy = "Start `fx-pipeline up` or `fx-pipeline daemon`, or set DAGSTER_HOME to the home that it uses."
     assert (result.exit_code, result.stdout) == (1, f"Dagster's home {home} does not exist. {remedy}\n")
     assert result.stderr == (
         f"Database {tmp_path / 'data' / 'fx.db'}, tokens {tmp_path / 'data' / 'tokens.db'}, Dagster's home "
@@ -81,8 +83,18 @@ def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.Dag
     assert (result.exit_code, result.stdout) == (
         1,
         "Dagster has never run alerts, daily_checks, daily_rates, monthly_symbols, nightly_database, "
-        "nightly_history. Start `fx-pipeline up`, or set FX_ASSET_PREFIX as it was when it was started.\n",
+        "nightly_history. Start `fx-pipeline up`, or `daemon` and `code-server`, or set FX_ASSET_PREFIX as "
+        "it was when they were started.\n",
     )
+    lock = Path(instance.root_directory) / DAEMON_LOCK
+    with only_one(lock.parent, lock.name, "another"):
+        result = status("--check")
+        assert (result.exit_code, result.stdout) == (0, "ok\n")
+        assert set(json.loads(status("--json").stdout)["automation"].values()) == {"starting"}
+        os.utime(lock, (0, 0))  # it began long ago
+        assert status("--check").exit_code == 1
+    with only_one(lock.parent, lock.name, "another"):
+        assert status("--check").exit_code == 0
     with loaded_workspace(instance) as workspace:
         launch_scheduled_runs(workspace, utc_now())
         evaluate_sensors(workspace)
@@ -98,8 +110,8 @@ def test_what_needs_the_operator_fails_the_check_only(
     lines = status("--check")
     assert lines.exit_code == 1
     expected = [
-        f"Dagster's home {tmp_path / 'data' / 'dagster'} does not exist. Start `fx-pipeline up`, or set "
-        "DAGSTER_HOME to the home that it uses.",
+        f"Dagster's home {tmp_path / 'data' / 'dagster'} does not exist. Start `fx-pipeline up` or "
+        "`fx-pipeline daemon`, or set DAGSTER_HOME to the home that it uses.",
         "FX_ALERT_URLS, entry 1: not a URL that Apprise supports. Did you mean slack://?",
         f"The disk of {tmp_path / 'data'} is nearly full: N MB are free.",
     ]
@@ -151,7 +163,8 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         [
             f"The last run failed: see the run (http://127.0.0.1:3000/runs/{run.run_id})",
             "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
-            f"Dagster's daemon is not running: its last heartbeat was at {beat}. Start `fx-pipeline up`.",
+            f"Dagster's daemon is not running: its last heartbeat was at {beat}. Start `fx-pipeline up` or "
+            "`fx-pipeline daemon`.",
             f'The alert "fx-pipeline: rates_job failed" was not delivered: {ADDRESS} '
             f"(http://127.0.0.1:3000/runs/{run.run_id})",
         ],

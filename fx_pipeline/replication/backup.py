@@ -32,7 +32,7 @@ def back_up(database: Path, tokens: Path, place: Path, now: dt.datetime) -> Path
     """
     target = place / backup_name(now)
     partial = place / f".{target.name}-{secrets.token_hex(4)}"
-    with explained(target):
+    with explained(target, elsewhere="name another PLACE"):
         partial.mkdir(parents=True)
         try:
             copy_files(database, tokens, partial)

@@ -66,7 +66,7 @@ def restore(
         raise StoreError(
             f"{database} exists. Add --force to move it aside, or choose another file with --to."
         )
-    with explained(database):
+    with explained(database, elsewhere="name another file with --to"):
         database.parent.mkdir(parents=True, exist_ok=True)
         with (
             _no_longer_following(database),

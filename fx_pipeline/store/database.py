@@ -89,19 +89,22 @@ def transaction(db: Database) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and the file system into a StoreError that says what to do."""
+def explained(path: Path, *, elsewhere: str = "set FX_DATABASE to another place") -> Iterator[None]:
+    """Turn errors of SQLite and the file system into a StoreError that says what to do.
+
+    `elsewhere` says how to choose another folder than that of `path`.
+    """
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path}: {_reason(error)}") from error
+        raise StoreError(f"{path}: {_reason(error, elsewhere)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, elsewhere: str) -> str:
     if isinstance(error, OSError):
         return (
             f"its folder cannot be created ({error.strerror}). Give this user permission to create it, or "
-            "set FX_DATABASE to another place."
+            f"{elsewhere}."
         )
     text = str(error)
     kept = "The last write is lost. Everything before it is stored."

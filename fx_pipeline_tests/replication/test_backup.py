@@ -23,6 +23,7 @@ from fx_pipeline_tests.fixer_days import day_of
 from fx_pipeline_tests.stored import assert_consistent, dump, rows, stored_dates
 
 FIRST, SECOND = dt.date(2024, 5, 16), dt.date(2024, 5, 17)
+PERMIT = "Give this user permission to create it, or "
 NOON = dt.datetime(2024, 5, 18, 12, tzinfo=dt.timezone.utc)
 
 USING = """
@@ -123,6 +124,17 @@ def test_an_emptied_or_foreign_database_is_not_backed_up(database: Path, tmp_pat
     execute(database, "CREATE TABLE other (a)")
     assert "is empty, or not a database of fx-pipeline" in fails("backup", tmp_path / "place")
     assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_used_is_named(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    assert fails("backup", tmp_path / "a-file").endswith(
+        "(Not a directory). " + PERMIT + "name another PLACE."
+    )
+    succeeds("backup")
+    assert fails("restore", "--to", tmp_path / "a-file" / "fx.db").endswith(
+        PERMIT + "name another file with --to."
+    )
 
 
 def test_a_copy_without_days_is_restored_only_on_request(database: Path, tmp_path: Path) -> None:

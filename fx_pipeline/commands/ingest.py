@@ -71,6 +71,8 @@ def ingest(
     Fetches the newest days first, in runs as long as a backfill's. Exits with 1 if a day could not be
     fetched; the others are stored.
     """
+    if revise and not missing:
+        raise click.UsageError("--revise needs --missing: without it, every day is fetched again.")
     settings = load_settings()
     selected = select_dates(settings.fx_start_date, days, dates, first, last)
     settings.require_key()

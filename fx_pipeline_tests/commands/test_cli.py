@@ -60,6 +60,7 @@ def test_every_command_has_help(path: tuple[str, ...], option: str) -> None:
         (["--date", str(TODAY + dt.timedelta(1))], "is not over yet. The newest day that can be fetched is"),
         (["--from", "2024-01-05", "--to", "2024-01-01"], "--from 2024-01-05 is after --to 2024-01-01."),
         (["--to", "2024-01-01"], "--to needs --from."),
+        (["--revise"], "--revise needs --missing"),
         (["--days", "3", "--date", "2024-01-01"], "Use only one of --days, --date and --from."),
         (["--days", "3", "--from", "2024-01-01"], "Use only one of --days, --date and --from."),
         (["--days", "0"], "0 is not in the range x>=1."),

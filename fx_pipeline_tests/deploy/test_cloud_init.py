@@ -5,8 +5,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def test_installed_files_exist() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
 
 
-def test_nginx_serves_the_api(tmp_path: Path) -> None:
+def test_nginx_serves_the_api_while_a_reader_fails(tmp_path: Path) -> None:
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
@@ -104,10 +106,16 @@ def test_nginx_serves_the_api(tmp_path: Path) -> None:
     with (
         reserved_ports(2) as [plain, secure],
         serving(tmp_path / "fx.db", tmp_path / "log", FX_API_URL=f"https://{DOMAIN}") as api,
-        nginx(program, tmp_path, {"80": plain, "443": secure, "8001": api.port}),
+        broken_reader() as reader,
+        nginx(program, tmp_path, {"80": plain, "443": secure, "8001": api.port}, reader.port),
         httpx.Client(verify=trusted) as client,
     ):
         address = f"https://127.0.0.1:{secure}"
+        # One of them reaches the reader. It is not sent again, because it may have changed something.
+        posted = {client.post(f"{address}/-/health").status_code for _ in range(2)}
+        assert (posted, reader.requests) == ({405, 502}, 1)
+        assert [client.get(f"{address}/-/health").status_code for _ in range(4)] == [200] * 4
+        assert reader.requests > 1
         answer = client.get(f"{address}/-/health")
         assert answer.status_code == 200, answer.text
         assert "Strict-Transport-Security" in answer.headers
@@ -119,10 +127,43 @@ def test_nginx_serves_the_api(tmp_path: Path) -> None:
         )
 
 
+@dataclass
+class Broken:
+    """A server that ends each connection after a request, without a response."""
+
+    port: int
+    requests: int = 0
+
+
 @contextmanager
-def nginx(program: str, folder: Path, ports: dict[str, int]) -> Iterator[None]:
-    """Run nginx with server.conf, with other ports and with the certificate in the folder."""
-    server = NGINX.read_text().replace("/etc/fx-pipeline/tls", str(folder))
+def broken_reader() -> Iterator[Broken]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        reader = Broken(listening.getsockname()[1])
+
+        def accept() -> None:
+            with suppress(OSError):  # the end
+                while True:
+                    client, _ = listening.accept()
+                    with client:
+                        client.recv(65536)
+                        reader.requests += 1
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield reader
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def nginx(program: str, folder: Path, ports: dict[str, int], reader: int) -> Iterator[None]:
+    """Run nginx with server.conf, with other ports, the certificate in the folder, and a reader.
+
+    The line for the reader is the one in the comment of server.conf.
+    """
+    server = NGINX.read_text().replace("/etc/fx-pipeline", str(folder)).replace(f"{folder}/tls", str(folder))
     server = re.sub(r"(?m)^ *listen \[::\].*\n", "", server)  # a container may have no IPv6
     for old, new in ports.items():
         place = "127.0.0.1:" if old == "8001" else "listen "
@@ -137,8 +178,12 @@ def nginx(program: str, folder: Path, ports: dict[str, int]) -> Iterator[None]:
         f"events {{}}\nhttp {{\naccess_log off;\n{temporary}\n{server}}}\n"
     )
     command = [program, "-p", str(folder), "-e", str(folder / "errors"), "-c", str(folder / "nginx.conf")]
-    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-    assert tested.returncode == 0, tested.stderr
+    [line] = re.findall(r"(?m)^# +(server 10\S+ .*;)$", server)
+    for readers in ("", line.replace("10.0.0.7:8001", f"127.0.0.1:{reader}")):
+        if readers:
+            (folder / "readers.conf").write_text(readers)
+        tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+        assert tested.returncode == 0, tested.stderr
     process = subprocess.Popen(command)
     try:
         wait_for(lambda: _listens(ports["443"]))

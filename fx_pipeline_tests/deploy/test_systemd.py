@@ -72,6 +72,7 @@ def test_each_role_has_a_unit_with_a_command_that_exists() -> None:
         "fx-pipeline-api.service": ["serve"],
         "fx-pipeline-code-server.service": ["code-server"],
         "fx-pipeline-daemon.service": ["daemon"],
+        "fx-pipeline-replica.service": ["replica"],
         "fx-pipeline-replicate.service": ["replicate"],
         "fx-pipeline-up.service": ["up"],
         "fx-pipeline-webserver.service": ["webserver"],

@@ -1,6 +1,6 @@
 # The image of fx-pipeline. Two targets:
 #   default  every role: up, serve, code-server, webserver, daemon, a Celery worker
-#   api      `fx-pipeline serve` only, without Dagster and pandas, for nodes that only read
+#   api      `fx-pipeline serve` and `replica`, without Dagster and pandas, for nodes that only read
 #
 #   docker build --build-arg VERSION=0.2.0 --build-arg REVISION=$(git rev-parse HEAD) --tag fx-pipeline .
 #   docker build --target api --tag fx-pipeline-api .
@@ -45,11 +45,11 @@ RUN --mount=type=cache,target=/root/.cache/uv /tools/install /opt/fx-pipeline re
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS runtime
-# The base's own pip is not needed. A new named volume takes its owner from /data.
+# The base's own pip is not needed. A new named volume takes its owner from /data, or /replica if that has a replica.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip \
     && groupadd --gid 10001 fx-pipeline \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fx-pipeline \
-    && install --directory --owner=10001 --group=10001 /data
+    && install --directory --owner=10001 --group=10001 /data /replica
 # With a read-only root file system, /tmp must be a tmpfs.
 ENV PATH=/opt/fx-pipeline/bin:$PATH \
     HOME=/tmp \

@@ -24,6 +24,8 @@ REVALIDATE = "no-cache"
 """Cache-Control of a page: the browser stores it, and checks each time whether it has changed (304)."""
 MISSING = "x-missing-rates"
 """The header for currencies without a rate on some of the days: `BGN=1999-01-04..2025-12-31`."""
+MISSING_DAYS = "x-missing-days"
+"""The header for the number of days of a range that are not stored."""
 
 GZIP_LEVEL = 6
 """Level 9 takes twice as long, and saves less than one percent."""

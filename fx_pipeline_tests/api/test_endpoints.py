@@ -77,9 +77,51 @@ async def test_a_wide_csv_has_a_column_for_each_currency(api: Api, path: str, ro
     assert response.text == "".join(f"{row}\r\n" for row in rows)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/csv; charset=utf-8")
     narrow = await api.get(path.replace("wide=1", "wide=0"))
-    for header in ("x-missing-rates", "cache-control"):
+    for header in ("x-missing-rates", "x-missing-days", "cache-control"):
         assert response.headers.get(header) == narrow.headers.get(header)
     assert narrow.text.startswith("date,base,")
+
+
+MISSING_DAYS = [
+    # The 7th. The 10th is today.
+    ("2026-03-05..2026-03-10?symbols=USD", "1"),
+    ("2026-03-05..2026-03-10?base=USD", "1"),
+    ("2026-03-05..", "1"),
+    ("timeseries?start_date=2026-03-07&end_date=2026-03-08", "1"),
+    ("timeseries?start_date=1999-01-04&end_date=1999-12-31&symbols=USD,GBP", "360"),
+    ("1999-01-01..1999-01-05.csv?symbols=USD&wide=1", "3"),
+    ("1999-01-01..1999-01-05.csv", "3"),
+    ("2026-03-05..2026-03-06", None),
+    ("2026-03-08..2026-03-10.csv", None),
+    # JPY begins later, but both days are stored.
+    ("1999-01-04..1999-01-05?symbols=USD,JPY", None),
+    ("1999-01-04..1999-01-06?symbols=USD,JPY", "1"),
+    # The 8th was fetched on the 9th. On the 8th, the 7th could have been known.
+    ("2026-03-05..2026-03-09?symbols=USD&as_of=2026-03-08", "1"),
+    ("2026-03-05..2026-03-09?as_of=2026-03-09", "1"),
+    ("2026-03-05..2026-03-09?as_of=2026-03-07", None),
+    ("latest", None),
+]
+
+
+@pytest.mark.parametrize(("asked", "days"), MISSING_DAYS)
+async def test_a_range_says_how_many_days_are_not_stored(api: Api, asked: str, days: str | None) -> None:
+    response = await api.get(f"/rates/{asked}")
+    assert (response.status_code, response.headers.get("x-missing-days")) == (200, days)
+    assert "x-missing-days" in response.headers["access-control-expose-headers"]
+
+
+async def test_a_stored_day_is_no_longer_missing(history: History, api: Api) -> None:
+    path = "/rates/1999-01-04..1999-01-06?symbols=USD"
+    before = await api.get(path)
+    history.fetch("2026-03-10T11:00:00.000000Z", {"1999-01-06": {"USD": 1.17}, "2026-03-10": {"USD": 1.2}})
+    after = await api.get(path)
+    assert (before.headers["x-missing-days"], before.headers["cache-control"]) == ("1", "public, max-age=60")
+    assert "x-missing-days" not in after.headers
+    assert after.headers["cache-control"] == "public, max-age=86400"
+    # Today counts if it is stored, and does not hide the 7th.
+    with_today = await api.get("/rates/2026-03-05..2026-03-10?symbols=USD")
+    assert (len(with_today.json()["rates"]), with_today.headers["x-missing-days"]) == (5, "1")
 
 
 async def test_adds_the_base_with_rate_one_if_it_is_not_stored(history: History, open_api: OpenApi) -> None:

@@ -114,7 +114,7 @@ _HEADERS: dict[str, Schema] = {
     },
     "CacheControl": {
         "required": True,
-        "description": "How long a cache may store it: settled days for a day, others for a minute.",
+        "description": "How long a cache may store it: complete settled days for a day, others for a minute.",
         "schema": {"type": "string", "pattern": "^(public, max-age=[0-9]+|(private, )?no-store)$"},
     },
     "Vary": {
@@ -130,6 +130,10 @@ _HEADERS: dict[str, Schema] = {
     "Missing": {
         "description": "The currencies in `missing`, with the first and the last day of each.",
         "schema": {"type": "string", "pattern": r"^[A-Z]{3}=[0-9-]{10}\.\.[0-9-]{10}(, |$)"},
+    },
+    "MissingDays": {
+        "description": "The number of days of the range that are not stored, up to yesterday.",
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     },
     "Challenge": {
         "required": True,
@@ -152,7 +156,12 @@ _COMMON = {
     "Vary": ref("headers", "Vary"),
     "Access-Control-Allow-Origin": ref("headers", "AnyOrigin"),
 }
-_CACHEABLE = {"ETag": ref("headers", "ETag"), "X-Missing-Rates": ref("headers", "Missing"), **_COMMON}
+_CACHEABLE = {
+    "ETag": ref("headers", "ETag"),
+    "X-Missing-Rates": ref("headers", "Missing"),
+    "X-Missing-Days": ref("headers", "MissingDays"),
+    **_COMMON,
+}
 
 
 def _get(operation: Operation[Any]) -> Schema:

@@ -217,7 +217,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/rates/{start}..{end}.csv",
         name="rates_of_range_csv",
         summary="The rates of several days, for a spreadsheet",
-        description=f"{_CSV_ROWS} The end must not be before the start.",
+        description=f"{_CSV_ROWS} `X-Missing-Days` counts the days that are not stored. The end must not be "
+        "before the start.",
         tag=SPREADSHEETS,
         response="Csv",
         parse=inputs.parse_range,

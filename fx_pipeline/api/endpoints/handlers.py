@@ -22,6 +22,7 @@ from fx_pipeline.api.endpoints.days import (
     require_ends,
     span_of,
 )
+from fx_pipeline.api.endpoints.gaps import missing_days
 from fx_pipeline.api.endpoints.inputs import (
     ConversionInput,
     DayInput,
@@ -91,15 +92,18 @@ def series(context: Context, parsed: RangeInput) -> Reply:
         amount=parsed.amount,
         missing=read.missing,
     )
-    return Reply(body, _cache_control_of_range(context, parsed), headers=_headers(read.missing))
+    absent = missing_days(context.queries, parsed, read)
+    cache_control = _cache_control_of_range(context, parsed, absent)
+    return Reply(body, cache_control, headers=_headers(read.missing, absent))
 
 
 def series_csv(context: Context, parsed: RangeInput) -> Reply:
     """Return the same as rows."""
     read = _read_series(context, parsed)
     body = _csv(context, parsed, read.base, read.days)
-    cache_control = _cache_control_of_range(context, parsed)
-    return Reply(body, cache_control, replies.CSV, headers=_headers(read.missing))
+    absent = missing_days(context.queries, parsed, read)
+    cache_control = _cache_control_of_range(context, parsed, absent)
+    return Reply(body, cache_control, replies.CSV, headers=_headers(read.missing, absent))
 
 
 def convert(context: Context, parsed: ConversionInput) -> Reply:
@@ -196,11 +200,17 @@ def _cache_control_of_day(context: Context, date: dt.date | None, stored: Day, a
     return context.cache_control(stored.date, as_of) if date else context.cache_control_of_newest(as_of)
 
 
-def _cache_control_of_range(context: Context, parsed: RangeInput) -> str:
+def _cache_control_of_range(context: Context, parsed: RangeInput, absent: int) -> str:
+    if absent and not parsed.rates.as_of:
+        # They may be fetched at any time.
+        return replies.recent()
     return context.cache_control(parsed.end.isoformat() if parsed.end else NEVER, parsed.rates.as_of)
 
 
-def _headers(missing: Lifespans) -> dict[str, str]:
-    """Return the header that says in a CSV what `missing` says in a document."""
+def _headers(missing: Lifespans, absent: int = 0) -> dict[str, str]:
+    """Return the header that says in a CSV what `missing` says in a document, and that for absent days."""
     spans = ", ".join(f"{code}={first}..{last}" for code, (first, last) in missing.items())
-    return {replies.MISSING: spans} if spans else {}
+    return {
+        **({replies.MISSING: spans} if spans else {}),
+        **({replies.MISSING_DAYS: str(absent)} if absent else {}),
+    }

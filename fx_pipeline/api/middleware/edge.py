@@ -21,7 +21,7 @@ from fx_pipeline.api.errors import (
     error_document,
 )
 from fx_pipeline.api.middleware.paths import FORMS, HEALTH, MCP, is_closed
-from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, NO_STORE, as_json
+from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, MISSING_DAYS, NO_STORE, as_json
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ PAGE_HEADERS = {
 _ALLOWED_HEADERS = (
     "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
 )
+_EXPOSED_HEADERS = f"ETag, Link, {MISSING}, {MISSING_DAYS}, X-Truncated"
 
 
 class Edge:
@@ -100,7 +101,7 @@ class _Response:
                 raw=[(name.lower(), value) for name, value in message.get("headers", [])]
             )
             headers["Access-Control-Allow-Origin"] = "*"
-            headers["Access-Control-Expose-Headers"] = f"ETag, Link, {MISSING}, X-Truncated"
+            headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
             named = ", ".join([*headers.getlist("Vary"), "Accept-Encoding"]).split(",")
             headers["Vary"] = ", ".join(dict.fromkeys(name.strip() for name in named))
             if headers.get("Content-Type", "").startswith("text/html"):

@@ -13,6 +13,7 @@ from fx_pipeline.replicated import ReplicationState, read_state
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline_tests.child_processes import wait_until_gone
 from fx_pipeline_tests.command_line import environment
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import wait_for
 
 _QUICK = """
@@ -101,9 +102,11 @@ def replicating(
     database: Path, url: str, *, ends_within: float = 0, **settings: str
 ) -> Iterator[Replicating]:
     """Run `fx-pipeline replicate`, and end it with the block."""
-    running = Replicating(database, url, ends_within=ends_within, **settings)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end()
+    with reserved_port() as port:  # other tests run Litestream at the same time
+        settings = {"FX_LITESTREAM_PORT": str(port)} | settings
+        running = Replicating(database, url, ends_within=ends_within, **settings)
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.end()

@@ -178,7 +178,7 @@ def test_each_restore_is_a_prefix_of_the_commits(store: ObjectStore, tmp_path: P
             in_file, times = committed(database), writer.times()
             if kind == "all":
                 found, _ = restored(store, tmp_path)
-                lost.append((in_file - found, killed - times.get(found, killed)))
+                lost.append((in_file - found, round(killed - times.get(found, killed), 2)))
                 replicating = running.enter_context(replicated(database, store.url()))
             # Whatever survived or was started again stores all commits, and a last one that was not yet
             # acknowledged.
@@ -186,5 +186,6 @@ def test_each_restore_is_a_prefix_of_the_commits(store: ObjectStore, tmp_path: P
             found, copy = restored(store, tmp_path)
             assert in_file <= found <= in_file + 1
             assert everything(copy) == everything(database)
+            print(f"round {number + 1}: {kind} killed, {found} transactions", flush=True)
             writer = running.enter_context(writing(database))
     print(f"{committed(database)} transactions; lost if all was killed: {lost}")

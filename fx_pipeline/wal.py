@@ -1,7 +1,6 @@
 """What a writer does for Litestream, which reads the write-ahead log (-wal) without SQLite.
 
-Otherwise Litestream 0.5.17 leaves a damaged replica, without an error, in two cases. Trials with kill -9
-showed both of them:
+Otherwise Litestream 0.5.17 leaves a damaged replica, without an error, in these cases:
 
 - A commit writes its pages to the log, waits for the disk, and then enters them in the log's index (-shm). If
   its writer is killed in between while other processes have the file open, SQLite ignores the transaction,
@@ -10,12 +9,19 @@ showed both of them:
 - While Litestream does not run, SQLite begins to write the log from its start, at 1,000 pages. Litestream
   misses what was at its end. So a replicated log may have more pages before that.
 
+Litestream may also write to the log, for a checkpoint, after it has read the transaction of a killed writer.
+So a commit that does not end leaves a mark, and `replicate` then makes Litestream begin with all of the file.
+
 https://sqlite.org/walformat.html describes the files.
 """
 
+import fcntl
 import os
 import struct
-from contextlib import suppress
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from fx_pipeline.sqlite import sqlite3
@@ -23,6 +29,12 @@ from fx_pipeline.sqlite import sqlite3
 REPLICATED_PAGES = 100_000
 """Pages in a replicated log after which SQLite may write it from its start: 400 MB. While Litestream runs, it
 sees to that at 1,000 pages."""
+
+_MARK = "-commit-"
+"""Between the name of a database and the rest of the name of a mark."""
+
+_LOCKED_WITHIN = 1.0
+"""Seconds. An unlocked mark that is older was left by a commit that did not end."""
 
 _HEADER = 48
 """Bytes of the header of the index, which follows once more. A difference makes SQLite read the log again."""
@@ -33,11 +45,60 @@ _open: dict[tuple[int, int], int] = {}
 """Descriptors of indexes, by device and inode. Closing one would release this process' locks on it."""
 
 
-def begin_write(connection: sqlite3.Connection, path: Path) -> None:
-    """Begin a transaction that no other one can overlap. Raise sqlite3.Error."""
+@contextmanager
+def written(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Run the block in a transaction that no other one can overlap, and commit it. Raise sqlite3.Error."""
+    try:
+        # Inside the try: an interrupt may follow directly.
+        is_replicated = _begin(connection, path)
+        yield
+        with _marked(path) if is_replicated else nullcontext():
+            connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def take_over_unindexed(path: Path) -> None:
+    """Let SQLite take over the transaction of a killed writer, if there is one. Raise sqlite3.Error."""
+    if has_unindexed(path):
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
+            _begin(connection, path)
+            connection.execute("ROLLBACK")
+
+
+def cut_commits(path: Path) -> Sequence[Path]:
+    """Return the marks of commits that did not end: their writer was killed, or the disk failed."""
+    path = Path(os.path.realpath(path))
+    return [mark for mark in path.parent.glob(f"{path.name}{_MARK}*") if _is_left(mark)]
+
+
+def empty_log(path: Path) -> bool:
+    """Empty the log while Litestream does not run, so that it begins with all of the file.
+
+    Return False if a reader or a writer is in the way. Remove the marks of commits that did not end.
+    """
+    if not path.exists():
+        return True
+    marks = cut_commits(path)
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
+            _begin(connection, path)
+            connection.execute("ROLLBACK")
+            [is_busy, *_] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    if not is_busy:
+        for mark in marks:
+            mark.unlink(missing_ok=True)
+    return not is_busy
+
+
+def _begin(connection: sqlite3.Connection, path: Path) -> bool:
+    """Begin a transaction that no other one can overlap. Return whether Litestream replicates the file."""
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_litestream_seq'").fetchone():
-        return
+        return False
     connection.execute(f"PRAGMA wal_autocheckpoint = {REPLICATED_PAGES}")
     if has_unindexed(path):
         index = _index_of(path)
@@ -45,17 +106,32 @@ def begin_write(connection: sqlite3.Connection, path: Path) -> None:
         os.pwrite(index, bytes([byte ^ 0xFF]), _HEADER)
         connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
+    return True
 
 
-def take_over_unindexed(path: Path) -> None:
-    """Let SQLite take over the transaction of a killed writer, if there is one. Raise sqlite3.Error."""
-    if has_unindexed(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=1)
-        try:
-            begin_write(connection, path)
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close()
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    """Keep a locked file next to the database during the block. If that does not end well, leave it."""
+    path = Path(os.path.realpath(path))
+    try:
+        mark, name = tempfile.mkstemp(prefix=f"{path.name}{_MARK}", dir=path.parent)
+    except OSError:  # no space: the commit fails as well, or there is no mark
+        yield
+        return
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        yield
+        os.unlink(name)  # noqa: PTH108
+    finally:
+        os.close(mark)
+
+
+def _is_left(mark: Path) -> bool:
+    with suppress(OSError), mark.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(file.fileno())
+        return found.st_nlink > 0 and time.time() - found.st_mtime > _LOCKED_WITHIN
+    return False
 
 
 def has_unindexed(path: Path) -> bool:

@@ -24,7 +24,7 @@ from fx_pipeline.replication.litestream import LitestreamError, program
 from fx_pipeline.replication.watch import Watch
 from fx_pipeline.settings import Settings
 from fx_pipeline.sqlite import sqlite3
-from fx_pipeline.wal import take_over_unindexed
+from fx_pipeline.wal import cut_commits, empty_log, take_over_unindexed
 
 LOOK = 5.0
 """Seconds between two looks at the positions."""
@@ -44,6 +44,9 @@ STEADY = 60.0
 ALERT_AGAIN = 60.0
 """Seconds until an alert that no address accepted is sent again."""
 
+WHOLE_AGAIN = 60.0
+"""Seconds until the next attempt to begin with all of a file, if a reader or a writer was in the way."""
+
 CHECK = 15.0
 """Seconds between two looks at whether another host has taken over: one request to the store each."""
 
@@ -62,6 +65,8 @@ class Replication:
         self._say = say
         self._notify = notify
         self._watch = Watch(self._files, time.monotonic())
+        self._whole = {*self._files.values()}
+        """The files that Litestream has to replicate as a whole: what it has read may be wrong."""
         # A restart of this process during a fault is no reason for another alert.
         before = read_state(self._database)
         self._alerted = before is not None and before.alerted
@@ -105,6 +110,7 @@ class Replication:
             pause = PAUSE
             while True:
                 started = time.monotonic()
+                self._whole -= {path for path in self._whole if empty_log(path)}
                 litestream = Litestream(config, control, self._files, self._print)
                 try:
                     self._observe(litestream, own)
@@ -113,6 +119,7 @@ class Replication:
                     litestream.end()
                 if ended:
                     self._watch.saw_end(time.monotonic())
+                    self._whole |= {*self._files.values()}
                 self._report(litestream.last_error)
                 if time.monotonic() - started > STEADY:
                     pause = PAUSE
@@ -122,12 +129,17 @@ class Replication:
                 pause = min(2 * pause, MAX_PAUSE)
 
     def _observe(self, litestream: Litestream, own: Claim) -> None:
-        """Look at the positions until Litestream ends. Kill it if it does not answer."""
+        """Look at the positions until Litestream ends or must begin again. Kill it if it does not answer."""
         answered = time.monotonic()
+        whole_at = answered + (WHOLE_AGAIN if self._whole else 0)
         while litestream.process.poll() is None:
             for path in self._files.values():
                 with suppress(sqlite3.Error, OSError):
                     take_over_unindexed(path)
+            self._whole |= {path for path in self._files.values() if cut_commits(path)}
+            if self._whole and time.monotonic() >= whole_at:
+                self._say(f"All of {', '.join(map(str, sorted(self._whole)))} is replicated again.")
+                return
             positions = litestream.positions()
             now = time.monotonic()
             self._watch.see(now, positions)

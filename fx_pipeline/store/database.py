@@ -10,7 +10,7 @@ from fx_pipeline.following import reader_refusal
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.migrations import migrations, unknown_steps
 from fx_pipeline.store.writer import refusal
-from fx_pipeline.wal import begin_write
+from fx_pipeline.wal import written
 
 WAIT_FOR_LOCK = 60.0
 """Seconds that a writer waits for another to commit."""
@@ -77,15 +77,9 @@ def is_ours(path: Path) -> bool:
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """Write the block in one transaction, without other writers: `Database.atomic`, but IMMEDIATE."""
-    try:
-        # IMMEDIATE: data read before a write must not change until it is written.
-        # Inside the try: an interrupt may follow directly.
-        begin_write(db.conn, Path(db.execute("PRAGMA database_list").fetchone()[2]))
+    # IMMEDIATE: data read before a write must not change until it is written.
+    with written(db.conn, Path(db.execute("PRAGMA database_list").fetchone()[2])):
         yield
-        db.execute("COMMIT")
-    except BaseException:
-        db.rollback()
-        raise
 
 
 @contextmanager

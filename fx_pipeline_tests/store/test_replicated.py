@@ -16,5 +16,6 @@ def test_only_litestream_checkpoints_a_replicated_database(tmp_path: Path, is_re
         pass
     after = db.execute("PRAGMA wal_autocheckpoint").fetchone()
     db.close()
+    assert not [*tmp_path.glob("*-commit-*")]
     assert before == (1000,)
     assert after == ((REPLICATED_PAGES,) if is_replicated else (1000,))

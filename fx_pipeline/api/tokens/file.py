@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fx_pipeline.api.tokens.uses import FILE_NAME, add_uses, read_uses
 from fx_pipeline.sqlite import sqlite3
-from fx_pipeline.wal import begin_write
+from fx_pipeline.wal import written
 
 PREFIX = "fxp_"
 """The start of every token, so that people and secret scanners recognise one."""
@@ -149,18 +149,21 @@ class TokenFile:
             if make:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             path = self.path if make or (self.path.exists() if write else self._has_content()) else ":memory:"
-            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-                try:
-                    if write:
-                        begin_write(connection, self.path)
-                    else:
-                        connection.execute("BEGIN")
-                    _prepare_schema(connection, self.path)
-                    yield connection
-                except BaseException:
-                    connection.rollback()
-                    raise
-                connection.commit()
+            with (
+                closing(sqlite3.connect(path, isolation_level=None)) as connection,
+                written(connection, self.path) if write else _reading(connection),
+            ):
+                _prepare_schema(connection, self.path)
+                yield connection
+
+
+@contextmanager
+def _reading(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
 
 
 @contextmanager

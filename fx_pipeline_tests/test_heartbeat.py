@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,8 +196,9 @@ def test_a_service_that_is_down_neither_fails_the_run_nor_leaks_the_address(
 
 def test_a_report_ends_however_slow_the_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "DEADLINE", 0.2)
-    monkeypatch.setattr(heartbeat, "_attempt", lambda address, text: threading.Event().wait(30))
-    failure = report(SecretStr(f"http://127.0.0.1:9/{SECRET}"), "start", run_id="1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = SecretStr(f"http://127.0.0.1:{silent.getsockname()[1]}/{SECRET}")
+        failure = report(url, "start", run_id="1")
     assert failure == "no response within 0.2 s"
 
 

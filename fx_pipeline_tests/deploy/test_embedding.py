@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -110,6 +111,12 @@ def _group_exists(group: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """Return whether a server of this machine listens on the port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
     return Deployment(tmp_path)
@@ -127,6 +134,8 @@ def test_a_job_runs_in_their_deployment(variant: str, deployment: Deployment) ->
             workspace["load_from"][0]["grpc_server"]["port"] = code_port
             command = START.replace("4000", str(code_port)).split()
             stack.enter_context(deployment.running(command, "code.log"))
+            # Dagster's webserver does not try again if the code server does not listen yet.
+            wait_for(lambda: listens(code_port))
         file = deployment.folder / "workspace.yaml"
         file.write_text(yaml.safe_dump(workspace), encoding="utf-8")
         webserver = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(file)]

@@ -13,6 +13,7 @@ from requests.auth import AuthBase
 
 from fx_pipeline.fixer.errors import InvalidKey
 from fx_pipeline.fixer.redaction import REDACTED, Redactor
+from fx_pipeline.setting_types import is_access_key
 
 _IN_QUERY = re.compile(r"(access_key=)[^&\s\"']*", re.IGNORECASE)
 
@@ -27,7 +28,7 @@ class AccessKey(AuthBase):
     def __init__(self, key: str | SecretStr, carrier: str) -> None:
         self._key = key if isinstance(key, SecretStr) else SecretStr(key)
         self._carrier = carrier
-        if re.fullmatch(r"[!-~]+", self._key.get_secret_value()) is None:
+        if not is_access_key(self._key.get_secret_value()):
             raise InvalidKey("the access key is empty, or contains white space or a non-ASCII character")
         self._redactor = Redactor(self._key.get_secret_value())
 

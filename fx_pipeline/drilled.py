@@ -1,10 +1,11 @@
 """The last restore drill: `replication.drill` writes its result next to the database, others read it."""
 
 import datetime as dt
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from fx_pipeline.small_files import read_document, replace_document
 
 Result = Literal["good", "failed", "skipped"]
 
@@ -66,16 +67,14 @@ class DrillState:
 def read_drill(database: Path) -> DrillState | None:
     """Return the last drill of a database; None if there was none."""
     try:
-        return DrillState(**json.loads(_file(database).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return DrillState(**read_document(_file(database)))
+    except (OSError, TypeError):
         return None
 
 
 def write_drill(database: Path, state: DrillState) -> None:
     """Replace the result of the last drill. Raise OSError."""
-    new = _file(database).with_suffix(".new")
-    new.write_text(json.dumps(asdict(state)), encoding="utf-8")
-    new.replace(_file(database))
+    replace_document(_file(database), asdict(state))
 
 
 def _file(database: Path) -> Path:

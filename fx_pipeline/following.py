@@ -4,7 +4,6 @@ The folder marks the database as a reader's. Only `fx-pipeline replica` writes t
 """
 
 import datetime as dt
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from fx_pipeline.clock import instant_text, parse_instant
+from fx_pipeline.small_files import read_document, replace_document
 
 _POSITION = "position.json"
 
@@ -69,7 +69,7 @@ def read_position(database: Path) -> Position | None:
     if not is_reader(database):
         return None
     try:
-        known = json.loads((folder_of(database) / _POSITION).read_text(encoding="utf-8"))
+        known = read_document(folder_of(database) / _POSITION)
         current = known["current_at"] and parse_instant(known["current_at"])
         return Position(str(known["replica"]), int(known["generation"]), int(known["transaction"]), current)
     except (OSError, ValueError, LookupError, TypeError):
@@ -78,11 +78,8 @@ def read_position(database: Path) -> Position | None:
 
 def write_position(database: Path, position: Position) -> None:
     """Write the position. Raise OSError."""
-    file = folder_of(database) / _POSITION
     current = position.current_at and instant_text(position.current_at)
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps({**asdict(position), "current_at": current}), encoding="utf-8")
-    new.replace(file)
+    replace_document(folder_of(database) / _POSITION, {**asdict(position), "current_at": current})
 
 
 def reader_refusal(database: Path) -> str | None:

@@ -1,13 +1,12 @@
 """The state of replication: `fx-pipeline replicate` writes it next to the database, others read it."""
 
 import datetime as dt
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fx_pipeline.clock import utc_now
+from fx_pipeline.small_files import read_document, replace_document
 
 SILENT = dt.timedelta(seconds=45)
 """How old the state may be. It is written every 5 seconds."""
@@ -56,16 +55,14 @@ def folder_of(database: Path) -> Path:
 def read_state(database: Path) -> ReplicationState | None:
     """Return the state of the replication of a database, or None if there is none."""
     try:
-        return ReplicationState(**json.loads(_file(database).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return ReplicationState(**read_document(_file(database)))
+    except (OSError, TypeError):
         return None
 
 
 def write_state(database: Path, state: ReplicationState) -> None:
     """Replace the state in one step. Raise OSError."""
-    new = _file(database).with_suffix(".new")
-    new.write_text(json.dumps(asdict(state)), encoding="utf-8")
-    os.replace(new, _file(database))  # noqa: PTH105  # the same as Path.replace
+    replace_document(_file(database), asdict(state))
 
 
 def remove_state(database: Path) -> None:

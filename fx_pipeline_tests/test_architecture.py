@@ -15,7 +15,7 @@ from fx_pipeline.settings import PROJECT
 LAYERS = (
     (
         *("rates", "wanted", "clock", "drilled", "fetch", "following", "postgres", "replica_url"),
-        *("replicated", "setting_types", "sqlite", "wal", "serving"),
+        *("replicated", "setting_types", "small_files", "sqlite", "wal", "serving"),
     ),
     ("settings",),
     ("dagster_names", "installed"),

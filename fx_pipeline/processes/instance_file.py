@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fx_pipeline.settings import PROJECT, SettingsError
+from fx_pipeline.small_files import replace_text
 
 _FIRST_LINE = "# Written by fx-pipeline, which keeps this file if you change it. SHA-256 of the rest: {}\n"
 
@@ -49,9 +50,7 @@ def write_file(home: Path, *, postgres: bool) -> None:
             "remove the file to keep the runs in the home."
         )
     if found is None or (_is_ours(found) and found != wanted):
-        new = file.with_suffix(".yaml.new")  # a daemon may be reading the file
-        new.write_bytes(wanted)
-        new.replace(file)
+        replace_text(file, wanted.decode())  # a daemon may be reading the file
     elif found != wanted and postgres and not _uses_url(found):
         raise SettingsError(
             f"FX_DAGSTER_POSTGRES_URL is set, but {file} was changed and does not use it: add `storage: "

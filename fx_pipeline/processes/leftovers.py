@@ -5,7 +5,6 @@ their parent, group or session. The mark is random, so no other process has it. 
 ends them. If the watchdog is killed too, the next `up` does.
 """
 
-import json
 import os
 import secrets
 import subprocess
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 from fx_pipeline.clock import utc_now
 from fx_pipeline.processes.watchdog import GRACE_SECONDS, MARK, end
 from fx_pipeline.settings import SettingsError
+from fx_pipeline.small_files import read_document, replace_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def watched(home: Path, *, grace: float = GRACE_SECONDS) -> Iterator[Mapping[str
     """
     mark, record = secrets.token_hex(16), _record(home)
     started = utc_now().isoformat(timespec="seconds")
-    record.write_text(json.dumps({"mark": mark, "pid": os.getpid(), "started": started}), encoding="utf-8")
+    replace_document(record, {"mark": mark, "pid": os.getpid(), "started": started})
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "fx_pipeline.processes.watchdog", mark, str(grace)],
         env={**os.environ, MARK: mark},
@@ -120,12 +120,10 @@ def unusable(home: Path, reason: str) -> SettingsError:
 
 def _end_recorded(record: Path, grace: float) -> Killed | None:
     try:
-        known = json.loads(record.read_text(encoding="utf-8"))
+        known = read_document(record)
         mark, killed = str(known["mark"]), Killed(int(known["pid"]), str(known["started"]), [])
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError):
-        # The power failed while it was written.
+        # It is gone, or was not on the disk when the power failed.
         record.unlink(missing_ok=True)
         return None
     killed.ended.extend(end(mark, grace))

@@ -5,10 +5,9 @@ older copy was written over it. Nothing in such a file says so, because it is a 
 puts another file in place, whose number (inode) differs, so the position is ignored then.
 """
 
-import json
-import os
 from pathlib import Path
 
+from fx_pipeline.small_files import read_document, replace_document
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE
 
@@ -28,17 +27,14 @@ def note_position(connection: sqlite3.Connection, database: Path) -> None:
         "asked_at": asked_at,
         "fetched_at": fetched_at,
     }
-    file = _file(database)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(document), encoding="utf-8")
-    partial.replace(file)
+    replace_document(_file(database), document)
 
 
 def lost_position(connection: sqlite3.Connection, database: Path) -> str | None:
     """Return that the database lacks the noted fetch, and what to do; None if it has it or none is noted."""
     file = _file(database)
     try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
+        noted = read_document(file)
         if noted["inode"] != database.stat().st_ino:
             return None
         fetch_id, asked_at, fetched_at = (noted[name] for name in ("fetch_id", "asked_at", "fetched_at"))

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
+from fx_pipeline.small_files import replace_text
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import StoreError, explained, is_ours
 
@@ -71,11 +72,8 @@ def note_backup(database: Path, made: Path | ReplicaAddress) -> None:
 
     An address may contain a password, so only this user can read the file.
     """
-    new = _note(database).with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(str(made.absolute()) if isinstance(made, Path) else made.url.get_secret_value())
-    new.replace(_note(database))
+    text = str(made.absolute()) if isinstance(made, Path) else made.url.get_secret_value()
+    replace_text(_note(database), text, mode=0o600)
 
 
 def newest_backup(database: Path) -> Path | ReplicaAddress | None:

@@ -3,28 +3,23 @@
 Without a replica there is no such file, and every host may write. `replication.fencing` explains claims.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fx_pipeline.small_files import read_document, replace_document
+
 
 def read_record(database: Path) -> Mapping[str, Any]:
-    """Return what the file says, empty if there is none or it is damaged."""
-    try:
-        document = json.loads(_file(database).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    """Return what the file says, empty if there is none or it is damaged. Raise OSError."""
+    return read_document(_file(database))
 
 
 def write_record(database: Path, document: Mapping[str, Any]) -> None:
     """Replace the file. Raise OSError."""
     file = _file(database)
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(json.dumps(document), encoding="utf-8")
-    new.replace(file)
+    replace_document(file, document)
 
 
 def refusal(database: Path) -> str | None:

@@ -1,11 +1,14 @@
 """Runs: executing one in this process, why it ended, and what the instance stores about it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME as ASSET_JOB
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run as _execute_run
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from dagster._core.execution.retries import RetryMode
 
 __all__ = [
+    "ASSET_JOB",
     "ExecutionPlan",
     "PlanOrchestrationContext",
     "RetryMode",
@@ -117,3 +121,9 @@ def failed_partitions(
     if status is None:
         return set()
     return set(status.deserialize_failed_partition_subsets(partitions).get_partition_keys())
+
+
+def unfinished_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBackfill]:
+    """Return the backfills that have not ended. Dagster exports neither them nor their states."""
+    states = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    return instance.get_backfills(BulkActionsFilter(statuses=states))

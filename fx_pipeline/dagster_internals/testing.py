@@ -3,7 +3,8 @@
 import datetime as dt
 import logging
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -47,6 +48,24 @@ def record_heartbeat(instance: dg.DagsterInstance, at: dt.datetime) -> None:
 
     for kind in instance.get_required_daemon_types():
         instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), kind, "daemon", []))
+
+
+def add_backfill(
+    instance: dg.DagsterInstance, backfill_id: str, asset: dg.AssetKey, partitions: Sequence[str]
+) -> None:
+    """Add a backfill of an asset that has just been requested, as the UI does."""
+    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+    requested = PartitionBackfill(
+        backfill_id=backfill_id,
+        status=BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=time.time(),
+        asset_selection=[asset],
+        partition_names=partitions,
+    )
+    instance.add_backfill(requested)
 
 
 def _require_success(problems: Iterable[object]) -> None:

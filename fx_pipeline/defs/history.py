@@ -12,6 +12,7 @@ import dagster as dg
 
 from fx_pipeline.clock import utc_now
 from fx_pipeline.dagster_internals.history import Freed, History, ended_runs, location_of, purge_ticks
+from fx_pipeline.dagster_internals.runs import unfinished_backfills
 from fx_pipeline.dagster_internals.tags import BACKFILL_TAG
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.ours import ASSETS, JOBS, is_only_ours
@@ -20,9 +21,6 @@ from fx_pipeline.settings import load_settings
 
 BUDGET = dt.timedelta(minutes=5)
 """How long a night may take. The next nights continue."""
-
-ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
-"""The states of a backfill that has ended. Dagster exports no names for them."""
 
 INSTIGATORS = {
     prefixed(load_settings(), name)
@@ -71,7 +69,7 @@ def prune(
         for run in ended_runs(instance, JOBS, own, before)
         if run.run_id not in newest and is_only_ours(run, location)
     ]
-    active = _active_backfills(instance, old)
+    active = {backfill.backfill_id for backfill in unfinished_backfills(instance)}
     kept = [
         run for run in old if run.run_id in history.failed_attempts or run.tags.get(BACKFILL_TAG) in active
     ]
@@ -94,13 +92,6 @@ def prune(
         "old runs kept": len(kept),
         "runs left for the next night": len(to_delete) - deleted,
     }
-
-
-def _active_backfills(instance: dg.DagsterInstance, runs: list[dg.DagsterRun]) -> set[str]:
-    """Return the ids of the backfills of these runs that have not ended."""
-    ids = {run.tags[BACKFILL_TAG] for run in runs if BACKFILL_TAG in run.tags}
-    found = [backfill for backfill in map(instance.get_backfill, ids) if backfill]
-    return {one.backfill_id for one in found if one.status.value not in ENDED}
 
 
 def summary(result: Mapping[str, int], before: dt.datetime) -> str:

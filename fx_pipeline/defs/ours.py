@@ -10,9 +10,10 @@ from fx_pipeline.settings import load_settings
 
 DATABASE = dg.AssetKey(asset_path(load_settings(), "database"))
 
-JOBS = {
-    prefixed(load_settings(), f"{name}_job") for name in ("rates", "symbols", "checks", "database", "history")
-}
+JOB_NAMES = ("rates", "symbols", "checks", "database", "history")
+"""Our jobs, without FX_ASSET_PREFIX and `_job`."""
+
+JOBS = {prefixed(load_settings(), f"{name}_job") for name in JOB_NAMES}
 
 ASSETS = {RATES, SYMBOLS, DATABASE}
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fx_pipeline.api.metrics.counters import MOST_RECORDS, Counters, Kind, totals_in
 from fx_pipeline.api.metrics.folder import run_folder
+from fx_pipeline.dagster_numbers import DagsterNumbers, LastRun, replace_numbers
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, ask, one_connection_each, serving
@@ -147,6 +148,54 @@ async def test_counts_without_a_database(history: History, api: Api, token: str)
     document = await scraped(api, token)
     assert samples(document)["fx_database_up"] == {frozenset(): 0}
     assert requests(document)["latest_rates", "200", "bypass"] == 1
+
+
+async def test_shows_the_state_of_dagster(history: History, api: Api, token: str) -> None:
+    replace_numbers(
+        history.path,
+        DagsterNumbers(
+            at=1000.5,
+            heartbeats={"scheduler": 990, "sensor": 991},
+            queued=3,
+            in_progress=1,
+            failed=2,
+            backfills=1,
+            last_runs=[
+                LastRun(job="rates", outcome="success", ended=900, seconds=12.5),
+                LastRun(job="rates", outcome="canceled", ended=800, seconds=None),
+            ],
+            checks={"gaps": "error", "jump": "warn", "clock": "passed"},
+        ),
+    )
+    lines = (await scraped(api, token)).splitlines()
+    assert [line for line in lines if line.startswith("fx_dagster")] == [
+        "fx_dagster_read_timestamp_seconds 1000.5",
+        'fx_dagster_daemon_heartbeat_timestamp_seconds{daemon="scheduler"} 990.0',
+        'fx_dagster_daemon_heartbeat_timestamp_seconds{daemon="sensor"} 991.0',
+        "fx_dagster_runs_queued 3.0",
+        "fx_dagster_runs_in_progress 1.0",
+        "fx_dagster_runs_failed 2.0",
+        "fx_dagster_backfills_in_progress 1.0",
+        'fx_dagster_last_run_timestamp_seconds{job="rates",outcome="success"} 900.0',
+        'fx_dagster_last_run_timestamp_seconds{job="rates",outcome="canceled"} 800.0',
+        'fx_dagster_last_run_duration_seconds{job="rates",outcome="success"} 12.5',
+        'fx_dagster_check_failed{check="gaps",severity="error"} 1.0',
+        'fx_dagster_check_failed{check="gaps",severity="warn"} 0.0',
+        'fx_dagster_check_failed{check="jump",severity="error"} 0.0',
+        'fx_dagster_check_failed{check="jump",severity="warn"} 1.0',
+        'fx_dagster_check_failed{check="clock",severity="error"} 0.0',
+        'fx_dagster_check_failed{check="clock",severity="warn"} 0.0',
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"at": 1}', "\x00"])
+async def test_shows_nothing_of_dagster_if_its_numbers_cannot_be_read(
+    history: History, api: Api, token: str, content: str
+) -> None:
+    history.path.with_name(f"{history.path.name}-dagster.json").write_text(content)
+    document = await scraped(api, token)
+    assert "fx_stored_dates" in document
+    assert "fx_dagster" not in document
 
 
 async def test_needs_a_token_even_if_the_rates_do_not(api: Api) -> None:

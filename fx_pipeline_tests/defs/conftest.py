@@ -1,4 +1,4 @@
-"""A sandbox, a Dagster instance and an alert address for each test, with an access key in the settings."""
+"""A sandbox and a Dagster instance for each test, with an access key in the settings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
-from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.storages import Storage
 
@@ -27,13 +26,6 @@ def sandbox() -> Iterator[Sandbox]:
 def instance(tmp_path: Path, storage: Storage) -> Iterator[dg.DagsterInstance]:
     with open_instance(tmp_path / "dagster") as instance:
         yield instance
-
-
-@pytest.fixture
-def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
-    with open_inbox() as inbox:
-        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
-        yield inbox
 
 
 @pytest.fixture(autouse=True)

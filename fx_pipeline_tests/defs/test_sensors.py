@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ NOT_AGAIN = {"dagster/max_retries": "0"}
 
 NOTHING = "Alerts sent: 0; to be retried: 0."
 SENT = "Alerts sent: 1; to be retried: 0."
+
+
+@pytest.fixture
+def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
+        yield inbox
 
 
 @pytest.fixture(autouse=True)

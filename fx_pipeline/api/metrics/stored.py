@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.clock import parse_instant
+from fx_pipeline.dagster_numbers import DagsterNumbers, read_numbers
 from fx_pipeline.drilled import read_drill
 from fx_pipeline.following import read_position
 from fx_pipeline.replicated import read_state
@@ -71,7 +72,7 @@ def gauges(found: list[Gauge] | None, now: dt.datetime, settings: Settings) -> l
 
 
 def of_files(now: dt.datetime, settings: Settings, *, readable: bool) -> Iterator[Gauge]:
-    """Yield what the files next to the database say: their sizes, and the state of replication.
+    """Yield what the files next to the database say: sizes, and the state of replication and of Dagster.
 
     `readable` is whether the database could be read.
     """
@@ -101,6 +102,33 @@ def of_files(now: dt.datetime, settings: Settings, *, readable: bool) -> Iterato
         yield Gauge("fx_restore_drill_good_timestamp_seconds", described, good)
         described = "Whether the last restore drill failed."
         yield Gauge("fx_restore_drill_failed", described, drill.result == "failed")
+    if (numbers := read_numbers(path)) is not None:
+        yield from _of_dagster(numbers)
+
+
+def _of_dagster(numbers: DagsterNumbers) -> Iterator[Gauge]:
+    yield Gauge("fx_dagster_read_timestamp_seconds", "When Dagster's state was last read.", numbers.at)
+    for name, beat in numbers.heartbeats.items():
+        described = "The last heartbeat of each thread of Dagster's daemon."
+        yield Gauge("fx_dagster_daemon_heartbeat_timestamp_seconds", described, beat, (("daemon", name),))
+    yield Gauge("fx_dagster_runs_queued", "Runs in the queue.", numbers.queued)
+    yield Gauge("fx_dagster_runs_in_progress", "Runs in progress.", numbers.in_progress)
+    yield Gauge("fx_dagster_runs_failed", "Runs that failed in the last 24 hours.", numbers.failed)
+    yield Gauge("fx_dagster_backfills_in_progress", "Backfills in progress.", numbers.backfills)
+    for run in numbers.last_runs:
+        labels = (("job", run.job), ("outcome", run.outcome))
+        described = "When the last run of each job with each outcome ended."
+        yield Gauge("fx_dagster_last_run_timestamp_seconds", described, run.ended, labels)
+        if run.seconds is not None:
+            described = "How long the last run of each job with each outcome took."
+            yield Gauge("fx_dagster_last_run_duration_seconds", described, run.seconds, labels)
+    for check, result in numbers.checks.items():
+        for severity in ("error", "warn"):
+            described = "Whether the last result of each check is a failure of each severity."
+            failed = result == severity
+            yield Gauge(
+                "fx_dagster_check_failed", described, failed, (("check", check), ("severity", severity))
+            )
 
 
 def _size(path: Path) -> int:

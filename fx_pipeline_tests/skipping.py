@@ -19,7 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the slow tests, or put them last: those of the deployed product first, then the proofs."""
+    """Skip the slow tests, or put them last: those of the deployed product first, then the proofs.
+
+    Workers of pytest-xdist keep this order only with the options in `.ci/run`.
+    """
     if config.getoption("--slow"):
         items.sort(key=_rank)
         return

@@ -5,6 +5,7 @@ order. The name of a variable is the field's name in capitals.
 """
 
 import datetime as dt
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -134,8 +135,13 @@ class Settings(BaseSettings):
     fx_api_port: Port = Field(8001, description="Port of the API.")
     fx_metrics_port: Port | None = Field(
         None,
-        description="Port of the API's metrics for Prometheus, at `/-/metrics`, on this machine only and "
-        "without a token. Unset: only token holders get them, at the port of the API.",
+        description="Port of the API's metrics for Prometheus, at `/-/metrics`, without a token. Unset: only "
+        "token holders get them, at the port of the API.",
+    )
+    fx_metrics_host: IPv4Address | IPv6Address = Field(
+        IPv4Address("127.0.0.1"),
+        description="Address at which FX_METRICS_PORT listens. Anyone who reaches it can read the metrics, "
+        "so use another one only in a private network.",
     )
     fx_dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
     fx_code_server: HostAndPort | None = Field(

@@ -1,5 +1,6 @@
 """`fx-pipeline serve`: the checks before the start, uvicorn, and its workers."""
 
+import errno
 import gc
 import logging
 import multiprocessing
@@ -87,9 +88,11 @@ def _start_metrics(settings: Settings, folder: Path | None) -> None:
         metrics_port.start(settings, settings.fx_metrics_port, totals)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
-        raise ServeError(
-            f"Port {settings.fx_metrics_port} cannot be used ({reason}): set FX_METRICS_PORT to a free port."
-        ) from None
+        place, remedy = f"Port {settings.fx_metrics_port}", "set FX_METRICS_PORT to a free port"
+        if error.errno == errno.EADDRNOTAVAIL:
+            place = str(settings.fx_metrics_host)
+            remedy = "set FX_METRICS_HOST to an address of this machine"
+        raise ServeError(f"{place} cannot be used ({reason}): {remedy}.") from None
 
 
 def _check_port(host: str, port: int) -> bool:

@@ -31,7 +31,7 @@ NO_SCRIPT = (
 )
 NO_METRICS = (
     "Metrics are only for token holders: `fx-pipeline token create` makes a token. Without one, set "
-    "FX_METRICS_PORT: the server then has them on that port, for this machine only."
+    "FX_METRICS_PORT: the server then has them on that port, which clients do not reach."
 )
 SMALL_COST = 1_500
 """Up to this many rates are read and written in two milliseconds."""

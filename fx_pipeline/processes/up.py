@@ -83,7 +83,7 @@ def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # 
         ("fx_api_port", hosts.api, True),
         ("fx_dagster_port", hosts.dagster, True),
         ("fx_sandbox_port", LOCAL, settings.demo),
-        ("fx_metrics_port", LOCAL, settings.fx_metrics_port is not None),
+        ("fx_metrics_port", str(settings.fx_metrics_host), settings.fx_metrics_port is not None),
         ("fx_litestream_port", None, settings.fx_replica_url is not None),  # it replicates without it too
     ):
         if not needed:
@@ -102,8 +102,9 @@ def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # 
                     f"Port {port} cannot be used ({error.strerror}): set {name.upper()} to a free port, "
                     "or stop the program that listens there."
                 ) from None
+            option = "FX_METRICS_HOST" if name == "fx_metrics_port" else "--host"
             raise SettingsError(
-                f"{host} cannot be used ({error.strerror}): set --host to an address of this machine."
+                f"{host} cannot be used ({error.strerror}): set {option} to an address of this machine."
             ) from None
 
 

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from socket import AF_INET
 
 import psutil
 import pytest
@@ -24,6 +25,8 @@ from fx_pipeline_tests.api.server import Server, ask, one_connection_each, servi
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import wait_for
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 LATEST = "/rates/latest?symbols=USD"
 LOAD = int(os.environ.get("FX_TESTS_METRICS_REQUESTS", "150"))
@@ -265,12 +268,20 @@ def test_removes_the_folders_of_killed_servers(tmp_path: Path, monkeypatch: pyte
         assert none is None
 
 
-def on_port(port: int, path: str = "/metrics", host: str = "localhost") -> tuple[int, str]:
+def on_port(
+    port: int, path: str = "/metrics", host: str = "localhost", address: str = "127.0.0.1"
+) -> tuple[int, str]:
     """Return the status and the body of a response at the port for metrics."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection(address, port, timeout=30)) as connection:
         connection.request("GET", path, headers={"Host": host})
         response = connection.getresponse()
         return response.status, response.read().decode()
+
+
+def others() -> list[str]:
+    """Return the addresses of this machine in its networks. There may be none."""
+    found = (one for addresses in psutil.net_if_addrs().values() for one in addresses)
+    return [one.address for one in found if one.family == AF_INET and not one.address.startswith("127.")]
 
 
 def total(port: int, operation: str) -> int:
@@ -345,7 +356,9 @@ def check_while_workers_are_killed(server: Server, port: int) -> None:
 def test_a_single_worker_has_the_port_too(history: History, tmp_path: Path) -> None:
     with (
         reserved_port() as port,
-        serving(history.path, tmp_path / "log", FX_METRICS_PORT=str(port)) as server,
+        serving(
+            history.path, tmp_path / "log", FX_METRICS_PORT=str(port), FX_METRICS_HOST=EVERYWHERE
+        ) as server,
     ):
         for _ in range(5):
             server.get(LATEST)
@@ -353,11 +366,22 @@ def test_a_single_worker_has_the_port_too(history: History, tmp_path: Path) -> N
         counted = requests(on_port(port, "/-/metrics")[1])
         assert sum(count for (name, *_), count in counted.items() if name == "latest_rates") == 5
         assert counted["refused", "431", "bypass"] == 1
+        for address in others():
+            assert on_port(port, address=address, host=f"{address}:{port}")[0] == 200
+            assert on_port(port, address=address, host="evil.example")[0] == 403
         with reserved_port() as other:
             settings = {"FX_DATABASE": str(history.path), "FX_METRICS_PORT": str(port)}
-            done = run_command(tmp_path, "serve", "--port", str(other), **settings)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        f"Error: Port {port} cannot be used (Address already in use): set FX_METRICS_PORT to a free port."
+            busy, foreign = (
+                run_command(tmp_path, "serve", "--port", str(other), **settings, FX_METRICS_HOST=host)
+                for host in ("127.0.0.1", "192.0.2.7")
+            )
+    assert (busy.returncode, busy.stderr.splitlines()[-1]) == (
+        2,
+        f"Error: Port {port} cannot be used (Address already in use): set FX_METRICS_PORT to a free port.",
+    )
+    assert (foreign.returncode, foreign.stderr.splitlines()[-1]) == (
+        2,
+        "Error: 192.0.2.7 cannot be used (Cannot assign requested address): set FX_METRICS_HOST to an "
+        "address of this machine.",
     )
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -1,4 +1,4 @@
-"""Metrics without a token, on a port of this machine only (FX_METRICS_PORT).
+"""Metrics without a token, on FX_METRICS_PORT: of this machine only, or of a private network.
 
 The process of `serve` has it: the supervisor of the workers, or the only worker. So there is one for each
 server, and it stays when a worker ends.
@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from socketserver import TCPServer
+from socket import AF_INET, AF_INET6
+from socketserver import BaseRequestHandler, TCPServer
 from threading import Thread
 
 from fx_pipeline.api.metrics import stored
@@ -28,7 +30,6 @@ from fx_pipeline.sqlite import sqlite3
 
 logger = logging.getLogger(__name__)
 
-LOCAL = "127.0.0.1"
 PATHS = ("/-/metrics", "/metrics")
 CLIENT_SECONDS = 5
 
@@ -37,6 +38,10 @@ class _Server(TCPServer):
     """One request at a time. `http.server.HTTPServer` asks for a host name, which may hang."""
 
     allow_reuse_address = True
+
+    def __init__(self, host: IPv4Address | IPv6Address, port: int, handler: type[BaseRequestHandler]) -> None:
+        self.address_family = AF_INET6 if isinstance(host, IPv6Address) else AF_INET
+        super().__init__((str(host), port), handler)
 
     def handle_error(self, *_: object) -> None:
         """Log a line instead of a traceback: the client may have left."""
@@ -53,7 +58,8 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
 
         def do_GET(self) -> None:
             hosts = Hosts.of(settings.fx_api_url, settings.fx_allowed_hosts)
-            if not hosts.include(self.headers.get("Host", ""), LOCAL):
+            local_address = self.connection.getsockname()[0]
+            if not hosts.include(self.headers.get("Host", ""), local_address):
                 # A web page whose name was switched to this address (DNS rebinding).
                 self.send_error(HTTPStatus.FORBIDDEN)
             elif self.path not in PATHS:
@@ -80,7 +86,7 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
         def log_message(self, *_: object) -> None:
             """Log nothing: Prometheus asks every few seconds."""
 
-    server = _Server((LOCAL, port), Handler)
+    server = _Server(settings.fx_metrics_host, port, Handler)
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 

@@ -116,7 +116,8 @@ def _of_dagster(numbers: DagsterNumbers) -> Iterator[Gauge]:
     yield Gauge("fx_dagster_runs_failed", "Runs that failed in the last 24 hours.", numbers.failed)
     yield Gauge("fx_dagster_backfills_in_progress", "Backfills in progress.", numbers.backfills)
     for run in numbers.last_runs:
-        labels = (("job", run.job), ("outcome", run.outcome))
+        # Prometheus itself uses the label `job`.
+        labels = (("job_name", run.job), ("outcome", run.outcome))
         described = "When the last run of each job with each outcome ended."
         yield Gauge("fx_dagster_last_run_timestamp_seconds", described, run.ended, labels)
         if run.seconds is not None:

@@ -10,6 +10,7 @@ import click
 
 from fx_pipeline.commands.database import require_database
 from fx_pipeline.commands.output import errors, print_files
+from fx_pipeline.following import is_reader
 from fx_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def create_token(name: str) -> None:
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_tokens(as_json: bool) -> None:
-    """Show all tokens, including revoked ones, and their use."""
+    """Show all tokens, including revoked ones, and their use on this machine."""
     with _access() as access:
         records, access_state = access.records(), access.state()
     if as_json:
@@ -57,6 +58,9 @@ def list_tokens(as_json: bool) -> None:
         last = f", last {record.last_used_at}" if record.last_used_at else ""
         created = f"created {record.created_at}  {state:<28}"
         click.echo(f"{record.name:<{width}}  {created}  {record.requests} requests{last}")
+    settings = load_settings()
+    if records and (settings.fx_replica_url or is_reader(settings.fx_database)):
+        errors.print("These are the requests to this machine: the writer and each reader count their own.")
     if access_state.problem:
         errors.print(access_state.problem)
     elif not access_state.valid:

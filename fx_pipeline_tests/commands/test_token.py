@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from fx_pipeline.commands.cli import main
+from fx_pipeline.following import folder_of
 from fx_pipeline.store.database import open_database
 
 
@@ -59,3 +61,20 @@ def test_the_token_commands(tmp_path: Path) -> None:
         "0 tokens were deleted.\n"
         "FX_REQUIRE_TOKEN is set, so the API still requires a token, and there are none.\n",
     )
+
+
+@pytest.mark.parametrize("kind", ["writer", "reader", "single"])
+def test_where_readers_may_be_the_list_says_whose_requests_it_shows(tmp_path: Path, kind: str) -> None:
+    database = tmp_path / "fx.db"
+    open_database(database).close()
+    environment = {"FX_DATABASE": str(database)}
+    assert CliRunner().invoke(main, ["token", "create", "a"], env=environment).exit_code == 0
+    if kind == "writer":
+        environment["FX_REPLICA_URL"] = f"file://{tmp_path}/replica"
+    if kind == "reader":
+        folder_of(database).mkdir()
+    done = CliRunner().invoke(main, ["token", "list"], env=environment)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("a  created ")
+    note = "These are the requests to this machine: the writer and each reader count their own."
+    assert (note in done.stderr) == (kind != "single")

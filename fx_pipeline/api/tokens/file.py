@@ -14,10 +14,11 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.api.tokens.uses import FILE_NAME, add_uses, read_uses
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.wal import written
@@ -72,7 +73,7 @@ class TokenFile:
 
     def make(self) -> None:
         """Create the file, without a token, if it does not exist. Otherwise only check that it is one."""
-        with self._transaction(make=True, write=not self._has_content()):
+        with self._reading() if self._has_content() else self._transaction(make=True):
             pass
 
     def create(self, name: str) -> str:
@@ -117,7 +118,7 @@ class TokenFile:
         """Return all tokens, oldest first, with their use on this machine."""
         # Earlier versions counted in this file. What they counted stays there.
         columns = "hash, name, created_at, revoked_at, requests, last_used_at"
-        with self._transaction(write=False) as connection:
+        with self._reading() as connection:
             rows = connection.execute(f"SELECT {columns} FROM tokens ORDER BY id").fetchall()  # noqa: S608
         with _explained(self._uses):
             uses = read_uses(self._uses)
@@ -130,7 +131,7 @@ class TokenFile:
     def counts(self) -> tuple[int, int]:
         """Return the number of valid tokens, and the number of changes, as the mark counts them."""
         query = "SELECT count(*) - count(revoked_at), count(*) + count(revoked_at) FROM tokens"
-        with self._transaction(write=False) as connection:
+        with self._reading() as connection:
             ((valid, changes),) = connection.execute(query)
         return valid, changes
 
@@ -144,26 +145,31 @@ class TokenFile:
         return self.path.exists() and self.path.stat().st_size > 0
 
     @contextmanager
-    def _transaction(self, *, make: bool = False, write: bool = True) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
         with _explained(self.path):
             if make:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            path = self.path if make or (self.path.exists() if write else self._has_content()) else ":memory:"
+            path = self.path if make or self.path.exists() else ":memory:"
             with (
                 closing(sqlite3.connect(path, isolation_level=None)) as connection,
-                written(connection, self.path) if write else _reading(connection),
+                written(connection, self.path),
             ):
-                _prepare_schema(connection, self.path)
+                if not _has_schema(connection, self.path):
+                    _create_schema(connection)
                 yield connection
 
-
-@contextmanager
-def _reading(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.rollback()
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction, that only reads: no tokens if there is no file."""
+        with _explained(self.path), ExitStack() as stack:
+            connection = None
+            if self._has_content():
+                connection = stack.enter_context(closing(open_file(self.path)[0]))
+                connection.execute("BEGIN")
+            if connection is None or not _has_schema(connection, self.path):
+                connection = stack.enter_context(closing(sqlite3.connect(":memory:")))
+                _create_schema(connection)
+            yield connection
 
 
 @contextmanager
@@ -175,16 +181,22 @@ def _explained(path: Path) -> Iterator[None]:
         raise TokenError(f"The tokens in {path} cannot be used: {error}.") from error
 
 
-def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
+def _has_schema(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether the file has the table of tokens. Raise TokenError if it is another database."""
     ((version,),) = connection.execute("PRAGMA user_version")
     # Litestream adds tables of its own, even to an empty file.
     others = "SELECT count(*) FROM sqlite_master WHERE substr(name, 1, 12) <> '_litestream_'"
     ((tables,),) = connection.execute(others)
     if version == 0 and tables == 0:
-        for statement in _SCHEMA:
-            connection.execute(statement)
-    elif version != SCHEMA_VERSION:
+        return False
+    if version != SCHEMA_VERSION:
         raise TokenError(f"{path} is a database without tokens: move it to another folder.")
+    return True
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    for statement in _SCHEMA:
+        connection.execute(statement)
 
 
 def digest(token: str) -> bytes:

@@ -5,10 +5,10 @@ copy that follows that of another machine.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
+from fx_pipeline.api.reading.files import open_file
 from fx_pipeline.clock import utc_now
 from fx_pipeline.sqlite import sqlite3
 
@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS uses (
 def add_uses(path: Path, counts: Counter[bytes]) -> None:
     """Add to the number of requests of the tokens with these hashes. Raise sqlite3.Error."""
     now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    with _opened(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
         connection.execute(_SCHEMA)
         connection.executemany(
             """
@@ -39,17 +40,14 @@ def add_uses(path: Path, counts: Counter[bytes]) -> None:
 
 
 def read_uses(path: Path) -> dict[bytes, tuple[int, str]]:
-    """Return the number of requests and the instant of the last one, by hash. Raise sqlite3.Error."""
+    """Return the number of requests and the instant of the last one, by hash. Change nothing.
+
+    A missing file, or one without content, means that there were no requests. Raise sqlite3.Error.
+    """
     if not path.exists():
         return {}
-    with _opened(path) as connection:
-        connection.execute(_SCHEMA)
+    with closing(open_file(path)[0]) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'uses'").fetchone() is None:
+            return {}
         rows = connection.execute("SELECT hash, requests, last_used_at FROM uses").fetchall()
     return {hashed: (requests, last) for hashed, requests, last in rows}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield connection

@@ -1,11 +1,12 @@
 """What changed in the database since the last export."""
 
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
 from fx_pipeline.sqlite import sqlite3
+from fx_pipeline.store.instants import StoredFetch, newest_fetch
 
 
 class Mark(BaseModel):
@@ -23,11 +24,10 @@ class Mark(BaseModel):
     def of(cls, connection: sqlite3.Connection) -> "Mark":
         """Return the mark of the database that the connection sees."""
         [rebuilds] = connection.execute("PRAGMA user_version").fetchone()
-        row: tuple[Any, ...] | None = connection.execute(
-            "SELECT id, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        fetch, fetched_at = row or (0, "")
-        return cls(version=version("fx-pipeline"), rebuilds=rebuilds, fetch=fetch, fetched_at=fetched_at)
+        newest = newest_fetch(connection) or StoredFetch(0, "", "")
+        return cls(
+            version=version("fx-pipeline"), rebuilds=rebuilds, fetch=newest.id, fetched_at=newest.fetched_at
+        )
 
 
 class State(BaseModel):

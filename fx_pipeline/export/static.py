@@ -1,14 +1,13 @@
 """Write an export: all files the first time, afterwards those that a change of the database may change."""
 
 import datetime as dt
-from contextlib import closing
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from fx_pipeline.api.contract.operations import OPERATIONS
 from fx_pipeline.api.endpoints.operation import Context
-from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.api.reading.files import one_commit
 from fx_pipeline.api.reading.lanes import Effort, Limit
 from fx_pipeline.api.reading.metadata import read_metadata
 from fx_pipeline.api.reading.queries import DATABASE, Queries
@@ -35,11 +34,9 @@ def export(settings: Settings, folder: Folder, now: dt.datetime) -> Exported:
     Raise ExportError if the folder cannot be used or no day is stored, StoreError if the database cannot be
     read.
     """
-    with folder.held(), explained(settings.fx_database):
-        connection, _ = open_file(settings.fx_database)
-        with closing(connection):
-            connection.execute("BEGIN")
-            return _export(connection, settings, folder, now)
+    database = settings.fx_database
+    with folder.held(), explained(database), one_commit(database) as connection:
+        return _export(connection, settings, folder, now)
 
 
 def _export(connection: sqlite3.Connection, settings: Settings, folder: Folder, now: dt.datetime) -> Exported:

@@ -5,11 +5,11 @@ to errors.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fx_pipeline.api.reading.files import is_locked, open_file
+from fx_pipeline.api.reading.files import is_locked, one_commit
 from fx_pipeline.api.tokens.mark import problem, read_mark
 from fx_pipeline.quality.invariants import schema_differences, violations
 from fx_pipeline.quality.log_files import lost_commits
@@ -61,7 +61,7 @@ def token_findings(tokens: Path, database: Path) -> list[str]:
 def note_if_sound(database: Path, found: Sequence[str]) -> None:
     """Note how far the database has come, if there are no findings. Later checks compare it with that."""
     if not found:
-        with suppress(OSError, *UNREADABLE), _transaction(database) as connection:
+        with suppress(OSError, *UNREADABLE), one_commit(database, timeout=60) as connection:
             note_position(connection, database)
 
 
@@ -71,7 +71,7 @@ def _findings(database: Path, full: bool, counts: dict[str, int]) -> Iterator[st
         yield fault
         return
     try:
-        with _transaction(database) as connection:
+        with one_commit(database, timeout=60) as connection:
             found = [*_first(_damaged_pages(connection, full=full))] or [*schema_differences(connection)]
             yield from found
             if found:
@@ -95,7 +95,7 @@ def _token_findings(tokens: Path, database: Path) -> Iterator[str]:
             yield fault
             return
         try:
-            with _transaction(tokens) as connection:
+            with one_commit(tokens, timeout=60) as connection:
                 found = [*_first(_damaged_pages(connection, full=True))]
                 yield from found
                 if found:
@@ -118,19 +118,6 @@ def _fault_of_file(path: Path) -> str | None:
     except OSError as error:
         return _unreadable(path, error)
     return f"{lost} {RESTORE}" if lost else None
-
-
-def _transaction(database: Path) -> "closing[sqlite3.Connection]":
-    """Return a connection that reads one commit, to be closed after use. Raise sqlite3.Error."""
-    connection, _ = open_file(database, timeout=60)
-    try:
-        connection.isolation_level = None
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return closing(connection)
 
 
 def _damaged_pages(connection: sqlite3.Connection, *, full: bool) -> Iterator[str]:

@@ -10,22 +10,19 @@ from pathlib import Path
 from fx_pipeline.small_files import read_document, replace_document
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE
-
-NEWEST = "SELECT id, asked_at, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"
-"""The newest stored fetch. Later ones have higher numbers. `asked_at` never changes, unlike `fetched_at`."""
+from fx_pipeline.store.instants import newest_fetch
 
 
 def note_position(connection: sqlite3.Connection, database: Path) -> None:
     """Note the newest fetch of the database. Raise OSError, sqlite3.Error."""
-    row = connection.execute(NEWEST).fetchone()
-    if row is None:
+    newest = newest_fetch(connection)
+    if newest is None:
         return
-    fetch_id, asked_at, fetched_at = row
     document = {
         "inode": database.stat().st_ino,
-        "fetch_id": fetch_id,
-        "asked_at": asked_at,
-        "fetched_at": fetched_at,
+        "fetch_id": newest.id,
+        "asked_at": newest.asked_at,
+        "fetched_at": newest.fetched_at,
     }
     replace_document(_file(database), document)
 

@@ -2,16 +2,15 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.api.reading.files import one_commit
 from fx_pipeline.clock import instant_text
-from fx_pipeline.quality.position import NEWEST
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE
+from fx_pipeline.store.instants import newest_fetch
 
 BEHIND = dt.timedelta(minutes=5)
 """A response that was stored this long before the restore must be in the replica."""
@@ -60,19 +59,19 @@ def compare(restored: Path, database: Path, *, current_at: dt.datetime | None) -
 
     `current_at`: the restored one must have what was stored BEHIND before then. None: it may be older.
     """
-    with _reading(restored) as copy, _reading(database) as live:
-        row = copy.execute(NEWEST).fetchone()
-        newest_id, newest = (row[0], row[2]) if row else (0, None)
+    with one_commit(restored, timeout=60) as copy, one_commit(database, timeout=60) as live:
+        newest = newest_fetch(copy)
+        newest_id = newest.id if newest else 0
         found = [*_lost(live, newest_id), *_late(live, newest_id, current_at)]
         if not found:
             found = [*_differences(copy, live, newest_id)]
-    return Comparison((*found,), newest)
+    return Comparison((*found,), newest.fetched_at if newest else None)
 
 
 def _lost(live: sqlite3.Connection, newest: int) -> Iterator[str]:
     """Yield that the live database lacks fetches that the restored one has."""
-    row = live.execute(NEWEST).fetchone()
-    last = row[0] if row else 0
+    found = newest_fetch(live)
+    last = found.id if found else 0
     if last < newest:
         yield (
             f"The live database ends at fetch {last}, the restored one at {newest}: the live one has lost "
@@ -105,11 +104,3 @@ def _differences(copy: sqlite3.Connection, live: sqlite3.Connection, newest: int
 def _shown(row: tuple[object, ...] | None) -> str:
     """Return the start of a row, without its response."""
     return " ".join(str(value) for value in row[:4]) if row else "nothing"
-
-
-def _reading(path: Path) -> "closing[sqlite3.Connection]":
-    """Return a connection that reads one commit, to be closed after use."""
-    connection, _ = open_file(path, timeout=60)
-    connection.isolation_level = None
-    connection.execute("BEGIN")
-    return closing(connection)

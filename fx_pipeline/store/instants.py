@@ -7,6 +7,7 @@ after the last correct instant, so no rate is dated earlier than it was known.
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
@@ -40,6 +41,24 @@ class Ahead:
 
 
 NONE_AHEAD = Ahead(0, None)
+
+
+class StoredFetch(NamedTuple):
+    """A fetch that is stored, with its instants as they are in the database."""
+
+    id: int
+    asked_at: str
+    """By this machine's clock. It never changes."""
+    fetched_at: str
+    """By the chosen clock. A correction of the clock changes it."""
+
+
+def newest_fetch(connection: sqlite3.Connection) -> StoredFetch | None:
+    """Return the fetch that was stored last, which has the highest number; None if there is none."""
+    row = connection.execute(
+        "SELECT id, asked_at, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return StoredFetch(*row) if row else None
 
 
 def chosen(clock: dt.datetime, provider: dt.datetime | None, newest: dt.datetime | None) -> dt.datetime:
@@ -92,14 +111,11 @@ def ahead(connection: sqlite3.Connection, now: dt.datetime) -> Ahead:
 
 
 def clock_error(connection: sqlite3.Connection) -> dt.timedelta | None:
-    """Return by how much the clock was ahead of the provider's at the newest fetch; None if they agreed.
-
-    `asked_at` is by this machine's clock, `fetched_at` by the chosen one.
-    """
-    row = connection.execute(
-        "SELECT asked_at, fetched_at FROM fetches WHERE fetched_at IS NOT NULL ORDER BY id DESC LIMIT 1"
-    ).fetchone()
-    error = parse_instant(row[0]) - parse_instant(row[1]) if row else dt.timedelta()
+    """Return by how much the clock was ahead of the provider's at the newest fetch; None if they agreed."""
+    newest = newest_fetch(connection)
+    if newest is None:
+        return None
+    error = parse_instant(newest.asked_at) - parse_instant(newest.fetched_at)
     return error if abs(error) > DISAGREEMENT else None
 
 

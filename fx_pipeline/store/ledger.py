@@ -20,6 +20,7 @@ from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.claim import Claim, is_held, shown
 from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.days import StoredDay
+from fx_pipeline.store.instants import newest_fetch
 
 MAX_IN_FLIGHT = dt.timedelta(minutes=15)
 """After this, days are taken over even from a running process."""
@@ -261,8 +262,8 @@ class Ledger:
 
     def _newest_fetch(self) -> int:
         """Return the id of the fetch stored last. Later fetches have higher ids."""
-        query = "SELECT coalesce(max(id), 0) FROM fetches WHERE fetched_at IS NOT NULL"
-        return int(self._db.execute(query).fetchone()[0])
+        newest = newest_fetch(self._db.conn)
+        return newest.id if newest else 0
 
     def _quota(self) -> Quota | None:
         if self._limit is None:

@@ -6,6 +6,8 @@ reads it as immutable: without an index and without locks.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from fx_pipeline.sqlite import sqlite3
@@ -41,6 +43,17 @@ def open_file(
         if is_locked(error) or not _has_everything(path):
             raise
         return opened(f"{uri}&immutable=1"), True
+
+
+@contextmanager
+def one_commit(path: Path, *, timeout: float = 5.0) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that reads the newest commit, and no later one. Raise sqlite3.Error."""
+    connection, _ = open_file(path, timeout=timeout)
+    with closing(connection):
+        connection.isolation_level = None
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # BEGIN itself reads nothing
+        yield connection
 
 
 def _has_everything(path: Path) -> bool:

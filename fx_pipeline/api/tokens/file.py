@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fx_pipeline.api.reading.files import open_file
+from fx_pipeline.api.reading.files import one_commit
 from fx_pipeline.api.tokens.uses import FILE_NAME, add_uses, read_uses
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.wal import written
@@ -160,12 +160,11 @@ class TokenFile:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection in a transaction, that only reads: no tokens if there is no file."""
+        """Yield a connection that reads one commit: no tokens if there is no file."""
         with _explained(self.path), ExitStack() as stack:
             connection = None
             if self._has_content():
-                connection = stack.enter_context(closing(open_file(self.path)[0]))
-                connection.execute("BEGIN")
+                connection = stack.enter_context(one_commit(self.path))
             if connection is None or not _has_schema(connection, self.path):
                 connection = stack.enter_context(closing(sqlite3.connect(":memory:")))
                 _create_schema(connection)

@@ -79,6 +79,8 @@ bench: install-dev ## measure ingestion, the API and the start, and write benchm
 	$(BIN)/python -m benchmarks.lanes
 	$(BIN)/python -m benchmarks.sqlite
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.replication
+	$(BIN)/python -m benchmarks.nginx
 	$(BIN)/python -m benchmarks.startup
 
 docs: install-dev ## regenerate the tables in docs/ and .env.example

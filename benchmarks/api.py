@@ -29,6 +29,19 @@ YEAR = "/rates/timeseries?start_date=2025-01-01&end_date=2025-12-31&symbols=USD,
 HISTORY = "/rates/timeseries?start_date=1999-11-01&end_date=2026-10-30&symbols=USD"
 
 
+COLUMNS = (
+    "what",
+    "requests/s",
+    "CPU ms",
+    "× bare",
+    "p50 ms",
+    "p99 ms",
+    "share of bare",
+    "target",
+    "reached",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One request to one server, and the results of the rounds."""
@@ -146,17 +159,6 @@ def requests(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Na
         warm_year.row(year, "share ≥ 0.5", yes(warm_year.per_second >= 0.5 * year.per_second)),
         history.row(base, "≤ 12 ms", yes(history.cpu_ms <= 12)),
     ]
-    columns = [
-        "what",
-        "requests/s",
-        "CPU ms",
-        "× bare",
-        "p50 ms",
-        "p99 ms",
-        "share of bare",
-        "target",
-        "reached",
-    ]
     fill(warm, files[27])
     memory = warm.memory() / 2**20
     pace = (
@@ -164,7 +166,7 @@ def requests(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Na
         f"here it takes {base.cpu_ms:.3f} ms."
     )
     text = f"A worker with a full cache of 32 MB uses {memory:.0f} MB (target: 110; {yes(memory <= 110)})."
-    publish("API: requests", f"{table(columns, rows)}\n\n{pace}\n\n{text}")
+    publish("API: requests", f"{table(COLUMNS, rows)}\n\n{pace}\n\n{text}")
 
 
 def growth(stack: ExitStack, files: Mapping[int, Path], arguments: argparse.Namespace) -> None:

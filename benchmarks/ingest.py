@@ -199,7 +199,8 @@ def _history() -> EcbHistory:
 
 
 @contextmanager
-def _sandbox() -> Iterator[str]:
+def sandbox() -> Iterator[str]:
+    """Run a sandbox with 170 currencies in another process, and yield its address."""
     command = [sys.executable, "-m", "fx_pipeline", "sandbox", "--currencies", str(CURRENCIES), "--port"]
     with (
         reserved_port() as port,
@@ -284,7 +285,7 @@ def main() -> None:
     if options.part:
         print(json.dumps(PARTS[options.part](options.folder, options.days)))
         return
-    with _sandbox() as provider:
+    with sandbox() as provider:
         rounds = [
             {part: _measure(part, options.days, provider) for part in PARTS} for _ in range(options.rounds)
         ]

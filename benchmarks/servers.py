@@ -37,15 +37,23 @@ class Server:
 @contextmanager
 def running(command: Sequence[str], environment: Mapping[str, str], ready: str) -> Iterator[Server]:
     """Run a server during a block. `{port}` in the command is a free port, `ready` a path it serves."""
-    with (
-        reserved_port() as port,
-        subprocess.Popen(
-            [part.replace("{port}", str(port)) for part in command],
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process,
-    ):
+    with reserved_port() as port:
+        arguments = [part.replace("{port}", str(port)) for part in command]
+        with listening(port, arguments, environment, ready) as server:
+            yield server
+
+
+@contextmanager
+def listening(
+    port: int, command: Sequence[str], environment: Mapping[str, str], ready: str
+) -> Iterator[Server]:
+    """Run a server that listens at this port during a block."""
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         url = f"http://127.0.0.1:{port}"
         try:
             _wait(url + ready, process)

@@ -3,11 +3,13 @@
 import datetime as dt
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 from fx_pipeline.commands.cli import main
@@ -18,7 +20,11 @@ from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.history import History
+from fx_pipeline_tests.child_processes import wait_until_gone
+from fx_pipeline_tests.export.documented import NGINX, nginx_over
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.served import served
+from fx_pipeline_tests.waiting import wait_for
 
 NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.timezone.utc)
 
@@ -320,3 +326,35 @@ def test_the_command_needs_a_stored_day(tmp_path: Path, monkeypatch: pytest.Monk
     result = run(tmp_path / "empty.db", tmp_path / "site", monkeypatch)
     why = f"{tmp_path / 'empty.db'} holds no day. Run `fx-pipeline ingest` first."
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"Error: {why}")
+
+
+@pytest.fixture
+def site(history: History, tmp_path: Path) -> Iterator[str]:
+    """Serve an export with the documented nginx, and return its address."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    exported(history, tmp_path / "site")
+    with reserved_port() as port:
+        command = nginx_over(tmp_path / "site", tmp_path / "nginx", port)
+        with subprocess.Popen(command) as process:
+            try:
+                wait_for((tmp_path / "nginx" / "nginx.pid").exists)
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.terminate()
+                wait_until_gone(process)
+
+
+def test_nginx_serves_each_file_as_the_api_does(site: str, tmp_path: Path) -> None:
+    files = tree(tmp_path / "site")
+    with requests.Session() as session:
+        for path in ("rates/2024-06-01", "rates/latest", "history/USD/2024"):
+            for slash in ("", "/"):
+                response = session.get(f"{site}/{path}{slash}")
+                assert (response.status_code, response.content) == (200, files[path])
+                assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+                assert response.headers["Cache-Control"] == "public, max-age=60"
+        assert session.get(f"{site}/index.json").content == files["index.json"]
+        for path in ("_headers", STATE, "rates/2024-06-02", "rates/", "rates", "history/USD/"):
+            assert session.get(f"{site}/{path}").status_code == 404, path

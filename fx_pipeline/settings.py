@@ -293,15 +293,27 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings from the environment and ``.env``.
 
-    Raise SettingsError for the first value that cannot be used. The message does not repeat the value, which
-    may be a secret. Raise it also if FX_REQUIRE_SOUND_SQLITE refuses the SQLite of this process.
+    Raise SettingsError for the first value that cannot be used, or if ``.env`` cannot be read. The message
+    does not repeat the value, which may be a secret. Raise it also if FX_REQUIRE_SOUND_SQLITE refuses the
+    SQLite of this process.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]).upper()
-        raise SettingsError(f"{name} cannot be used: {first['msg'].removeprefix('Value error, ')}.") from None
+    settings, invalid = read_settings()
+    if settings is None:
+        raise SettingsError(invalid[0])
     if settings.fx_require_sound_sqlite and (reason := unsound()):
         raise SettingsError(f"{reason} FX_REQUIRE_SOUND_SQLITE=1 refuses it.")
     return settings
+
+
+def read_settings() -> tuple[Settings | None, list[str]]:
+    """Return the settings, or None and a line for each value that cannot be used, without the value."""
+    try:
+        return Settings(), []
+    except ValidationError as error:
+        return None, [
+            f"{str(one['loc'][0]).upper()} cannot be used: {one['msg'].removeprefix('Value error, ')}."
+            for one in error.errors(include_input=False, include_url=False)
+        ]
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        return None, [f"{Path('.env').absolute()} cannot be read: {reason}."]

@@ -50,6 +50,13 @@ def test_quotes_and_blanks_around_a_value_are_no_part_of_it(
     assert load_settings() == expected
 
 
+def test_a_file_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"FX_BASE=\xe9")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == f"{tmp_path}/.env cannot be read: it is not UTF-8."
+
+
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("value", ["", " ", '""', "''", '" "'])
 def test_an_empty_value_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

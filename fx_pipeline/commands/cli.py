@@ -11,6 +11,7 @@ from fx_pipeline.commands.alerts import alert_test
 from fx_pipeline.commands.backup import backup, restore
 from fx_pipeline.commands.check import check
 from fx_pipeline.commands.database import rebuild
+from fx_pipeline.commands.doctor.command import doctor
 from fx_pipeline.commands.export import export
 from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
@@ -94,6 +95,7 @@ for command in (
     restore,
     check,
     status,
+    doctor,
     alert_test,
     token,
 ):

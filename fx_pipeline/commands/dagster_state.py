@@ -46,19 +46,24 @@ def dagster_state(home: Path) -> DagsterState:
     if not home.is_dir() and load_settings().fx_dagster_postgres_url is None:
         return DagsterState()
     with open_instance(home) as instance:
-        states = {state.name: state for state in instance.all_instigator_state()}
-        unseen = "starting" if _is_starting(home) else "unknown"
-        cursor = getattr(getattr(states.get(alerts.name), "instigator_data", None), "cursor", None)
-        return DagsterState(
-            last_run(instance),
-            {name: _status(states.get(name), unseen) for name in _automation()},
-            _daemon(instance),
-            [
-                {"run": alert.run_id, "title": alert.title, "failures": list(alert.failures)}
-                for alert in undelivered_alerts(cursor)
-            ],
-            failed_days(instance),
-        )
+        return state_of(instance, home)
+
+
+def state_of(instance: dg.DagsterInstance, home: Path) -> DagsterState:
+    """Return the state of an open instance, whose home this is."""
+    states = {state.name: state for state in instance.all_instigator_state()}
+    unseen = "starting" if _is_starting(home) else "unknown"
+    cursor = getattr(getattr(states.get(alerts.name), "instigator_data", None), "cursor", None)
+    return DagsterState(
+        last_run(instance),
+        {name: _status(states.get(name), unseen) for name in _automation()},
+        _daemon(instance),
+        [
+            {"run": alert.run_id, "title": alert.title, "failures": list(alert.failures)}
+            for alert in undelivered_alerts(cursor)
+        ],
+        failed_days(instance),
+    )
 
 
 def _automation() -> Iterable[str]:

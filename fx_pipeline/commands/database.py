@@ -1,5 +1,7 @@
 """The command `rebuild`, and what other commands need of the database."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +11,7 @@ from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import Settings, SettingsError, load_settings
+from fx_pipeline.sqlite import sqlite3
 
 if TYPE_CHECKING:
     from fx_pipeline.store.ledger import Quota
@@ -52,12 +55,15 @@ def rebuild() -> None:
         console.print(f"Skipped: {dates}: {fetch.status}. Fetch these days again.", soft_wrap=True)
 
 
-def read_quota(settings: Settings) -> "Quota | None":
-    """Return the state of the monthly quota, or None if there is none."""
+def read_quota(settings: Settings, *, writing: bool = True) -> "Quota | None":
+    """Return the state of the monthly quota, or None if there is none. `writing` as in `Ledger`."""
     from fx_pipeline.store.ledger import Ledger
 
     with Ledger(
-        settings.fx_database, limit=settings.fixer_monthly_quota, daily_calls=settings.daily_calls
+        settings.fx_database,
+        limit=settings.fixer_monthly_quota,
+        daily_calls=settings.daily_calls,
+        writing=writing,
     ) as ledger:
         return ledger.quota()
 
@@ -69,3 +75,19 @@ def require_database(settings: Settings) -> None:
             f"There is no database at {settings.fx_database}. Run this in the folder where "
             "`fx-pipeline up` or `ingest` created it, or set FX_DATABASE to its path."
         )
+
+
+def is_current(path: Path) -> bool:
+    """Return whether a database can be read and has the schema of this version."""
+    from sqlite_utils import Database
+
+    from fx_pipeline.api.reading.files import open_file
+    from fx_pipeline.store.migrations import migrations, unknown_steps
+
+    try:
+        connection, _ = open_file(path)
+        with closing(connection):
+            db = Database(connection, execute_plugins=False)
+            return not migrations.pending(db) and not unknown_steps(db)
+    except sqlite3.Error:
+        return False

@@ -20,11 +20,11 @@ def problems(document: Document, settings: Settings) -> Iterator[str]:
     """Yield a line for everything in the document of `status` that needs the operator."""
     yield from _rates(document, settings)
     if document["reader"] is None:
-        yield from _days(document, settings)
-        yield from _dagster(document, settings)
+        yield from of_days(document, settings)
+        yield from of_dagster(document, settings)
     else:  # the writer's instance is elsewhere
         yield from _lag(document["reader"])
-    yield from _alerts(document, settings)
+    yield from of_alerts(document, settings)
     for folder, free in document["disk_free_mb"].items():
         if free < MIN_FREE_MB:
             yield f"The disk of {folder} is nearly full: {free:,} MB are free."
@@ -51,7 +51,7 @@ def _rates(document: Document, settings: Settings) -> Iterator[str]:
         yield f"The month's {quota['limit']:,} calls are used up. The quota renews on {quota['renewed_on']}."
 
 
-def _days(document: Document, settings: Settings) -> Iterator[str]:
+def of_days(document: Document, settings: Settings) -> Iterator[str]:
     """Name days that failed or are missing. A failed day is usually missing too, and is named once."""
     run = document["last_run"]
     if run is not None and run["status"] == "failure":
@@ -89,7 +89,7 @@ def _run_url(settings: Settings, run_id: str) -> str:
     return f"{settings.dagster_url}/runs/{run_id}"
 
 
-def _dagster(document: Document, settings: Settings) -> Iterator[str]:
+def of_dagster(document: Document, settings: Settings) -> Iterator[str]:
     """Name what is wrong with the instance of `fx-pipeline up`. With another home or prefix, nothing runs."""
     automation, daemon = document["automation"], document["daemon"]
     if not automation:
@@ -132,7 +132,8 @@ def _lag(reader: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _alerts(document: Document, settings: Settings) -> Iterator[str]:
+def of_alerts(document: Document, settings: Settings) -> Iterator[str]:
+    """Name wrong addresses, and alerts that an address did not accept."""
     if document["alert_addresses"] not in (None, "ok"):
         yield document["alert_addresses"]
     for alert in document["undelivered_alerts"]:

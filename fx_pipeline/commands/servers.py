@@ -1,18 +1,16 @@
 """The commands that run until a signal: `up`, and one for each role of an instance on several machines."""
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from fx_pipeline.commands.database import require_database
+from fx_pipeline.commands.database import is_current, require_database
 from fx_pipeline.commands.output import warn_about_sqlite
 from fx_pipeline.following import is_reader, reader_refusal
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
-from fx_pipeline.sqlite import sqlite3
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -207,25 +205,9 @@ def _prepare_database(settings: Settings) -> None:
     try:
         make_database()
     except StoreError as error:
-        if not _is_current(settings.fx_database):
+        if not is_current(settings.fx_database):
             raise
         click.echo(f"Warning: {error} Stored rates are served.", err=True)
-
-
-def _is_current(path: Path) -> bool:
-    """Return whether a database can be read and has the schema of this version."""
-    from sqlite_utils import Database
-
-    from fx_pipeline.api.reading.files import open_file
-    from fx_pipeline.store.migrations import migrations, unknown_steps
-
-    try:
-        connection, _ = open_file(path)
-        with closing(connection):
-            db = Database(connection, execute_plugins=False)
-            return not migrations.pending(db) and not unknown_steps(db)
-    except sqlite3.Error:
-        return False
 
 
 def check_alert_addresses() -> None:

@@ -63,7 +63,7 @@ def _document(settings: Settings) -> dict[str, Any]:
     reader = _reader(settings)
     dagster = dagster_state(settings.dagster_home)
     with RateStore(settings.fx_database, writing=reader is None) as store:
-        kept = _kept(store, dagster.failed_days, settings)
+        kept = kept_days(store, dagster.failed_days, settings)
         coverage, ahead = store.coverage(), store.ahead()
         missing_symbols = store.missing_symbols(settings.fx_symbols)
     return status_document(
@@ -86,7 +86,7 @@ def _document(settings: Settings) -> dict[str, Any]:
     )
 
 
-def _kept(store: "RateStore", failed: Sequence[dt.date], settings: Settings) -> set[dt.date]:
+def kept_days(store: "RateStore", failed: Sequence[dt.date], settings: Settings) -> set[dt.date]:
     """Return the failed days that an earlier run has stored, without those that Fixer may still revise."""
     if not failed:
         return set()

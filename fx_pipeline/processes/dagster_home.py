@@ -27,14 +27,32 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     Raise SettingsError if that fails.
     """
     url = _postgres_url()
-    try:
+    with _explained(home, url):
         home.mkdir(parents=True, exist_ok=True)
         with _alone(home), postgres_storage.opening(url) if url else nullcontext():
             write_file(home, postgres=url is not None)
-            os.environ["DAGSTER_HOME"] = str(home.absolute())
-            if url:
-                os.environ["FX_DAGSTER_POSTGRES_URL"] = with_driver(url)
-            return dg.DagsterInstance.get()
+            return _instance(home, url)
+
+
+def existing_instance(home: Path) -> dg.DagsterInstance:
+    """Return the instance that `open_instance` has created. Raise SettingsError."""
+    url = _postgres_url()
+    with _explained(home, url):
+        return _instance(home, url)
+
+
+def _instance(home: Path, url: str | None) -> dg.DagsterInstance:
+    os.environ["DAGSTER_HOME"] = str(home.absolute())
+    if url:
+        os.environ["FX_DAGSTER_POSTGRES_URL"] = with_driver(url)
+    return dg.DagsterInstance.get()
+
+
+@contextmanager
+def _explained(home: Path, url: str | None) -> Iterator[None]:
+    """Turn errors of the storage into a SettingsError that says what to do."""
+    try:
+        yield
     except SettingsError:
         raise
     except Exception as error:

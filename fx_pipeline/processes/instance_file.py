@@ -41,21 +41,35 @@ def write_file(home: Path, *, postgres: bool) -> None:
 
     Raise OSError, or SettingsError if the file contradicts the settings.
     """
+    if reason := contradiction(home, postgres=postgres):
+        raise SettingsError(reason)
     file, wanted = file_in(home), _ours(postgres=postgres)
     found = file.read_bytes() if file.exists() else None
-    if found is not None and not postgres and _uses_url(found):
+    if found is None or (_is_ours(found) and found != wanted):
+        replace_text(file, wanted.decode())  # a daemon may be reading the file
+
+
+def contradiction(home: Path, *, postgres: bool) -> str | None:
+    """Return why the file in the home contradicts the settings, and what to do; None if it does not.
+
+    Raise OSError.
+    """
+    file = file_in(home)
+    found = file.read_bytes() if file.exists() else None
+    if found is None:
+        return None
+    if not postgres and _uses_url(found):
         # Also where the file is ours: a shell without the setting would split the runs over two storages.
-        raise SettingsError(
+        return (
             f"{file} uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to the database's address, or "
             "remove the file to keep the runs in the home."
         )
-    if found is None or (_is_ours(found) and found != wanted):
-        replace_text(file, wanted.decode())  # a daemon may be reading the file
-    elif found != wanted and postgres and not _uses_url(found):
-        raise SettingsError(
+    if postgres and not _is_ours(found) and not _uses_url(found):
+        return (
             f"FX_DAGSTER_POSTGRES_URL is set, but {file} was changed and does not use it: add `storage: "
             "{postgres: {postgres_url: {env: FX_DAGSTER_POSTGRES_URL}}}` there, or unset it."
         )
+    return None
 
 
 def kept_file(home: Path) -> str | None:

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -76,18 +76,23 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(address[0]).is_loopback for *_, address in found)
 
 
-def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # it is immutable
-    """Raise SettingsError for the first port that `up` needs and cannot use, or that two settings have."""
-    names: dict[int, str] = {}
-    for name, host, needed in (
+def needed_ports(settings: Settings, hosts: Addresses) -> Iterator[tuple[str, str | None]]:
+    """Yield the settings of the ports that `up` needs, and where each listens; None if it starts without."""
+    for name, host, is_needed in (
         ("fx_api_port", hosts.api, True),
         ("fx_dagster_port", hosts.dagster, True),
         ("fx_sandbox_port", LOCAL, settings.demo),
         ("fx_metrics_port", str(settings.fx_metrics_host), settings.fx_metrics_port is not None),
         ("fx_litestream_port", None, settings.fx_replica_url is not None),  # it replicates without it too
     ):
-        if not needed:
-            continue
+        if is_needed:
+            yield name, host
+
+
+def check_ports(settings: Settings, hosts: Addresses = Addresses()) -> None:  # it is immutable
+    """Raise SettingsError for the first port that `up` needs and cannot use, or that two settings have."""
+    names: dict[int, str] = {}
+    for name, host in needed_ports(settings, hosts):
         port = getattr(settings, name)
         if (other := names.setdefault(port, name)) != name:
             raise SettingsError(
@@ -154,6 +159,8 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
         code = supervisor.wait()
         for thread in threads:
             thread.join()
+    if code == 1:
+        output.line("system", "`fx-pipeline doctor` checks what usually goes wrong.")
     return code
 
 
@@ -165,7 +172,7 @@ def _start_dagster(
     The webserver and the daemon follow once the code server listens: they would log errors before.
     """
     home, host, stopped = settings.dagster_home, hosts.dagster, supervisor.stopping
-    api = _reachable(hosts.api), settings.fx_api_port
+    api = reachable(hosts.api), settings.fx_api_port
     _wait_until(
         lambda: ingested.is_set() or (newest_day(settings.fx_database) is not None and _connects(api)),
         stopped,
@@ -223,8 +230,8 @@ def server_environment(settings: Settings) -> dict[str, str]:
 def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses, ingested: Event) -> None:
     """Ingest once the sandbox or the API listens, then print the addresses."""
     stopped, say = supervisor.stopping, supervisor.output.line
-    api = _reachable(hosts.api), settings.fx_api_port
-    dagster = _reachable(hosts.dagster), settings.fx_dagster_port
+    api = reachable(hosts.api), settings.fx_api_port
+    dagster = reachable(hosts.dagster), settings.fx_dagster_port
     if not _listens((LOCAL, settings.fx_sandbox_port) if settings.demo else api, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
@@ -258,7 +265,7 @@ def _url(address: tuple[str, int]) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """Return where to reach a server that listens on `host`."""
     return _ANY.get(host, host)
 

@@ -80,7 +80,8 @@ class Ledger:
     """The calls made from one database file. Safe for concurrent use; close it after use.
 
     `limit` is the number of calls per calendar month (None: no limit). `daily_calls` is the number that one
-    daily run needs, and is reserved for each remaining day of the month. `now` is the clock.
+    daily run needs, and is reserved for each remaining day of the month. `now` is the clock. Without
+    `writing`, only `quota` can be read.
 
     Raises StoreError if the file cannot be used.
     """
@@ -93,8 +94,10 @@ class Ledger:
         daily_calls: int = 1,
         run_id: str | None = None,
         now: Clock = utc_now,
+        writing: bool = True,
     ) -> None:
         self._path = path
+        self._writing = writing
         self._limit = limit
         self._daily_calls = daily_calls
         self.run_id = run_id
@@ -102,7 +105,8 @@ class Ledger:
         self._claim = Claim(path)
         self._lock = threading.RLock()
         with explained(path):
-            connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+            uri = f"{path.absolute().as_uri()}?mode={'rwc' if writing else 'ro'}"
+            connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
             self._db = Database(connection, execute_plugins=False)
             # No flush per call: a power cut would lose counts here, not rates.
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -120,8 +124,9 @@ class Ledger:
     def close(self) -> None:
         """Close the file, and the open fetches of this run."""
         try:
-            with self._write():
-                self._abandon([self._claim.name])
+            if self._writing:
+                with self._write():
+                    self._abandon([self._claim.name])
         finally:
             self._db.close()
             self._claim.release()

@@ -201,6 +201,18 @@ class RateStore:
         with explained(self.path):
             return instants.ahead(self._db.conn, self._now())
 
+    def clock_error(self) -> dt.timedelta | None:
+        """Return how far the clock was ahead of the provider's at the newest fetch; None if they agreed."""
+        with explained(self.path):
+            return instants.clock_error(self._db.conn)
+
+    def newest_run(self, since: dt.datetime) -> str | None:
+        """Return the run of the newest fetch; None if it was stored before `since`, or not by a run."""
+        query = "SELECT run_id FROM fetches WHERE fetched_at >= ? ORDER BY fetched_at DESC LIMIT 1"
+        with explained(self.path):
+            row = self._db.execute(query, [instant_text(since)]).fetchone()
+        return row[0] if row else None
+
     def days_fetched_since(self, instant: dt.datetime) -> int:
         """Return the number of days whose newest fetch was stored since then."""
         query = "SELECT count(*) FROM days JOIN fetches ON fetches.id = days.fetch_id WHERE fetched_at >= ?"

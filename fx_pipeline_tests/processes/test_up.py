@@ -72,6 +72,10 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         assert "DEMO: FIXER_ACCESS_KEY is not set" in first.output
         assert "each day\n" in first.output
         assert "90 days stored." in first.output
+        checked = run_command(tmp_path, "doctor", **first.settings)
+        assert checked.returncode == 0, checked.stdout
+        assert "warning" not in checked.stdout.replace("warning  sqlite", "")
+        assert f"ok       ports: in use by this instance: {first.settings['FX_API_PORT']} " in checked.stdout
         answer = first.get(f"/rates/{yesterday()}/")
         assert answer.status_code == 200
         assert answer.json()["date"] == str(yesterday())

@@ -1,0 +1,1 @@
+"""The command `doctor`: everything that usually goes wrong, checked within ten seconds."""

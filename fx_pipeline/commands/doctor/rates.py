@@ -1,0 +1,63 @@
+"""Checks of the stored rates and the month's quota, as `status` judges them."""
+
+from collections.abc import Iterator
+
+from fx_pipeline.clock import today
+from fx_pipeline.commands.database import read_quota
+from fx_pipeline.commands.doctor.facts import Facts
+from fx_pipeline.commands.doctor.findings import Finding, fault, ok, warning
+from fx_pipeline.rates import counted
+
+
+def rates(facts: Facts) -> Iterator[Finding]:
+    """Check that the newest day is recent, no wanted day is missing, and every wanted currency is there."""
+    settings = facts.settings
+    with facts.stored() as store:
+        coverage, missing_symbols = store.coverage(), store.missing_symbols(settings.fx_symbols)
+    if coverage.last is None:
+        yield fault("rates", "no day is stored", "Run `fx-pipeline ingest`, and see why it fails.")
+        return
+    age = (today() - coverage.last).days
+    if age > settings.fx_max_age_days:
+        yield fault(
+            "rates",
+            f"the newest day, {coverage.last}, is {counted(age, 'day')} old. FX_MAX_AGE_DAYS allows "
+            f"{settings.fx_max_age_days}",
+            "See the lines `daemon` and `last run`, or fetch it with `fx-pipeline ingest --missing`.",
+        )
+    if missing := sum((last - first).days + 1 for first, last in coverage.gaps):
+        first, last = coverage.gaps[0][0], coverage.gaps[-1][1]
+        yield fault(
+            "rates",
+            f"{counted(missing, 'day')} {'is' if missing == 1 else 'are'} missing between {first} and {last}",
+            f"Run `fx-pipeline ingest --from {first} --to {last} --missing`.",
+        )
+    for code, reason in missing_symbols.items():
+        yield fault("rates", f"{code} in FX_SYMBOLS: {reason}", "Correct or remove it in FX_SYMBOLS.")
+    if age <= settings.fx_max_age_days and not missing and not missing_symbols:
+        yield ok("rates", f"{counted(coverage.days, 'day')}, the newest is {coverage.last}")
+
+
+def quota(facts: Facts) -> Iterator[Finding]:
+    """Check how many calls of the month are left."""
+    settings = facts.settings
+    if settings.fixer_monthly_quota is None:
+        if settings.known_provider == "fixer":
+            yield warning(
+                "quota",
+                "FIXER_MONTHLY_QUOTA is not set, so a backfill may use up the plan's calls",
+                "Set it to the calls that your plan allows in a month.",
+            )
+        else:
+            yield ok("quota", "FIXER_MONTHLY_QUOTA is not set")
+        return
+    facts.require_database()
+    found = read_quota(settings, writing=False)
+    assert found is not None  # noqa: S101  # there is a limit
+    used = f"{found.used:,} of the month's {found.limit:,} calls are used. It renews on {found.renewed_on}"
+    if found.used >= found.limit:
+        yield fault("quota", used, "Wait until then, or upgrade the plan and set FIXER_MONTHLY_QUOTA.")
+    elif found.nearly_used:
+        yield warning("quota", used, f"{found.left(daily=True):,} are left for the daily runs.")
+    else:
+        yield ok("quota", used)

@@ -1,4 +1,4 @@
-"""An S3 server for the tests: rclone, which keeps each bucket as a folder of plain files."""
+"""Servers for replicas in the tests: rclone, which speaks S3 and SFTP over a folder of plain files."""
 
 import os
 import socket
@@ -12,6 +12,8 @@ from pathlib import Path
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import wait_for
+
+RCLONE = Path(sysconfig.get_path("scripts")) / "rclone"
 
 KEY, SECRET = "test-key", "s3cret-of-the-store"
 
@@ -44,10 +46,9 @@ class ObjectStore:
     def start(self) -> None:
         """Start the server and wait until it listens."""
         (self.folder / "fx").mkdir(parents=True, exist_ok=True)
-        program = Path(sysconfig.get_path("scripts")) / "rclone"
         self._process = subprocess.Popen(
             [
-                *(str(program), "serve", "s3", str(self.folder), "--config", os.devnull),
+                *(str(RCLONE), "serve", "s3", str(self.folder), "--config", os.devnull),
                 *("--addr", f"{self.host}:{self.port}", "--force-path-style", "--vfs-cache-mode", "off"),
             ],
             env={**os.environ, "RCLONE_AUTH_KEY": f'"{KEY},{SECRET}"'},
@@ -60,11 +61,7 @@ class ObjectStore:
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, "the S3 server ended"
-        try:
-            socket.create_connection((self.host, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return is_listening(self.port, self.host)
 
     def stop(self) -> None:
         """End the server. What it stored stays."""
@@ -84,3 +81,25 @@ def running_store(folder: Path) -> Iterator[ObjectStore]:
             yield store
         finally:
             store.stop()
+
+
+@contextmanager
+def running_sftp(folder: Path) -> Iterator[str]:
+    """Run an SFTP server that stores in this folder, and yield a value for FX_REPLICA_URL."""
+    folder.mkdir()
+    with reserved_port() as port:
+        command = [str(RCLONE), "serve", "sftp", str(folder), "--config", os.devnull]
+        command += ["--addr", f"127.0.0.1:{port}", "--user", KEY, "--pass", SECRET]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for(lambda: is_listening(port))
+                yield f"sftp://{KEY}:{SECRET}@127.0.0.1:{port}/replica"
+            finally:
+                process.kill()
+
+
+def is_listening(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether a server accepts connections at a port."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from fx_pipeline.replica_url import check_replica_url, place_of, without_secrets
 from fx_pipeline.settings import Settings, SettingsError
 
-_SFTP_OPTIONS = ("key-path", "host-key")
-"""Options of Litestream for SFTP that are given in the query of the address."""
+_OPTIONS = {"sftp": ("key-path", "host-key"), "abs": ("endpoint",)}
+"""Options that the query of an address may give, and that Litestream reads only from its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,9 @@ class ReplicaAddress:
             return {"type": "file", "path": str(self.folder)}, {}
         url = self.url.get_secret_value()
         extra = {}
-        if self.scheme == "sftp":
-            # Litestream reads these options only from its configuration.
+        if known := _OPTIONS.get(self.scheme):
             url, _, query = url.partition("?")
-            extra = {name: value for name, value in parse_qsl(query) if name in _SFTP_OPTIONS}
+            extra = {name: value for name, value in parse_qsl(query) if name in known}
         return {"url": f"${{{variable}}}", **extra}, {variable: url}
 
     def __str__(self) -> str:

@@ -225,9 +225,14 @@ def _run(
     except subprocess.TimeoutExpired:
         raise LitestreamError(f"{address} did not answer within {timeout:.0f} s.") from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [
-            f"exit code {done.returncode}"
-        ]
-        reason = address.redacted(lines[-1].removeprefix("Error: "))
+        reason = address.redacted(_reason(done.stderr) or f"exit code {done.returncode}")
         raise LitestreamError(f"Litestream cannot {command[1]} {address}: {reason}.")
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """Return the reason for a failure, from standard error. Azure's client spreads it over several lines."""
+    lines = [line for line in stderr.splitlines() if any(map(str.isalnum, line))]
+    errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")] or lines[-1:]
+    response = [line for line in lines if line.startswith("RESPONSE ")]
+    return ": ".join((*errors[-1:], *response[-1:])).rstrip(".")

@@ -88,6 +88,47 @@ def test_a_secret_is_in_no_message_command_or_configuration(
     assert SECRET not in str(failure.value)
 
 
+AZURE = """\
+Error: abs: cannot list blobs: GET https://account.blob.core.windows.net/rates
+--------------------------------------------------------------------------------
+RESPONSE 404: 404 The specified container does not exist.
+ERROR CODE: ContainerNotFound
+--------------------------------------------------------------------------------
+<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
+<Error>
+  <Code>ContainerNotFound</Code>
+</Error>
+--------------------------------------------------------------------------------
+
+"""
+"""What Litestream 0.5.17 printed for a server with Azure's protocol, but for the address."""
+
+
+def test_names_the_response_of_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "litestream"
+    (tmp_path / "output").write_text(AZURE, encoding="utf-8")
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/output >&2\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(litestream, "program", lambda: program)
+    with pytest.raises(LitestreamError) as failure:
+        litestream.position(ReplicaAddress.parse("abs://account@rates/fx"))
+    assert str(failure.value) == (
+        "Litestream cannot ltx abs://rates/fx: abs: cannot list blobs: GET "
+        "https://account.blob.core.windows.net/rates: RESPONSE 404: 404 The specified container does not "
+        "exist."
+    )
+
+
+def test_an_endpoint_of_azure_is_an_option_of_its_own() -> None:
+    address = ReplicaAddress.parse(
+        "abs://account@rates/fx?endpoint=https://account.blob.core.chinacloudapi.cn"
+    )
+    assert address.of("fx.db").options("X") == (
+        {"url": "${X}", "endpoint": "https://account.blob.core.chinacloudapi.cn"},
+        {"X": "abs://account@rates/fx/fx.db"},
+    )
+
+
 def test_works_with_a_certificate_bundle_for_other_clients(
     written: tuple[ReplicaAddress, list[dt.datetime]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer_days import day_of
-from fx_pipeline_tests.object_store import ObjectStore
+from fx_pipeline_tests.object_store import ObjectStore, running_sftp
 from fx_pipeline_tests.stored import stored_dates
 
 FIRST = dt.date(2024, 5, 1)
@@ -80,11 +81,19 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, Host]:
     return two_hosts(tmp_path, f"file://{tmp_path}/replica", monkeypatch)
 
 
-@pytest.mark.parametrize("scheme", ["file", "s3"])
+@pytest.fixture(params=["file", "s3", "sftp"])
+def url(request: pytest.FixtureRequest, store: ObjectStore, tmp_path: Path) -> Iterator[str]:
+    """Return an address for a replica in each kind of store for which there is a server."""
+    if request.param == "sftp":
+        with running_sftp(tmp_path / "sftp") as url:
+            yield url
+    else:
+        yield f"file://{tmp_path}/replica" if request.param == "file" else store.url(tmp_path.name)
+
+
 def test_fails_over_to_another_host_and_refuses_the_old_one(
-    scheme: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"file://{tmp_path}/replica" if scheme == "file" else store.url(tmp_path.name)
     first, second = two_hosts(tmp_path, url, monkeypatch)
     first.store(1)
     first.replicate()

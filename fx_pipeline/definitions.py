@@ -7,6 +7,7 @@ import dagster as dg
 # `backfill_policy` is beta in Dagster, which warns of it at each load.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
+from fx_pipeline.dagster_internals.logs import log_as_configured  # noqa: E402
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
 from fx_pipeline.defs.database_checks import database_file, drill_age, integrity, restorable  # noqa: E402
 from fx_pipeline.defs.executor import one_process  # noqa: E402
@@ -20,9 +21,12 @@ from fx_pipeline.defs.schedules import (  # noqa: E402
     nightly_history,
 )
 from fx_pipeline.defs.sensors import alerts  # noqa: E402
+from fx_pipeline.logs import configure_logging  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
 
 _settings = load_settings()
+configure_logging(_settings)
+log_as_configured()
 
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, database_file, rates_api],

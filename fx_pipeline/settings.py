@@ -121,6 +121,10 @@ class Settings(BaseSettings):
         0.01, gt=0, description="Relative change of a stored value at which a check reports a revision."
     )
     fx_require_token: bool = Field(False, description="1: the API requires a token even if none exists.")
+    fx_log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Format of all logs: `text`, or `json` with one JSON document per line.",
+    )
     fx_cache_mb: int = Field(
         32, ge=0, description="Size of the response cache of each API worker. 0: no cache."
     )

@@ -18,7 +18,7 @@ LAYERS = (
         *("replica_url", "replicated", "setting_types", "small_files", "sqlite", "wal", "serving"),
     ),
     ("settings",),
-    ("dagster_names", "installed"),
+    ("dagster_names", "installed", "logs"),
     ("fixer", "store", "api"),
     ("ingestion", "quality", "export", "replication", "alerts", "heartbeat", "dagster_internals"),
     ("defs",),

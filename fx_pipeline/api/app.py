@@ -8,12 +8,13 @@ Each worker builds its own: an instance that ran a query before a fork hangs.
 from starlette.types import ASGIApp
 
 from fx_pipeline.api.datasette import FxDatasette
-from fx_pipeline.api.logs import redact_access_log, report_errors
 from fx_pipeline.api.metrics.counters import of_process
 from fx_pipeline.api.middleware.stack import application
 from fx_pipeline.api.reading.served import ServeError, check_database
-from fx_pipeline.api.server import prepare_worker
+from fx_pipeline.api.sentry import report_errors
+from fx_pipeline.api.server import logs_requests, prepare_worker
 from fx_pipeline.installed import IncompleteError, check_files
+from fx_pipeline.logs import configure_logging
 from fx_pipeline.settings import SettingsError, load_settings
 
 
@@ -22,11 +23,11 @@ def create_app() -> ASGIApp:
     try:
         check_files()
         settings = load_settings()
+        configure_logging(settings, access_log=logs_requests())
         check_database(settings.fx_database)
         if settings.sentry_dsn:
             report_errors(settings.sentry_dsn.get_secret_value())
     except (IncompleteError, SettingsError, ServeError) as error:
         raise SystemExit(f"fx-pipeline: {error}") from None
-    redact_access_log()
     prepare_worker()
-    return application(FxDatasette(settings, counters=of_process()))
+    return application(FxDatasette(settings, counters=of_process()), access_log=logs_requests())

@@ -7,7 +7,6 @@ Importing this module takes half a second and 30 MB, so `views.mcp` does it at t
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -31,9 +30,6 @@ from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.endpoints.operation import Operation, Schema, Stored
 from fx_pipeline.api.endpoints.parameters import Parameters
 from fx_pipeline.api.errors import ApiError
-
-# By default it logs the start and the end of each request.
-logging.getLogger("mcp").setLevel(logging.WARNING)
 
 LONGEST_BODY = 65_536
 """The longest request in bytes."""

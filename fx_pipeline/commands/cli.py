@@ -5,6 +5,8 @@ succeeded; 1 something failed, and the output says what; 2 the command or a sett
 host has taken over, so this command must not be started again.
 """
 
+import logging
+
 import click
 
 from fx_pipeline.commands.alerts import alert_test
@@ -21,7 +23,8 @@ from fx_pipeline.commands.servers import code_server, daemon, replica, serve, up
 from fx_pipeline.commands.status import status
 from fx_pipeline.commands.token import token
 from fx_pipeline.installed import IncompleteError, check_files, version_and_commit
-from fx_pipeline.settings import SettingsError
+from fx_pipeline.logs import configure_logging, is_json, say
+from fx_pipeline.settings import SettingsError, load_settings
 
 
 class Commands(click.Group):
@@ -29,6 +32,15 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
+        try:
+            return self._invoke(ctx)
+        except click.ClickException as error:
+            if not is_json():
+                raise
+            say(error.format_message(), logging.ERROR)
+            raise click.exceptions.Exit(error.exit_code) from None
+
+    def _invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except SettingsError as error:
@@ -53,7 +65,7 @@ class Commands(click.Group):
             if not isinstance(error, (LitestreamError, StoreError)):
                 raise
             if isinstance(error, SupersededError):
-                click.echo(f"Error: {error}", err=True)
+                say(str(error), logging.ERROR)
                 raise click.exceptions.Exit(FINAL) from None
             raise click.ClickException(str(error)) from None
 
@@ -76,6 +88,10 @@ def _show_version(context: click.Context, option: click.Parameter, value: bool) 
 def main() -> None:
     """Fetch daily exchange rates from Fixer once, store them with their revisions, and serve them."""
     check_files()
+    try:
+        configure_logging(load_settings())
+    except SettingsError:
+        configure_logging(None)  # a command that needs the settings reports it
 
 
 for command in (

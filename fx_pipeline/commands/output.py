@@ -1,8 +1,10 @@
 """Where the commands print: results to standard output, everything else to standard error."""
 
-import click
+import logging
+
 from rich.console import Console
 
+from fx_pipeline.logs import say
 from fx_pipeline.sqlite import unsound
 
 console = Console(highlight=False, soft_wrap=True)
@@ -11,10 +13,10 @@ errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 def print_files(line: str) -> None:
     """Print the files that a command uses to standard error: programs may read its standard output."""
-    click.echo(line, err=True)
+    say(line)
 
 
 def warn_about_sqlite() -> None:
     """Print a line if this process's SQLite can corrupt the database."""
     if reason := unsound():
-        click.echo(f"Warning: {reason}", err=True)
+        say(reason, logging.WARNING)

@@ -1,8 +1,11 @@
 """The command `replicate`: replication of both database files by Litestream."""
 
+from functools import partial
+
 import click
 
 from fx_pipeline.following import reader_refusal
+from fx_pipeline.logs import say
 from fx_pipeline.processes.ending import end_on_signals
 from fx_pipeline.settings import SettingsError, load_settings
 
@@ -21,6 +24,8 @@ def replicate() -> None:
 
     from fx_pipeline.replication.replicate import Replication
 
+    print_line = partial(say, err=False)
+
     def notify(fault: str) -> bool:
         # Apprise is loaded only for an alert: it takes 20 MB.
         from fx_pipeline.alerts import Alert, send
@@ -28,7 +33,7 @@ def replicate() -> None:
         alert = Alert("fx-pipeline: replication fails", fault, f"{settings.api_url}/-/health")
         delivery = send(alert, settings.fx_alert_urls)
         for failure in delivery.failures:
-            click.echo(failure)
+            print_line(failure)
         return not settings.fx_alert_urls or delivery.accepted > 0
 
-    Replication(settings, click.echo, notify).run()
+    Replication(settings, print_line, notify).run()

@@ -1,5 +1,6 @@
 """The commands that run until a signal: `up`, and one for each role of an instance on several machines."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import click
 from fx_pipeline.commands.database import is_current, require_database
 from fx_pipeline.commands.output import warn_about_sqlite
 from fx_pipeline.following import is_reader, reader_refusal
+from fx_pipeline.logs import say
 from fx_pipeline.processes.ending import SERVER_LIMIT, end_on_signals
 from fx_pipeline.settings import Settings, SettingsError, load_settings
 
@@ -161,7 +163,7 @@ def replica() -> None:
     from fx_pipeline.replication.litestream import LitestreamError
 
     try:
-        run(settings, lambda text: click.echo(text, err=True))
+        run(settings, say)
     except LitestreamError as error:
         raise click.ClickException(str(error)) from None
 
@@ -179,7 +181,7 @@ def require_writer(settings: Settings) -> None:
     try:
         fencing.require_writer(replica, settings.fx_database)
     except LitestreamError as error:
-        click.echo(f"Warning: it is unknown whether another host has taken over. {error}", err=True)
+        say(f"It is unknown whether another host has taken over. {error}", logging.WARNING)
 
 
 def make_database() -> None:
@@ -207,7 +209,7 @@ def _prepare_database(settings: Settings) -> None:
     except StoreError as error:
         if not is_current(settings.fx_database):
             raise
-        click.echo(f"Warning: {error} Stored rates are served.", err=True)
+        say(f"{error} Stored rates are served.", logging.WARNING)
 
 
 def check_alert_addresses() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from starlette.types import ASGIApp
 
+from fx_pipeline.dagster_internals.logs import log_as_configured
 from fx_pipeline.dagster_names import LOCATION, WORKSPACE
 from fx_pipeline.rates import counted
 from fx_pipeline.serving.prefix import WithPrefix
@@ -191,6 +192,7 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
             code_server_log_level="warning",
         ) as controller,
     ):
+        log_as_configured()
         try:
             controller.check_daemon_loop()
         except KeyboardInterrupt:

@@ -10,8 +10,9 @@ import uvicorn
 from fx_pipeline.dagster_internals.servers import open_workspace, watch_code_servers_seldom, web_application
 from fx_pipeline.dagster_ui.fetching import FetchPages
 from fx_pipeline.dagster_ui.guard import Guard
+from fx_pipeline.logs import say, uvicorn_log_config
 from fx_pipeline.processes.dagster_home import open_instance
-from fx_pipeline.processes.roles import about_code_server, say, say_if_kept
+from fx_pipeline.processes.roles import about_code_server, say_if_kept
 from fx_pipeline.processes.up import server_environment
 from fx_pipeline.serving.bounds import BoundedProtocol
 from fx_pipeline.serving.hosts import Hosts
@@ -57,6 +58,7 @@ def run(settings: Settings, host: str, port: int, workspace: Path | None = None)
                     WithoutPrefix(guard, settings.dagster_prefix) if settings.dagster_prefix else guard,
                     http=BoundedProtocol,
                     log_level="warning",
+                    log_config=uvicorn_log_config(),
                     server_header=False,
                     timeout_graceful_shutdown=GRACE_SECONDS,
                 )

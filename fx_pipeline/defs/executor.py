@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fx_pipeline.defs.run_locks import fail_killed_runs
+from fx_pipeline.logs import run_of_process
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.run_lock import hold
 
@@ -29,7 +30,8 @@ class _LockedExecutor(dg.Executor):
         with suppress(OSError):  # the run itself reports an unusable folder
             hold(database, plan_context.run_id)
             fail_killed_runs(plan_context.instance, database)
-        yield from self._executor.execute(plan_context, execution_plan)
+        with run_of_process(plan_context.run_id):
+            yield from self._executor.execute(plan_context, execution_plan)
 
 
 def _create(context: dg.InitExecutorContext) -> dg.Executor:

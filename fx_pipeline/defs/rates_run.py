@@ -172,7 +172,8 @@ class RatesRun:
         self._failed.append(outcome)
         if outcome.error and outcome.error.reason not in known:
             self._context.log.error(
-                f"{outcome.date}: {outcome.error} The failure below lists all dates with this reason."
+                f"{outcome.date}: {outcome.error} The failure below lists all dates with this reason.",
+                extra={"date": outcome.date.isoformat()},
             )
 
     def _failure(self) -> dg.Failure:

@@ -1,6 +1,7 @@
 """The access key: sent to Fixer, and kept out of everything else.
 
-It is only read while a request is prepared. Every response is searched for it.
+It is only read while a request is prepared. Every response is searched for it. Whatever a program does about
+logging, urllib3 does not log a key once there is one.
 """
 
 import logging
@@ -31,6 +32,8 @@ class AccessKey(AuthBase):
         if not is_access_key(self._key.get_secret_value()):
             raise InvalidKey("the access key is empty, or contains white space or a non-ASCII character")
         self._redactor = Redactor(self._key.get_secret_value())
+        for name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+            logging.getLogger(f"urllib3.{name}").addFilter(_without_key)  # does nothing if it is there
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Add the key to a request."""
@@ -63,5 +66,4 @@ class _WithoutKey(logging.Filter):
         return True
 
 
-for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
-    logging.getLogger(f"urllib3.{_name}").addFilter(_WithoutKey())
+_without_key = _WithoutKey()

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fx_pipeline.dagster_names import LOCATION
+from fx_pipeline.logs import is_json
 
 MAX_SOCKET_PATH = 100
 """Bytes. The system allows 107 on Linux and 103 on macOS."""
@@ -27,6 +28,12 @@ SERVED = [
     *("--log-level", "warning"),
 ]
 """The options of `dagster api grpc` besides its address."""
+
+
+def log_options() -> list[str]:
+    """Return Dagster's option for the format of this process's log."""
+    return ["--log-format", "json"] if is_json() else []
+
 
 PREFIX = "fx-pipeline-"
 """Begins the name of the temporary folder of a socket."""
@@ -45,6 +52,7 @@ class CodeServer:
         return [
             *(sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(self.socket)),
             *SERVED,
+            *log_options(),
         ]
 
     def listens(self) -> bool:

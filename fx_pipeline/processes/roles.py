@@ -1,5 +1,6 @@
 """The roles of an instance on several machines that are about Dagster: the code server and the daemon."""
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -8,10 +9,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 
-import click
-
 from fx_pipeline.dagster_internals.servers import run_code_server, run_daemon
-from fx_pipeline.processes.code_server import SERVED
+from fx_pipeline.logs import say
+from fx_pipeline.processes.code_server import SERVED, log_options
 from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.ending import end_on_signals, end_within_limit
 from fx_pipeline.processes.instance_file import kept_file
@@ -40,15 +40,16 @@ def serve_code(settings: Settings, host: str, port: int) -> None:
         say_if_kept(settings.dagster_home)
         if not is_local:
             say(
-                f"Warning: it has no login, and anyone who can reach {host} can execute code here. Let only "
-                "the machines of the webserver and the daemon reach it."
+                f"The code server has no login, and anyone who can reach {host} can execute code here. Let "
+                "only the machines of the webserver and the daemon reach it.",
+                logging.WARNING,
             )
         os.environ.update(server_environment(settings))
         # Dagster lets a .env in its working directory override the environment. The home has none.
         os.chdir(settings.dagster_home)
         _lower_priority()
         name = f"[{host}]" if ":" in host else host
-        run_code_server(["--host", name, "--port", str(port), *SERVED])
+        run_code_server(["--host", name, "--port", str(port), *SERVED, *log_options()])
     say("The code server starts again, because someone reloaded it in the UI.")
     sys.stderr.flush()
     os.chdir(folder)
@@ -84,11 +85,6 @@ def say_if_kept(home: Path) -> None:
     """Print a line if Dagster's home has a configuration that the operator changed."""
     if kept := kept_file(home):
         say(kept)
-
-
-def say(text: str) -> None:
-    """Print a line about this process."""
-    click.echo(text, err=True)
 
 
 def _check_address(host: str, port: int) -> bool:

@@ -21,6 +21,7 @@ from typing import TextIO
 
 import click
 
+from fx_pipeline.logs import as_json, is_json
 from fx_pipeline.processes.ending import FINAL
 from fx_pipeline.processes.watchdog import GRACE_SECONDS
 
@@ -41,7 +42,10 @@ PIPE_BUF = 4096
 
 
 class Output:
-    """One stream for the lines of all servers, each with a time and a name."""
+    """One stream for the lines of all servers, each with a time and a name.
+
+    In JSON, the name is the field `process` of each document.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         # Standard output is None if it was closed before the start.
@@ -54,6 +58,13 @@ class Output:
 
     def line(self, name: str, text: str) -> None:
         """Write one or more lines of the server with that name."""
+        if is_json():
+            lines = (
+                as_json(line, logger="fx_pipeline.up", process=name) for line in text.splitlines() if line
+            )
+            with self._lock:
+                self._write("".join(f"{line}\n" for line in lines).encode())
+            return
         now = dt.datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005  # for the person at the terminal
         prefix = f"{now} {name:<{NAME_WIDTH}} | "
         with self._lock:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from fx_pipeline.logs import is_json
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.litestream import (
     PREFIX,
@@ -107,8 +108,8 @@ class Litestream:
         with self.process.stdout:
             for raw in self.process.stdout:
                 line = raw.decode(errors="replace").rstrip()
-                if "level=ERROR" in line or line.startswith("Error: "):
-                    self.last_error = line.removeprefix("Error: ")
+                if error := _error_in(line):
+                    self.last_error = error
                 say(line)
 
 
@@ -129,12 +130,21 @@ def prepared(
             replicas,
             addr=f"127.0.0.1:{metrics_port}",
             socket={"enabled": True, "path": str(control), "permissions": 0o600},
-            logging={"level": "warn", "type": "text"},
+            logging={"level": "warn", "type": "json" if is_json() else "text"},
             **{"shutdown-sync-timeout": f"{GRACE - 1:.0f}s"},
         )
         write_configuration(file, document)
         _end_leftover(file)
         yield Configured(file, environment(variables)), control
+
+
+def _error_in(line: str) -> str:
+    """Return the error in a line of Litestream's log, in either of its formats; an empty text for none."""
+    if line.startswith("{"):
+        document = json.loads(line)
+        texts = (str(document[name]) for name in ("msg", "error") if name in document)
+        return ": ".join(texts) if document.get("level") == "ERROR" else ""
+    return line.removeprefix("Error: ") if "level=ERROR" in line or line.startswith("Error: ") else ""
 
 
 def _end_leftover(file: Path) -> None:

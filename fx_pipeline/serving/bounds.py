@@ -16,9 +16,11 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from fx_pipeline.serving.request_id import id_of
 
 logger = logging.getLogger(__name__)
 
@@ -209,9 +211,11 @@ class BoundedProtocol(HttpToolsProtocol):
         retry = b"retry-after: 5\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else b""
         head = (
             b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
-            b"cache-control: no-store\r\n%bconnection: close\r\n\r\n"
+            b"cache-control: no-store\r\nx-request-id: %b\r\n%bconnection: close\r\n\r\n"
         )
-        self.transport.write(head % (status.value, status.phrase.encode(), len(body), retry) + body)
+        request_id = id_of(self.headers if self.scope else ())
+        head %= (status.value, status.phrase.encode(), len(body), request_id, retry)
+        self.transport.write(head + body)
         self.transport.write_eof()
 
     def count_refusal(self, status: int) -> None:
@@ -253,8 +257,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _refusing(status: HTTPStatus, reason: str) -> ASGIApp:
-    headers = {"cache-control": "no-store", "connection": "close"}
-    return PlainTextResponse(f"{status.phrase}: {reason}.\n", status, headers)
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = id_of(scope["headers"]).decode()
+        headers = {"cache-control": "no-store", "connection": "close", "x-request-id": request_id}
+        response = PlainTextResponse(f"{status.phrase}: {reason}.\n", status, headers)
+        await response(scope, receive, send)
+
+    return refuse
 
 
 _too_many_headers = _refusing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {MAX_HEADERS} headers")

@@ -3,7 +3,7 @@
 import gzip
 import http.client
 import json
-import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from fx_pipeline.api.logs import redact_access_log
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
@@ -210,25 +209,65 @@ def test_serves_while_sentry_is_down(history: History, tmp_path: Path) -> None:
     assert "0123456789abcdef" not in server.log.read_text()
 
 
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [
-        ("/rates/latest", "/rates/latest"),
-        ("/rates/latest?symbols=USD&base=EUR", "/rates/latest?symbols=USD&base=EUR"),
-        ("/rates/latest?access_key=secret", "/rates/latest?access_key=[removed]"),
-        ("/rates/latest?access_key=&base=EUR", "/rates/latest?access_key=[removed]&base=EUR"),
-        ("/rates/latest?a=1&access_key=s=e=c&b=2", "/rates/latest?a=1&access_key=[removed]&b=2"),
-        ("/rates/latest?%61ccess%5Fkey=secret", "/rates/latest?%61ccess%5Fkey=[removed]"),
-        ("/x?access_key=secret&access_key=secret", "/x?access_key=[removed]&access_key=[removed]"),
-        ("/x?xaccess_key=shown", "/x?xaccess_key=shown"),
-        # In places where no token belongs.
-        ("/x/fxp_secret-_0/y?apikey=fxp_secret&b=2", "/x/[removed]/y?apikey=[removed]&b=2"),
-    ],
-)
-def test_redacts_the_access_log(path: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
-    redact_access_log()
-    redact_access_log()
-    logger = logging.getLogger("uvicorn.access")
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1234", "GET", path, "1.1", 200)
-    assert caplog.messages == [f'127.0.0.1:1234 - "GET {shown} HTTP/1.1" 200']
+def test_the_access_log_is_json_with_the_name_of_the_token(history: History, tmp_path: Path) -> None:
+    token = TokenFile(history.path.with_name("tokens.db")).create("reports")
+    log = tmp_path / "log"
+    with serving(history.path, log, "--access-log", FX_LOG_FORMAT="json") as server:
+        headers = {"X-Request-Id": "order-17"}
+        assert server.get(f"/rates/latest?base=EUR&access_key={token}", headers)[0] == 200
+        assert server.get("/rates/2026-03-07/")[0] == 401
+        history.db.execute("DROP TABLE revisions")
+        assert server.get(f"/rates/latest?access_key={token}", {"X-Request-Id": "order-18"})[0] == 500
+        server.stop()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    assert "Application startup complete." in [line["message"] for line in lines]
+    assert token not in log.read_text()
+
+    requests = [line for line in lines if line["logger"] == "fx_pipeline.access"]
+    first = next(line for line in requests if line["request_id"] == "order-17")
+    assert first.pop("milliseconds") > 0
+    assert first.pop("bytes") > 100
+    assert first.pop("client").startswith("127.0.0.1:")
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "level": "INFO",
+        "logger": "fx_pipeline.access",
+        "message": "request",
+        "request_id": "order-17",
+        "method": "GET",
+        "path": "/rates/latest?base=EUR&access_key=[removed]",
+        "operation": "latest_rates",
+        "status": 200,
+        "cache": "bypass",
+        "token": "reports",
+    }
+    refused = next(line for line in requests if line["status"] == 401)
+    assert (refused["operation"], len(refused["request_id"]), "token" in refused) == (
+        "rates_of_day",
+        32,
+        False,
+    )
+    failure = next(line for line in lines if "exception" in line)
+    assert failure["message"] == "no response to /rates/latest"
+    assert (failure["request_id"], failure["operation"], failure["token"]) == (
+        "order-18",
+        "latest_rates",
+        "reports",
+    )
+    assert "OperationalError: no such table: revisions" in failure["exception"]
+
+
+def test_the_access_log_in_text_names_the_use_of_the_cache(history: History, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(history.path, log, "--access-log") as server:
+        for _ in range(2):
+            assert server.get("/rates/latest", {"X-Request-Id": "order-17"})[0] == 200
+        server.stop()
+    lines = [line for line in log.read_text().splitlines() if "/rates/latest" in line]
+    for line, cache in zip(lines, ("miss", "hit"), strict=True):
+        assert re.fullmatch(
+            r'127\.0\.0\.1:\d+ - "GET /rates/latest HTTP/1\.1" 200 \d+ bytes [0-9.]+ ms '
+            f"cache={cache} operation=latest_rates request_id=order-17",
+            line,
+        )

@@ -75,8 +75,9 @@ async def test_an_error_never_becomes_a_304(api: Api) -> None:
 @pytest.mark.parametrize("path", [*READABLE, *WRONG, *DATASETTE, *HEALTH])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_head_returns_the_headers_of_get(api: Api, path: str, encoding: str) -> None:
-    get = await api.client.get(path, headers={"accept-encoding": encoding})
-    head = await api.client.head(path, headers={"accept-encoding": encoding})
+    headers = {"accept-encoding": encoding, "x-request-id": "order-17"}
+    get = await api.client.get(path, headers=headers)
+    head = await api.client.head(path, headers=headers)
     assert (head.status_code, head.content) == (get.status_code, b"")
     # Pages show the duration of their query.
     assert {**head.headers, "content-length": ""} == {**get.headers, "content-length": ""}

@@ -1,6 +1,7 @@
 """`fx-pipeline up` as a new user runs it: in an empty folder, on free ports, until Ctrl-C."""
 
 import datetime as dt
+import json
 import os
 import signal
 import socket
@@ -175,20 +176,25 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
 
 
 @pytest.mark.slow
-def test_with_a_wrong_key_up_says_what_to_do_and_serves_the_stored_days(tmp_path: Path) -> None:
+def test_with_a_wrong_key_up_says_what_to_do_in_json_and_serves_the_stored_days(tmp_path: Path) -> None:
     with running_sandbox(key="good") as sandbox:
         provider = {"FIXER_BASE_URL": sandbox.url}
         run_command(tmp_path, "ingest", "--date", "2000-01-03", FIXER_ACCESS_KEY="good", **provider)
         asked = sandbox.stats()["total"]
-        with up(tmp_path, FIXER_ACCESS_KEY="k3y-unknown", **provider) as running:
+        with up(tmp_path, FIXER_ACCESS_KEY="k3y-unknown", FX_LOG_FORMAT="json", **provider) as running:
             running.wait_until_ready()
-            assert "DEMO" not in running.output
-            assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in running.output
-            assert "The stored ones are served." in running.output
-            assert "/rates/2000-01-03/\n" in running.output
+            lines = [json.loads(line) for line in running.output.splitlines()]
+            said = "\n".join(line["message"] for line in lines)
+            assert "DEMO" not in said
+            assert "Set FIXER_ACCESS_KEY to the key shown in your Fixer account" in said
+            assert "The stored ones are served." in said
+            assert "/rates/2000-01-03/\n" in said
             assert sandbox.stats()["total"] - asked <= 4
             assert running.get("/rates/2000-01-03/").status_code == 200
             assert running.interrupt() == 0
+        for line in running.output.splitlines():
+            assert {"time", "level", "message", "process"} <= set(json.loads(line)), line
+        assert {line["process"] for line in lines} >= {"system", "api", "ingest"}
     assert "k3y-unknown" not in running.output
 
 

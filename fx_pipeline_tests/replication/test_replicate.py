@@ -1,5 +1,6 @@
 """`fx-pipeline replicate` with a real Litestream and a real store: faults, alerts, and its end."""
 
+import json
 import os
 import signal
 import urllib.request
@@ -61,8 +62,9 @@ def test_a_lost_store_is_alerted_once_and_caught_up_with(
             wait_for(running.state, lambda state: state and state.alerted)
             running.process.kill()
             running.process.wait()
+        text = running.log.read_text()
         # A new process in the middle of a fault sends no second alert.
-        with replicating(database, own.url(), FX_ALERT_URLS=inbox.url) as running:
+        with replicating(database, own.url(), FX_ALERT_URLS=inbox.url, FX_LOG_FORMAT="json") as running:
             running.wait_for_status("failing")
             write(database, 3)
             own.start()
@@ -72,7 +74,9 @@ def test_a_lost_store_is_alerted_once_and_caught_up_with(
         assert [alert["title"] for alert in inbox.received] == ["fx-pipeline: replication fails"]
         assert SECRET not in log + str(inbox.received)
         assert TOKEN not in log
-        assert "All commits are in the replica again." in log
+        lines = [json.loads(line) for line in log.removeprefix(text).splitlines()]
+        assert all({"time", "level", "message"} <= set(line) for line in lines)
+        assert "All commits are in the replica again." in [line["message"] for line in lines]
         litestream.restore(own.address("replica/1").of("fx.db"), tmp_path / "restored.db")
     assert read(tmp_path / "restored.db") == [1, 2, 3]
 

@@ -20,8 +20,10 @@ from fx_pipeline.api.errors import (
     ErrorKind,
     error_document,
 )
+from fx_pipeline.api.metrics.names import OperationNames
 from fx_pipeline.api.middleware.paths import FORMS, HEALTH, MCP, is_closed
 from fx_pipeline.api.replies import JSON, LONGEST_URI, MISSING, MISSING_DAYS, NO_STORE, as_json
+from fx_pipeline.logs import begin_request
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +40,27 @@ PAGE_HEADERS = {
 """The headers of every page (W3C: Content Security Policy, Referrer Policy)."""
 
 _ALLOWED_HEADERS = (
-    "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name"
+    "Authorization, apikey, Content-Type, If-None-Match, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, "
+    "X-Request-Id, traceparent"
 )
-_EXPOSED_HEADERS = f"ETag, Link, {MISSING}, {MISSING_DAYS}, X-Truncated"
+_EXPOSED_HEADERS = f"ETag, Link, {MISSING}, {MISSING_DAYS}, X-Truncated, X-Request-Id"
 
 
 class Edge:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, names: OperationNames) -> None:
         self.app = app
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what no path allows, and pass on the rest."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begin_request(
+            request_id=scope["fx_request_id"].decode("latin-1"), operation=self._names.of(scope["path"])
+        )
         response = _Response(send)
         method, path, query = scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"]
         is_form = method == "POST" and path in FORMS

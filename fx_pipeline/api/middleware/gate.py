@@ -32,6 +32,7 @@ from fx_pipeline.api.middleware.paths import FORMS, LOGOUT, needs_no_token
 from fx_pipeline.api.pages.login import Refusal, refused
 from fx_pipeline.api.replies import JSON, NO_STORE, as_json
 from fx_pipeline.api.tokens.live import Holder
+from fx_pipeline.logs import add_to_request
 
 COOKIE = "ds_actor"
 COOKIE_SECONDS = 30 * 86_400
@@ -75,6 +76,7 @@ class Gate:
             await self.app(scope, receive, send)
         elif holder := self._holder(sent) or self._holder_of_cookie(scope):
             self._count(holder)
+            add_to_request(token=holder.name)
             await self.app({**scope, "actor": _actor(holder)}, receive, send)
         else:
             response = await self._refuse(bool(sent), path, scope)

@@ -5,9 +5,11 @@ Behind it, the method is never HEAD, the path has neither the prefix of FX_API_U
 the scope says what was found there:
 
 - `fx_path`: the path as it was sent, without the prefix. The login form redirects there.
+- `fx_method`: the method as it was sent.
 - `fx_has_credentials`: whether there is a cookie or a token in a header.
 - `fx_takes_gzip`: whether the client accepts it.
 - `fx_if_none_match`: the value of that header, or None.
+- `fx_request_id`: the id that the client has sent, or None.
 """
 
 import functools
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.api import replies
 from fx_pipeline.serving.prefix import without_prefix
+from fx_pipeline.serving.request_id import HEADER, TRACEPARENT, sent_id
 
 LONGEST_COOKIES = 8192
 
@@ -40,10 +43,11 @@ class Normalise:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on the request in normal form. Refuse websockets."""
         if scope["type"] == "http":
+            normalised = _normalised(scope, self._prefix)
             if scope["method"] == "HEAD":
-                scope = {**scope, "method": "GET"}
+                normalised["method"] = "GET"
                 send = functools.partial(_send_without_body, send)
-            await self.app(_normalised(scope, self._prefix), receive, send)
+            await self.app(normalised, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
@@ -76,9 +80,11 @@ def _normalised(scope: Scope, prefix: bytes) -> Scope:
         "raw_path": path,
         "headers": headers,
         "fx_path": sent_path,
+        "fx_method": scope["method"],
         "fx_has_credentials": not _CREDENTIALS.isdisjoint(found),
         "fx_takes_gzip": takes_gzip,
         "fx_if_none_match": found.get(b"if-none-match"),
+        "fx_request_id": sent_id(found.get(HEADER), found.get(TRACEPARENT)),
     }
 
 

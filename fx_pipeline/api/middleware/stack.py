@@ -4,6 +4,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from fx_pipeline.api.datasette import FxDatasette
+from fx_pipeline.api.middleware.access import AccessLog
 from fx_pipeline.api.middleware.address import PublicAddress
 from fx_pipeline.api.middleware.cache import ResponseCache
 from fx_pipeline.api.middleware.counted import Counted
@@ -15,18 +16,19 @@ from fx_pipeline.api.replies import GZIP_LEVEL
 from fx_pipeline.api.tables.canned import CannedQueries
 
 
-def application(datasette: FxDatasette) -> ASGIApp:
+def application(datasette: FxDatasette, *, access_log: bool = False) -> ASGIApp:
     """Return `datasette` behind all layers. A request passes them from the last line up.
 
     1. `Normalise`: one form of method, path and headers, without the path prefix of FX_API_URL.
-    2. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off. `Counted`
+    2. `AccessLog`, only if it is turned on.
+    3. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off. `Counted`
        counts the requests that it passes on, for /-/metrics; it counts the others itself.
-    3. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
-    4. `GZipMiddleware`.
-    5. `PublicAddress`: the scheme of the client, if the client used FX_API_URL.
-    6. `Gate`: takes the token out of the request, and checks it.
-    7. `Shortcut`: anonymous requests for rates, without Datasette's router.
-    8. `CannedQueries`: refuses parameters that a canned query would misread.
+    4. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
+    5. `GZipMiddleware`.
+    6. `PublicAddress`: the scheme of the client, if the client used FX_API_URL.
+    7. `Gate`: takes the token out of the request, and checks it.
+    8. `Shortcut`: anonymous requests for rates, without Datasette's router.
+    9. `CannedQueries`: refuses parameters that a canned query would misread.
     """
     app: ASGIApp = datasette.app()
     app = CannedQueries(app, datasette)
@@ -34,10 +36,12 @@ def application(datasette: FxDatasette) -> ASGIApp:
     app = Gate(app, datasette)
     app = PublicAddress(app, datasette.hosts)
     app = GZipMiddleware(app, compresslevel=GZIP_LEVEL)
-    app = Edge(app)
+    app = Edge(app, datasette.operation_names)
     counted = Counted(app, datasette.counters, datasette.operation_names)
     if megabytes := datasette.fx_settings.fx_cache_mb:
         app = ResponseCache(app, counted, datasette, megabytes * 2**20)
     else:
         app = counted
+    if access_log:
+        app = AccessLog(app, datasette.operation_names)
     return Normalise(app, datasette.prefix)

@@ -27,6 +27,7 @@ from fx_pipeline.fixer.sandbox.ecb import EcbHistory
 from fx_pipeline.fixer.sandbox.faults import SPOILT, TRANSPORT, Fault, Faults, misread, spoil, spread
 from fx_pipeline.fixer.sandbox.protocol import ENDPOINTS, Document, OutOfRange, Plan, Protocol, Refusal
 from fx_pipeline.fixer.sandbox.transport import broken, json_response
+from fx_pipeline.logs import say
 from fx_pipeline.rates import FIRST_DATE, MAX_TIMESERIES_DAYS, counted
 from fx_pipeline.serving.bounds import BoundedProtocol
 
@@ -166,7 +167,7 @@ def serve(options: SandboxOptions, host: str = "127.0.0.1", port: int = 8002) ->
     """
     app = create_app(options)
     with bind(host, port) as listener:
-        print(start_line(app.state.sandbox, host, listener.getsockname()[1]), flush=True)
+        say(start_line(app.state.sandbox, host, listener.getsockname()[1]), err=False)
         try:
             server(app).run(sockets=[listener])
         except KeyboardInterrupt:

@@ -1,9 +1,9 @@
-"""The CPU time of a cached response, with the response cache of this checkout and with that of another one.
+"""The CPU time of a cached response, with the outer layers of this checkout and with those of another one.
 
-`python -m benchmarks.compare OTHER_CHECKOUT [--rounds N]`. The other cache (twice) and ours are called in one
-process, without sockets, and rounds alternate between them: two processes of the same program differ by up to
-10 % for their whole life. The two equal caches show how precise the result is. The share is that of the CPU
-time that a server with one worker takes for the same response.
+`python -m benchmarks.compare OTHER_CHECKOUT [--rounds N]`. The other layers (twice) and ours are called in
+one process, without sockets, and rounds alternate between them: two processes of the same program differ by
+up to 10 % for their whole life. The two equal ones show how precise the result is. The share is that of the
+CPU time that a server with one worker takes for the same response.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from fx_pipeline.settings import Settings
 CALLS = 5_000
 """Calls in a round."""
 MIDDLEWARE = Path("fx_pipeline/api/middleware")
+LAYERS = {"cache": "ResponseCache", "counted": "Counted", "edge": "Edge", "normalise": "Normalise"}
+"""The layers that a cached response passes, and those that must fit to them, by module."""
 SCOPE = {
     "type": "http",
     "method": "GET",
@@ -49,8 +51,10 @@ def applications(other: Path, database: Path) -> dict[str, ASGIApp]:
     found = {}
     for name in ("other", "other again"):
         layers = _loaded(f"{name} stack", other / MIDDLEWARE / "stack.py")
-        cache = _loaded(f"{name} cache", other / MIDDLEWARE / "cache.py")
-        vars(layers)["ResponseCache"] = cache.ResponseCache
+        for module, layer in LAYERS.items():
+            vars(layers)[layer] = vars(_loaded(f"{name} {module}", other / MIDDLEWARE / f"{module}.py"))[
+                layer
+            ]
         found[name] = layers.application(datasette)
     return {**found, "this": stack.application(datasette)}
 

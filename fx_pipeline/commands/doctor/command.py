@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from fx_pipeline.commands.doctor.findings import Finding
-from fx_pipeline.commands.output import console
+from fx_pipeline.commands.output import console, print_files
 from fx_pipeline.settings import read_settings
 
 _COLOURS = {"ok": "green", "warning": "bold yellow", "fault": "bold red"}
@@ -46,6 +46,11 @@ def _findings(call: bool, alert: bool) -> Iterator[Finding]:
     from fx_pipeline.commands.doctor.subjects import SUBJECTS
 
     settings, invalid = read_settings()
+    if settings is not None:
+        print_files(
+            f"Database {settings.fx_database}, tokens {settings.tokens_database}, Dagster's home "
+            f"{settings.dagster_home}."
+        )
     yield from of_settings.settings(settings, invalid)
     yield of_settings.sqlite(settings)
     if settings is None:

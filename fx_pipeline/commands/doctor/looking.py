@@ -66,8 +66,12 @@ def _failed(check: str, error: Exception | None, seconds: float) -> Finding:
     if isinstance(error, SettingsError):
         return of_message(check, str(error))
     if isinstance(error, OSError) and error.filename:
-        text = f"{error.filename} cannot be used ({error.strerror})"
-        return fault(check, text, "Give this user permission, or run fx-pipeline as the owner.")
+        remedy = (
+            "Give this user permission, or run fx-pipeline as the owner."
+            if isinstance(error, PermissionError)
+            else "Set FX_DATABASE and DAGSTER_HOME to other places."
+        )
+        return fault(check, f"{error.filename} cannot be used ({error.strerror})", remedy)
     # Its text may contain a secret.
     return fault(check, f"the check failed ({type(error).__name__})", "Report this as a bug of fx-pipeline.")
 

@@ -20,7 +20,9 @@ RESTORE = "Stop everything and restore the database: `fx-pipeline restore --forc
 
 def test_an_empty_folder_has_warnings_and_stays_empty(tmp_path: Path, ports: list[int]) -> None:
     result = run_doctor()
-    assert (result.exit_code, result.stderr) == (0, "")
+    data = tmp_path / "data"
+    used = f"Database {data}/fx.db, tokens {data}/tokens.db, Dagster's home {data}/dagster.\n"
+    assert (result.exit_code, result.stderr) == (0, used)
     lines = result.stdout.splitlines()
     sqlite = lines.pop(1)
     assert sqlite.startswith("ok       sqlite: version 3.") or sqlite.startswith("warning  sqlite: SQLite 3.")
@@ -217,6 +219,15 @@ def test_files_of_another_user_are_a_warning(doctor: Doctor, tmp_path: Path) -> 
             "Run every command as the same user: files that another one creates may be unwritable.",
         )
     ]
+
+
+def test_a_file_in_place_of_a_folder_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, doctor: Doctor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FX_DATABASE", "file/fx.db")
+    text = f"{tmp_path}/file/fx.db-shm cannot be used (Not a directory)"
+    assert doctor()["database"] == [("fault", text, "Set FX_DATABASE and DAGSTER_HOME to other places.")]
 
 
 @pytest.mark.usefixtures("stored")

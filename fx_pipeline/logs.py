@@ -252,8 +252,10 @@ def _log_everything_as_json(formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
+        uvicorn = logging.getLogger(name)
+        if uvicorn.handlers:  # with its option `access_log` off, uvicorn.access has none and is silent
+            uvicorn.handlers.clear()
+            uvicorn.propagate = True
     logging.getLogger("uvicorn").setLevel(logging.INFO)
     # Dagster's option --log-format makes a handler for its own logger.
     logging.getLogger("dagster").propagate = False

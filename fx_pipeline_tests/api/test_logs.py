@@ -224,6 +224,7 @@ def test_the_access_log_is_json_with_the_name_of_the_token(history: History, tmp
     assert "Application startup complete." in [line["message"] for line in lines]
     assert token not in log.read_text()
 
+    assert "uvicorn.access" not in {line["logger"] for line in lines}, "a request is logged twice"
     requests = [line for line in lines if line["logger"] == "fx_pipeline.access"]
     first = next(line for line in requests if line["request_id"] == "order-17")
     assert first.pop("milliseconds") > 0

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,16 @@ class Composed:
         except TimeoutError as error:
             raise AssertionError(self.podman.run("logs", "--tail", "60", self.container(service))) from error
 
+    def start(self, profile: str, *services: str) -> None:
+        """Start services of a profile, and wait until they pass their health checks."""
+        self.compose("--profile", "demo", "--profile", profile, "up", "--detach", *services)
+        self.wait_until_healthy(services)
+
+    def address(self, service: str) -> str:
+        """Return the address of a service in the network of all services."""
+        networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self.podman("inspect", self.container(service), "--format", networks)
+
     def kill(self, service: str) -> None:
         """Kill the first process of a container. After `podman kill`, podman would not restart it."""
         os.kill(
@@ -158,7 +168,7 @@ def composed(
     file = folder / "compose.yaml"
     definition = yaml.safe_load(file.read_text(encoding="utf-8"))
     for name, service in definition["services"].items():
-        service["image"] = services if name in _OWN else images[name == "api"]
+        service["image"] = services if name in _OWN else images[service["image"].endswith("-api")]
         service.pop("build", None)
         # Podman would not restart a container while one that it depends on is down. Docker does.
         service.pop("depends_on", None)
@@ -168,6 +178,7 @@ def composed(
         settings = {
             **{"POSTGRES_PASSWORD": PASSWORD, "FX_DAGSTER_PASSWORD": PASSWORD, **SANDBOX},
             **{"FX_PUBLIC_URL": f"http://127.0.0.1:{port}", "FX_HTTP_PORT": port, "FX_HTTPS_PORT": tls_port},
+            **{"FX_REPLICA_URL": "file:///replica"},
         }
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         running = Composed(podman, folder, port)
@@ -176,6 +187,10 @@ def composed(
             running.compose(*chosen, "up", "--detach")
             yield running
         finally:
-            running.compose(
-                "--profile", "demo", "--profile", "celery", "down", "--volumes", "--timeout", "20"
-            )
+            running.compose(*_of_all(definition), "down", "--volumes", "--timeout", "20")
+
+
+def _of_all(definition: Mapping[str, Any]) -> list[str]:
+    """Return the options for all profiles."""
+    profiles = {name for service in definition["services"].values() for name in service.get("profiles", ())}
+    return [option for profile in sorted(profiles) for option in ("--profile", profile)]

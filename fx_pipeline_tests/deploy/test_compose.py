@@ -1,4 +1,4 @@
-"""deploy/compose with podman-compose: a run, a backfill while every container is killed, a Celery worker."""
+"""deploy/compose with podman-compose: a run, a backfill while every container is killed, readers, Celery."""
 
 import datetime as dt
 from pathlib import Path
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 OWN = ("code-server", "daemon", "webserver", "api", "nginx", "postgres", "sandbox")
 DAGSTER = ("code-server", "daemon", "webserver")
+APIS = ("api", "reader-1", "reader-2")
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -62,6 +63,13 @@ def test_all_services_run_backfill_and_recover(
         assert stored(running, days_ago(40), days_ago(40)) == {str(days_ago(40))}
         running.wait_until_healthy()
 
+        running.start("replica", "replicate")
+        running.start("readers", "follower-1", "follower-2", "reader-1", "reader-2")
+        for service in ("replicate", "follower-1", "follower-2", "reader-1", "reader-2"):
+            assert_confined(running, service)
+        assert_all_serve(running, days_ago(40))
+        assert_spread(running)
+
         configuration = (tmp_path / "dagster-celery.yaml").read_text(encoding="utf-8")
         podman(
             "exec",
@@ -73,10 +81,11 @@ def test_all_services_run_backfill_and_recover(
             stdin=configuration,
         )
         podman("restart", *map(running.container, DAGSTER))
-        running.compose("--profile", "demo", "--profile", "celery", "up", "--detach", "redis", "worker")
-        running.wait_until_healthy(("redis", "worker", *DAGSTER))
+        running.start("celery", "redis", "worker")
+        running.wait_until_healthy(DAGSTER)
         running.wait("webserver", running.is_loaded)
         assert run_job(running, days_ago(50)) == "SUCCESS"
+        assert_all_serve(running, days_ago(50))
         assert "succeeded" in podman.run("logs", running.container("worker")).stderr
         podman("stop", "--time", "60", running.container("worker"))
         assert podman("inspect", running.container("worker"), "--format", "{{.State.ExitCode}}") == "0"
@@ -91,6 +100,39 @@ def assert_confined(running: Composed, service: str) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     assert (status["CapEff"], status["NoNewPrivs"], read_only) == ("0" * 16, "1", "true"), service
     assert "0" not in status["Uid"].split(), service
+
+
+def assert_all_serve(running: Composed, date: dt.date) -> None:
+    """Check that both readers serve a day as the writer's API does, a moment after it."""
+    path = f"/rates/{date}?symbols=USD,GBP,JPY"
+    [of_writer, *of_readers] = [f"http://{running.address(service)}:8001{path}" for service in APIS]
+    wanted = httpx.get(of_writer, trust_env=False)
+    assert wanted.status_code == 200
+    for service, url in zip(APIS[1:], of_readers, strict=True):
+        running.wait(
+            service.replace("reader", "follower"),
+            lambda url=url: httpx.get(url, trust_env=False).content == wanted.content,  # type: ignore[misc]
+        )
+
+
+def assert_spread(running: Composed) -> None:
+    """Check that nginx sends requests to all three APIs, and to the readers if the writer's is lost."""
+    addresses = {f"{running.address(service)}:8001" for service in APIS}
+    answered: set[str] = set()
+
+    def all_answered() -> bool:
+        """Send ten requests that nginx does not cache. Return whether each API has answered one so far."""
+        assert {running.get("/-/health").status_code for _ in range(10)} == {200}
+        lines = running.podman("logs", "--tail", "10", running.container("nginx")).splitlines()
+        answered.update(line.split()[-2] for line in lines if '/-/health"' in line)
+        return answered >= addresses
+
+    running.wait("nginx", all_answered)
+    running.podman("stop", running.container("api"))
+    for _ in range(3):
+        assert running.get(f"/rates/{days_ago(40)}", apikey="not cached").status_code == 200
+    running.podman("start", running.container("api"))
+    running.wait_until_healthy(["api"])
 
 
 def assert_cached_only_without_credentials(running: Composed, path: str) -> None:

@@ -1,6 +1,7 @@
 """The command `doctor`: one line for each check, with its remedy."""
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -28,6 +29,7 @@ def doctor(call: bool, alert: bool, as_json: bool) -> None:
     anything runs, and with invalid settings. Without --call and --alert, it sends no request to the provider
     and no message. Nothing is written, except what --call stores.
     """
+    logging.getLogger("dotenv.main").addFilter(_is_no_line)
     found = []
     for finding in _findings(call, alert):
         found.append(finding)
@@ -59,6 +61,11 @@ def _findings(call: bool, alert: bool) -> Iterator[Finding]:
     load(settings)
     with without_traces(settings.fx_database, settings.tokens_database):
         yield from looked_into(SUBJECTS, Facts(settings, with_call=call, with_alert=alert))
+
+
+def _is_no_line(record: logging.LogRecord) -> bool:
+    """Drop what python-dotenv logs, at each reading, about a line that it cannot read: a finding names it."""
+    return not record.getMessage().startswith("python-dotenv could not parse statement")
 
 
 def _line(finding: Finding) -> str:

@@ -1,6 +1,7 @@
-"""Checks of Dagster: its storage, the daemon, schedules, the last run, and alerts that were not delivered."""
+"""Checks of Dagster: storage, code server, daemon, schedules, the last run, and undelivered alerts."""
 
 import datetime as dt
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 OLDEST_RUN = dt.timedelta(days=7)
 """How old the newest fetch may be whose run must be in Dagster's storage."""
 
-CONNECT_SECONDS = 3
+CONNECT_SECONDS = 2
 
 CHECKS = ("dagster", "daemon", "schedules", "last run", "undelivered alerts")
 
@@ -53,6 +54,25 @@ def dagster(facts: Facts) -> Iterator[Finding]:
     if storage.state != "ok":
         for check in CHECKS[1:]:
             yield not_checked(check, "there is no storage of Dagster to read", "See the line `dagster`.")
+
+
+def code_server(facts: Facts) -> Iterator[Finding]:
+    """Connect to the code server of another machine, and send nothing."""
+    address = facts.settings.code_server
+    if address is None:
+        yield ok("code server", "FX_CODE_SERVER is not set")
+        return
+    try:
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = "its name cannot be resolved" if isinstance(error, socket.gaierror) else "it does not answer"
+        yield fault(
+            "code server",
+            f"{facts.settings.fx_code_server} cannot be reached: {reason}",
+            "Start `fx-pipeline code-server` there, or correct FX_CODE_SERVER.",
+        )
+    else:
+        yield ok("code server", f"{facts.settings.fx_code_server} accepts connections")
 
 
 def _storage(settings: Settings) -> Finding:

@@ -2,10 +2,11 @@
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import SecretStr
 
 from fx_pipeline.commands.doctor.findings import Finding, fault, of_message, ok, warning
@@ -29,12 +30,14 @@ def settings(found: Settings | None, invalid: list[str]) -> Iterator[Finding]:
     if found is None:
         return
     names = {name.upper() for name in Settings.model_fields}
-    in_file = {name for name, value in dotenv_values(file).items() if value}
+    values = {name: value for name, value in dotenv_values(file).items() if value}
+    in_file = {*values}
     in_environment = {name for name, value in os.environ.items() if value}
     wrong = [
+        *_unreadable_lines(file),
         *_misspelt({*in_file, *in_environment}, names),
-        *_overridden(names & in_file & in_environment, file),
-        *_readable_by_others(found, file),
+        *_overridden({name: values[name] for name in names & in_file & in_environment}, file),
+        *_readable_by_others(found, in_file, file),
     ]
     yield from wrong
     if not wrong:
@@ -66,10 +69,22 @@ def _misspelt(given: set[str], names: set[str]) -> Iterator[Finding]:
             )
 
 
-def _overridden(both: set[str], file: Path) -> Iterator[Finding]:
-    values = dotenv_values(file)
-    for name in sorted(both):
-        if values[name] != os.environ[name]:
+def _unreadable_lines(file: Path) -> Iterator[Finding]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as stream:
+        lines = [binding.original.line for binding in parse_stream(stream) if binding.error]
+    for line in lines:
+        yield warning(
+            "settings",
+            f"line {line} of {file} has no effect: it is not a name, = and a value",
+            "Correct it, or remove it.",
+        )
+
+
+def _overridden(both: Mapping[str, str], file: Path) -> Iterator[Finding]:
+    for name, value in sorted(both.items()):
+        if value != os.environ[name]:
             yield warning(
                 "settings",
                 f"{name} in {file} has no effect: the environment has another value",
@@ -77,13 +92,13 @@ def _overridden(both: set[str], file: Path) -> Iterator[Finding]:
             )
 
 
-def _readable_by_others(found: Settings, file: Path) -> Iterator[Finding]:
+def _readable_by_others(found: Settings, in_file: set[str], file: Path) -> Iterator[Finding]:
     secrets = [
         name.upper()
         for name in found.model_fields_set
         if isinstance(getattr(found, name), SecretStr) or name == "fx_alert_urls"
     ]
-    if secrets and file.is_file() and {*secrets} & dotenv_values(file).keys() and file.stat().st_mode & 0o077:
+    if in_file & {*secrets} and file.stat().st_mode & 0o077:
         yield warning(
             "settings", f"other users can read {file}, which has secrets", f"Run `chmod 600 {file}`."
         )

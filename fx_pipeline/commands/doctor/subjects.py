@@ -49,6 +49,7 @@ SUBJECTS = (
     Subject(("public address",), access.public_address),
     Subject(("ports",), ports.ports),
     Subject(("dagster", "daemon", "schedules", "last run", "undelivered alerts"), dagster.dagster),
+    Subject(("code server",), dagster.code_server, NETWORK_SECONDS),
     Subject(("replica",), replica.replica, CALL_SECONDS),
     Subject(("restore drill",), replica.restore_drill),
     Subject(("alerts",), alerting.alerts, CALL_SECONDS),

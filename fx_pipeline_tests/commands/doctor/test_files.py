@@ -52,6 +52,7 @@ def test_an_empty_folder_has_warnings_and_stays_empty(tmp_path: Path, ports: lis
                 "         See the line `dagster`.",
             )
         ),
+        "ok       code server: FX_CODE_SERVER is not set",
         "ok       replica: FX_REPLICA_URL is not set",
         "ok       restore drill: there was none",
         "ok       alerts: FX_ALERT_URLS is not set",
@@ -77,7 +78,7 @@ def test_invalid_settings_are_faults_and_the_rest_is_not_checked(
     ]
     del found["sqlite"]
     unchecked = [("warning", "not checked: the settings are invalid", "Correct the settings first.")]
-    assert len(found) == 20
+    assert len(found) == 21
     assert all(lines == unchecked for lines in found.values())
 
 
@@ -88,6 +89,15 @@ def test_invalid_settings_are_faults_and_the_rest_is_not_checked(
             "FX_ALERT_URL=json://127.0.0.1\n",
             0o600,
             ("warning", "FX_ALERT_URL is not a setting, so it has no effect", "Set FX_ALERT_URLS instead."),
+        ),
+        (
+            "FX_CACHE_MB 8\n",
+            0o600,
+            (
+                "warning",
+                "line 1 of {folder}/.env has no effect: it is not a name, = and a value",
+                "Correct it, or remove it.",
+            ),
         ),
         (
             "FX_API_PORT=81\n",

@@ -173,6 +173,18 @@ def test_postgres_without_a_server_is_a_fault(monkeypatch: pytest.MonkeyPatch, d
     assert remedy == "Check FX_DAGSTER_POSTGRES_URL and the server."
 
 
+def test_a_code_server_of_another_machine_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch, doctor: Doctor
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("FX_CODE_SERVER", address)
+        assert doctor()["code server"] == [("ok", f"{address} accepts connections", None)]
+    text = f"{address} cannot be reached: it does not answer"
+    remedy = "Start `fx-pipeline code-server` there, or correct FX_CODE_SERVER."
+    assert doctor()["code server"] == [("fault", text, remedy)]
+
+
 @pytest.mark.slow
 def test_an_empty_postgres_database_is_a_warning_and_stays_empty(
     monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer, doctor: Doctor

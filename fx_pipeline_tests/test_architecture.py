@@ -14,8 +14,9 @@ from fx_pipeline.settings import PROJECT
 
 LAYERS = (
     (
-        *("rates", "wanted", "clock", "dagster_numbers", "drilled", "fetch", "following", "postgres"),
-        *("replica_url", "replicated", "setting_types", "small_files", "sqlite", "wal", "serving"),
+        *("rates", "business_days", "content_age", "wanted", "clock", "dagster_numbers", "drilled", "fetch"),
+        *("following", "postgres", "replica_url", "replicated", "setting_types", "small_files", "sqlite"),
+        *("wal", "serving"),
     ),
     ("settings",),
     ("dagster_names", "installed", "logs"),

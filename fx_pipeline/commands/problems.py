@@ -42,6 +42,13 @@ def _rates(document: Document, settings: Settings) -> Iterator[str]:
             f"The newest day, {document['newest']}, is {age} old. FX_MAX_AGE_DAYS allows "
             f"{settings.fx_max_age_days}."
         )
+    content = document["content_age"]
+    if content is not None and content["state"] == "frozen":
+        yield (
+            f"The provider sends old rates: those of {content['unchanged_since']} were sent again for "
+            f"{counted(content['business_days'], 'business day')}. Ask the provider, and refetch the later "
+            "days when its rates change again."
+        )
     if document["clock"] != "ok":
         yield document["clock"]
     for code, reason in document["missing_symbols"].items():

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fx_pipeline.commands.access import AccessState
 from fx_pipeline.commands.problems import problems, selecting
+from fx_pipeline.content_age import ContentAge
 from fx_pipeline.rates import contiguous, counted
 from fx_pipeline.settings import Settings
 from fx_pipeline.sqlite import sqlite3, unsound
@@ -106,6 +107,7 @@ def status_document(
     missing_symbols: Mapping[str, str] | None = None,
     ahead: Ahead | None = None,
     *,
+    content_age: ContentAge | None = None,
     disk_free_mb: Mapping[str, int] | None = None,
     alert_addresses: str | None = None,
     replication: Mapping[str, str | None] | None = None,
@@ -134,6 +136,7 @@ def status_document(
         "newest": coverage.last and str(coverage.last),
         "age_in_days": age,
         "fresh": age is not None and age <= settings.fx_max_age_days,
+        "content_age": content_age and content_age.document(),
         "gaps": [[str(first), str(last)] for first, last in coverage.gaps],
         "failed_days": [[str(first), str(last)] for first, last in contiguous(failed_days)],
         "failed_but_kept": [[str(first), str(last)] for first, last in contiguous(kept_days)],

@@ -1,5 +1,6 @@
 """The command `sandbox`: a local Fixer."""
 
+import datetime as dt
 from typing import Any
 
 import click
@@ -67,13 +68,24 @@ class _WithFaults(click.Command):
     help="Maximum days of a timeseries, first and last included. More get error 505.",
 )
 @click.option(
+    "--frozen-since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Send the rates of this day for all later days. Default: never.",
+)
+@click.option(
     "--currencies",
     type=click.IntRange(0, 700),
     default=0,
     help="Fill each day up to this many currencies with made-up ones. Default: none.",
 )
 def sandbox(
-    host: str, port: int | None, faults: tuple[str, ...], out_of_range_code: str, **options: Any
+    host: str,
+    port: int | None,
+    faults: tuple[str, ...],
+    out_of_range_code: str,
+    frozen_since: dt.datetime | None,
+    **options: Any,
 ) -> None:
     """Run a local Fixer: its protocol, with the European Central Bank's daily history.
 
@@ -88,6 +100,7 @@ def sandbox(
         parsed = SandboxOptions(
             faults=parse_faults(faults),
             out_of_range_code=int(out_of_range_code),  # type: ignore[arg-type]  # click has checked it
+            frozen_since=frozen_since and frozen_since.date(),
             **options,
         )
     except ValueError as error:

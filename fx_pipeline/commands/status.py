@@ -65,6 +65,7 @@ def _document(settings: Settings) -> dict[str, Any]:
     with RateStore(settings.fx_database, writing=reader is None) as store:
         kept = kept_days(store, dagster.failed_days, settings)
         coverage, ahead = store.coverage(), store.ahead()
+        content_age = store.content_age()
         missing_symbols = store.missing_symbols(settings.fx_symbols)
     return status_document(
         settings,
@@ -75,6 +76,7 @@ def _document(settings: Settings) -> dict[str, Any]:
         Access(settings).state(),
         missing_symbols,
         ahead,
+        content_age=content_age,
         disk_free_mb=_free_mb(settings.fx_database.parent, settings.dagster_home),
         alert_addresses=_alert_addresses(settings),
         replication=replication_summary(

@@ -16,6 +16,7 @@ from fx_pipeline.dagster_names import asset_path
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource
 from fx_pipeline.quality import moves, verdicts
 from fx_pipeline.quality.misdated import misdated
+from fx_pipeline.quality.standstill import standstill
 from fx_pipeline.quality.unobtainable import unobtainable
 from fx_pipeline.quality.verdicts import Finding, Verdict
 from fx_pipeline.settings import load_settings
@@ -52,6 +53,7 @@ _ABOUT_A_RUN: Mapping[str, str] = {
 
 _ABOUT_THE_TABLE: Mapping[str, str] = {
     "freshness": "The newest stored day is at most FX_MAX_AGE_DAYS days old.",
+    "content_age": "The newest rates have not been unchanged for more business days than ever before.",
     "gaps": "No day before the newest stored one is missing.",
     "stale_run": "No unpegged currency has been unchanged for more than twice as long as ever before.",
     "recent_complete": f"Each of the last {RECENT_DAYS} days has the currencies of the days around it.",
@@ -154,6 +156,7 @@ def check_table(
     with RateHistory(Path(database.path)) as history:
         span, gaps = history.span(), history.gaps()
         ahead, clock_error = history.ahead(), history.clock_error()
+        age = history.content_age()
         rejects = history.rejects_without_value(start)
         known = _known(fixer, history.refused_symbols())
         frame = history.rates_around(start, today, learn=LEARN, reach=moves.REACH)
@@ -167,6 +170,7 @@ def check_table(
             verdicts.outdated(newest, today=today, max_age_days=settings.fx_max_age_days),
             "days",
         ),
+        "content_age": (standstill(age), "days"),
         "gaps": (verdicts.gaps(gaps, len(frame), closed_from=closed_from), "days"),
         "clock": (misdated(ahead, clock_error), "fetches"),
         "stale_run": (verdicts.stale(still, len(frame.columns)), "currencies"),

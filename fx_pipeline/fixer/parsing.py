@@ -49,8 +49,12 @@ def parse_historical(
         provisional = Unfinished("the response was made before the day was over", requested)
         provisional.retryable = True
         raise provisional
-    if not end <= timestamp <= end + 86_400:
-        raise BadResponse("the response's timestamp is from another day", requested)
+    if timestamp < end:
+        raise BadResponse(
+            "the response's timestamp is from an earlier day, so its rates may be old", requested
+        )
+    if timestamp > end + 86_400:
+        raise BadResponse("the response's timestamp is from a later day", requested)
     day = _day(date, _base(document, base, requested), timestamp, document.get("rates"))
     if day is None:
         raise BadResponse("the response has no valid rate", requested)

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from fx_pipeline.clock import parse_instant, utc_now
+from fx_pipeline.content_age import ContentAge
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store import instants
+from fx_pipeline.store.content import stored_content_age
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.wanted import RANGES
 from fx_pipeline.wanted import WantedDays
@@ -208,6 +210,13 @@ class RateHistory:
     def clock_error(self) -> dt.timedelta | None:
         """Return how far the clock was ahead of the provider's at the newest fetch; None if they agreed."""
         return instants.clock_error(self._connection)
+
+    def content_age(self) -> ContentAge | None:
+        """Judge how long the newest rates have been unchanged; None if fewer than two days are stored."""
+        try:
+            return stored_content_age(self._connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot be read: {error}.") from error
 
     def _frame(self, sql: str, *parameters: object) -> pd.DataFrame:
         cursor = self._execute(sql, *parameters)

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 from fx_pipeline.clock import Clock, instant_text, utc_now
+from fx_pipeline.content_age import ContentAge
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.store import instants, symbols
+from fx_pipeline.store.content import stored_content_age
 from fx_pipeline.store.coverage import Coverage, Move, coverage, largest_moves
 from fx_pipeline.store.database import explained, open_database, open_for_reading, transaction
 from fx_pipeline.store.days import StoredDay
@@ -223,6 +225,11 @@ class RateStore:
         """Count what is stored, and find the wanted days that are missing."""
         with explained(self.path):
             return coverage(self._db, self._newest())
+
+    def content_age(self) -> ContentAge | None:
+        """Judge how long the newest rates have been unchanged; None if fewer than two days are stored."""
+        with explained(self.path):
+            return stored_content_age(self._db.conn)
 
     def _newest(self) -> dt.date:
         """Return the newest day that is over."""

@@ -28,6 +28,7 @@ PATHS = [
     *(
         (f"/fx/{query}{format_}", OPEN, "what the API runs")
         for query in (
+            "content_changes",
             "coverage",
             "currencies",
             "currency_revisions",

@@ -131,6 +131,8 @@ async def test_shows_what_is_stored(api: Api, token: str) -> None:
         "fx_quota_calls_used": shown["fx_quota_calls_used"],
         "fx_newest_day_timestamp_seconds": midnight,
         "fx_newest_rates_timestamp_seconds": midnight + 86399,
+        "fx_unchanged_since_timestamp_seconds": midnight,
+        "fx_rates_frozen": 0,
         "fx_last_response_timestamp_seconds": midnight + 86400 + 300,
         "fx_last_change_timestamp_seconds": midnight + 86400 + 300,
     }

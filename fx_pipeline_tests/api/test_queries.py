@@ -14,6 +14,7 @@ from fx_pipeline.api.reading.lanes import Limit
 from fx_pipeline.api.tables.exports import cell
 from fx_pipeline.settings import PROJECT
 from fx_pipeline.sqlite import sqlite3
+from fx_pipeline.store.content import STEPS
 from fx_pipeline_tests.api.conftest import MARCH, NAMES, Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.metadata import DATABASE, QUERIES
@@ -193,6 +194,12 @@ ANSWERS = [
     ),
     ("coverage", "end_date=1999-01-04", [], [["1999-01-04", 3, 0, 0]]),
     (
+        "content_changes",
+        "start_date=2026-03-06",
+        ["date", "before", "changed"],
+        [["2026-03-06", "2026-03-05", 6], ["2026-03-08", "2026-03-06", 6], ["2026-03-09", "2026-03-08", 6]],
+    ),
+    (
         "wanted_ranges",
         "",
         ["first_date", "last_date"],
@@ -223,6 +230,10 @@ PRIVATE = {name for name, query in QUERIES.items() if query.get("allow")}
 
 def test_every_public_query_is_in_the_list() -> None:
     assert {name for name, *_ in ANSWERS} | PRIVATE == set(QUERIES)
+
+
+def test_the_store_judges_the_content_by_the_same_query() -> None:
+    assert QUERIES["content_changes"]["sql"].split() == STEPS.split()
 
 
 @pytest.mark.parametrize("name", sorted(PRIVATE))

@@ -331,8 +331,41 @@ async def test_freshness_depends_on_the_newest_day(
     response = await api.get("/-/health/freshness")
     assert (response.status_code, response.json()) == (
         status,
-        {"status": word, "latest_date": "2026-03-09", "age_days": age, "max_age_days": limit},
+        {
+            "status": word,
+            "latest_date": "2026-03-09",
+            "age_days": age,
+            "max_age_days": limit,
+            "content_age": {
+                "unchanged_since": "2026-03-09",
+                "business_days": 0,
+                "state": "changing",
+            },
+        },
     )
+
+
+async def test_rates_that_stand_still_are_not_fresh(tmp_path: Path, open_api: OpenApi) -> None:
+    """The last days are a Friday to a Tuesday."""
+    history = History(tmp_path / "frozen.db")
+    api = open_api(history.path, fx_max_age_days=9)
+    api.now = dt.datetime(2026, 2, 25, 8, tzinfo=dt.timezone.utc)
+    for day in range(2, 25):
+        moved = min(day, 20)
+        rates = dict.fromkeys(("USD", "GBP", "JPY", "CHF", "AUD"), 1 + moved / 1000)
+        at = f"2026-02-{day + 1:02}T00:05:00.000000Z"
+        history.fetch(at, {f"2026-02-{day:02}": rates | {"EUR": 1}})
+        if day in (20, 22, 23, 24):
+            replied = await api.get("/-/health/freshness")
+            content = replied.json()["content_age"]
+            assert content["unchanged_since"] == "2026-02-20"
+            assert (replied.status_code, replied.json()["status"], content) == {
+                20: (200, "fresh", {**content, "business_days": 0, "state": "changing"}),
+                22: (200, "fresh", {**content, "business_days": 0, "state": "changing"}),
+                23: (200, "fresh", {**content, "business_days": 1, "state": "suspicious"}),
+                24: (503, "frozen", {**content, "business_days": 2, "state": "frozen"}),
+            }[day]
+    history.close()
 
 
 async def test_health_of_an_empty_database(tmp_path: Path, open_api: OpenApi) -> None:
@@ -353,7 +386,13 @@ async def test_health_of_an_empty_database(tmp_path: Path, open_api: OpenApi) ->
     )
     assert (freshness.status_code, freshness.json()) == (
         503,
-        {"status": "stale", "latest_date": None, "age_days": None, "max_age_days": 3},
+        {
+            "status": "stale",
+            "latest_date": None,
+            "age_days": None,
+            "max_age_days": 3,
+            "content_age": None,
+        },
     )
 
 

@@ -20,6 +20,7 @@ from fx_pipeline.commands.reports import (
     untried_lines,
 )
 from fx_pipeline.commands.runs import RunReport
+from fx_pipeline.content_age import ContentAge
 from fx_pipeline.settings import Settings
 from fx_pipeline.sqlite import sqlite3, unsound
 from fx_pipeline.store.coverage import Coverage
@@ -81,6 +82,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         MONDAY,
         TOKENS,
         missing,
+        content_age=ContentAge(dt.date(2024, 1, 3), 0, 0, "changing"),
         disk_free_mb={"/my_data": 5000},
         alert_addresses="ok",
         replication={"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
@@ -109,6 +111,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "newest": "2024-03-09",
         "age_in_days": 2,
         "fresh": True,
+        "content_age": {"unchanged_since": "2024-01-03", "business_days": 0, "state": "changing"},
         "gaps": [["2023-02-01", "2023-02-01"], ["2024-01-01", "2024-01-02"]],
         "failed_days": [["2024-03-01", "2024-03-01"], ["2024-03-03", "2024-03-04"]],
         "failed_but_kept": [["2024-02-01", "2024-02-02"]],
@@ -144,6 +147,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "newest          2024-03-09",
         "age in days     2",
         "fresh           yes",
+        "content age     unchanged since 2024-01-03, business days 0, state changing",
         "gaps            2023-02-01, 2024-01-01 to 2024-01-02",
         "failed days     2024-03-01, 2024-03-03 to 2024-03-04",
         "failed but kept 2024-02-01 to 2024-02-02",

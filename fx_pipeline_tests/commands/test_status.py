@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
+from fx_pipeline.business_days import business_days
 from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.commands import dagster_state, problems
 from fx_pipeline.commands.cli import main
@@ -123,6 +124,28 @@ def test_what_needs_the_operator_fails_the_check_only(
     shown = status()
     assert shown.exit_code == 0
     assert without_sizes(shown.stdout.splitlines()[-3:]) == [f"problem         {line}" for line in expected]
+
+
+def test_rates_that_stand_still_are_a_problem() -> None:
+    codes = ("USD", "GBP", "JPY")
+    since = yesterday() - dt.timedelta(days=9)
+    days = {since - dt.timedelta(days=ago): 1 + ago / 100 for ago in range(20)}
+    days |= {since + dt.timedelta(days=after): 1.0 for after in range(1, 10)}
+    with RateStore(load_settings().fx_database) as store:
+        for date, rate in sorted(days.items()):
+            rates = dict.fromkeys(codes, rate)
+            store.record([fetch_of(DayRates(date=date, base="EUR", timestamp=0, rates=rates))])
+    document = json.loads(status("--json").stdout)
+    count = business_days(since + dt.timedelta(days=1), yesterday())
+    assert document["content_age"] == {
+        "unchanged_since": str(since),
+        "business_days": count,
+        "state": "frozen",
+    }
+    assert document["problems"][0] == (
+        f"The provider sends old rates: those of {since} were sent again for {count} business days. Ask the "
+        "provider, and refetch the later days when its rates change again."
+    )
 
 
 def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(

@@ -31,6 +31,7 @@ from fx_pipeline_tests.sandbox_server import Sandbox
 RUN_CHECKS = ("complete", "positive_and_finite", "identity", "jump", "revisions", "symbols")
 TABLE_CHECKS = (
     "freshness",
+    "content_age",
     "gaps",
     "stale_run",
     "recent_complete",
@@ -253,7 +254,7 @@ def test_a_complete_fresh_table_passes_every_check(instance: dg.DagsterInstance)
         ),
         (
             {ago: calm(max(ago, 20)) for ago in range(1, 100)},
-            {"stale_run": "ERROR"},
+            {"content_age": "ERROR", "stale_run": "ERROR"},
         ),
         (
             {ago: calm(ago) | {"USD": calm(max(ago, 20))["USD"]} for ago in range(1, 100)},
@@ -290,6 +291,31 @@ def test_a_clock_that_was_ahead_fails_a_check(instance: dg.DagsterInstance, colu
     assert verdicts(result) == {"clock": "ERROR"}
     [evaluation] = result.get_asset_check_evaluations()
     assert said in str(evaluation.description)
+
+
+def test_a_provider_whose_rates_stand_still_is_found_after_two_business_days(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    run_rates(instance, sandbox, "2024-05-27", "2024-06-06")
+    sandbox.change(frozen_since=dt.date(2024, 6, 6))  # a Thursday
+    said = []
+    for first, last in (("2024-06-07", "2024-06-09"), ("2024-06-10", "2024-06-10")):
+        run_rates(instance, sandbox, first, last)
+        [check] = execute_checks(instance, "content_age").get_asset_check_evaluations()
+        said.append((check.passed, check.severity.value, check.metadata.get(NEWS)))
+    assert said == [(False, "WARN", None), (False, "ERROR", dg.MetadataValue.json(["2024-06-06"]))]
+    assert check.description == (
+        "2024-06-06: the provider sent the same rates again for 2 business days; the most before was 0. "
+        "Ask the provider, and refetch the later days when its rates change again."
+    )
+
+
+def test_a_timestamp_that_does_not_advance_fails_the_run(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    sandbox.change(faults={"old-timestamp": 1.0})
+    run = run_rates(instance, sandbox, "2024-01-01", "2024-01-01")
+    assert "the response's timestamp is from an earlier day, so its rates may be old" in (reason(run) or "")
 
 
 def test_days_that_no_run_was_asked_for_are_no_gap(instance: dg.DagsterInstance) -> None:

@@ -297,12 +297,13 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         path="/-/health/freshness",
         name="freshness",
         summary="Whether the data is current",
-        description="503 if the latest stored day is too old. Needs no token. (A restart does not help.)",
+        description="503 if the latest stored day is too old, or if its rates are: the provider has sent the "
+        "same rates for more business days than ever before. Needs no token. (A restart does not help.)",
         tag=HEALTH,
         response="Freshness",
         parse=inputs.parse_nothing,
         answer=health.freshness,
-        queries=_HEALTH_QUERIES,
+        queries=("latest_date", "content_changes"),
         link=Link("freshness", "/-/health/freshness"),
     ),
     Operation(

@@ -227,10 +227,31 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         ),
         "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),
         "Freshness": _object(
-            status={"type": "string", "enum": ["fresh", "stale"]},
+            status={"type": "string", "enum": ["fresh", "stale", "frozen"]},
             latest_date=stored,
             age_days={"type": ["integer", "null"], "minimum": 0},
             max_age_days={"type": "integer", "minimum": 1},
+            content_age={
+                "anyOf": [ref("schemas", "ContentAge"), {"type": "null"}],
+                "description": "How long the newest rates are unchanged; null with fewer than two days.",
+            },
+        ),
+        "ContentAge": _object(
+            unchanged_since={
+                "type": "string",
+                "format": "date",
+                "description": "The first stored day with the newest rates.",
+            },
+            business_days={
+                "type": "integer",
+                "minimum": 0,
+                "description": "Business days that repeat these rates.",
+            },
+            state={
+                "type": "string",
+                "enum": ["changing", "suspicious", "frozen"],
+                "description": "Whether the provider's rates stand still: frozen if that is certain.",
+            },
         ),
     }
 

@@ -52,13 +52,24 @@ def readiness(context: Context, _: NoInput) -> Reply:
 
 
 def freshness(context: Context, _: NoInput) -> Reply:
-    """Return 200 if the newest stored day is at most FX_MAX_AGE_DAYS days old, else 503."""
+    """Return 503 if the newest stored day is more than FX_MAX_AGE_DAYS days old or its rates are, else 200.
+
+    The rates are old if the provider's rates certainly stand still.
+    """
     ((newest, _, _),) = context.queries.rows("latest_date")
     max_age_days = context.settings.fx_max_age_days
     age = (context.now.date() - dt.date.fromisoformat(newest)).days if newest else None
     fresh = age is not None and age <= max_age_days
-    facts = {"latest_date": newest, "age_days": age, "max_age_days": max_age_days}
-    return _reply(200 if fresh else 503, {"status": "fresh" if fresh else "stale", **facts})
+    content = context.counts.content_age(context.queries, context.version)
+    frozen = content is not None and content.state == "frozen"
+    facts = {
+        "latest_date": newest,
+        "age_days": age,
+        "max_age_days": max_age_days,
+        "content_age": content and content.document(),
+    }
+    status = "stale" if not fresh else "frozen" if frozen else "fresh"
+    return _reply(200 if status == "fresh" else 503, {"status": status, **facts})
 
 
 def unreadable(error: Exception) -> Reply:

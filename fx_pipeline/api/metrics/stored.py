@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fx_pipeline.api.endpoints.counts import read_content_age
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.clock import parse_instant
 from fx_pipeline.dagster_numbers import DagsterNumbers, read_numbers
@@ -14,7 +15,7 @@ from fx_pipeline.replicated import read_state
 from fx_pipeline.settings import Settings
 from fx_pipeline.wanted import WantedDays
 
-QUERIES = ("coverage", "wanted_ranges", "calls_of_month", "store_state")
+QUERIES = ("coverage", "wanted_ranges", "calls_of_month", "store_state", "latest_date", "content_changes")
 """The canned queries that this module needs."""
 
 
@@ -57,6 +58,12 @@ def of_database(queries: Queries, now: dt.datetime, settings: Settings) -> list[
         gauges.append(Gauge("fx_newest_day_timestamp_seconds", "The start of the newest stored day.", newest))
         described = "The provider's timestamp of the rates of the newest stored day: the age of the content."
         gauges.append(Gauge("fx_newest_rates_timestamp_seconds", described, timestamp))
+    if (age := read_content_age(queries)) is not None:
+        since = dt.datetime.combine(age.unchanged_since, dt.time.min, dt.timezone.utc).timestamp()
+        described = "The start of the first stored day with the rates of the newest day."
+        gauges.append(Gauge("fx_unchanged_since_timestamp_seconds", described, since))
+        described = "Whether it is certain that the provider's rates stand still."
+        gauges.append(Gauge("fx_rates_frozen", described, age.state == "frozen"))
     for name, described, at in (
         ("fx_last_response_timestamp_seconds", "The last stored response of the provider.", response_at),
         ("fx_last_change_timestamp_seconds", "The last response with a new or revised rate.", change_at),

@@ -32,6 +32,7 @@ QUERIES = (
     "latest_date",
     "stored_days",
     "currencies",
+    "content_changes",
 )
 """The canned queries that the page needs."""
 

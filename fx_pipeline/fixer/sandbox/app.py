@@ -63,6 +63,8 @@ class SandboxOptions:
     """The error code for a date in the future or before 1999."""
     series_days: int = MAX_TIMESERIES_DAYS
     """Maximum days of a series, first and last included. More are refused with 505."""
+    frozen_since: dt.date | None = None
+    """Send the rates of this day for every later day, as if they stood still; None: never."""
     currencies: int = 0
     """Add made-up codes to each day until it has this many; 0: none."""
     timeout_seconds: float = 60.0
@@ -120,7 +122,8 @@ class SandboxState:
 
     def rates(self, date: dt.date) -> Mapping[str, float]:
         """Return the rates of `date`, revised if it has been read before and a revision was drawn for it."""
-        rates = self.history.rates(date)
+        frozen = self.options.frozen_since
+        rates = self.history.rates(min(date, frozen) if frozen else date)
         if not (self.options.faults.get("revision") and self.read[date]):
             return rates
         return Faults(self.options.faults, self.options.seed).revised(date, rates)

@@ -8,8 +8,9 @@ since 1999-01-04. These rules turn it into a history like Fixer's:
 - A currency exists from its first published day to its last. If the bank no longer lists it on the next
   working day (the lat, the lev, the rouble), a weekend does not repeat it. The Icelandic króna, which the
   bank left out from 2008-12-10 to 2018-01-31, is missing from that period.
-- After the file's last day, rates are made up. Each currency listed on that day continues with the daily
-  changes of 52 weeks before, so that weekdays match: rate(d) = rate(d-1) * rate(d-364) / rate(d-365).
+- After the file's last day, rates are made up. Each currency listed on that day continues with the changes of
+  the 52 weeks before it, from one published day to the next, again and again: one change for each business
+  day. Weekends and holidays repeat the day before.
 """
 
 import datetime as dt
@@ -21,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import ascii_uppercase
 
+from fx_pipeline.business_days import business_days
 from fx_pipeline.rates import FIRST_DATE
 
 _YEAR = dt.timedelta(weeks=52)
@@ -122,13 +124,17 @@ class EcbHistory:
         return {code: rate for code, rate in published.items() if code in following}
 
     def _continue(self, date: dt.date) -> dict[str, float]:
-        # The product of the daily changes telescopes: a day is the day 52 weeks before, times the change over
-        # the file's last 52 weeks, repeated until the day is in the file.
-        years = -(-(date - self.last_published) // _YEAR)
-        pattern = self._repeat(date - years * _YEAR)
-        start, end = self._repeat(self.last_published - _YEAR), self._repeat(self.last_published)
+        # The product of the changes telescopes: a day is a published day of the year before, times the change
+        # over that year, as often as the year was repeated.
+        last = len(self._dates) - 1
+        first = bisect_right(self._dates, self.last_published - _YEAR) - 1
+        days = business_days(self.last_published + dt.timedelta(days=1), date)
+        years, rest = divmod(days, last - first)
+        start, end, pattern = self._published(first), self._published(last), self._published(first + rest)
         return {
-            code: pattern[code] * (rate / start[code]) ** years if code in pattern and code in start else rate
+            code: pattern[code] / start[code] * rate * (rate / start[code]) ** years
+            if code in pattern and code in start
+            else rate
             for code, rate in end.items()
         }
 

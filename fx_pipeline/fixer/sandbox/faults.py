@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "wrong-date": "the response for another day, or for a series shifted by days",
     "wrong-base": "the response in another base",
     "mislabelled-base": "rates in another base, labelled with the requested base",
+    "old-timestamp": "the right rates, with the timestamp of the day before",
     "empty": "status 200 and an empty body, or no rates in it",
     "fixer-error": "an internal error of Fixer (code 500) inside HTTP 200",
     "bad-value": "null, 0, a negative number, NaN or a string instead of a rate",
@@ -55,7 +56,7 @@ TRANSPORT = frozenset(
 )
 """Kinds that any response can have, even a refusal. The others need rates to spoil."""
 
-SPOILT = frozenset({"bad-value", "off-by-100", "missing", "gap"})
+SPOILT = frozenset({"bad-value", "off-by-100", "missing", "gap", "old-timestamp"})
 """Kinds that change values in an otherwise correct response."""
 
 _MAJORS = {*MAJORS} - {"EUR", "CNY"}
@@ -181,11 +182,15 @@ def misread(
 def spoil(fault: Fault, document: dict[str, Any]) -> dict[str, Any] | None:
     """Return `document` with one value spoilt by `bad-value`, `off-by-100` or `missing`; None if it has none.
 
+    `old-timestamp` spoils the timestamp, which a series does not have.
+
     In a series, one day is spoilt; `gap` removes one.
     """
     if "rates" not in document or document.get("fluctuation"):
         return None
     document = deepcopy(document)
+    if fault.kind == "old-timestamp":
+        return {**document, "timestamp": document["timestamp"] - 86_400} if "timestamp" in document else None
     rates = document["rates"]
     if fault.kind == "gap":
         return _with_gap(fault, document) if document.get("timeseries") and len(rates) > 1 else None

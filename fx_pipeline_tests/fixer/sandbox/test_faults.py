@@ -200,6 +200,11 @@ def test_off_by_100(sandbox: Sandbox) -> None:
     assert factors == {100, 0.01}
 
 
+def test_an_old_timestamp_is_that_of_the_day_before(sandbox: Sandbox) -> None:
+    for document, response in answers(sandbox, "old-timestamp", count=3):
+        assert response.json() == {**document, "timestamp": document["timestamp"] - 86_400}
+
+
 def test_missing_leaves_out_a_major(sandbox: Sandbox) -> None:
     gone = set()
     for document, response in answers(sandbox, "missing"):
@@ -231,6 +236,7 @@ NOT_FOR = [
     ("gap", f"/{DAY}"),
     ("gap", "/timeseries?start_date=2024-03-06&end_date=2024-03-06"),
     ("bad-value", "/symbols"),
+    ("old-timestamp", "/timeseries?start_date=2024-03-06&end_date=2024-03-07"),
     ("off-by-100", "/convert?from=EUR&to=USD&amount=1"),
     ("missing", "/fluctuation?start_date=2024-03-06&end_date=2024-03-07"),
     ("missing", f"/{DAY}?symbols=EUR"),

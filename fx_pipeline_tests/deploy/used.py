@@ -28,9 +28,11 @@ OTHERS = {
 def check_command(arguments: Sequence[str]) -> None:
     """Raise ClickException if `fx-pipeline ARGUMENTS` names a command or an option that does not exist."""
     name, *options = arguments
-    command = main.get_command(click.Context(main), name)
+    # With the settings of `main`: click remembers the option for help of the first context of a command.
+    parent = click.Context(main, **main.context_settings)
+    command = main.get_command(parent, name)
     assert command is not None, f"no command {name}"
-    command.make_context(name, list(options))
+    command.make_context(name, list(options), parent)
 
 
 def check_variables(names: Iterable[str]) -> None:

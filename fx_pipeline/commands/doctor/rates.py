@@ -14,28 +14,32 @@ def rates(facts: Facts) -> Iterator[Finding]:
     settings = facts.settings
     with facts.stored() as store:
         coverage, missing_symbols = store.coverage(), store.missing_symbols(settings.fx_symbols)
+        content = store.content_age()
     if coverage.last is None:
         yield fault("rates", "no day is stored", "Run `fx-pipeline ingest`, and see why it fails.")
         return
     age = (today() - coverage.last).days
+    wrong = []
     if age > settings.fx_max_age_days:
-        yield fault(
-            "rates",
-            f"the newest day, {coverage.last}, is {counted(age, 'day')} old. FX_MAX_AGE_DAYS allows "
-            f"{settings.fx_max_age_days}",
-            "See the lines `daemon` and `last run`, or fetch it with `fx-pipeline ingest --missing`.",
-        )
+        text = f"the newest day, {coverage.last}, is {counted(age, 'day')} old"
+        allowed = f"FX_MAX_AGE_DAYS allows {settings.fx_max_age_days}"
+        remedy = "See the lines `daemon` and `last run`, or fetch it with `fx-pipeline ingest --missing`."
+        wrong.append(fault("rates", f"{text}. {allowed}", remedy))
+    if content and content.state == "frozen":
+        repeated = counted(content.business_days, "business day")
+        text = f"the provider sends old rates: those of {content.unchanged_since} again for {repeated}"
+        remedy = "Ask the provider, and refetch the later days when its rates change again."
+        wrong.append(fault("rates", text, remedy))
     if missing := sum((last - first).days + 1 for first, last in coverage.gaps):
         first, last = coverage.gaps[0][0], coverage.gaps[-1][1]
-        yield fault(
-            "rates",
-            f"{counted(missing, 'day')} {'is' if missing == 1 else 'are'} missing between {first} and {last}",
-            f"Run `fx-pipeline ingest --from {first} --to {last} --missing`.",
-        )
+        are = "is" if missing == 1 else "are"
+        text = f"{counted(missing, 'day')} {are} missing between {first} and {last}"
+        remedy = f"Run `fx-pipeline ingest --from {first} --to {last} --missing`."
+        wrong.append(fault("rates", text, remedy))
     for code, reason in missing_symbols.items():
-        yield fault("rates", f"{code} in FX_SYMBOLS: {reason}", "Correct or remove it in FX_SYMBOLS.")
-    if age <= settings.fx_max_age_days and not missing and not missing_symbols:
-        yield ok("rates", f"{counted(coverage.days, 'day')}, the newest is {coverage.last}")
+        text = f"{code} in FX_SYMBOLS: {reason}"
+        wrong.append(fault("rates", text, "Correct or remove it in FX_SYMBOLS."))
+    yield from wrong or [ok("rates", f"{counted(coverage.days, 'day')}, the newest is {coverage.last}")]
 
 
 def quota(facts: Facts) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.clock import utc_now, yesterday
+from fx_pipeline.business_days import business_days
+from fx_pipeline.clock import today, utc_now, yesterday
 from fx_pipeline.commands.access import Access
 from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import load_settings
@@ -138,6 +139,23 @@ def test_old_missing_and_unknown_rates_are_faults(monkeypatch: pytest.MonkeyPatc
         f"Run `fx-pipeline ingest --from {missing} --to {missing} --missing`.",
     )
     assert unknown[1].startswith("XYZ in FX_SYMBOLS: ")
+
+
+def test_rates_that_stand_still_are_a_fault(doctor: Doctor) -> None:
+    since = yesterday() - dt.timedelta(days=9)
+    with RateStore(load_settings().fx_database) as store:
+        for ago in range(29, 0, -1):
+            rates = dict.fromkeys(("USD", "GBP", "JPY"), 1 + max(0, ago - 10) / 100)
+            day = DayRates(date=today() - dt.timedelta(days=ago), base="EUR", timestamp=0, rates=rates)
+            store.record([fetch_of(day, provider="sandbox")])
+    count = business_days(since + dt.timedelta(days=1), yesterday())
+    assert doctor()["rates"] == [
+        (
+            "fault",
+            f"the provider sends old rates: those of {since} again for {count} business days",
+            "Ask the provider, and refetch the later days when its rates change again.",
+        )
+    ]
 
 
 def test_a_fetch_dated_in_the_future_is_a_fault_of_the_clock(doctor: Doctor) -> None:

@@ -23,7 +23,7 @@ from fx_pipeline_tests.waiting import wait_for
 PROJECT_NAME = "fx-test"
 PASSWORD = "p4ssw0rd"  # of a database that lives for a minute
 SANDBOX = {"FIXER_BASE_URL": "http://sandbox:8002", "FIXER_ACCESS_KEY": "demo"}
-_OWN = ("postgres", "nginx", "redis")
+_OWN = ("postgres", "nginx", "redis", "prometheus", "alertmanager")
 
 _LOCATION = (
     "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
@@ -164,7 +164,9 @@ def composed(
     podman: Podman, images: tuple[str, str], services: str, folder: Path, *profiles: str
 ) -> Iterator[Composed]:
     """Run the services with the sandbox, and remove them with their volumes at the end."""
-    shutil.copytree(PROJECT / "deploy" / "compose", folder, dirs_exist_ok=True)
+    for name in ("compose", "monitoring"):
+        shutil.copytree(PROJECT / "deploy" / name, folder / name)
+    folder = folder / "compose"
     file = folder / "compose.yaml"
     definition = yaml.safe_load(file.read_text(encoding="utf-8"))
     for name, service in definition["services"].items():

@@ -19,5 +19,5 @@ def images(podman: Podman) -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def services(podman: Podman) -> str:
-    """Return the name of an image with PostgreSQL, nginx and Redis."""
+    """Return the name of an image with PostgreSQL, nginx, Redis, Prometheus and Alertmanager."""
     return build_services(podman)

@@ -164,7 +164,7 @@ def build_images(podman: Podman) -> tuple[str, str]:
 
 
 def build_services(podman: Podman) -> str:
-    """Build an image with PostgreSQL, nginx and Redis, once for each version of its files."""
+    """Build the image that replaces those of a registry, once for each version of its files."""
     context = Path(__file__).with_name("services")
     key = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(context.iterdir()))).hexdigest()[:12]
     name = f"localhost/fx-test-services:{key}"

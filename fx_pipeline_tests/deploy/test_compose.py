@@ -2,6 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.slow
 OWN = ("code-server", "daemon", "webserver", "api", "nginx", "postgres", "sandbox")
 DAGSTER = ("code-server", "daemon", "webserver")
 APIS = ("api", "reader-1", "reader-2")
+MONITORING = ("prometheus", "alertmanager")
+"""Grafana is in no package of Debian."""
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -65,12 +68,13 @@ def test_all_services_run_backfill_and_recover(
 
         running.start("replica", "replicate")
         running.start("readers", "follower-1", "follower-2", "reader-1", "reader-2")
-        for service in ("replicate", "follower-1", "follower-2", "reader-1", "reader-2"):
+        running.start("monitoring", *MONITORING)
+        for service in ("replicate", "follower-1", "follower-2", "reader-1", "reader-2", *MONITORING):
             assert_confined(running, service)
         assert_all_serve(running, days_ago(40))
         assert_spread(running)
 
-        configuration = (tmp_path / "dagster-celery.yaml").read_text(encoding="utf-8")
+        configuration = (running.folder / "dagster-celery.yaml").read_text(encoding="utf-8")
         podman(
             "exec",
             "-i",
@@ -87,6 +91,7 @@ def test_all_services_run_backfill_and_recover(
         assert run_job(running, days_ago(50)) == "SUCCESS"
         assert_all_serve(running, days_ago(50))
         assert "succeeded" in podman.run("logs", running.container("worker")).stderr
+        assert_monitored(running)
         podman("stop", "--time", "60", running.container("worker"))
         assert podman("inspect", running.container("worker"), "--format", "{{.State.ExitCode}}") == "0"
 
@@ -133,6 +138,25 @@ def assert_spread(running: Composed) -> None:
         assert running.get(f"/rates/{days_ago(40)}", apikey="not cached").status_code == 200
     running.podman("start", running.container("api"))
     running.wait_until_healthy(["api"])
+
+
+def assert_monitored(running: Composed) -> None:
+    """Check that Prometheus has the metrics of all three APIs without a token, and reaches Alertmanager."""
+    address = f"http://{running.address('prometheus')}:9090/api/v1"
+
+    def asked(path: str, **parameters: str) -> Any:
+        return httpx.get(f"{address}/{path}", params=parameters, trust_env=False).json()["data"]
+
+    def days() -> dict[str, str]:
+        found = asked("query", query='fx_stored_dates and on (instance) up{job="fx-pipeline"} == 1')["result"]
+        return {one["metric"]["instance"]: one["value"][1] for one in found}
+
+    running.wait("prometheus", lambda: set(days()) == set(APIS))
+    rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} == {"ok"}
+    [alertmanager] = asked("alertmanagers")["activeAlertmanagers"]
+    request = ("wget", "--quiet", "--output-document=-", alertmanager["url"])
+    assert running.podman("exec", running.container("prometheus"), *request) == "[]"  # no alert
 
 
 def assert_cached_only_without_credentials(running: Composed, path: str) -> None:

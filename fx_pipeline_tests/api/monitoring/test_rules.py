@@ -149,6 +149,7 @@ CASES = [
         at_30m=1,
         at_41m=None,
     ),
+    alerts("FxContentFrozen", {"fx_rates_frozen": "0 1x15 0x5"}, at_10m=None, at_11m=1, at_17m=None),
     alerts("FxDaysMissing", {"fx_missing_dates": "0 2x70 0x10"}, at_60m=None, at_61m=1, at_75m=None),
     alerts("FxQuotaUsed", {"fx_quota_calls_left": "1 0x5 100x5"}, at_0m=None, at_1m=1, at_7m=None),
     # The first failure is followed by a success within seven hours, the second is not.

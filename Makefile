@@ -92,6 +92,6 @@ screenshots: install-dev ## retake the screenshots from a running instance (need
 lock: install-dev ## resolve all lock files again
 	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE_AS_DEV) pyproject.toml --output-file requirements.lock
-	$(COMPILE_AS_DEV) --extra postgres --extra celery --extra replica pyproject.toml --output-file requirements-cluster.lock
+	$(COMPILE_AS_DEV) --extra postgres --extra celery --extra replica --extra otel pyproject.toml --output-file requirements-cluster.lock
 	$(COMPILE_AS_DEV) --group api --output-file requirements-api.lock
 	$(COMPILE_AS_DEV) --group build --output-file requirements-build.lock

@@ -139,7 +139,7 @@ def configure_logging(settings: "Settings | None", *, access_log: bool = False) 
     """
     global _formatter  # noqa: PLW0603  # like logging itself, it is about the whole process
     log_format = settings.fx_log_format if settings else os.environ.get("FX_LOG_FORMAT")
-    redact = Redactor(_secrets(settings) if settings else ())
+    redact = Redactor(secrets_in(settings) if settings else ())
     _formatter = JsonFormatter(redact) if log_format == "json" else TextFormatter(redact)
     if logging.lastResort is not None:  # it prints warnings if nothing else is set up, as in text
         logging.lastResort.setFormatter(_formatter)
@@ -233,6 +233,14 @@ def run_of_process(run_id: str) -> Iterator[None]:
         _of_process.pop("run", None)
 
 
+def secrets_in(settings: "Settings") -> Iterator[str]:
+    """Yield the values that no line may contain."""
+    for _, value in settings:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, SecretStr):
+                yield one.get_secret_value()
+
+
 class _Redacting(logging.Filter):
     """Redacts the arguments of a record, for handlers that are not ours."""
 
@@ -275,13 +283,6 @@ def _log_everything_as_json(formatter: logging.Formatter) -> None:
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
     found = {**_of_process, **_of_request.get(), **vars(record)}
     return {name: found[name] for name in FIELDS if found.get(name) is not None}
-
-
-def _secrets(settings: "Settings") -> Iterator[str]:
-    for _, value in settings:
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, SecretStr):
-                yield one.get_secret_value()
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         description="Begins the name of each asset, job, schedule and sensor, for a Dagster instance that "
         "others use too: `fixer` makes `fixer/rates` and `fixer_alerts`.",
     )
+    otel_exporter_otlp_endpoint: PublicAddress | None = Field(
+        None,
+        description="Address of an OpenTelemetry collector that accepts traces by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318. Needs the extra `otel`. Unset: no traces.",
+    )
     dagster_home: Folder = Field(
         Path("data/dagster"),
         validate_default=True,

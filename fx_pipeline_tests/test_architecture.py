@@ -19,7 +19,7 @@ LAYERS = (
         *("wal", "serving"),
     ),
     ("settings",),
-    ("dagster_names", "installed", "logs"),
+    ("dagster_names", "installed", "logs", "tracing"),
     ("fixer", "store", "api"),
     ("ingestion", "quality", "export", "replication", "alerts", "heartbeat", "dagster_internals"),
     ("defs",),

@@ -16,6 +16,7 @@ from fx_pipeline.api.server import logs_requests, prepare_worker
 from fx_pipeline.installed import IncompleteError, check_files
 from fx_pipeline.logs import configure_logging
 from fx_pipeline.settings import SettingsError, load_settings
+from fx_pipeline.tracing import start_tracing
 
 
 def create_app() -> ASGIApp:
@@ -25,6 +26,7 @@ def create_app() -> ASGIApp:
         settings = load_settings()
         configure_logging(settings, access_log=logs_requests())
         check_database(settings.fx_database)
+        start_tracing(settings)
         if settings.sentry_dsn:
             report_errors(settings.sentry_dsn.get_secret_value())
     except (IncompleteError, SettingsError, ServeError) as error:

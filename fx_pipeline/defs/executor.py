@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from fx_pipeline import tracing
 from fx_pipeline.defs.run_locks import fail_killed_runs
 from fx_pipeline.logs import run_of_process
 from fx_pipeline.settings import load_settings
@@ -30,8 +31,21 @@ class _LockedExecutor(dg.Executor):
         with suppress(OSError):  # the run itself reports an unusable folder
             hold(database, plan_context.run_id)
             fail_killed_runs(plan_context.instance, database)
-        with run_of_process(plan_context.run_id):
-            yield from self._executor.execute(plan_context, execution_plan)
+        run_id, job = plan_context.run_id, plan_context.job_name
+        tracing.start_tracing(load_settings())
+        try:
+            with (
+                run_of_process(run_id),
+                tracing.span(
+                    f"run {job}", attributes={"dagster.run_id": run_id, "dagster.job_name": job}
+                ) as span,
+            ):
+                for event in self._executor.execute(plan_context, execution_plan):
+                    if event.is_step_failure:
+                        span.fail("step failure")
+                    yield event
+        finally:
+            tracing.flush()
 
 
 def _create(context: dg.InitExecutorContext) -> dg.Executor:

@@ -14,6 +14,7 @@ from types import TracebackType
 from pydantic import SecretStr
 from urllib3 import Retry
 
+from fx_pipeline import tracing
 from fx_pipeline.clock import today, utc_now
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.bases import PROVIDER_BASE
@@ -246,7 +247,12 @@ class FixerClient:
         try:
             if limits.spend is not None:
                 limits.spend()
-            reply = self._transport.get(request.path, request.query, request.text)
+            with tracing.span(f"GET {request.endpoint}", kind="CLIENT") as span:
+                reply = self._transport.get(request.path, request.query, request.text)
+                if tracing.is_on():
+                    span.add(self._transport.attributes(request.path, request.query, reply))
+                if reply.error is not None:
+                    span.fail(type(reply.error).__name__)
             if not reply.sent and limits.refund is not None:
                 limits.refund()
         except BaseException:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from pydantic import SecretStr
@@ -55,6 +55,8 @@ class Reply:
     quota_remaining: int | None = None
     provider_at: dt.datetime | None = None
     sent: bool = True
+    status: int | None = None
+    """The HTTP status, if there was a response."""
 
 
 class Transport:
@@ -119,6 +121,18 @@ class Transport:
             return _reply(status, headers, body, requested)
         return Reply(kind(reason, requested), sent=sending.started)
 
+    def attributes(self, path: str, query: Mapping[str, str], reply: Reply) -> dict[str, str | int | None]:
+        """Return the attributes of a request's span. The URL is the one without the key."""
+        url = f"{self.url}/{path}"
+        parts = urlsplit(url)
+        return {
+            "http.request.method": "GET",
+            "url.full": f"{url}?{urlencode(query)}" if query else url,
+            "server.address": parts.hostname,
+            "server.port": parts.port or {"http": 80, "https": 443}[parts.scheme],
+            "http.response.status_code": reply.status,
+        }
+
 
 def _reply(status: int, headers: CaseInsensitiveDict[str], body: bytes, requested: str) -> Reply:
     limit, remaining = _quota(headers)
@@ -131,6 +145,7 @@ def _reply(status: int, headers: CaseInsensitiveDict[str], body: bytes, requeste
         quota_remaining=remaining,
         provider_at=_instant(headers.get("date")),
         sent=status != 407,  # a proxy's own response: it has forwarded nothing
+        status=status,
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -111,7 +112,8 @@ class _Run:
                 left = tuple(date for date in call.dates if date not in stored)
                 self.queue.put_first([replace(call, dates=left)] if left else [])
             else:
-                self.in_flight[self.pool.submit(self.make, call, fetch_id)] = (call, fetch_id)
+                future = self.pool.submit(copy_context().run, self.make, call, fetch_id)
+                self.in_flight[future] = (call, fetch_id)
             self.opened.popleft()
         yield from (Outcome(date, stored=day) for date, day in stored.items())
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from fx_pipeline import tracing
 from fx_pipeline.clock import Clock, instant_text, utc_now
 from fx_pipeline.content_age import ContentAge
 from fx_pipeline.fetch import Fetch
@@ -62,8 +63,20 @@ class RateStore:
 
         Raise StoreError if nothing could be written: another base, a full disk, a read-only file.
         """
-        with explained(self.path), transaction(self._db):
-            return self._write(insert_fetches(self._db, fetches, run_id, self._now()))
+        attributes: tracing.Attributes = {
+            "db.system.name": "sqlite",
+            "db.namespace": self.path.name,
+            "fx.fetches": len(fetches),
+            "dagster.run_id": run_id,
+        }
+        with (
+            tracing.span(f"store {self.path.name}", kind="CLIENT", attributes=attributes) as span,
+            explained(self.path),
+            transaction(self._db),
+        ):
+            days = self._write(insert_fetches(self._db, fetches, run_id, self._now()))
+            span.add({"fx.days": len(days)})
+            return days
 
     def rebuild(
         self, parse: Callable[[Fetch], Fetch], on_progress: Callable[[int], None] = lambda _: None

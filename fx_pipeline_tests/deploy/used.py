@@ -20,6 +20,7 @@ OTHERS = {
     "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE",  # `dagster-daemon liveness-check`
     "DAGSTER_PG_PASSWORD",  # Dagster's Helm chart
     "HOME",
+    "OTEL_EXPORTER_OTLP_HEADERS",  # OpenTelemetry
     "PYTHONUNBUFFERED",
 }
 """Variables that fx-pipeline itself does not read."""

@@ -28,12 +28,17 @@ class OperationNames:
 
     def __init__(self, operations: Iterable[Operation[Any]], routes: Routes) -> None:
         self._by_path = {**_PAGES, **{one.path.rstrip("/"): one.name for one in operations}}
+        self._paths = {one.name: one.path for one in operations}
         self._routes = routes
         self._remembered = lru_cache(maxsize=1_000)(self._find)
 
     def of(self, path: str) -> str:
         """Return the name for a path without a slash at its end."""
         return self._remembered(path) if len(path) <= LONGEST_REMEMBERED_PATH else self._find(path)
+
+    def route_of(self, name: str) -> str | None:
+        """Return the path of an operation, with its parameters, such as `/rates/{date}/`; None for a page."""
+        return self._paths.get(name)
 
     def _find(self, path: str) -> str:
         if name := self._by_path.get(path):

@@ -3,6 +3,7 @@
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
+from fx_pipeline import tracing
 from fx_pipeline.api.datasette import FxDatasette
 from fx_pipeline.api.middleware.access import AccessLog
 from fx_pipeline.api.middleware.address import PublicAddress
@@ -12,6 +13,7 @@ from fx_pipeline.api.middleware.edge import Edge
 from fx_pipeline.api.middleware.gate import Gate
 from fx_pipeline.api.middleware.normalise import Normalise
 from fx_pipeline.api.middleware.shortcut import Shortcut
+from fx_pipeline.api.middleware.traced import Traced
 from fx_pipeline.api.replies import GZIP_LEVEL
 from fx_pipeline.api.tables.canned import CannedQueries
 
@@ -20,7 +22,7 @@ def application(datasette: FxDatasette, *, access_log: bool = False) -> ASGIApp:
     """Return `datasette` behind all layers. A request passes them from the last line up.
 
     1. `Normalise`: one form of method, path and headers, without the path prefix of FX_API_URL.
-    2. `AccessLog`, only if it is turned on.
+    2. `Traced`, and then `AccessLog`, only if they are turned on.
     3. `ResponseCache`: public responses, while nothing is committed. FX_CACHE_MB=0 turns it off. `Counted`
        counts the requests that it passes on, for /-/metrics; it counts the others itself.
     4. `Edge`: allowed methods, closed pages, CORS, unexpected errors.
@@ -44,4 +46,6 @@ def application(datasette: FxDatasette, *, access_log: bool = False) -> ASGIApp:
         app = counted
     if access_log:
         app = AccessLog(app, datasette.operation_names)
+    if tracing.is_on():
+        app = Traced(app, datasette.operation_names)
     return Normalise(app, datasette.prefix)

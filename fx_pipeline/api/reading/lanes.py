@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -142,7 +143,8 @@ class Lane:
             with self._held.using() as connection:
                 return work(connection, effort)
 
-        running = asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        # With the context, so that the thread's lines and spans belong to the request.
+        running = asyncio.get_running_loop().run_in_executor(self._thread, copy_context().run, in_thread)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -2,8 +2,10 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from fx_pipeline import tracing
 from fx_pipeline.api.reading.lanes import DAYS, Effort
 from fx_pipeline.rates import calendar
 from fx_pipeline.sqlite import sqlite3
@@ -51,3 +53,32 @@ class Queries:
         [first], [last] = (read("date", f"currency {way}, date {way} LIMIT 1") for way in ("ASC", "DESC"))
         dates = calendar(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
         return dates if len(dates) == len(rates) else read("date", "currency, date"), rates
+
+
+class TracedQueries(Queries):
+    """The canned queries, each with a span. That of `select` ends before its rows are read."""
+
+    def rows(self, name: str, **parameters: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a canned query."""
+        with _span(name) as span:
+            rows = super().rows(name, **parameters)
+            span.add({"db.response.returned_rows": len(rows)})
+            return rows
+
+    def history(self, symbol: str, **parameters: str) -> tuple[Sequence[str], list[float]]:
+        """Return the dates and rates of one currency's `rate_history`."""
+        with _span("rate_history") as span:
+            dates, rates = super().history(symbol, **parameters)
+            span.add({"db.response.returned_rows": len(rates)})
+            return dates, rates
+
+    def select(self, sql: str, parameters: Mapping[str, str]) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """Return the columns and rows of some SQL."""
+        with _span("select"):
+            return super().select(sql, parameters)
+
+
+def _span(query: str) -> AbstractContextManager[tracing.Span]:
+    # Its parameters are in the URL of the request, which is an attribute of the span above.
+    attributes = {"db.system.name": "sqlite", "db.namespace": DATABASE, "db.query.summary": query}
+    return tracing.span(query, kind="CLIENT", attributes=attributes)

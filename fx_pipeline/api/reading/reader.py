@@ -15,10 +15,11 @@ from datasette.app import Datasette
 from datasette.plugins import pm
 from starlette.types import Receive
 
+from fx_pipeline import tracing
 from fx_pipeline.api.errors import SERVER_BUSY, ApiError
 from fx_pipeline.api.reading.files import is_locked
 from fx_pipeline.api.reading.lanes import Effort, Lane, Limit, TooLong, while_connected
-from fx_pipeline.api.reading.queries import DATABASE, Queries
+from fx_pipeline.api.reading.queries import DATABASE, Queries, TracedQueries
 from fx_pipeline.api.reading.served import ServedFile
 from fx_pipeline.sqlite import sqlite3
 
@@ -66,6 +67,7 @@ class Reader:
         self, datasette: Datasette, served: ServedFile, connect: Callable[..., sqlite3.Connection]
     ) -> None:
         self._datasette = datasette
+        self._queries = TracedQueries if tracing.is_on() else Queries
         self._served = served
         self._in_event_loop = served.hold(partial(connect, timeout=0))
         self.short = Lane("short", SHORT_PLACES, SHORT, served.hold(connect))
@@ -105,7 +107,7 @@ class Reader:
 
         def read(connection: sqlite3.Connection, effort: Effort) -> T:
             with effort.reading(connection):
-                return work(Queries(connection, sql, effort))
+                return work(self._queries(connection, sql, effort))
 
         self._served.check()
         try:

@@ -24,6 +24,9 @@ from fx_pipeline.store.ledger import QuotaReached
 STOPPED_BY = "stopped by"
 """Metadata: the kind of error that ended the run before it had tried all its dates."""
 
+LAST_ERROR = "last error"
+"""Metadata: after an outage, the kind of the provider's last error."""
+
 TEMPORARY = "temporary"
 """Metadata: whether another attempt can help with everything that failed."""
 
@@ -90,10 +93,20 @@ def run_failure(
             **{reason: date_ranges(dates) for reason, dates in by_reason.items()},
             **_refetch(set().union(*by_reason.values())),
             **({} if error is None else {STOPPED_BY: type(error).__name__}),
+            **_last_error(by_date.values(), error),
             **recovery_metadata(complete=complete, dates=later),
         },
         allow_retries=allow_retries,
     )
+
+
+def _last_error(own: Collection[FixerError], error: Fatal | None) -> "dict[str, dg.RawMetadataValue]":
+    """Return the metadata about an outage: its last error, even if it did not end the run early."""
+    if isinstance(error, ProviderDown) and error.last:
+        return {LAST_ERROR: error.last}
+    if error is None and own and all(one.retryable for one in own):
+        return {LAST_ERROR: type([*own][-1]).__name__}
+    return {}
 
 
 def next_attempt(failure: dg.Failure, retry_number: int) -> dg.RetryRequested | None:

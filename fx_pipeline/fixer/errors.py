@@ -212,6 +212,18 @@ class Unreachable(FixerError):
     advice = "Check the network and FIXER_BASE_URL, then try again."
 
 
+class UnknownHost(Unreachable):
+    """The host name is not known to DNS, or DNS does not respond."""
+
+    summary = "the host name is unknown"
+
+
+class InsecureConnection(Unreachable):
+    """No TLS connection could be made."""
+
+    summary = "no secure connection could be made"
+
+
 class UntrustedServer(FixerError):
     """The server's TLS certificate is not trusted. Nothing was sent to it, in particular not the key."""
 
@@ -246,8 +258,12 @@ class Unfinished(FixerError):
 
 
 class ProviderDown(FixerError):
-    """A run stopped because too many requests in a row failed."""
+    """A run stopped because too many requests in a row failed.
 
+    `last` is the kind of the last error.
+    """
+
+    last: str = ""
     summary = "the provider is not responding"
     scope = "run"
     advice = "The run has stopped to save calls. Run the days again when Fixer responds."
@@ -259,6 +275,7 @@ class ProviderDown(FixerError):
         if requests == 1:
             reason = f"still failing, as in the previous run: {last.reason}"
         stopped = cls(reason, info=last.info)
+        stopped.last = type(last).__name__
         if isinstance(last, Unreachable):
             stopped.advice = f"The run has stopped. {last.advice}"
         return stopped

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 
 from urllib3 import exceptions as wire
 
-from fx_pipeline.fixer.errors import BadResponse, FixerError, Unreachable, UntrustedServer
+from fx_pipeline.fixer.errors import (
+    BadResponse,
+    FixerError,
+    InsecureConnection,
+    UnknownHost,
+    Unreachable,
+    UntrustedServer,
+)
 
 
 class TooLargeError(Exception):
@@ -26,9 +33,9 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], type[FixerError], str], .
     ((TooLargeError,), BadResponse, "the response is too large"),
     ((TooSlowError,), Unreachable, "the response came too slowly"),
     ((ssl.SSLCertVerificationError,), UntrustedServer, UntrustedServer.summary),
-    ((ssl.SSLError, wire.SSLError), Unreachable, "no secure connection could be made"),
+    ((ssl.SSLError, wire.SSLError), InsecureConnection, InsecureConnection.summary),
     ((wire.ProxyError,), Unreachable, "the proxy did not connect"),
-    ((socket.gaierror, wire.NameResolutionError), Unreachable, "the host name is unknown"),
+    ((socket.gaierror, wire.NameResolutionError), UnknownHost, UnknownHost.summary),
     ((ConnectionRefusedError,), Unreachable, "the connection was refused"),
     ((wire.IncompleteRead, http.client.IncompleteRead), BadResponse, "the response was cut off"),
     ((wire.DecodeError,), BadResponse, "the response cannot be decompressed"),

@@ -14,6 +14,7 @@ FILES = (
     ".env.example",
     "deploy/systemd",
     "deploy/nginx",
+    "docs/operations/runbook.md",
 )
 """They go into ``fx_pipeline/files/`` of the wheel, where `fx_pipeline.settings.PROJECT` finds them."""
 

@@ -1,4 +1,4 @@
-"""Names of assets, jobs, schedules and sensors in Dagster, and the addresses of its pages."""
+"""Names of assets, jobs and schedules in Dagster, and the addresses of its pages."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def asset_path(settings: Settings, name: str) -> list[str]:
 
 
 def prefixed(settings: Settings, name: str) -> str:
-    """Return the name of one of our jobs, schedules or sensors: `fixer_alerts` for FX_ASSET_PREFIX=fixer."""
+    """Return the name of one of our jobs or schedules: `fixer_daily_rates` for FX_ASSET_PREFIX=fixer."""
     return "_".join(asset_path(settings, name))
 
 

@@ -1,4 +1,4 @@
-"""Everything Dagster loads, on one page: assets, checks, jobs, schedules, sensors, resources."""
+"""Everything Dagster loads, on one page: assets, checks, jobs, schedules, resources."""
 
 import warnings
 
@@ -20,7 +20,6 @@ from fx_pipeline.defs.schedules import (  # noqa: E402
     nightly_database,
     nightly_history,
 )
-from fx_pipeline.defs.sensors import alerts  # noqa: E402
 from fx_pipeline.logs import configure_logging  # noqa: E402
 from fx_pipeline.settings import load_settings  # noqa: E402
 
@@ -33,7 +32,6 @@ defs = dg.Definitions(
     asset_checks=[integrity, restorable, drill_age],
     jobs=[rates_job, symbols_job, checks_job, database_job, history_job],
     schedules=[daily_rates, daily_checks, nightly_database, nightly_history, monthly_symbols],
-    sensors=[alerts],
     resources={
         "fixer": without_config(
             FixerResource(

@@ -23,8 +23,6 @@ class ReplicationState:
     """The newest transaction in the replica of each file, as Litestream counts them."""
     fault: str | None = None
     """What is wrong: one line, with what to do."""
-    alerted: bool = False
-    """Whether the fault was alerted."""
 
     @property
     def is_silent(self) -> bool:

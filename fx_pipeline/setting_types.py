@@ -220,3 +220,12 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_is_postgres)]
 ReplicaUrl = Annotated[SecretStr, AfterValidator(_replica)]
 SecretAddress = Annotated[SecretStr, AfterValidator(_is_web_address)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_at_white_space)]
+
+
+def _is_time_of_day(value: str) -> str:
+    if value != "off" and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value) is None:
+        raise ValueError("it is neither a time of day such as 07:00 nor off")
+    return value
+
+
+TimeOfDay = Annotated[str, AfterValidator(_is_time_of_day)]

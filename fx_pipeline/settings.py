@@ -32,6 +32,7 @@ from fx_pipeline.setting_types import (
     Secrets,
     SentryDsn,
     StartDate,
+    TimeOfDay,
     bare,
     check_quotes,
 )
@@ -131,6 +132,11 @@ class Settings(BaseSettings):
     fx_alert_urls: Secrets = Field(
         (), description="Where alerts are sent: Apprise URLs, separated by spaces."
     )
+    fx_digest: TimeOfDay = Field(
+        "07:00",
+        description="Time of day (UTC) of the digest to FX_ALERT_URLS. `off`: there is none, and what it "
+        "would contain is sent immediately.",
+    )
     fx_heartbeat_url: SecretAddress | None = Field(
         None,
         description="Address at healthchecks.io, or at a service with the same convention, that is called "
@@ -182,8 +188,8 @@ class Settings(BaseSettings):
     )
     fx_asset_prefix: AssetPrefix = Field(
         "",
-        description="Begins the name of each asset, job, schedule and sensor, for a Dagster instance that "
-        "others use too: `fixer` makes `fixer/rates` and `fixer_alerts`.",
+        description="Begins the name of each asset, job and schedule, for a Dagster instance that others use "
+        "too: `fixer` makes `fixer/rates` and `fixer_daily_rates`.",
     )
     otel_exporter_otlp_endpoint: PublicAddress | None = Field(
         None,
@@ -242,6 +248,11 @@ class Settings(BaseSettings):
             return None
         host, _, port = self.fx_code_server.rpartition(":")
         return host, int(port)
+
+    @property
+    def digest_time(self) -> dt.time | None:
+        """The time of day (UTC) of the digest; None if there is none."""
+        return None if self.fx_digest == "off" else dt.time.fromisoformat(self.fx_digest)
 
     @property
     def demo(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fx_pipeline.alerting import runbook
 from fx_pipeline.commands.cli import main
 from fx_pipeline.fixer.sandbox.faults import KINDS, TRANSIENT
 from fx_pipeline.settings import PROJECT, Settings
@@ -110,11 +111,26 @@ def modules_table() -> str:
     return "\n".join(rows)
 
 
+def alerts_table() -> str:
+    """Return a table with each kind of alert: the runbook."""
+    rows = [
+        "| alert | sent | meaning | waiting until morning | investigate | fix |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, kind in runbook.KINDS.items():
+        sent = "when found" if kind.severity == "page" else "in the digest"
+        cells = (kind.meaning, kind.cost, kind.investigate, kind.fix)
+        texts = (cell.replace("|", "\\|") for cell in cells)
+        rows.append(f'| <a id="{name}"></a>`{name}`: {kind.title} | {sent} | {" | ".join(texts)} |')
+    return "\n".join(rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "faults": faults_table,
     "modules": modules_table,
+    "alerts": alerts_table,
 }
 """The generated parts, by name."""
 

@@ -14,17 +14,28 @@ from fx_pipeline.settings import PROJECT
 
 LAYERS = (
     (
-        *("rates", "business_days", "content_age", "wanted", "clock", "dagster_numbers", "drilled", "fetch"),
+        *(
+            "alerted",
+            "rates",
+            "business_days",
+            "content_age",
+            "wanted",
+            "clock",
+            "crashes",
+            "dagster_numbers",
+            "drilled",
+            "fetch",
+        ),
         *("following", "postgres", "replica_url", "replicated", "setting_types", "small_files", "sqlite"),
         *("wal", "serving"),
     ),
     ("settings",),
     ("dagster_names", "installed", "logs", "tracing"),
     ("fixer", "store", "api"),
-    ("ingestion", "quality", "export", "replication", "alerts", "heartbeat", "dagster_internals"),
+    ("ingestion", "quality", "export", "replication", "heartbeat", "dagster_internals"),
     ("defs",),
     ("definitions",),
-    ("processes", "dagster_ui", "commands"),
+    ("processes", "dagster_ui", "commands", "alerting"),
 )
 """The parts of fx_pipeline, lowest layer first. A part may import from its own layer and from those below."""
 

@@ -46,25 +46,25 @@ def test_a_link_has_only_as_many_ranges_as_a_proxy_accepts(days: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "asset", "sensor", "path"),
+    ("prefix", "asset", "schedule", "path"),
     [
-        ("", ["rates"], "alerts", "/assets/rates"),
-        ("fixer", ["fixer", "rates"], "fixer_alerts", "/assets/fixer/rates"),
+        ("", ["rates"], "daily_rates", "/assets/rates"),
+        ("fixer", ["fixer", "rates"], "fixer_daily_rates", "/assets/fixer/rates"),
         (
             "finance/fixer_2",
             ["finance", "fixer_2", "rates"],
-            "finance_fixer_2_alerts",
+            "finance_fixer_2_daily_rates",
             "/assets/finance/fixer_2/rates",
         ),
     ],
 )
 def test_a_prefix_is_part_of_every_name(
-    monkeypatch: pytest.MonkeyPatch, prefix: str, asset: list[str], sensor: str, path: str
+    monkeypatch: pytest.MonkeyPatch, prefix: str, asset: list[str], schedule: str, path: str
 ) -> None:
     monkeypatch.setenv("FX_ASSET_PREFIX", prefix)
     settings = load_settings()
     assert asset_path(settings, "rates") == asset
-    assert prefixed(settings, "alerts") == sensor
+    assert prefixed(settings, "daily_rates") == schedule
     assert rates_path(settings) == path
     assert partitions_url(settings) == f"http://127.0.0.1:3000{path}?view=partitions"
 

@@ -43,8 +43,6 @@ def test_the_workspace_loads_in_the_webserver(tmp_path: Path) -> None:
         }
         names = ("daily_rates", "daily_checks", "nightly_database", "nightly_history", "monthly_symbols")
         assert schedules == dict.fromkeys(names, (dg.DefaultScheduleStatus.RUNNING, "UTC"))
-        sensors = {sensor.name: sensor.default_status for sensor in repository.get_sensors()}
-        assert sensors == {"alerts": dg.DefaultSensorStatus.RUNNING}
 
 
 @pytest.mark.parametrize(("timeseries", "days"), [("0", 100), ("1", 365)])
@@ -80,5 +78,4 @@ def test_everything_in_the_ui_has_a_description() -> None:
     repository = defs.get_repository_def()
     lacking += [job.name for job in repository.get_all_jobs() if not job.description]
     lacking += [schedule.name for schedule in repository.schedule_defs if not schedule.description]
-    lacking += [sensor.name for sensor in repository.sensor_defs if not sensor.description]
     assert lacking == [defs.resolve_implicit_global_asset_job_def().name]  # is Dagster's own

@@ -29,11 +29,7 @@ rates_job = dg.define_asset_job("rates_job", selection=[rates])
 def daily_rates() -> dg.SkipReason:
     return dg.SkipReason("never")
 
-@dg.sensor()
-def alerts() -> dg.SkipReason:
-    return dg.SkipReason("never")
-
-defs = dg.Definitions([rates, symbols], schedules=[daily_rates], sensors=[alerts], jobs=[rates_job])
+defs = dg.Definitions([rates, symbols], schedules=[daily_rates], jobs=[rates_job])
 """
 
 WORKSPACE = f"""
@@ -65,16 +61,14 @@ def test_a_prefix_keeps_our_names_apart_from_those_of_another_code_location(
                 *(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
                 *(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
                 *(schedule.name for schedule in repository.get_schedules()),
-                *(sensor.name for sensor in repository.get_sensors()),
             }
     assert names == {
-        "other": {"rates", "symbols", "rates_job", "daily_rates", "alerts"},
+        "other": {"rates", "symbols", "rates_job", "daily_rates"},
         "ours": {
             *("fixer/fixer_api", "fixer/rates", "fixer/symbols", "fixer/database", "fixer/rates_api"),
             *("fixer_rates_job", "fixer_symbols_job", "fixer_checks_job", "fixer_database_job"),
             *("fixer_history_job", "fixer_nightly_history"),
             *("fixer_daily_rates", "fixer_daily_checks", "fixer_monthly_symbols", "fixer_nightly_database"),
-            "fixer_alerts",
         },
     }
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +22,8 @@ from fx_pipeline.api.metrics.folder import run_folder
 from fx_pipeline.api.metrics.protocol import CountedProtocol
 from fx_pipeline.api.reading.served import ServeError, check_database
 from fx_pipeline.api.tokens.file import TokenError, TokenFile
+from fx_pipeline.clock import utc_now
+from fx_pipeline.crashes import marked, record_crash
 from fx_pipeline.logs import say, uvicorn_log_config
 from fx_pipeline.serving.listening import bound, cannot_listen
 from fx_pipeline.settings import Settings, load_settings
@@ -33,6 +36,9 @@ ACCESS_LOG_VARIABLE = "_FX_ACCESS_LOG"
 
 GRACE_SECONDS = 5
 """How long requests in progress may take when the server stops."""
+
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks at which workers run. A worker takes about a second to start."""
 
 OBJECTS_BETWEEN_COLLECTIONS = 25_000
 """A long series is ten thousand objects without cycles. By default, Python checks them for cycles after every
@@ -66,8 +72,10 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
         os.environ["DATASETTE_SECRET"] = secrets.token_hex(32)
     say(f"Database {settings.fx_database}, tokens {settings.tokens_database}.")
     os.environ[ACCESS_LOG_VARIABLE] = "1" if access_log else ""
-    with run_folder(needed=workers > 1) as folder:
+    with run_folder(needed=workers > 1) as folder, marked(settings.fx_database, f"api-{port}", utc_now()):
         _start_metrics(settings, folder)
+        if workers > 1:
+            threading.Thread(target=_count_crashes, args=(settings.fx_database, workers), daemon=True).start()
         uvicorn.run(
             "fx_pipeline.api.app:create_app",
             factory=True,
@@ -80,6 +88,18 @@ def serve(host: str, port: int, workers: int = 1, *, access_log: bool = False) -
             timeout_graceful_shutdown=GRACE_SECONDS,
             log_config=uvicorn_log_config(),
         )
+
+
+def _count_crashes(database: Path, workers: int) -> None:
+    """Note each worker that uvicorn started in place of another. While it ends, it starts none."""
+    seen: set[int | None] = set()
+    while True:
+        new = {process.pid for process in multiprocessing.active_children()} - seen
+        for number in range(len(new)):
+            if len(seen) + number >= workers:
+                record_crash(database, "api worker", utc_now())
+        seen |= new
+        time.sleep(BETWEEN_LOOKS)
 
 
 def _start_metrics(settings: Settings, folder: Path | None) -> None:

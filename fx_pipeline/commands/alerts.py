@@ -12,20 +12,15 @@ def alert_test() -> None:
     Prints for each address whether it was accepted, without the address' secrets. The exit code is 1 if one
     was not.
     """
-    from fx_pipeline.alerts import Alert, send
+    from fx_pipeline.alerting.messages import example
+    from fx_pipeline.alerting.sending import Message, send
+    from fx_pipeline.clock import utc_now
 
     settings = load_settings()
     if not settings.fx_alert_urls:
         raise SettingsError("FX_ALERT_URLS is not set: set it to the addresses that alerts are sent to.")
-    delivery = send(
-        Alert(
-            title="fx-pipeline: test",
-            text="This is a test by `fx-pipeline alert-test`. Nothing failed.",
-            link=settings.dagster_url,
-            failure=False,
-        ),
-        settings.fx_alert_urls,
-    )
+    letter = example(settings, "fx-pipeline alert-test", utc_now())
+    delivery = send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls)
     for attempt in delivery.attempts:
         click.echo(attempt)
     if delivery.failures:

@@ -19,7 +19,7 @@ from fx_pipeline.commands.ingest import ingest
 from fx_pipeline.commands.init import init
 from fx_pipeline.commands.replicate import replicate
 from fx_pipeline.commands.sandbox import sandbox
-from fx_pipeline.commands.servers import code_server, daemon, replica, serve, up, webserver
+from fx_pipeline.commands.servers import code_server, daemon, replica, serve, up, watch, webserver
 from fx_pipeline.commands.status import status
 from fx_pipeline.commands.token import token
 from fx_pipeline.installed import IncompleteError, check_files, version_and_commit
@@ -103,6 +103,7 @@ for command in (
     code_server,
     webserver,
     daemon,
+    watch,
     replicate,
     sandbox,
     export,

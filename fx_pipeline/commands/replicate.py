@@ -4,6 +4,7 @@ from functools import partial
 
 import click
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.following import reader_refusal
 from fx_pipeline.logs import say
 from fx_pipeline.processes.ending import end_on_signals
@@ -15,7 +16,7 @@ def replicate() -> None:
     """Replicate both database files to FX_REPLICA_URL until a signal, next to the writer.
 
     Runs Litestream, and starts it again if it ends. If the newest commits are not in the store for 30
-    seconds, it sends an alert to FX_ALERT_URLS. `up` runs this by itself. Needs the extra `replica`.
+    seconds, `watch` sends an alert. `up` runs both by itself. Needs the extra `replica`.
     """
     end_on_signals()
     settings = load_settings()
@@ -26,14 +27,14 @@ def replicate() -> None:
 
     print_line = partial(say, err=False)
 
-    def notify(fault: str) -> bool:
+    def superseded(reason: str) -> None:
+        """Alert that this host has stopped. Its `watch` stops too, so it cannot."""
         # Apprise is loaded only for an alert: it takes 20 MB.
-        from fx_pipeline.alerts import Alert, send
+        from fx_pipeline.alerting.messages import immediate
+        from fx_pipeline.alerting.sending import Message, send
 
-        alert = Alert("fx-pipeline: replication fails", fault, f"{settings.api_url}/-/health")
-        delivery = send(alert, settings.fx_alert_urls)
-        for failure in delivery.failures:
+        letter = immediate("superseded", reason, settings, utc_now())
+        for failure in send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls).failures:
             print_line(failure)
-        return not settings.fx_alert_urls or delivery.accepted > 0
 
-    Replication(settings, print_line, notify).run()
+    Replication(settings, print_line, superseded).run()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from fx_pipeline.alerting.conditions import conditions, selecting
 from fx_pipeline.commands.access import AccessState
-from fx_pipeline.commands.problems import problems, selecting
 from fx_pipeline.content_age import ContentAge
 from fx_pipeline.rates import contiguous, counted
 from fx_pipeline.settings import Settings
 from fx_pipeline.sqlite import sqlite3, unsound
 from fx_pipeline.store.coverage import Coverage
-from fx_pipeline.store.instants import NONE_AHEAD, Ahead
+from fx_pipeline.store.instants import NONE_AHEAD, Ahead, clock_error_text
 from fx_pipeline.store.ledger import Quota
 
 if TYPE_CHECKING:
@@ -108,17 +108,21 @@ def status_document(
     ahead: Ahead | None = None,
     *,
     content_age: ContentAge | None = None,
+    clock_error: dt.timedelta | None = None,
     disk_free_mb: Mapping[str, int] | None = None,
     alert_addresses: str | None = None,
     replication: Mapping[str, str | None] | None = None,
     reader: Mapping[str, Any] | None = None,
     restore_drill: Mapping[str, Any] | None = None,
+    crash_loops: Mapping[str, int] | None = None,
+    alerts: Mapping[str, Any] | None = None,
+    watcher_problem: str | None = None,
     kept_days: Collection[dt.date] = (),
 ) -> dict[str, Any]:
     """Return the document of `status --json`, with dates as text.
 
     `problems` are the lines of `status --check`. `sqlite` warns of a version that can corrupt the database.
-    `clock` is "ok", or says that fetches are dated in the future and what to do. `gaps`, `failed_days` and
+    `clock` is "ok", or says what is wrong with it and what to do. `gaps`, `failed_days` and
     `failed_but_kept` are pairs of first and last day. Dagster shows the latter two as failed, and the link in
     `refetch` selects the failed days there. What earlier runs have stored of `kept_days` is kept. `years` has
     the number of stored days and of days that are over.
@@ -148,8 +152,10 @@ def status_document(
         "missing_symbols": dict(missing_symbols or {}),
         "calls": coverage.calls,
         "quota": quota_document(quota),
-        "clock": str(ahead or NONE_AHEAD),
+        "clock": _clock(ahead or NONE_AHEAD, clock_error),
         "last_run": dagster.last_run,
+        "runs_in_24_hours": dict(dagster.night),
+        "run_faults": [fault.document for fault in dagster.faults],
         "access": asdict(access),
         "reader": reader,
         "automation": dagster.automation,
@@ -158,9 +164,18 @@ def status_document(
         "alert_addresses": alert_addresses,
         "replication": replication and dict(replication),
         "restore_drill": restore_drill and dict(restore_drill),
-        "undelivered_alerts": dagster.undelivered,
+        "crash_loops": dict(crash_loops or {}),
+        "alerts": alerts and dict(alerts),
+        "watcher_problem": watcher_problem,
     }
-    return {**document, "problems": list(problems(document, settings))}
+    return {**document, "problems": [fault.line for fault in conditions(document, settings)]}
+
+
+def _clock(ahead: Ahead, clock_error: dt.timedelta | None) -> str:
+    if clock_error is None or ahead.count:
+        return str(ahead)
+    text = clock_error_text(clock_error)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _refetch(settings: Settings, failed_days: Collection[dt.date]) -> dict[str, Any] | None:
@@ -197,8 +212,10 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield from (_bar(year, *counts) for year, counts in value.items())
         elif name == "refetch":
             yield _line(name, _refetch_text(value))
-        elif name == "undelivered_alerts":
-            yield _line("undelivered", str(len(value) or "none"))
+        elif name in ("run_faults", "watcher_problem"):
+            pass  # they are among the problems
+        elif name == "alerts":
+            yield _line(name, _alerts(value))
         elif name == "automation":
             yield _line(name, ", ".join(f"{key} {state}" for key, state in value.items()) or "none")
         elif name == "disk_free_mb":
@@ -213,6 +230,13 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _line(name: str, text: str) -> str:
     return f"{name.replace('_', ' '):<{NAME}} {escape(text)}"
+
+
+def _alerts(alerts: Mapping[str, Any] | None) -> str:
+    if alerts is None:
+        return "never watched"
+    counts = ", ".join(f"{len(alerts[name])} {name}" for name in ("open", "undelivered"))
+    return f"{counts}, last look {alerts['looked_at']}"
 
 
 def _years(coverage: Coverage, today: dt.date) -> dict[int, tuple[int, int]]:

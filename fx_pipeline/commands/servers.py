@@ -43,8 +43,9 @@ _workers = click.option(
 def up(host: str, workers: int) -> None:
     """Run everything on this machine until Ctrl-C.
 
-    Starts the sandbox if no key is set, Dagster (UI and daemon), the API, and `replicate` if FX_REPLICA_URL
-    is set. Fetches the missing days of the last 10, or of the last 90 from the sandbox, where calls are free.
+    Starts the sandbox if no key is set, Dagster (UI and daemon), the API, `watch`, and `replicate` if
+    FX_REPLICA_URL is set. Fetches the missing days of the last 10, or of the last 90 from the sandbox, where
+    calls are free.
     """
     from fx_pipeline.processes.leftovers import held
     from fx_pipeline.processes.up import Addresses, check_ports, report_killed, run_all
@@ -131,8 +132,6 @@ def code_server(host: str, port: int | None) -> None:
 
     from fx_pipeline.processes.roles import serve_code
 
-    if settings.fx_alert_urls:
-        check_alert_addresses()
     require_writer(settings)
     make_database()
     serve_code(settings, host, port or settings.fx_code_server_port)
@@ -141,13 +140,30 @@ def code_server(host: str, port: int | None) -> None:
 @click.command()
 @_workspace
 def daemon(workspace: Path | None) -> None:
-    """Run Dagster's daemon: schedules, sensors, the queue of runs, backfills. Only one may run."""
+    """Run Dagster's daemon: schedules, the queue of runs, backfills. Only one may run."""
     end_on_signals()
     settings = load_settings()
 
     from fx_pipeline.processes.roles import run_daemon_role
 
     run_daemon_role(settings, workspace)
+
+
+@click.command()
+def watch() -> None:
+    """Look at the instance every 30 seconds, and send alerts and the digest to FX_ALERT_URLS.
+
+    Runs next to the database, apart from Dagster's daemon: it also reports that the daemon is dead. Only one
+    may run for a database. `up` runs it by itself.
+    """
+    end_on_signals()
+    settings = load_settings()
+    if settings.fx_alert_urls:
+        check_alert_addresses()
+
+    from fx_pipeline.alerting.watch import run
+
+    run(settings, say)
 
 
 @click.command()
@@ -214,6 +230,6 @@ def _prepare_database(settings: Settings) -> None:
 
 def check_alert_addresses() -> None:
     """Raise SettingsError if an address in FX_ALERT_URLS cannot be used."""
-    from fx_pipeline.alerts import check_addresses
+    from fx_pipeline.alerting.sending import check_addresses
 
     check_addresses(load_settings().fx_alert_urls)

@@ -177,7 +177,7 @@ def run_daemon(instance: dg.DagsterInstance, source: Source | None, ending: Call
     # 25 runs, which are 2,500 days here.
     os.environ.setdefault("DAGSTER_ASSET_BACKFILL_RUN_CHUNK_SIZE", "1")
     watch_code_servers_seldom()
-    # Every 5 seconds, it looks for sensors that are due. The only one is due every 30 seconds.
+    # Every 5 seconds, it looks for sensors that are due. There are none.
     sensor.MIN_INTERVAL_LOOP_TIME = 15
     with (
         suppress(KeyboardInterrupt),

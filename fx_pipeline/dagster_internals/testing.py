@@ -34,14 +34,6 @@ def launch_queued_runs(workspace: "WorkspaceProcessContext") -> None:
         _require_success(daemon.run_iteration(workspace))
 
 
-def evaluate_sensors(workspace: "WorkspaceProcessContext") -> None:
-    """Evaluate the sensors that are due, as the daemon does."""
-    from dagster._daemon.sensor import execute_sensor_iteration
-
-    logger = logging.getLogger("daemon")
-    _require_success(execute_sensor_iteration(workspace, logger, None, None))
-
-
 def record_heartbeat(instance: dg.DagsterInstance, at: dt.datetime) -> None:
     """Record a heartbeat of each thread of the daemon, as the daemon does."""
     from dagster._daemon.types import DaemonHeartbeat

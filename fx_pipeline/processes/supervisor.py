@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -90,12 +90,18 @@ class Output:
 class Supervisor:
     """Starts servers, each in its own process group, and stops all of them when one ends.
 
-    Only those started by `keep` are started again instead. SIGINT, SIGTERM and SIGHUP stop all too. Create it
-    in the main thread.
+    Only those started by `keep` are started again instead. SIGINT, SIGTERM and SIGHUP stop all too.
+    `crashed` is called with the name of a server that ended by itself. Create it in the main thread.
     """
 
-    def __init__(self, environment: Mapping[str, str], output: Output) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        output: Output,
+        crashed: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self.output = output
+        self._crashed = crashed
         self.stopping = Event()
         self._environment = dict(environment)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -185,6 +191,8 @@ class Supervisor:
     def _wait_for(self, name: str, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         self._say(f"{name} stopped (rc={code})")
+        if code not in (0, FINAL) and not self.stopping.is_set():
+            self._crashed(name)
         self._ends.put(code)
 
     def _keep(self, name: str, command: Sequence[str], cwd: Path | None) -> None:
@@ -200,6 +208,8 @@ class Supervisor:
             if code == 0:
                 # It was asked to end, to be started with changed code: no crash.
                 continue
+            if not self.stopping.is_set():
+                self._crashed(name)
             if time.monotonic() - started > STEADY_SECONDS:
                 pause = PAUSE_SECONDS
             if self.stopping.wait(pause):

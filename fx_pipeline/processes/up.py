@@ -1,4 +1,4 @@
-"""Start and stop what `fx-pipeline up` runs: sandbox, API, replication, Dagster, a first ingest."""
+"""Start and stop what `fx-pipeline up` runs: sandbox, API, replication, Dagster, watcher, first ingest."""
 
 import errno
 import os
@@ -14,6 +14,8 @@ from threading import Event, Thread
 
 from dotenv import dotenv_values
 
+from fx_pipeline.clock import utc_now
+from fx_pipeline.crashes import record_crash
 from fx_pipeline.dagster_names import rates_path
 from fx_pipeline.postgres import place_of, with_driver
 from fx_pipeline.processes.code_server import CodeServer, placed
@@ -121,6 +123,7 @@ def report_killed(settings: Settings) -> None:
     killed = end_killed(settings.dagster_home)
     if killed is None:
         return
+    record_crash(settings.fx_database, "up", utc_now())
     count = len(killed.ended)
     left = (
         f"{count} of its processes {'was' if count == 1 else 'were'} still running and had to be stopped: "
@@ -137,11 +140,20 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
 
     Return an exit code.
     """
+
+    def crashed(name: str) -> None:
+        if name != "api":  # it notes its own crashes, also without `up`
+            record_crash(settings.fx_database, name, utc_now())
+
     home = settings.dagster_home
     output = Output(sys.stdout)
     _introduce(settings, hosts, output)
     with watched(home) as mark, placed(home) as code_server:
-        supervisor = Supervisor({**server_environment(settings), **mark}, output)
+        supervisor = Supervisor(
+            {**server_environment(settings), **mark},
+            output,
+            crashed,
+        )
         if settings.demo:
             supervisor.start("sandbox", [*PROGRAM, "sandbox"])
         if settings.fx_replica_url:
@@ -188,6 +200,7 @@ def _start_dagster(
     workspace = ["-w", str(code_server.workspace)]
     supervisor.start("dagster", [*PROGRAM, "webserver", "--host", host, *workspace], home)
     supervisor.start("daemon", [*NICE, *PROGRAM, "daemon", *workspace], home)
+    supervisor.keep("watch", [*NICE, *PROGRAM, "watch"])
 
 
 def _introduce(settings: Settings, hosts: Addresses, output: Output) -> None:

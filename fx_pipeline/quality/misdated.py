@@ -3,7 +3,7 @@
 import datetime as dt
 
 from fx_pipeline.quality.verdicts import Finding, Verdict
-from fx_pipeline.store.instants import Ahead
+from fx_pipeline.store.instants import Ahead, clock_error_text
 
 
 def misdated(ahead: Ahead, clock_error: dt.timedelta | None) -> Verdict:
@@ -12,18 +12,5 @@ def misdated(ahead: Ahead, clock_error: dt.timedelta | None) -> Verdict:
     if ahead.count:
         findings.append(Finding(str(ahead), subject="dated in the future"))
     if clock_error:
-        side = "ahead of" if clock_error > dt.timedelta() else "behind"
-        findings.append(
-            Finding(
-                f"the clock of this machine was {_shown(abs(clock_error))} {side} the provider's at the "
-                "newest fetch. That fetch is dated by the provider's clock. Correct it, for example with NTP",
-                subject="clock",
-            )
-        )
+        findings.append(Finding(clock_error_text(clock_error), subject="clock"))
     return Verdict(tuple(findings), ahead.count)
-
-
-def _shown(span: dt.timedelta) -> str:
-    hours = round(span / dt.timedelta(hours=1))
-    days = round(hours / 24)
-    return f"{days} days" if hours >= 48 else f"{hours} hour{'s' if hours != 1 else ''}"

@@ -1,4 +1,4 @@
-"""`fx-pipeline replicate`: keeps Litestream running, watches it, and alerts once per fault."""
+"""`fx-pipeline replicate`: keeps Litestream running, watches it, and reports its state."""
 
 import datetime as dt
 import subprocess
@@ -41,9 +41,6 @@ PAUSE, MAX_PAUSE = 1.0, 30.0
 STEADY = 60.0
 """After running for so many seconds, Litestream is started again after the first, short pause."""
 
-ALERT_AGAIN = 60.0
-"""Seconds until an alert that no address accepted is sent again."""
-
 WHOLE_AGAIN = 60.0
 """Seconds until the next attempt to begin with all of a file, if a reader or a writer was in the way."""
 
@@ -54,30 +51,31 @@ CHECK = 15.0
 class Replication:
     """The replication of both files of an instance.
 
-    `say` prints a line. `notify` sends an alert and returns whether it is done: accepted, or not wanted.
+    `say` prints a line. `superseded` is called with the reason if another host has taken over.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], notify: Callable[[str], bool]) -> None:
+    def __init__(
+        self, settings: Settings, say: Callable[[str], None], superseded: Callable[[str], None]
+    ) -> None:
         self._address = require_replica(settings)
         self._port = settings.fx_litestream_port
         self._database = settings.fx_database
         self._files = {path.name: path for path in (self._database, settings.tokens_database)}
         self._say = say
-        self._notify = notify
+        self._superseded = superseded
         self._watch = Watch(self._files, time.monotonic())
         self._whole = {*self._files.values()}
         """The files that Litestream has to replicate as a whole: what it has read may be wrong."""
-        # A restart of this process during a fault is no reason for another alert.
         before = read_state(self._database)
-        self._alerted = before is not None and before.alerted
         self._confirmed_at = before.confirmed_at if before else None
-        self._alert_at = 0.0
+        # What an earlier process has reported is over only when the replica is complete again.
+        self._failing = before is not None and before.fault is not None
         self._check_at = 0.0
 
     def run(self) -> None:
         """Replicate until SystemExit is raised. Raise LitestreamError if that cannot begin.
 
-        Raise SupersededError if another host has taken over, and alert that.
+        Raise SupersededError if another host has taken over.
         """
         program()
         folder = folder_of(self._database)
@@ -88,7 +86,7 @@ class Replication:
             remove_state(self._database)
             raise
         except SupersededError as error:
-            self._notify(str(error))
+            self._superseded(str(error))
             remove_state(self._database)
             raise
 
@@ -160,19 +158,18 @@ class Replication:
                 litestream.process.wait(LOOK)
 
     def _report(self, error: str) -> None:
-        """Write the state, and send an alert for a new fault."""
+        """Write the state, and print a new fault and its end."""
         now = time.monotonic()
         fault = self._watch.fault(now)
         if fault is not None:
             reason = f" Its last error: {self._address.redacted(error)}." if error else ""
             fault = f"{fault}.{reason} Check the store at {self._address} and its credentials."
-            if not self._alerted and now >= self._alert_at:
+            if not self._failing:
                 self._say(fault)
-                self._alerted = self._notify(fault)
-                self._alert_at = time.monotonic() + ALERT_AGAIN
-        elif self._alerted:
+            self._failing = True
+        elif self._failing and self._watch.has_confirmed():
             self._say("All commits are in the replica again.")
-            self._alerted, self._alert_at = False, 0.0
+            self._failing = False
         if self._watch.has_confirmed():
             confirmed = utc_now() - dt.timedelta(seconds=now - self._watch.confirmed())
             self._confirmed_at = confirmed.isoformat(timespec="seconds")
@@ -183,7 +180,6 @@ class Replication:
                 confirmed_at=self._confirmed_at,
                 positions=self._watch.positions,
                 fault=fault,
-                alerted=self._alerted,
             ),
         )
 

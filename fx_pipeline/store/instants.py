@@ -122,3 +122,14 @@ def clock_error(connection: sqlite3.Connection) -> dt.timedelta | None:
 def _newest(connection: sqlite3.Connection) -> dt.datetime | None:
     (newest,) = connection.execute("SELECT max(fetched_at) FROM fetches").fetchone()
     return parse_instant(newest) if newest else None
+
+
+def clock_error_text(error: dt.timedelta) -> str:
+    """Return what `clock_error` found, and what to do."""
+    side = "ahead of" if error > dt.timedelta() else "behind"
+    hours = round(abs(error) / dt.timedelta(hours=1))
+    shown = f"{round(hours / 24)} days" if hours >= 48 else f"{hours} hour{'s' if hours != 1 else ''}"
+    return (
+        f"the clock of this machine was {shown} {side} the provider's at the newest fetch. That fetch is "
+        "dated by the provider's clock. Correct it, for example with NTP"
+    )

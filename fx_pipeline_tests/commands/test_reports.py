@@ -1,15 +1,14 @@
 """The documents and lines of the commands, compared as a whole."""
 
 import datetime as dt
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.text import Text
 
+from fx_pipeline.alerting.faults import Fault
 from fx_pipeline.commands.access import AccessState
 from fx_pipeline.commands.dagster_state import DagsterState
-from fx_pipeline.commands.problems import problems
 from fx_pipeline.commands.reports import (
     failure_lines,
     ingest_document,
@@ -59,6 +58,9 @@ RUN: dict[str, str | None] = {
     "ended": "2024-03-10T00:10:09+00:00",
     "failure": "no\nanswer",
 }
+FAILED = Fault(
+    kind="run_failed", subject="rates", text="rates_job: no\nanswer", link="http://127.0.0.1:3000/runs/r"
+)
 NO_DAGSTER = DagsterState()
 MONDAY = dt.date(2024, 3, 11)
 
@@ -69,10 +71,11 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
     failed = [*kept, *(dt.date(2024, 3, day) for day in (1, 3, 4))]
     dagster = DagsterState(
         RUN,
-        {"daily_rates": "running", "alerts": "running"},
+        {"daily_rates": "running", "daily_checks": "running"},
         {"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
-        [],
         failed,
+        [FAILED],
+        {"success": 4, "failure": 1, "canceled": 0},
     )
     document = status_document(
         Settings(),
@@ -87,6 +90,7 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         alert_addresses="ok",
         replication={"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
         restore_drill={"result": "good", "age_hours": 1.5, "problem": None},
+        alerts={"looked_at": "2024-03-11T05:00:00+00:00", "open": [], "undelivered": []},
         kept_days=kept,
     )
     url = (
@@ -95,10 +99,10 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
     )
     reasons = [
         "GPB in FX_SYMBOLS: unknown.",
-        "The last run failed: no (http://127.0.0.1:3000/runs/r)",
         f"Dagster shows 3 days as failed. To refetch them: {url}",
         "3 days are missing. To fetch them: http://127.0.0.1:3000/assets/rates?view=partitions"
         "&default_range=2023-02-01,%5B2024-01-01...2024-01-02%5D",
+        "a run failed: rates_job: no (http://127.0.0.1:3000/runs/r)",
     ]
     assert document == {
         "database": str(tmp_path / "data" / "fx.db"),
@@ -125,15 +129,19 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "quota": {"limit": 100, "used": 82, "kept": 9, "left": 9, "renewed_on": "2024-04-01"},
         "clock": "ok",
         "last_run": RUN,
+        "runs_in_24_hours": {"success": 4, "failure": 1, "canceled": 0},
+        "run_faults": [FAILED.document],
         "access": {"mode": "tokens", "valid": 2, "problem": None},
         "reader": None,
-        "automation": {"daily_rates": "running", "alerts": "running"},
+        "automation": {"daily_rates": "running", "daily_checks": "running"},
         "daemon": {"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
         "disk_free_mb": {"/my_data": 5000},
         "alert_addresses": "ok",
         "replication": {"status": "ok", "confirmed_at": "2024-03-11T05:00:00+00:00", "problem": None},
         "restore_drill": {"result": "good", "age_hours": 1.5, "problem": None},
-        "undelivered_alerts": [],
+        "crash_loops": {},
+        "alerts": {"looked_at": "2024-03-11T05:00:00+00:00", "open": [], "undelivered": []},
+        "watcher_problem": None,
         "problems": reasons,
     }
     assert list(status_lines(document)) == [
@@ -163,123 +171,19 @@ def test_status_shows_what_is_stored_and_what_is_missing(tmp_path: Path) -> None
         "quota           limit 100, used 82, kept 9, left 9, renewed on 2024-04-01",
         "clock           ok",
         "last run        id r, status failure, ended 2024-03-10T00:10:09+00:00, failure no",
+        "runs in 24 hours success 4, failure 1, canceled 0",
         "access          mode tokens, valid 2",
         "reader          none",
-        "automation      daily_rates running, alerts running",
+        "automation      daily_rates running, daily_checks running",
         "daemon          running yes, last heartbeat 2024-03-11T05:00:00+00:00",
         "disk free       5,000 MB in /my_data",
         "alert addresses ok",
         "replication     status ok, confirmed at 2024-03-11T05:00:00+00:00",
         "restore drill   result good, age hours 1.5",
-        "undelivered     none",
+        "crash loops     none",
+        "alerts          0 open, 0 undelivered, last look 2024-03-11T05:00:00+00:00",
         *(f"[bold red]problem        [/] {reason}" for reason in reasons),
     ]
-
-
-START = "Start `fx-pipeline up` or `fx-pipeline daemon`"
-RUNNING = DagsterState(
-    automation={"daily_rates": "running"},
-    daemon={"running": True, "last_heartbeat": "2024-03-11T05:00:00+00:00"},
-)
-FINE = status_document(
-    Settings(_env_file=None),
-    replace(COVERAGE, gaps=()),
-    QUOTA,
-    RUNNING,
-    MONDAY,
-    TOKENS,
-    alert_addresses="ok",
-)
-HOME = Path("/other/dagster")
-DAYS = "http://127.0.0.1:3000/assets/rates?view=partitions&default_range="
-
-
-@pytest.mark.parametrize(
-    ("part", "reasons"),
-    [
-        ({}, []),
-        ({"newest": None, "age_in_days": None, "fresh": False}, ["No day is stored."]),
-        (
-            {"newest": "2024-03-05", "age_in_days": 6, "fresh": False},
-            ["The newest day, 2024-03-05, is 6 days old. FX_MAX_AGE_DAYS allows 3."],
-        ),
-        (
-            {"newest": "2024-03-10", "age_in_days": 1, "fresh": False},
-            ["The newest day, 2024-03-10, is 1 day old. FX_MAX_AGE_DAYS allows 3."],
-        ),
-        ({"clock": "The clock was ahead."}, ["The clock was ahead."]),
-        ({"missing_symbols": {"GPB": "unknown"}}, ["GPB in FX_SYMBOLS: unknown."]),
-        (
-            {"quota": {"limit": 1000, "used": 1000, "renewed_on": "2024-04-01"}},
-            ["The month's 1,000 calls are used up. The quota renews on 2024-04-01."],
-        ),
-        ({"last_run": RUN}, ["The last run failed: no (http://127.0.0.1:3000/runs/r)"]),
-        ({"last_run": {**RUN, "status": "canceled"}}, []),
-        (
-            {"failed_days": [["2024-03-01", "2024-03-01"]], "gaps": [["2024-03-01", "2024-03-01"]]},
-            [f"Dagster shows 1 day as failed. To refetch it: {DAYS}2024-03-01"],
-        ),
-        (
-            {"failed_days": [["2024-03-02", "2024-03-03"]], "gaps": [["2024-03-01", "2024-03-02"]]},
-            [
-                f"Dagster shows 2 days as failed. To refetch them: {DAYS}%5B2024-03-02...2024-03-03%5D",
-                f"1 day is missing. To fetch it: {DAYS}2024-03-01",
-            ],
-        ),
-        (
-            {"automation": {"daily_rates": "stopped", "alerts": "stopped", "daily_checks": "running"}},
-            [
-                "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
-                "alerts is stopped. Start it in the Dagster UI, under Automation.",
-            ],
-        ),
-        (
-            {"automation": {}, "daemon": None},
-            [f"Dagster's home {HOME} does not exist. {START}, or set DAGSTER_HOME to the home that it uses."],
-        ),
-        (
-            {"automation": {"daily_rates": "unknown"}, "daemon": None},
-            [
-                f"Dagster's daemon has never run in {HOME}. {START}, or set DAGSTER_HOME to the "
-                "home that it uses."
-            ],
-        ),
-        ({"automation": {"daily_rates": "starting"}, "daemon": None}, []),
-        ({"automation": {"daily_rates": "starting", "alerts": "running"}}, []),
-        (
-            {"automation": {"no_daily_rates": "unknown", "no_alerts": "unknown"}},
-            [
-                "Dagster has never run no_alerts, no_daily_rates. Start `fx-pipeline up`, or `daemon` and "
-                "`code-server`, or set FX_ASSET_PREFIX as it was when they were started."
-            ],
-        ),
-        (
-            {"daemon": {"running": False, "last_heartbeat": "2024-03-10T05:00:00+00:00"}},
-            [
-                "Dagster's daemon is not running: its last heartbeat was at 2024-03-10T05:00:00+00:00. "
-                f"{START}."
-            ],
-        ),
-        (
-            {"disk_free_mb": {"/data": 199, "/dagster": 200}},
-            ["The disk of /data is nearly full: 199 MB are free."],
-        ),
-        ({"alert_addresses": "FX_ALERT_URLS, entry 1: wrong."}, ["FX_ALERT_URLS, entry 1: wrong."]),
-        ({"alert_addresses": None}, []),
-        (
-            {"undelivered_alerts": [{"run": "r", "title": "rates_job failed", "failures": ["a: b", "c: d"]}]},
-            [
-                'The alert "rates_job failed" was not delivered: a: b (http://127.0.0.1:3000/runs/r)',
-                'The alert "rates_job failed" was not delivered: c: d (http://127.0.0.1:3000/runs/r)',
-            ],
-        ),
-        ({"access": {"problem": "Tokens are on, but lost."}}, ["Tokens are on, but lost."]),
-        ({"replication": {"problem": "It is behind."}}, ["It is behind."]),
-        ({"restore_drill": {"problem": "It is too old."}}, ["It is too old."]),
-    ],
-)
-def test_what_needs_the_operator_is_named(part: dict[str, object], reasons: list[str]) -> None:
-    assert list(problems({**FINE, **part}, Settings(dagster_home=HOME))) == reasons
 
 
 def test_status_reports_fetches_dated_in_the_future() -> None:
@@ -288,6 +192,18 @@ def test_status_reports_fetches_dated_in_the_future() -> None:
     assert document["clock"] == (
         "1 fetch is dated in the future, up to 2027-04-14 09:30 UTC, so `as_of` leaves them out: the clock "
         "was ahead. Correct the clock; the next fetch or `fx-pipeline rebuild` then corrects them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "clock"),
+    [(dt.timedelta(hours=25), "25 hours ahead of"), (dt.timedelta(days=-2), "2 days behind")],
+)
+def test_status_reports_a_clock_that_disagrees_with_the_providers(error: dt.timedelta, clock: str) -> None:
+    document = status_document(Settings(), NOTHING, None, NO_DAGSTER, MONDAY, TOKENS, clock_error=error)
+    assert document["clock"] == (
+        f"The clock of this machine was {clock} the provider's at the newest fetch. That fetch is dated by "
+        "the provider's clock. Correct it, for example with NTP."
     )
 
 

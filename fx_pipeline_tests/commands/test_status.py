@@ -11,17 +11,19 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
+from fx_pipeline.alerting import conditions
 from fx_pipeline.business_days import business_days
 from fx_pipeline.clock import utc_now, yesterday
-from fx_pipeline.commands import dagster_state, problems
+from fx_pipeline.commands import dagster_state
 from fx_pipeline.commands.cli import main
-from fx_pipeline.dagster_internals.testing import evaluate_sensors, launch_scheduled_runs, record_heartbeat
+from fx_pipeline.dagster_internals.testing import launch_scheduled_runs, record_heartbeat
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.processes.leftovers import DAEMON_LOCK, only_one
 from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.alerting.watching import Watching
 from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.fetches import fetch_of
 from fx_pipeline_tests.inbox import TOKEN
@@ -30,6 +32,11 @@ from fx_pipeline_tests.storages import Storage, on_both_storages
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 ADDRESS = "FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted (no connection)"
+
+UNWATCHED = (
+    "No alert is sent: the watcher has never looked at this database. Start `fx-pipeline up` or "
+    "`fx-pipeline watch`."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +73,7 @@ def test_a_home_where_no_daemon_runs_fails_the_check(tmp_path: Path) -> None:
     )
     document = json.loads(status("--json").stdout)
     assert document["problems"] == [result.stdout.strip()]
-    assert (document["automation"], document["daemon"], document["undelivered_alerts"]) == ({}, None, [])
+    assert (document["automation"], document["daemon"], document["alerts"]) == ({}, None, None)
     assert list(document["disk_free_mb"]) == [str(tmp_path / "data")]
     assert not home.exists()
     with open_instance(home):
@@ -83,7 +90,7 @@ def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.Dag
     result = status("--check")
     assert (result.exit_code, result.stdout) == (
         1,
-        "Dagster has never run alerts, daily_checks, daily_rates, monthly_symbols, nightly_database, "
+        "Dagster has never run daily_checks, daily_rates, monthly_symbols, nightly_database, "
         "nightly_history. Start `fx-pipeline up`, or `daemon` and `code-server`, or set FX_ASSET_PREFIX as "
         "it was when they were started.\n",
     )
@@ -98,7 +105,6 @@ def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.Dag
         assert status("--check").exit_code == 0
     with loaded_workspace(instance) as workspace:
         launch_scheduled_runs(workspace, utc_now())
-        evaluate_sensors(workspace)
     result = status("--check")
     assert (result.exit_code, result.stdout) == (0, "ok\n")
 
@@ -106,13 +112,14 @@ def test_only_schedules_that_the_daemon_has_seen_pass_the_check(instance: dg.Dag
 def test_what_needs_the_operator_fails_the_check_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(problems, "MIN_FREE_MB", 2**40)
+    monkeypatch.setattr(conditions, "MIN_FREE_MB", 2**40)
     monkeypatch.setenv("FX_ALERT_URLS", f"slck://{TOKEN}")
     lines = status("--check")
     assert lines.exit_code == 1
     expected = [
         f"Dagster's home {tmp_path / 'data' / 'dagster'} does not exist. Start `fx-pipeline up` or "
         "`fx-pipeline daemon`, or set DAGSTER_HOME to the home that it uses.",
+        UNWATCHED,
         "FX_ALERT_URLS, entry 1: not a URL that Apprise supports. Did you mean slack://?",
         f"The disk of {tmp_path / 'data'} is nearly full: N MB are free.",
     ]
@@ -123,7 +130,7 @@ def test_what_needs_the_operator_fails_the_check_only(
     assert status("--json").exit_code == 0
     shown = status()
     assert shown.exit_code == 0
-    assert without_sizes(shown.stdout.splitlines()[-3:]) == [f"problem         {line}" for line in expected]
+    assert without_sizes(shown.stdout.splitlines()[-4:]) == [f"problem         {line}" for line in expected]
 
 
 def test_rates_that_stand_still_are_a_problem() -> None:
@@ -160,11 +167,12 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         instance.report_run_failed(run, "Its process was killed.")
         with loaded_workspace(instance) as workspace:
             launch_scheduled_runs(workspace, utc_now())
-            evaluate_sensors(workspace)
             location = workspace.create_request_context().get_code_location("fx_pipeline")
             [repository] = location.get_repositories().values()
             schedule = repository.get_schedule("daily_rates")
             instance.stop_schedule(schedule.get_remote_origin_id(), schedule.selector_id, schedule)
+        record_heartbeat(instance, utc_now())
+        Watching().look(minutes=1)
         record_heartbeat(instance, died)
     document = json.loads(status("--json").stdout)
     assert document["automation"] == {
@@ -173,23 +181,22 @@ def test_a_paused_schedule_a_dead_daemon_and_an_undelivered_alert_are_shown(
         "nightly_database": "running",
         "nightly_history": "running",
         "monthly_symbols": "running",
-        "alerts": "running",
     }
     beat = died.isoformat(timespec="seconds")
     assert document["daemon"] == {"running": False, "last_heartbeat": beat}
-    assert document["undelivered_alerts"] == [
-        {"run": run.run_id, "title": "fx-pipeline: rates_job failed", "failures": [ADDRESS]}
-    ]
+    title = "fx-pipeline: a run failed (rates)"
+    assert document["alerts"]["undelivered"] == [{"title": title, "failures": [ADDRESS]}]
+    assert [alert["kind"] for alert in document["alerts"]["open"]] == ["run_failed"]
     result = status("--check")
+    failed = f"rates_job: Its process was killed. (http://127.0.0.1:3000/runs/{run.run_id})"
     assert (result.exit_code, result.stdout.splitlines()) == (
         1,
         [
-            f"The last run failed: see the run (http://127.0.0.1:3000/runs/{run.run_id})",
+            f"a run failed: {failed}",
             "daily_rates is stopped. Start it in the Dagster UI, under Automation.",
             f"Dagster's daemon is not running: its last heartbeat was at {beat}. Start `fx-pipeline up` or "
             "`fx-pipeline daemon`.",
-            f'The alert "fx-pipeline: rates_job failed" was not delivered: {ADDRESS} '
-            f"(http://127.0.0.1:3000/runs/{run.run_id})",
+            f'The alert "{title}" was not delivered: {ADDRESS}',
         ],
     )
 

@@ -47,7 +47,6 @@ NAMES = """{
     repositoriesOrError { ... on RepositoryConnection { nodes {
         name location { name }
         schedules { name scheduleState { id } }
-        sensors { name sensorState { id } }
     } } }
     runsOrError { ... on Runs { results { runId status } } }
 }"""
@@ -71,13 +70,12 @@ def names(ui: UI) -> dict[str, str]:
     [repository] = found["repositoriesOrError"]["nodes"]
     location = repository["location"]["name"]
     schedules = {one["name"]: one["scheduleState"]["id"] for one in repository["schedules"]}
-    sensors = {one["name"]: one["sensorState"]["id"] for one in repository["sensors"]}
     [run] = [run["runId"] for run in found["runsOrError"]["results"] if run["status"] == "QUEUED"]
     return {
         "SELECTOR": f'repositoryName: "{repository["name"]}", repositoryLocationName: "{location}"',
         "LOCATION": location,
         "SCHEDULE": schedules["daily_rates"],
-        "SENSOR": sensors["alerts"],
+        "SENSOR": schedules["daily_rates"],  # there is none
         "RUN": run,
     }
 

@@ -9,15 +9,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fx_pipeline.alerting.conditions import machine
 from fx_pipeline.clock import utc_now
+from fx_pipeline.commands.document import machine_of
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.schedules import nightly_database
 from fx_pipeline.drilled import read_drill, write_drill
 from fx_pipeline.replication.backup import back_up, default_place, note_backup
 from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
+from fx_pipeline_tests.alerting.watching import Watching
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, run_rates, run_table_checks, verdicts
-from fx_pipeline_tests.defs.ticks import tick
 from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.quality.corruption import execute
 from fx_pipeline_tests.sandbox_server import Sandbox
@@ -71,13 +73,14 @@ def test_damage_is_alerted_once_with_its_remedy(
     execute(Path("fx.db"), "DELETE FROM rates WHERE date = '2024-01-03'")
     run = run_database_checks(instance)
     assert verdicts(run)["integrity"] == "ERROR"
-    _, cursor = tick(instance)
+    watching = Watching(instance)
+    watching.look_at_runs()
     [message] = inbox.received
-    assert message["title"] == "fx-pipeline: check failed: integrity"
+    assert message["title"] == "fx-pipeline: the database is damaged (integrity)"
     assert message["message"].startswith("Check integrity: 1 days without a rate: 2024-01-03. ")
     assert "`fx-pipeline rebuild`" in message["message"]
     run_database_checks(instance)
-    tick(instance, cursor)
+    watching.look_at_runs()
     assert len(inbox.received) == 1
 
 
@@ -101,7 +104,7 @@ def test_an_older_copy_in_place_is_noticed(instance: dg.DagsterInstance, sandbox
 
 
 def test_without_anything_to_restore_the_drill_says_so_once(
-    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+    instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
     run = run_requested(instance)
@@ -110,12 +113,11 @@ def test_without_anything_to_restore_the_drill_says_so_once(
     assert said.startswith("Skipped: there is neither a replica nor a backup. Set FX_REPLICA_URL, or run ")
     assert verdicts(run_requested(instance)) == {"integrity": "passed"}
     assert verdicts(run_table_checks(instance))["drill_age"] == "passed"
-    tick(instance)
-    assert not [message for message in inbox.received if "drill" in str(message)]
+    assert machine_of(load_settings(), utc_now())["restore_drill"]["problem"] is None
 
 
-def test_a_drill_is_recorded_and_a_failed_or_old_one_is_alerted(
-    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+def test_a_drill_is_recorded_and_a_failed_or_old_one_is_a_fault(
+    instance: dg.DagsterInstance, sandbox: Sandbox
 ) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-05")
     path = load_settings().fx_database
@@ -130,19 +132,21 @@ def test_a_drill_is_recorded_and_a_failed_or_old_one_is_alerted(
     }
     assert float(str(good.metadata["seconds"].value)) >= 0
     assert int(str(good.metadata["bytes"].value)) > 10_000
-    _, cursor = tick(instance)
+    assert drill_fault() is None
 
     os.truncate(backup / "fx.db", 9_000)
     assert verdicts(run_requested(instance)) == {"integrity": "passed", "restorable": "ERROR"}
-    _, cursor = tick(instance, cursor)
-    message = inbox.received[-1]
-    assert message["title"] == "fx-pipeline: check failed: restorable"
-    assert "`fx-pipeline backup`" in message["message"]
+    assert "`fx-pipeline backup`" in (drill_fault() or "")
 
     state = read_drill(path)
     assert state is not None
     old = (utc_now() - dt.timedelta(days=2, minutes=1)).isoformat(timespec="seconds")
-    write_drill(path, dataclasses.replace(state, good_at=old))
+    write_drill(path, dataclasses.replace(state, result="good", good_at=old))
     assert verdicts(run_table_checks(instance))["drill_age"] == "ERROR"
-    tick(instance, cursor)
-    assert f"The last good restore drill was at {old}, so nothing proves" in inbox.received[-1]["message"]
+    assert (drill_fault() or "").startswith(f"The last good restore drill was at {old}, so nothing proves")
+
+
+def drill_fault() -> str | None:
+    """Return what the watcher reports about the restore drill."""
+    document = machine_of(load_settings(), utc_now())
+    return {fault.kind: fault.text for fault in machine(document)}.get("restore_drill")

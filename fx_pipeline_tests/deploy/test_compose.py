@@ -14,7 +14,7 @@ from fx_pipeline_tests.deploy.containers import Podman
 
 pytestmark = pytest.mark.slow
 
-OWN = ("code-server", "daemon", "webserver", "api", "nginx", "postgres", "sandbox")
+OWN = ("code-server", "daemon", "webserver", "watch", "api", "nginx", "postgres", "sandbox")
 DAGSTER = ("code-server", "daemon", "webserver")
 APIS = ("api", "reader-1", "reader-2")
 MONITORING = ("prometheus", "alertmanager")

@@ -40,11 +40,16 @@ def manifests() -> list[Manifest]:
 
 
 def apply(patch: Manifest, workload: Manifest) -> None:
-    """Change a workload as kustomize does: a container replaces keys of the one with its name."""
+    """Change a workload as kustomize does: a container adds to `env` of the one with its name.
+
+    It replaces all other keys.
+    """
     pod = workload["spec"]["template"]["spec"]
     by_name = {one["name"]: one for one in pod["containers"]}
     for container in patch["spec"]["template"]["spec"]["containers"]:
-        by_name[container["name"]] = {**by_name.get(container["name"], {}), **container}
+        before = by_name.get(container["name"], {})
+        env = [*before.get("env", []), *container.get("env", [])]
+        by_name[container["name"]] = {**before, **container, "env": env}
     pod["containers"] = list(by_name.values())
 
 
@@ -121,6 +126,7 @@ def test_commands_and_variables_exist() -> None:
     assert commands == {
         "code-server": "code-server",
         "api": "serve",
+        "watch": "watch",
         "replicate": "replicate",
         "replica": "replica",
         "reader": "serve",
@@ -145,7 +151,8 @@ def test_each_secret_is_in_the_example_and_only_where_it_is_needed() -> None:
         for container in containers()
     }
     assert needed == {
-        "code-server": {"FIXER_ACCESS_KEY", "FX_DAGSTER_POSTGRES_URL", "FX_ALERT_URLS", "FX_HEARTBEAT_URL"},
+        "code-server": {"FIXER_ACCESS_KEY", "FX_DAGSTER_POSTGRES_URL", "FX_HEARTBEAT_URL"},
+        "watch": {"FX_DAGSTER_POSTGRES_URL", "FX_ALERT_URLS"},
         "api": {"DATASETTE_SECRET"},
         "replicate": {"FX_ALERT_URLS"},
         "replica": set(),

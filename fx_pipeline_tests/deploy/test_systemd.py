@@ -75,6 +75,7 @@ def test_each_role_has_a_unit_with_a_command_that_exists() -> None:
         "fx-pipeline-replica.service": ["replica"],
         "fx-pipeline-replicate.service": ["replicate"],
         "fx-pipeline-up.service": ["up"],
+        "fx-pipeline-watch.service": ["watch"],
         "fx-pipeline-webserver.service": ["webserver"],
     }
 

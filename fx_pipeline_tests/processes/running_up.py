@@ -17,10 +17,10 @@ from fx_pipeline_tests.command_line import PROGRAM, environment
 from fx_pipeline_tests.ports import reserved_ports
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
-SERVERS = ("serve", "sandbox", "webserver", "daemon", "grpc")
+SERVERS = ("serve", "sandbox", "webserver", "daemon", "grpc", "watch")
 """A word in the command line of each."""
 
-FETCHING = ("daemon", "grpc")
+FETCHING = ("daemon", "grpc", "watch")
 """Those that run at low priority."""
 
 PORTS = ("FX_API_PORT", "FX_DAGSTER_PORT", "FX_SANDBOX_PORT")

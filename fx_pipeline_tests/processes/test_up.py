@@ -55,7 +55,6 @@ PARTITIONS = (
 INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
     name location { name }
     schedules { name scheduleState { status } }
-    sensors { name sensorState { status } }
 } } } }"""
 
 RUNS = """query Runs($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
@@ -88,7 +87,6 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         assert repository["location"]["name"] == "fx_pipeline"
         states = {schedule["name"]: schedule["scheduleState"] for schedule in repository["schedules"]}
         assert {"daily_rates", "monthly_symbols"} <= set(states)
-        states |= {sensor["name"]: sensor["sensorState"] for sensor in repository["sensors"]}
         assert all(state == {"status": "RUNNING"} for state in states.values()), states
         runs = first.graphql(RUNS)["runsOrError"]["results"]
         assert {run["jobName"]: run for run in runs}["rates_job"] == {

@@ -113,13 +113,6 @@ class Product:
         logged = {int(pid) for event in events for pid in re.findall(r"pid: ([0-9]+)", event.message)}
         return logged & self.running.processes()
 
-    def alert_ticks(self) -> str:
-        """Return what the ticks of the alert sensor reported."""
-        with open_instance(self.home) as instance:
-            [state] = [one for one in instance.all_instigator_state() if one.instigator_name == "alerts"]
-            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        return "\n".join(tick.skip_reason or "" for tick in ticks)
-
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
@@ -175,7 +168,8 @@ def test_only_failed_dates_are_fetched_again(product: Product) -> None:
     assert product.sandbox.asked_dates() - before == Counter(failed)
     assert product.shown(chosen) == {MATERIALIZED: set(chosen)}
 
-    product.running.wait("refused alert", lambda: "was not accepted" in product.alert_ticks())
+    watched = product.database.with_name("fx.db-alerts.json")
+    product.running.wait("the watcher", watched.exists)
 
 
 def test_a_cancelled_run_ends_immediately(product: Product) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fx_pipeline.alerts import Alert
-from fx_pipeline.defs.sensors import ENDS, Ended, alert_of
+from fx_pipeline.alerting.checks import check_faults
+from fx_pipeline.alerting.faults import Fault
+from fx_pipeline.alerting.runs import ended_runs, run_faults
+from fx_pipeline.clock import utc_now
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.ingestion.ingest import ingest
@@ -137,19 +139,11 @@ def test_an_interrupt_ends_the_wait_for_a_retry(folder: Path) -> None:
         assert store.coverage().calls == 4
 
 
-def alert_for_last_run(home: Path) -> Alert | None:
-    """Return the alert for the last run, if it has one. The daemon sees each of the run's end events."""
-    with open_instance(home) as instance:
-        run = instance.get_runs(limit=1)[0]
-        decisions = [
-            alert_of(instance, Ended(run.run_id, kind is dg.DagsterEventType.RUN_FAILURE, 0), Settings())
-            for kind in ENDS
-            if instance.all_logs(run.run_id, of_type=kind)
-        ]
-    assert decisions
-    alerts = [alert for alert in decisions if alert]
-    assert len(alerts) <= 1
-    return alerts[0] if alerts else None
+def faults_in(folder: Path) -> list[Fault]:
+    """Return what the runs and checks show to the watcher."""
+    with open_instance(folder / "dagster") as instance:
+        ended = [*ended_runs(instance)]
+        return [*run_faults(instance, ended, Settings(), utc_now()), *check_faults(instance, Settings())]
 
 
 @pytest.mark.slow
@@ -172,10 +166,7 @@ def test_alerts_for_the_findings_of_a_cancelled_run(folder: Path, sandbox: Sandb
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate()
     assert messages(errors).startswith("failed  The run was cancelled")
-    alert = alert_for_last_run(folder / "dagster")
-    assert alert is not None
-    assert alert.title.startswith("fx-pipeline: check failed: ")
-    assert "jump" in alert.title
+    assert ("garbage_values", "jump") in [(fault.kind, fault.subject) for fault in faults_in(folder)]
 
 
 @pytest.mark.slow
@@ -208,7 +199,7 @@ def test_a_cancelled_command_ends_immediately_and_the_next_one_fetches_the_rest(
     assert sandbox.stats()["total"] <= calls + 8  # calls in flight, and immediate first retries
     assert fetches(database)["ok"] == len(stored_dates(database)) == responses
     assert_consistent(database)
-    assert alert_for_last_run(folder / "dagster") is None
+    assert faults_in(folder) == []
 
     sandbox.change(faults={})
     again = run_command(folder, *arguments, "--missing", **settings(sandbox), **storage)

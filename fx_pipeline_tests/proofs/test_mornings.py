@@ -1,4 +1,4 @@
-"""A morning of Dagster's daemon: runs that an outage ended are repeated; only the last failure is alerted."""
+"""A morning of Dagster's daemon: runs that an outage ended are repeated, and each fault is alerted once."""
 
 import datetime as dt
 from collections import Counter
@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from fx_pipeline.dagster_internals.servers import web_application
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.alerting.watching import Watching, titles
 from fx_pipeline_tests.dates import dates_between
-from fx_pipeline_tests.defs.ticks import tick
 from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.proofs.daemon import FIRST_TRY, Daemon, running_daemon
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
@@ -38,14 +38,14 @@ class Morning:
         self.daemon = daemon
         self.sandbox = sandbox
         self.inbox = inbox
-        self.cursor: str | None = None
+        self.watching = Watching(daemon.instance)
 
     def try_at(self, hour: int, *, days_ago: int = 0) -> list[str]:
-        """Evaluate the schedules at this hour, then the alert sensor. Return the statuses of the runs."""
+        """Evaluate the schedules at this hour, then watch for alerts. Return the statuses of the runs."""
         now = FIRST_TRY.replace(hour=hour) - dt.timedelta(days=days_ago)
         launched = self.daemon.evaluate_schedules(now)
         self.daemon.wait_for_runs()
-        _, self.cursor = tick(self.daemon.instance, self.cursor)
+        self.watching.look_at_runs()
         runs = [self.daemon.instance.get_run_by_id(run.run_id) for run in launched]
         return [run.status.value for run in runs if run]
 
@@ -129,10 +129,10 @@ def test_sends_one_alert_after_the_last_failed_try(
             alerts.append(len(morning.inbox.received))
         assert alerts == [0, 0, 0, 1]
         [message] = morning.inbox.received
-        assert message["title"] == "fx-pipeline: rates_job failed"
-        reason, last, _advice, _link = message["message"].split("\n\n")
+        assert message["title"] == "fx-pipeline: a run failed (rates)"
+        reason, last, _advice, _row, _links = message["message"].split("\n\n")
         refused = "there are no rates for this request (106 no_rates_available)"
-        assert reason == f"1 date: {refused}: {before_today(1)}"
+        assert reason == f"rates_job: 1 date: {refused}: {before_today(1)}"
         assert last == "This was the last try of the morning. The next one is after midnight (UTC)."
 
 
@@ -144,7 +144,7 @@ def test_alerts_immediately_if_no_retry_can_succeed(
         morning.sandbox.change(key="another")
         assert [morning.try_at(hour) for hour in HOURS] == [["FAILURE"], [], [], []]
         [message] = morning.inbox.received
-        assert message["title"] == "fx-pipeline: rates_job failed"
+        assert message["title"] == "fx-pipeline: the key is refused"
         assert "the access key is missing or unknown" in message["message"]
 
 
@@ -156,13 +156,13 @@ def test_the_next_try_after_an_outage_fetches_the_whole_window(
         window = [before_today(days) for days in (1, 2, 3)]
         morning.sandbox.change(faults={"server-error": 1.0})
         assert morning.try_at(0) == ["FAILURE"]
-        assert morning.inbox.received == []
+        assert titles(morning.inbox) == ["the provider is down"]
         morning.sandbox.change(faults={})
         good = morning.sandbox.stats()["endpoints"]["historical"]["ok"]
         assert morning.try_at(1) == ["SUCCESS"]
         assert morning.sandbox.stats()["endpoints"]["historical"]["ok"] == good + len(window)
         assert morning.try_and_count(3) == ([], Counter())
-        assert morning.inbox.received == []
+        assert titles(morning.inbox) == ["the provider is down", "resolved: the provider is down"]
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_runs_from_the_ui_never_fetch_a_day_that_is_not_over_and_send_no_alert(
             webserver.launch([{"key": "dagster/partition", "value": today}])
             morning.daemon.launch_queued_runs()
             morning.daemon.wait_for_runs()
-        _, morning.cursor = tick(instance, morning.cursor)
+        morning.watching.look_at_runs()
         statuses = [run.status for run in instance.get_runs(dg.RunsFilter(job_name="rates_job"))]
         assert set(statuses) == {dg.DagsterRunStatus.SUCCESS}
         assert len(statuses) == 5

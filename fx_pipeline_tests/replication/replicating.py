@@ -20,7 +20,7 @@ _QUICK = """
 import sys
 from fx_pipeline.commands.cli import main
 from fx_pipeline.replication import daemon, fencing, replicate, watch
-replicate.LOOK, replicate.LATE, replicate.HUNG, replicate.PAUSE, replicate.ALERT_AGAIN = 0.1, 0.5, 3, 0.1, 0.1
+replicate.LOOK, replicate.LATE, replicate.HUNG, replicate.PAUSE = 0.1, 0.5, 3, 0.1
 fencing.TIMEOUT, replicate.CHECK = 2, 0.5
 watch.BEHIND, watch.ENDS_WITHIN, daemon.ANSWERS_WITHIN = 2, float(sys.argv.pop(1)), 1
 main()

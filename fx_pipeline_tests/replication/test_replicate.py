@@ -14,7 +14,7 @@ from fx_pipeline.replicated import folder_of, read_state
 from fx_pipeline.replication import fencing, litestream
 from fx_pipeline.store.database import StoreError, open_database
 from fx_pipeline_tests.command_line import run_command
-from fx_pipeline_tests.inbox import TOKEN, open_inbox
+from fx_pipeline_tests.inbox import open_inbox
 from fx_pipeline_tests.object_store import SECRET, ObjectStore, running_store
 from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.replication.replicating import Replicating, read, replicating, write
@@ -47,11 +47,11 @@ def test_a_killed_litestream_is_started_again_and_loses_nothing(
         (tmp_path / "restored.db").unlink()
 
 
-def test_a_lost_store_is_alerted_once_and_caught_up_with(
+def test_a_lost_store_is_reported_and_caught_up_with(
     database: Path, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with open_inbox() as inbox, running_store(tmp_path / "store") as own:
-        with replicating(database, own.url(), FX_ALERT_URLS=inbox.url) as running:
+    with running_store(tmp_path / "store") as own:
+        with replicating(database, own.url()) as running:
             before = running.wait_for_position(0)
             own.stop()
             write(database, 2)
@@ -59,21 +59,17 @@ def test_a_lost_store_is_alerted_once_and_caught_up_with(
             assert fault is not None
             assert "the newest commits have not been in the replica" in fault
             assert "s3://fx/replica" in fault
-            wait_for(running.state, lambda state: state and state.alerted)
             running.process.kill()
             running.process.wait()
         text = running.log.read_text()
-        # A new process in the middle of a fault sends no second alert.
-        with replicating(database, own.url(), FX_ALERT_URLS=inbox.url, FX_LOG_FORMAT="json") as running:
+        with replicating(database, own.url(), FX_LOG_FORMAT="json") as running:
             running.wait_for_status("failing")
             write(database, 3)
             own.start()
             running.wait_for_position(before)
             running.wait_for_status("ok")
         log = running.log.read_text()
-        assert [alert["title"] for alert in inbox.received] == ["fx-pipeline: replication fails"]
-        assert SECRET not in log + str(inbox.received)
-        assert TOKEN not in log
+        assert SECRET not in log
         lines = [json.loads(line) for line in log.removeprefix(text).splitlines()]
         assert all({"time", "level", "message"} <= set(line) for line in lines)
         assert "All commits are in the replica again." in [line["message"] for line in lines]
@@ -93,19 +89,16 @@ def test_a_litestream_that_hangs_is_killed(database: Path, store: ObjectStore) -
         running.wait_for_status("ok")
 
 
-def test_a_litestream_that_keeps_ending_is_alerted(database: Path, store: ObjectStore) -> None:
-    with (
-        open_inbox() as inbox,
-        replicating(database, store.url("ends"), ends_within=3600, FX_ALERT_URLS=inbox.url) as running,
-    ):
+def test_a_litestream_that_keeps_ending_is_reported(database: Path, store: ObjectStore) -> None:
+    with replicating(database, store.url("ends"), ends_within=3600) as running:
         killed = 0
         for _ in range(3):
             process = running.wait_for_litestream(other_than=killed)
             killed = process.pid
             process.kill()
-        wait_for(lambda: inbox.received)
-        running.wait_for_status("failing")
-        assert "has ended 3 times" in inbox.received[0]["message"]
+        fault = running.wait_for_status("failing").problem
+        assert fault is not None
+        assert "has ended 3 times" in fault
 
 
 def test_the_metrics_are_on_this_machine_only(database: Path, store: ObjectStore) -> None:

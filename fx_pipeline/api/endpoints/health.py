@@ -6,6 +6,7 @@ They are separate because a restart does not bring new data: only `/-/health` sh
 import datetime as dt
 import logging
 
+from fx_pipeline.alerted import read_alerts, watcher_problem
 from fx_pipeline.api.endpoints.inputs import NoInput
 from fx_pipeline.api.endpoints.operation import Context
 from fx_pipeline.api.replies import NO_STORE, Document, Reply, as_json
@@ -55,6 +56,8 @@ def freshness(context: Context, _: NoInput) -> Reply:
     """Return 503 if the newest stored day is more than FX_MAX_AGE_DAYS days old or its rates are, else 200.
 
     The rates are old if the provider's rates certainly stand still.
+
+    Return 503 also if alerts should be sent, but nothing watches for them.
     """
     ((newest, _, _),) = context.queries.rows("latest_date")
     max_age_days = context.settings.fx_max_age_days
@@ -62,13 +65,16 @@ def freshness(context: Context, _: NoInput) -> Reply:
     fresh = age is not None and age <= max_age_days
     content = context.counts.content_age(context.queries, context.version)
     frozen = content is not None and content.state == "frozen"
-    facts = {
+    facts: Document = {
         "latest_date": newest,
         "age_days": age,
         "max_age_days": max_age_days,
         "content_age": content and content.document(),
     }
-    status = "stale" if not fresh else "frozen" if frozen else "fresh"
+    unwatched = watcher_problem(read_alerts(context.settings.fx_database), context.now)
+    if unwatched:
+        facts = {**facts, "alerts": unwatched}
+    status = "stale" if not fresh else "frozen" if frozen else "unwatched" if unwatched else "fresh"
     return _reply(200 if status == "fresh" else 503, {"status": status, **facts})
 
 

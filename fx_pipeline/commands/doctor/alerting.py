@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.doctor.facts import Facts
 from fx_pipeline.commands.doctor.findings import Finding, fault, ok, warning
 from fx_pipeline.following import is_reader
@@ -27,7 +28,8 @@ def alerts(facts: Facts) -> Iterator[Finding]:
             )
         return
 
-    from fx_pipeline.alerts import Alert, check_addresses, send
+    from fx_pipeline.alerting.messages import example
+    from fx_pipeline.alerting.sending import Message, check_addresses, send
 
     try:
         check_addresses(settings.fx_alert_urls)
@@ -38,13 +40,8 @@ def alerts(facts: Facts) -> Iterator[Finding]:
     if not facts.with_alert:
         yield ok("alerts", f"{count} can be used. `--alert` sends a test message")
         return
-    test = Alert(
-        title="fx-pipeline: test",
-        text="This is a test by `fx-pipeline doctor --alert`. Nothing failed.",
-        link=settings.dagster_url,
-        failure=False,
-    )
-    delivery = send(test, settings.fx_alert_urls)
+    letter = example(settings, "fx-pipeline doctor --alert", utc_now())
+    delivery = send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls)
     for failure in delivery.failures:
         yield fault("alerts", failure, "Correct the address, or check the service.")
     if not delivery.failures:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
+from fx_pipeline.alerted import alerts_summary, read_alerts, watcher_problem
+from fx_pipeline.alerting import conditions
 from fx_pipeline.clock import utc_now
-from fx_pipeline.commands import problems
 from fx_pipeline.commands.doctor.facts import Facts, NoDatabase
 from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of_message, ok, warning
-from fx_pipeline.commands.status import kept_days
+from fx_pipeline.commands.document import kept_days
 from fx_pipeline.following import is_reader
 from fx_pipeline.postgres import place_of, with_driver
 from fx_pipeline.processes import postgres_storage
@@ -127,7 +128,7 @@ def _state(facts: Facts) -> Iterator[Finding]:
 
     settings = facts.settings
     with existing_instance(settings.dagster_home) as instance:
-        state = state_of(instance, settings.dagster_home)
+        state = state_of(instance, settings.dagster_home, utc_now())
         if run_id := _unknown_run(facts, instance):
             yield warning(
                 "dagster",
@@ -136,15 +137,16 @@ def _state(facts: Facts) -> Iterator[Finding]:
             )
     document = {"automation": state.automation, "daemon": state.daemon}
     found = [
-        of_message("daemon" if line.startswith("Dagster's daemon") else "schedules", line)
-        for line in problems.of_dagster(document, settings)
+        of_message("schedules" if one.subject else "daemon", one.line)
+        for one in conditions.of_daemon(document, settings)
     ]
-    found += [of_message("last run", line) for line in problems.of_days(_days(facts, state), settings)]
     found += [
-        fault("undelivered alerts", line, "Send a test with `fx-pipeline doctor --alert`.")
-        for line in problems.of_alerts(
-            {"alert_addresses": None, "undelivered_alerts": state.undelivered}, settings
-        )
+        of_message("last run", one.line)
+        for one in (*state.faults, *conditions.of_days(_days(facts, state), settings))
+    ]
+    found += [
+        fault("undelivered alerts", one.line, "Send a test with `fx-pipeline doctor --alert`.")
+        for one in conditions.of_alerts(_alerts(settings))
     ]
     beat = state.daemon and state.daemon["last_heartbeat"]
     well = {
@@ -171,9 +173,19 @@ def _days(facts: Facts, state: "DagsterState") -> Mapping[str, Any]:
     """Return the part of the document of `status` about runs. The check `rates` names missing days."""
     kept: set[dt.date] = set()
     with suppress(NoDatabase, StoreError), facts.stored() as store:
-        kept = kept_days(store, state.failed_days, facts.settings)
+        kept = kept_days(store, state.failed_days, facts.settings, utc_now())
     failed = [[str(first), str(last)] for first, last in contiguous({*state.failed_days} - kept)]
-    return {"last_run": state.last_run, "failed_days": failed, "gaps": []}
+    return {"failed_days": failed, "gaps": []}
+
+
+def _alerts(settings: Settings) -> Mapping[str, Any]:
+    """Return the part of the document of `status` about alerts. The check `alerts` judges the addresses."""
+    state, now = read_alerts(settings.fx_database), utc_now()
+    return {
+        "alert_addresses": None,
+        "alerts": alerts_summary(state),
+        "watcher_problem": watcher_problem(state, now, wanted=bool(settings.fx_alert_urls)),
+    }
 
 
 def _counts(automation: Mapping[str, str]) -> str:

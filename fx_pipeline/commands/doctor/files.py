@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fx_pipeline.alerting.conditions import MIN_FREE_MB
 from fx_pipeline.commands.doctor.facts import Facts
 from fx_pipeline.commands.doctor.findings import Finding, fault, ok, warning
-from fx_pipeline.commands.problems import MIN_FREE_MB
 from fx_pipeline.settings import Settings
 
 _FREE_SPACE = "Free some space, or move it to a larger disk with FX_DATABASE and DAGSTER_HOME."

@@ -81,4 +81,4 @@ def load(settings: Settings) -> None:
     if file_in(settings.dagster_home).exists() or settings.fx_dagster_postgres_url:
         importlib.import_module("fx_pipeline.commands.dagster_state")
     if settings.fx_alert_urls:
-        importlib.import_module("fx_pipeline.alerts")
+        importlib.import_module("fx_pipeline.alerting.sending")

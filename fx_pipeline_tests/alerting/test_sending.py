@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from fx_pipeline.alerts import check_addresses
+from fx_pipeline.alerting.messages import RUNBOOK
+from fx_pipeline.alerting.sending import check_addresses
 from fx_pipeline.commands.cli import main
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.command_line import run_command
@@ -80,9 +81,9 @@ def test_the_test_message_is_sent_to_every_address(monkeypatch: pytest.MonkeyPat
         )
         [message] = inbox.received
         assert (message["title"], message["type"]) == ("fx-pipeline: test", "info")
-        assert message["message"] == (
-            "This is a test by `fx-pipeline alert-test`. Nothing failed.\n\nhttp://127.0.0.1:3000"
-        )
+        said = message["message"]
+        assert said.startswith("This is a test by `fx-pipeline alert-test`. Nothing failed.\n\nMeaning: ")
+        assert said.endswith(f"\nRunbook: {RUNBOOK}\nhttp://127.0.0.1:3000")
         monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
         result = CliRunner().invoke(main, ["alert-test"])
         assert (result.exit_code, result.output) == (0, "FX_ALERT_URLS, entry 1 (JSON): accepted\n")

@@ -6,17 +6,15 @@ An address holds a token or a password. Messages name it by its position and kin
 import difflib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Literal
 
 import apprise
 from pydantic import SecretStr
 
 from fx_pipeline.settings import SettingsError
-
-MAX_CHARACTERS = 4000
-"""Characters of a text that are sent. The run's log has the rest."""
 
 ALIKE = 0.8
 """How alike a known scheme must be to be suggested. slck and slack are 0.89, file and ilert 0.67."""
@@ -45,24 +43,20 @@ _silence = _Silence()
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """A title, what happened, and a link to more."""
+class Message:
+    """A title, a text, and whether something has failed, is over, or only has to be known."""
 
     title: str
     text: str
-    link: str
-    failure: bool = True
-    """Whether something failed. Otherwise it is a test."""
-
-    def __str__(self) -> str:
-        text = self.text if len(self.text) <= MAX_CHARACTERS else f"{self.text[:MAX_CHARACTERS]} …"
-        return f"{text}\n\n{self.link}"
+    type: Literal["failure", "success", "info"] = "failure"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One address, without its secrets, and why it did not accept an alert; None if it did."""
 
+    position: int
+    """The position in FX_ALERT_URLS, from 1."""
     address: str
     failure: str | None
 
@@ -77,9 +71,9 @@ class Delivery:
     attempts: tuple[Attempt, ...]
 
     @property
-    def accepted(self) -> int:
-        """How many addresses accepted the alert."""
-        return sum(attempt.failure is None for attempt in self.attempts)
+    def accepted(self) -> tuple[int, ...]:
+        """The positions of the addresses that accepted the message."""
+        return tuple(attempt.position for attempt in self.attempts if attempt.failure is None)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -89,44 +83,50 @@ class Delivery:
 
 def check_addresses(urls: Sequence[SecretStr]) -> None:
     """Raise SettingsError for the first address that Apprise cannot use."""
-    for attempt in _each(urls, None):
+    for attempt in _each(urls, None, ()):
         if attempt.failure is not None:
             raise SettingsError(f"{attempt}" if attempt.failure.endswith("?") else f"{attempt}.")
 
 
-def send(alert: Alert, urls: Sequence[SecretStr]) -> Delivery:
-    """Send an alert to each address, independently. Raise nothing."""
-    return Delivery(_each(urls, alert))
+def send(message: Message, urls: Sequence[SecretStr], only: Collection[int] = ()) -> Delivery:
+    """Send a message to each address, independently; to those at the positions in `only` if it has any.
+
+    Raise nothing.
+    """
+    return Delivery(_each(urls, message, only))
 
 
-def _each(urls: Sequence[SecretStr], alert: Alert | None) -> tuple[Attempt, ...]:
-    """Read each address, and send it the alert if there is one. Log nothing."""
+def _each(urls: Sequence[SecretStr], message: Message | None, only: Collection[int]) -> tuple[Attempt, ...]:
+    """Read each address, and send it the message if there is one. Log nothing."""
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_silence)  # does nothing if it is there already
     attempts = []
     for position, url in enumerate(urls, start=1):
+        if only and position not in only:
+            continue
         logged: list[str] = []
         token = _logged.set(logged)
         try:
-            attempts.append(_attempt(f"FX_ALERT_URLS, entry {position}", url, alert, logged))
+            attempts.append(_attempt(position, url, message, logged))
         finally:
             _logged.reset(token)
     return tuple(attempts)
 
 
-def _attempt(name: str, url: SecretStr, alert: Alert | None, logged: Sequence[str]) -> Attempt:
+def _attempt(position: int, url: SecretStr, message: Message | None, logged: Sequence[str]) -> Attempt:
+    name = f"FX_ALERT_URLS, entry {position}"
     service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="fx-pipeline", app_desc="fx-pipeline"))
     if not service.add(url.get_secret_value()):
-        return Attempt(name, _mistake(url.get_secret_value()))
+        return Attempt(position, name, _mistake(url.get_secret_value()))
     name = f"{name} ({service[0].service_name})"
-    if alert is None or service.notify(
-        title=alert.title,
-        body=str(alert),
-        notify_type=apprise.NotifyType.FAILURE if alert.failure else apprise.NotifyType.INFO,
+    if message is None or service.notify(
+        title=message.title,
+        body=message.text,
+        notify_type=apprise.NotifyType(message.type),
         body_format=apprise.NotifyFormat.TEXT,
     ):
-        return Attempt(name, None)
-    return Attempt(name, f"the alert was not accepted ({_reason(logged)})")
+        return Attempt(position, name, None)
+    return Attempt(position, name, f"the alert was not accepted ({_reason(logged)})")
 
 
 def _reason(logged: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ def test_a_run_from_the_ui_judges_its_days_once_and_misses_no_output(
     run = materialize_rates(instance, sandbox, "2024-01-01", "2024-01-12")
     assert [event for event in run.all_events if event.is_step_up_for_retry]
     judged = Counter(check.check_name for check in run.get_asset_check_evaluations())
-    assert len(judged) == 13
+    assert len(judged) == 14
     assert set(judged.values()) == {1}
     sandbox.change(faults={})
     run = materialize_rates(instance, sandbox, "2024-01-01", "2024-01-12")

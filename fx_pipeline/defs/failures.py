@@ -56,12 +56,16 @@ class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
 
 
 def run_failure(
-    failed: Iterable[Outcome] = (), *, error: Fatal | None = None, missing: Collection[dt.date] = ()
+    failed: Iterable[Outcome] = (),
+    *,
+    error: Fatal | None = None,
+    missing: Collection[dt.date] = (),
+    answered: bool = False,
 ) -> dg.Failure:
     """Return the failure of a run, with its dates grouped by reason.
 
     If `error` ended the run early, these dates are `missing`, and of the `failed` dates only those with their
-    own error are listed.
+    own error are listed. `answered`: the provider sent other dates.
     """
     by_date = {outcome.date: outcome.error for outcome in failed if outcome.error is not None}
     if error is not None:
@@ -93,7 +97,7 @@ def run_failure(
             **{reason: date_ranges(dates) for reason, dates in by_reason.items()},
             **_refetch(set().union(*by_reason.values())),
             **({} if error is None else {STOPPED_BY: type(error).__name__}),
-            **_last_error(by_date.values(), error),
+            **({} if answered and error is None else _last_error(by_date.values(), error)),
             **recovery_metadata(complete=complete, dates=later),
         },
         allow_retries=allow_retries,

@@ -55,6 +55,7 @@ class RatesRun:
         self._kept: list[StoredDay] = []
         self._to_fetch: set[dt.date] = set()
         self._reported = _dates_of_earlier_attempts(context)
+        self._answered = bool(self._reported)
         self._stored: set[dt.date] = set()
         self._failed: list[Outcome] = []
         self._error: Fatal | None = None
@@ -177,7 +178,12 @@ class RatesRun:
             )
 
     def _failure(self) -> dg.Failure:
-        return run_failure(self._failed, error=self._error, missing=self._to_fetch - self._stored)
+        return run_failure(
+            self._failed,
+            error=self._error,
+            missing=self._to_fetch - self._stored,
+            answered=self._answered or bool(self._stored),
+        )
 
     def _days_to_skip(self, store: RateStore) -> list[StoredDay]:
         """Return the stored days of the run that are not refetched.

@@ -82,6 +82,16 @@ def test_a_fault_of_the_provider_is_alerted_once_until_a_run_succeeds(
     assert titles(inbox) == [title, f"resolved: {title}"]
 
 
+def test_a_provider_that_sends_some_days_is_not_down(
+    instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox
+) -> None:
+    sandbox.change(faults={"server-error": 0.5}, seed=1)
+    fixer = ImpatientFixer(base_url=sandbox.url, base="EUR", symbols=[], concurrency=1, retries=0)
+    run_with(instance, fixer, "2024-01-01", "2024-01-06")
+    Watching(instance).look_at_runs()
+    assert titles(inbox) == ["a run failed (rates)"]
+
+
 def test_a_warning_sends_no_alert(instance: dg.DagsterInstance, sandbox: Sandbox, inbox: Inbox) -> None:
     run_rates(instance, sandbox, "2024-01-01", "2024-01-02", symbols=("USD", "RUB"))
     Watching(instance).look_at_runs()

@@ -1,12 +1,14 @@
-"""Checks of how the operator is alerted: the addresses of alerts, and the dead man's switch."""
+"""Checks of how the operator is alerted: addresses, the watcher, and the dead man's switch."""
 
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from fx_pipeline.alerted import alerts_summary, read_alerts, watcher_problem
+from fx_pipeline.alerting.conditions import of_alerts
 from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.doctor.facts import Facts
-from fx_pipeline.commands.doctor.findings import Finding, fault, ok, warning
+from fx_pipeline.commands.doctor.findings import Finding, fault, of_message, ok, warning
 from fx_pipeline.following import is_reader
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import SettingsError
@@ -46,6 +48,24 @@ def alerts(facts: Facts) -> Iterator[Finding]:
         yield fault("alerts", failure, "Correct the address, or check the service.")
     if not delivery.failures:
         yield ok("alerts", f"{count} accepted a test message")
+
+
+def watcher(facts: Facts) -> Iterator[Finding]:
+    """Check that `fx-pipeline watch` looks at this instance, and that its messages were accepted."""
+    settings, now = facts.settings, utc_now()
+    state = read_alerts(settings.fx_database)
+    if problem := watcher_problem(state, now, wanted=bool(settings.fx_alert_urls)):
+        yield of_message("watcher", problem)
+    elif state is None:
+        yield ok("watcher", "it has never looked at this database, and FX_ALERT_URLS is not set")
+    else:
+        yield ok("watcher", f"it last looked at {state.looked_at:%Y-%m-%dT%H:%M:%S+00:00}")
+    document = {"alert_addresses": None, "alerts": alerts_summary(state), "watcher_problem": None}
+    undelivered = [
+        fault("undelivered alerts", one.line, "Send a test with `fx-pipeline doctor --alert`.")
+        for one in of_alerts(document)
+    ]
+    yield from undelivered or [ok("undelivered alerts", "none")]
 
 
 def heartbeat(facts: Facts) -> Iterator[Finding]:

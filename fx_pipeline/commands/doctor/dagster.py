@@ -1,4 +1,4 @@
-"""Checks of Dagster: storage, code server, daemon, schedules, the last run, and undelivered alerts."""
+"""Checks of Dagster: storage, code server, daemon, schedules, and the last runs."""
 
 import datetime as dt
 import socket
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from fx_pipeline.alerted import alerts_summary, read_alerts, watcher_problem
 from fx_pipeline.alerting import conditions
+from fx_pipeline.alerting.runbook import KINDS
 from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.doctor.facts import Facts, NoDatabase
 from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of_message, ok, warning
@@ -35,7 +35,7 @@ OLDEST_RUN = dt.timedelta(days=7)
 
 CONNECT_SECONDS = 2
 
-CHECKS = ("dagster", "daemon", "schedules", "last run", "undelivered alerts")
+CHECKS = ("dagster", "daemon", "schedules", "last run")
 
 
 def dagster(facts: Facts) -> Iterator[Finding]:
@@ -141,19 +141,16 @@ def _state(facts: Facts) -> Iterator[Finding]:
         for one in conditions.of_daemon(document, settings)
     ]
     found += [
-        of_message("last run", one.line)
-        for one in (*state.faults, *conditions.of_days(_days(facts, state), settings))
+        fault("last run", one.line, f"{fix[0].upper()}{fix[1:]}.")
+        for one in state.faults
+        if (fix := KINDS[one.kind].fix)
     ]
-    found += [
-        fault("undelivered alerts", one.line, "Send a test with `fx-pipeline doctor --alert`.")
-        for one in conditions.of_alerts(_alerts(settings))
-    ]
+    found += [of_message("last run", one.line) for one in conditions.of_days(_days(facts, state), settings)]
     beat = state.daemon and state.daemon["last_heartbeat"]
     well = {
         "daemon": f"its last heartbeat was at {beat}" if beat else "it is starting",
         "schedules": _counts(state.automation),
         "last run": _run(state.last_run),
-        "undelivered alerts": "none",
     }
     for check, text in well.items():
         yield from [one for one in found if one.check == check] or [ok(check, text)]
@@ -176,16 +173,6 @@ def _days(facts: Facts, state: "DagsterState") -> Mapping[str, Any]:
         kept = kept_days(store, state.failed_days, facts.settings, utc_now())
     failed = [[str(first), str(last)] for first, last in contiguous({*state.failed_days} - kept)]
     return {"failed_days": failed, "gaps": []}
-
-
-def _alerts(settings: Settings) -> Mapping[str, Any]:
-    """Return the part of the document of `status` about alerts. The check `alerts` judges the addresses."""
-    state, now = read_alerts(settings.fx_database), utc_now()
-    return {
-        "alert_addresses": None,
-        "alerts": alerts_summary(state),
-        "watcher_problem": watcher_problem(state, now, wanted=bool(settings.fx_alert_urls)),
-    }
 
 
 def _counts(automation: Mapping[str, str]) -> str:

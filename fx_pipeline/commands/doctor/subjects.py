@@ -48,10 +48,11 @@ SUBJECTS = (
     Subject(("tokens",), access.tokens),
     Subject(("public address",), access.public_address),
     Subject(("ports",), ports.ports),
-    Subject(("dagster", "daemon", "schedules", "last run", "undelivered alerts"), dagster.dagster),
+    Subject(("dagster", "daemon", "schedules", "last run"), dagster.dagster),
     Subject(("code server",), dagster.code_server, NETWORK_SECONDS),
     Subject(("replica",), replica.replica, CALL_SECONDS),
     Subject(("restore drill",), replica.restore_drill),
     Subject(("alerts",), alerting.alerts, CALL_SECONDS),
+    Subject(("watcher", "undelivered alerts"), alerting.watcher),
     Subject(("heartbeat",), alerting.heartbeat, NETWORK_SECONDS),
 )

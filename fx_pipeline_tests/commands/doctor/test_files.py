@@ -46,7 +46,7 @@ def test_an_empty_folder_has_warnings_and_stays_empty(tmp_path: Path, ports: lis
         "         Start `fx-pipeline up`, or set DAGSTER_HOME to the home that it uses.",
         *(
             line
-            for check in ("daemon", "schedules", "last run", "undelivered alerts")
+            for check in ("daemon", "schedules", "last run")
             for line in (
                 f"warning  {check}: not checked: there is no storage of Dagster to read",
                 "         See the line `dagster`.",
@@ -56,6 +56,8 @@ def test_an_empty_folder_has_warnings_and_stays_empty(tmp_path: Path, ports: lis
         "ok       replica: FX_REPLICA_URL is not set",
         "ok       restore drill: there was none",
         "ok       alerts: FX_ALERT_URLS is not set",
+        "ok       watcher: it has never looked at this database, and FX_ALERT_URLS is not set",
+        "ok       undelivered alerts: none",
         "ok       heartbeat: FX_HEARTBEAT_URL is not set",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -78,7 +80,7 @@ def test_invalid_settings_are_faults_and_the_rest_is_not_checked(
     ]
     del found["sqlite"]
     unchecked = [("warning", "not checked: the settings are invalid", "Correct the settings first.")]
-    assert len(found) == 21
+    assert len(found) == 22
     assert all(lines == unchecked for lines in found.values())
 
 

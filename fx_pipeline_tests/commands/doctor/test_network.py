@@ -1,5 +1,6 @@
 """`doctor` and other machines: the provider, the key, the clock, alerts, and time limits."""
 
+import datetime as dt
 import json
 import socket
 import threading
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fx_pipeline.clock import yesterday
+from fx_pipeline.alerted import AlertState, Letter, write_alerts
+from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.commands.doctor import provider, replica, subjects
 from fx_pipeline.commands.doctor.facts import Facts
 from fx_pipeline.commands.doctor.findings import Finding
@@ -181,6 +183,33 @@ def test_alerts_are_checked_and_a_test_is_sent_only_on_request(
         ]
 
 
+def test_a_watcher_that_does_not_run_and_undelivered_alerts_are_faults(
+    monkeypatch: pytest.MonkeyPatch, doctor: Doctor, tmp_path: Path
+) -> None:
+    database, now = tmp_path / "data" / "fx.db", utc_now()
+    database.parent.mkdir()
+    failure = "FX_ALERT_URLS, entry 1 (JSON): the alert was not accepted (no connection)"
+    letter = Letter("fx-pipeline: the disk is full", "", "failure", now, failures=(failure,))
+    write_alerts(database, AlertState(now, sending=True, outbox=[letter]))
+    found = doctor()
+    assert found["watcher"] == [("ok", f"it last looked at {now:%Y-%m-%dT%H:%M:%S+00:00}", None)]
+    assert found["undelivered alerts"] == [
+        (
+            "fault",
+            f'The alert "fx-pipeline: the disk is full" was not delivered: {failure}',
+            "Send a test with `fx-pipeline doctor --alert`.",
+        )
+    ]
+    write_alerts(database, AlertState(dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc), sending=True))
+    assert doctor()["watcher"] == [
+        (
+            "fault",
+            "No alert is sent: the watcher last looked at 2024-01-01T00:00:00+00:00",
+            "Start `fx-pipeline up` or `fx-pipeline watch`.",
+        )
+    ]
+
+
 def test_the_service_of_the_dead_mans_switch_is_only_connected_to(
     monkeypatch: pytest.MonkeyPatch, doctor: Doctor
 ) -> None:
@@ -262,7 +291,6 @@ def test_no_secret_is_printed(monkeypatch: pytest.MonkeyPatch, is_valid: bool) -
             assert result.exit_code == 1
             assert CANARY not in result.output
         states = {one["check"]: one["state"] for one in json.loads(result.stdout)}
-        failing = (
-            {"provider", "key", "dagster", "replica", "alerts", "heartbeat"} if is_valid else {"settings"}
-        )
+        unreachable = {"provider", "key", "dagster", "replica", "alerts", "watcher", "heartbeat"}
+        failing = unreachable if is_valid else {"settings"}
         assert {check for check, state in states.items() if state == "fault"} == failing

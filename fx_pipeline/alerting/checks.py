@@ -6,7 +6,7 @@ import dagster as dg
 
 from fx_pipeline.alerting.faults import Fault
 from fx_pipeline.alerting.runs import page_of
-from fx_pipeline.dagster_internals.runs import check_results
+from fx_pipeline.dagster_internals.runs import last_check_results
 from fx_pipeline.defs.checks import NEWS, run_checks, table_checks
 from fx_pipeline.defs.database_checks import integrity
 from fx_pipeline.settings import Settings
@@ -34,17 +34,16 @@ def watched_checks() -> Iterator[dg.AssetCheckKey]:
 
 def check_faults(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Fault]:
     """Yield the checks whose last result has a serious finding."""
-    for key in watched_checks():
-        for result in check_results(instance, key, limit=1):
-            found = result.evaluation
-            if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR:
-                yield Fault(
-                    kind=KINDS_OF_CHECKS.get(key.name, "check_failed"),
-                    subject=key.name,
-                    parts=tuple(_news(found)),
-                    text=f"Check {key.name}: {found.description or 'see the run'}",
-                    link=page_of(result.run_id, settings),
-                )
+    for key, result in last_check_results(instance, [*watched_checks()]).items():
+        found = result.evaluation
+        if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR:
+            yield Fault(
+                kind=KINDS_OF_CHECKS.get(key.name, "check_failed"),
+                subject=key.name,
+                parts=tuple(_news(found)),
+                text=f"Check {key.name}: {found.description or 'see the run'}",
+                link=page_of(result.run_id, settings),
+            )
 
 
 def _news(check: dg.AssetCheckEvaluation) -> Sequence[str]:

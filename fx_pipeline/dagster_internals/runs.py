@@ -1,6 +1,6 @@
 """Runs: executing one in this process, why it ended, and what the instance stores about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
@@ -106,6 +106,22 @@ def check_results(instance: dg.DagsterInstance, check: dg.AssetCheckKey, *, limi
         for record in records
         if record.event and (event := record.event.dagster_event)
     ]
+
+
+def last_check_results(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]
+) -> Mapping[dg.AssetCheckKey, CheckResult]:
+    """Return the last result of each check that has one, as `check_results` does, usually in one query."""
+    found: dict[dg.AssetCheckKey, CheckResult] = {}
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    for check, record in ((check, latest[check]) for check in checks if check in latest):
+        event = record.event and record.event.dagster_event
+        if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            found[check] = CheckResult(record.run_id, record.create_timestamp, evaluation)
+        else:  # the last execution was only planned
+            found.update((check, result) for result in check_results(instance, check, limit=1))
+    return found
 
 
 def failed_partitions(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals.runs import ASSET_JOB, check_results, unfinished_backfills
+from fx_pipeline.dagster_internals.runs import ASSET_JOB, last_check_results, unfinished_backfills
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.dagster_numbers import DagsterNumbers, LastRun, Outcome, Result, replace_numbers
 from fx_pipeline.defs.assets import SYMBOLS
@@ -115,8 +115,7 @@ def _seconds(record: dg.RunRecord) -> float | None:
 
 def _checks(instance: dg.DagsterInstance) -> dict[str, Result]:
     found: dict[str, Result] = {}
-    for check in CHECKS:
-        for result in check_results(instance, check, limit=1):
-            severe = result.evaluation.severity is dg.AssetCheckSeverity.ERROR
-            found[check.name] = "passed" if result.evaluation.passed else "error" if severe else "warn"
+    for check, result in last_check_results(instance, CHECKS).items():
+        severe = result.evaluation.severity is dg.AssetCheckSeverity.ERROR
+        found[check.name] = "passed" if result.evaluation.passed else "error" if severe else "warn"
     return found

@@ -15,6 +15,7 @@ from fx_pipeline.alerting.runbook import KINDS
 from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.crashes import record_crash
 from fx_pipeline.dagster_internals.testing import record_heartbeat
+from fx_pipeline.dagster_numbers import read_numbers
 from fx_pipeline.processes.leftovers import DAEMON_LOCK
 from fx_pipeline.rates import DayRates
 from fx_pipeline.replicated import ReplicationState, folder_of, remove_state, write_state
@@ -207,6 +208,17 @@ def test_an_instance_without_a_fault_sends_nothing(inbox: Inbox, fine: Watching)
     fine.look(minutes=3)
     assert (titles(inbox), fine.watcher.state.faults) == ([], [])
     assert read_alerts(load_settings().fx_database) == fine.watcher.state
+
+
+def test_each_look_writes_the_numbers_of_dagster_for_the_metrics(
+    instance: dg.DagsterInstance, fine: Watching
+) -> None:
+    for _ in range(2):
+        fine.look(minutes=0.5)
+        numbers = read_numbers(load_settings().fx_database)
+        assert numbers is not None
+        assert numbers.at == fine.now.timestamp()
+        assert set(numbers.heartbeats) == {kind.lower() for kind in instance.get_required_daemon_types()}
 
 
 def test_each_fault_of_the_machine_is_reported_once_and_resolved_once(

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from fx_pipeline.alerting.runbook import KINDS
 from fx_pipeline.settings import PROJECT
 from fx_pipeline_tests.api.monitoring.conftest import FOLDER, FROM_PROMETHEUS, Series, labels_of
 from fx_pipeline_tests.promtool import Case, Expected, check_cases, run
@@ -38,7 +39,11 @@ def test_each_rule_says_what_it_means_and_links_to_the_runbook() -> None:
         assert rule["alert"].startswith("Fx")
         assert rule["labels"]["severity"] in {"page", "digest"}
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-        assert (PROJECT / rule["annotations"]["runbook"].partition("#")[0]).is_file()
+        kind = rule["labels"].get("kind")
+        file, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert f'<a id="{anchor}"></a>' in (PROJECT / file).read_text(encoding="utf-8")
+        assert anchor == (kind or rule["alert"])
+        assert kind is None or KINDS[kind].severity == rule["labels"]["severity"]
 
 
 def of(rule: str, labels: str = "") -> str:

@@ -26,6 +26,10 @@ class Tracked:
     first_seen: dt.datetime
     since: dt.datetime
     """Since when it is seen without a break, and without an open alert that explains it."""
+    event: str = ""
+    """What shows it, such as a run."""
+    explained: str = ""
+    """The event that another fault has explained."""
     looks: int = 1
     """How often it was seen since then."""
     gone_since: dt.datetime | None = None

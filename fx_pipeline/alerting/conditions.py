@@ -52,7 +52,8 @@ def machine(document: Document) -> Iterator[Fault]:
             yield Fault(kind="disk_nearly_full", subject=folder, text=text)
     for part, kind in (("replication", "replica_stalled"), ("restore_drill", "restore_drill")):
         if document[part] and document[part]["problem"]:
-            yield Fault(kind=kind, text=document[part]["problem"])
+            event = str(document[part].get("at", ""))  # of a drill
+            yield Fault(kind=kind, text=document[part]["problem"], event=event)
     for name, count in document["crash_loops"].items():
         text = f"{name} has crashed {count} times within 15 minutes. Its log says why."
         yield Fault(kind="crash_loop", subject=name, text=text)

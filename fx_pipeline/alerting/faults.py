@@ -21,6 +21,9 @@ class Fault:
     """What it is about, if there can be several faults of its kind: a job, a disk, a check."""
     parts: tuple[str, ...] = ()
     """What a check found. A new part is a new fault."""
+    event: str = ""
+    """What shows it, such as a run, if that is over. What explained it once explains it as long as it is the
+    same event: a run that failed on a full disk has still failed when there is space again."""
     link: str | None = None
     """The page that shows more."""
 

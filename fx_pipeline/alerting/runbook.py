@@ -92,7 +92,7 @@ KINDS: Mapping[str, Kind] = {
         investigate=_RUN,
         fix=f'"Re-execute all" on the page of the run, or for days {_REFETCH}',
         after=0,
-        caused_by=(*_OUTSIDE, *_STOPS_RUNS),
+        caused_by=(*_OUTSIDE, *_STOPS_RUNS, "clock_wrong"),
     ),
     "run_hung": Kind(
         severity="page",

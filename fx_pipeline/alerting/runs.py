@@ -57,7 +57,7 @@ _LAST_TRY = "This was the last try of the morning. The next one is after midnigh
 
 _REEXECUTE = 'To fetch only the failed days, press "Re-execute all" on the page of the run.'
 
-_CAUSES = {
+CAUSES = {
     "InvalidKey": "wrong_key",
     "InactiveAccount": "wrong_key",
     "QuotaExhausted": "quota_used",
@@ -68,7 +68,6 @@ _CAUSES = {
     **dict.fromkeys(("Unreachable", "ServerTrouble", "RateLimited"), "provider_down"),
     **dict.fromkeys(("BadResponse", "MislabelledBase", "ProviderDown"), "provider_down"),
     "LongWaitRequested": "provider_down",
-    "StoreError": "database_unreadable",
 }
 """The kind of fault for the error that ended a run. Any other is `run_failed`."""
 
@@ -211,8 +210,8 @@ def _cause(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
         failure = event.step_failure_data.user_failure_data
         metadata = failure.metadata if failure else {}
         for name in (LAST_ERROR, STOPPED_BY):
-            if name in metadata and str(metadata[name].value) in _CAUSES:
-                return _CAUSES[str(metadata[name].value)]
+            if name in metadata and str(metadata[name].value) in CAUSES:
+                return CAUSES[str(metadata[name].value)]
     return "run_failed"
 
 
@@ -230,5 +229,6 @@ def _fault(instance: dg.DagsterInstance, run: dg.DagsterRun, work: str, settings
         kind=kind,
         subject=work if kind == "run_failed" else "",
         text="\n\n".join(parts),
+        event=run.run_id,
         link=page_of(run.run_id, settings),
     )

@@ -61,7 +61,7 @@ def _seen(state: AlertState, fault: Fault, now: dt.datetime) -> Iterator[Tracked
     if new or not (tracked or fault.parts):
         tracked.append(_begin(state, fault, new, now))
     for one in tracked:
-        one.looks += 1
+        one.looks, one.event = one.looks + 1, fault.event
         if one.alerted_at is None:
             one.text, one.link = fault.text, fault.link
         yield one
@@ -91,7 +91,9 @@ def _begun(state: AlertState, seen: Collection[int], now: dt.datetime) -> Iterat
             continue
         kind = KINDS[one.kind]
         if present & {*kind.caused_by}:
-            one.since, one.looks = now, 0
+            one.since, one.looks, one.explained = now, 0, one.event
+        elif one.event and one.event == one.explained:
+            continue
         elif one.looks >= LOOKS and abs(now - one.since) >= dt.timedelta(seconds=kind.after):
             one.alerted_at = now
             if one.parts:

@@ -10,11 +10,15 @@ import pytest
 
 from fx_pipeline.alerting.checks import KINDS_OF_CHECKS, watched_checks
 from fx_pipeline.alerting.runbook import KINDS
+from fx_pipeline.alerting.runs import CAUSES as CAUSES_OF_ERRORS
+from fx_pipeline.alerting.runs import PROVIDER
 from fx_pipeline.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_TAG
 from fx_pipeline.defs import tries
 from fx_pipeline.defs.checks import NEWS, RATES
 from fx_pipeline.defs.failures import LAST_ERROR, STOPPED_BY, recovery_metadata
 from fx_pipeline.defs.jobs import rates_job, symbols_job
+from fx_pipeline.fixer import errors
+from fx_pipeline.store.ledger import QuotaReached
 from fx_pipeline_tests.alerting.conftest import KEY
 from fx_pipeline_tests.alerting.watching import Watching, titles
 from fx_pipeline_tests.defs.rates_run import QUIET, run_rates
@@ -322,7 +326,7 @@ CAUSES = [
     ({LAST_ERROR: "UnknownHost"}, "provider_unreachable"),
     ({STOPPED_BY: "LongWaitRequested"}, "provider_down"),
     ({STOPPED_BY: "QuotaReached"}, "quota_used"),
-    ({STOPPED_BY: "StoreError"}, "database_unreadable"),
+    ({STOPPED_BY: "StoreError"}, "run_failed"),
     ({STOPPED_BY: "InvalidBase"}, "run_failed"),
 ]
 
@@ -334,6 +338,22 @@ def test_the_kind_of_a_failure_is_that_of_its_cause(
     """Also if another try of the morning follows: an outage is reported when it is found."""
     failed_run(instance, LAST if kind == "run_failed" else TRY, **metadata)
     assert [fault.kind for fault in Watching(instance).faults()] == [kind]
+
+
+def test_causes_are_errors_that_exist() -> None:
+    names = {name for name, value in vars(errors).items() if isinstance(value, type)} | {
+        QuotaReached.__name__
+    }
+    assert CAUSES_OF_ERRORS.keys() <= names
+    assert set(CAUSES_OF_ERRORS.values()) == PROVIDER <= KINDS.keys()
+
+
+def test_a_host_that_dns_does_not_know_is_unreachable(instance: dg.DagsterInstance) -> None:
+    fixer = ImpatientFixer(
+        base_url="http://unknown.invalid", base="EUR", symbols=[], concurrency=1, retries=1
+    )
+    run_with(instance, fixer, "2024-01-01", "2024-01-01")
+    assert [fault.kind for fault in Watching(instance).faults()] == ["provider_unreachable"]
 
 
 def test_a_failed_run_of_a_backfill_is_left_to_its_days(instance: dg.DagsterInstance) -> None:

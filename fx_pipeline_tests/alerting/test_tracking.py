@@ -85,6 +85,15 @@ def test_a_fault_that_another_explains_is_alerted_only_if_it_stays() -> None:
     assert looks.look(DEAD, times=4) == ["alert daemon_dead"]
 
 
+def test_a_run_that_failed_on_a_full_disk_is_not_alerted_when_there_is_space() -> None:
+    looks = Looks()
+    first, second = (Fault(kind="run_failed", subject="rates", event=run, text="It failed.") for run in "ab")
+    looks.look(FULL, times=2)
+    looks.look(FULL, first, times=5)
+    assert looks.look(first, times=500) == ["resolved disk_full /data"]
+    assert looks.look(second, times=5) == ["alert run_failed rates"]
+
+
 def test_missing_days_wait_for_the_run_that_comes_after_an_outage() -> None:
     looks = Looks()
     looks.look(fault("provider_down"), MISSING, times=6 * 120)

@@ -73,7 +73,7 @@ format: install-dev ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev ## measure ingestion, the API and the start, and write benchmarks/RESULTS.md
+bench: install-dev ## measure ingestion, the API, the start and Dagster's history, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.lanes
@@ -81,6 +81,7 @@ bench: install-dev ## measure ingestion, the API and the start, and write benchm
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.replication
 	$(BIN)/python -m benchmarks.nginx
+	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.startup
 
 docs: install-dev ## regenerate the tables in docs/ and .env.example

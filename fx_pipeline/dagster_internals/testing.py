@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
+    from dagster._core.remote_representation.external import RemoteSchedule
     from dagster._core.workspace.context import WorkspaceProcessContext
 
 
@@ -32,6 +33,46 @@ def launch_queued_runs(workspace: "WorkspaceProcessContext") -> None:
 
     with QueuedRunCoordinatorDaemon(interval_seconds=1) as daemon:
         _require_success(daemon.run_iteration(workspace))
+
+
+def run_daemon_once(workspace: "WorkspaceProcessContext", now: dt.datetime) -> None:
+    """Do what the threads of the daemon do first: look for runs, and for schedules that are due at `now`."""
+    from dagster._daemon.controller import create_daemons_from_instance
+    from dagster._daemon.daemon import IntervalDaemon
+
+    for thread in create_daemons_from_instance(workspace.instance):
+        if isinstance(thread, IntervalDaemon):
+            with thread:
+                _require_success(thread.run_iteration(workspace))
+    launch_scheduled_runs(workspace, now)
+
+
+def schedules_of(workspace: "WorkspaceProcessContext") -> "list[RemoteSchedule]":
+    """Return all schedules of a workspace."""
+    return [
+        schedule
+        for location in workspace.create_request_context().code_locations
+        for repository in location.get_repositories().values()
+        for schedule in repository.get_schedules()
+    ]
+
+
+def add_tick(instance: dg.DagsterInstance, schedule: "RemoteSchedule", run_id: str, at: dt.datetime) -> None:
+    """Record a tick of a schedule that launched a run, as the daemon does."""
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import TickData, TickStatus
+
+    instance.create_tick(
+        TickData(
+            instigator_origin_id=schedule.get_remote_origin_id(),
+            instigator_name=schedule.name,
+            instigator_type=InstigatorType.SCHEDULE,
+            status=TickStatus.SUCCESS,
+            timestamp=at.timestamp(),
+            run_ids=[run_id],
+            selector_id=schedule.selector_id,
+        )
+    )
 
 
 def record_heartbeat(instance: dg.DagsterInstance, at: dt.datetime) -> None:

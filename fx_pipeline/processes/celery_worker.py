@@ -5,17 +5,25 @@ Start the worker with `celery --app fx_pipeline.processes.celery_worker worker -
 dagster.yaml.
 """
 
+import logging
+
 from celery import Celery
+from celery.signals import setup_logging
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tasks import create_execute_job_task
 
+from fx_pipeline.logs import configure_logging, is_json
 from fx_pipeline.processes.dagster_home import open_instance
 from fx_pipeline.settings import SettingsError, load_settings
 
 
 def _app() -> Celery:
     """Return the app of the run launcher. Raise SettingsError if that is not Celery's."""
-    home = load_settings().dagster_home
+    settings = load_settings()
+    configure_logging(settings)
+    if is_json():
+        setup_logging.connect(_log_as_configured, weak=False)  # then Celery sets nothing up itself
+    home = settings.dagster_home
     with open_instance(home) as instance:
         launcher = instance.run_launcher
     if not isinstance(launcher, CeleryRunLauncher):
@@ -24,6 +32,11 @@ def _app() -> Celery:
         )
     create_execute_job_task(launcher.celery)
     return launcher.celery
+
+
+def _log_as_configured(**_: object) -> None:
+    configure_logging(load_settings())
+    logging.getLogger("celery").setLevel(logging.INFO)
 
 
 app = _app()

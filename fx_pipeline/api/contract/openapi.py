@@ -127,6 +127,11 @@ _HEADERS: dict[str, Schema] = {
         "description": "Every web page may read this API.",
         "schema": {"type": "string", "const": "*"},
     },
+    "RequestId": {
+        "description": "The id of the request in the log of the server. A cached response has it only "
+        "if the client sent one.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    },
     "Missing": {
         "description": "The currencies in `missing`, with the first and the last day of each.",
         "schema": {"type": "string", "pattern": r"^[A-Z]{3}=[0-9-]{10}\.\.[0-9-]{10}(, |$)"},
@@ -155,6 +160,7 @@ _COMMON = {
     "Cache-Control": ref("headers", "CacheControl"),
     "Vary": ref("headers", "Vary"),
     "Access-Control-Allow-Origin": ref("headers", "AnyOrigin"),
+    "X-Request-Id": ref("headers", "RequestId"),
 }
 _CACHEABLE = {
     "ETag": ref("headers", "ETag"),

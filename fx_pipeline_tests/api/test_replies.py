@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
+from fx_pipeline.alerted import AlertState, write_alerts
 from fx_pipeline.drilled import DrillState, write_drill
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -342,6 +343,27 @@ async def test_freshness_depends_on_the_newest_day(
                 "state": "changing",
             },
         },
+    )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "sending", "status", "word"),
+    [(4, True, 200, "fresh"), (6, False, 200, "fresh"), (6, True, 503, "unwatched")],
+)
+async def test_freshness_fails_if_alerts_are_no_longer_watched_for(
+    history: History, open_api: OpenApi, minutes: int, sending: bool, status: int, word: str
+) -> None:
+    api = open_api(history.path)
+    api.now = dt.datetime.fromisoformat("2026-03-10T08:00:00+00:00")
+    looked_at = api.now - dt.timedelta(minutes=minutes)
+    write_alerts(history.path, AlertState(looked_at=looked_at, sending=sending))
+    response = await api.get("/-/health/freshness")
+    assert (response.status_code, response.json()["status"]) == (status, word)
+    assert response.json().get("alerts") == (
+        None
+        if status == 200
+        else "No alert is sent: the watcher last looked at 2026-03-10T07:54:00+00:00. Start `fx-pipeline up` "
+        "or `fx-pipeline watch`."
     )
 
 

@@ -298,7 +298,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         name="freshness",
         summary="Whether the data is current",
         description="503 if the latest stored day is too old, or if its rates are: the provider has sent the "
-        "same rates for more business days than ever before. Needs no token. (A restart does not help.)",
+        "same rates for more business days than ever before. 503 also if no alert is sent to the operator. "
+        "Needs no token. (A restart does not help.)",
         tag=HEALTH,
         response="Freshness",
         parse=inputs.parse_nothing,

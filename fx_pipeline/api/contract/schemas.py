@@ -227,13 +227,18 @@ def _response_schemas(links: Iterable[str]) -> dict[str, Schema]:
         ),
         "Unhealthy": _object(status=_constant("error"), message={"type": "string"}),
         "Freshness": _object(
-            status={"type": "string", "enum": ["fresh", "stale", "frozen"]},
+            ("alerts",),
+            status={"type": "string", "enum": ["fresh", "stale", "frozen", "unwatched"]},
             latest_date=stored,
             age_days={"type": ["integer", "null"], "minimum": 0},
             max_age_days={"type": "integer", "minimum": 1},
             content_age={
                 "anyOf": [ref("schemas", "ContentAge"), {"type": "null"}],
                 "description": "How long the newest rates are unchanged; null with fewer than two days.",
+            },
+            alerts={
+                "type": "string",
+                "description": "Why no alert is sent to the operator, although an address is set.",
             },
         ),
         "ContentAge": _object(

@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import NullPool, create_engine, inspect
-from sqlalchemy.exc import SQLAlchemyError
-
 from fx_pipeline.alerting import conditions
 from fx_pipeline.alerting.runbook import KINDS
 from fx_pipeline.clock import utc_now
@@ -18,7 +15,6 @@ from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of
 from fx_pipeline.commands.document import kept_days
 from fx_pipeline.following import is_reader
 from fx_pipeline.postgres import place_of, with_driver
-from fx_pipeline.processes import postgres_storage
 from fx_pipeline.processes.instance_file import contradiction, file_in, kept_file
 from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import Settings, SettingsError
@@ -100,6 +96,11 @@ def _storage(settings: Settings) -> Finding:
 
 def _postgres(url: str) -> Finding:
     """Connect, and look for Dagster's tables."""
+    from sqlalchemy import NullPool, create_engine, inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from fx_pipeline.processes import postgres_storage
+
     place = place_of(url)
     try:
         options = {} if "connect_timeout=" in url else {"connect_timeout": CONNECT_SECONDS}

@@ -3,6 +3,7 @@
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from threading import Thread
 
 from fx_pipeline.commands.doctor.facts import Facts, NoDatabase
@@ -52,17 +53,21 @@ class _Look:
             self._found = error
 
 
+_NOT_CHECKED: tuple[tuple[type[Exception], str, str], ...] = (
+    (NoDatabase, "there is no database yet", "Start `fx-pipeline up` first."),
+    (StoreError, "the database cannot be used", "See the line `database`."),
+    (ModuleNotFoundError, "only the API is installed here", "Run this where Dagster runs, too."),
+)
+"""Errors of a check that needs something that is not there, the reason, and the remedy."""
+
+
 def _failed(check: str, error: Exception | None, seconds: float) -> Finding:
     if error is None:
-        return fault(
-            check,
-            f"no answer within {seconds:g} s",
-            "Check the disk, the network or the service that this asks.",
-        )
-    if isinstance(error, NoDatabase):
-        return not_checked(check, "there is no database yet", "Start `fx-pipeline up` first.")
-    if isinstance(error, StoreError):
-        return not_checked(check, "the database cannot be used", "See the line `database`.")
+        text = f"no answer within {seconds:g} s"
+        return fault(check, text, "Check the disk, the network or the service that this asks.")
+    for kind, reason, remedy in _NOT_CHECKED:
+        if isinstance(error, kind):
+            return not_checked(check, reason, remedy)
     if isinstance(error, SettingsError):
         return of_message(check, str(error))
     if isinstance(error, OSError) and error.filename:
@@ -78,7 +83,12 @@ def _failed(check: str, error: Exception | None, seconds: float) -> Finding:
 
 def load(settings: Settings) -> None:
     """Import what takes seconds, so that it does not count as the time of a check."""
-    if file_in(settings.dagster_home).exists() or settings.fx_dagster_postgres_url:
-        importlib.import_module("fx_pipeline.commands.dagster_state")
-    if settings.fx_alert_urls:
-        importlib.import_module("fx_pipeline.alerting.sending")
+    needed = {
+        "fx_pipeline.commands.dagster_state": file_in(settings.dagster_home).exists()
+        or settings.fx_dagster_postgres_url,
+        "fx_pipeline.alerting.sending": settings.fx_alert_urls,
+    }
+    for name, is_needed in needed.items():
+        with suppress(ModuleNotFoundError):  # the check that needs it reports it
+            if is_needed:
+                importlib.import_module(name)

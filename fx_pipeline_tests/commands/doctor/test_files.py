@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline.commands.access import Access
 from fx_pipeline.commands.doctor import files
 from fx_pipeline.settings import load_settings
+from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.commands.doctor.conftest import Doctor, run_doctor
 from fx_pipeline_tests.disks import NO_MOUNT, remount, small_disk
 from fx_pipeline_tests.proofs.test_refusals import barely
@@ -261,3 +263,29 @@ def test_files_that_this_user_cannot_read_are_a_fault(tmp_path: Path) -> None:
     }
     assert found["tokens"]["text"] == f"{tokens} cannot be read: unable to open database file"
     assert found["database"]["text"] == f"{folder}/fx.db: the file or its folder is not writable"
+
+
+API_ONLY = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("dagster", "dagster_shared", "pandas", "sqlalchemy", "apprise"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+from fx_pipeline.commands.cli import main
+main()
+"""
+"""The command where only the packages of the API are installed, as in its image."""
+
+
+@pytest.mark.usefixtures("stored")
+def test_it_checks_what_it_can_where_only_the_api_is_installed(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").touch()
+    program = (sys.executable, "-c", API_ONLY)
+    result = run_command(tmp_path, "doctor", "--json", program=program, FX_ALERT_URLS="json://127.0.0.1")
+    found = {one["check"]: one["text"] for one in json.loads(result.stdout)}
+    unchecked = {check for check, text in found.items() if text.startswith("not checked: only the API is")}
+    assert unchecked == {"dagster", "daemon", "schedules", "last run", "alerts"}
+    assert found["rates"].startswith("1 day, the newest is ")

@@ -11,7 +11,15 @@ from fx_pipeline.dagster_internals.logs import log_as_configured  # noqa: E402
 from fx_pipeline.defs.assets import fixer_api, rates, rates_api, symbols  # noqa: E402
 from fx_pipeline.defs.database_checks import database_file, drill_age, integrity, restorable  # noqa: E402
 from fx_pipeline.defs.executor import one_process  # noqa: E402
-from fx_pipeline.defs.jobs import checks_job, database_job, history_job, rates_job, symbols_job  # noqa: E402
+from fx_pipeline.defs.jobs import (  # noqa: E402
+    checks_job,
+    database_job,
+    history_job,
+    missing_job,
+    rates_job,
+    refetch_job,
+    symbols_job,
+)
 from fx_pipeline.defs.resources import DatabaseResource, FixerResource, without_config  # noqa: E402
 from fx_pipeline.defs.schedules import (  # noqa: E402
     daily_checks,
@@ -30,7 +38,7 @@ log_as_configured()
 defs = dg.Definitions(
     assets=[fixer_api, rates, symbols, database_file, rates_api],
     asset_checks=[integrity, restorable, drill_age],
-    jobs=[rates_job, symbols_job, checks_job, database_job, history_job],
+    jobs=[rates_job, missing_job, refetch_job, symbols_job, checks_job, database_job, history_job],
     schedules=[daily_rates, daily_checks, nightly_database, nightly_history, monthly_symbols],
     resources={
         "fixer": without_config(

@@ -31,6 +31,8 @@ def test_the_workspace_loads_in_the_webserver(tmp_path: Path) -> None:
         jobs = {job.name for job in repository.get_all_jobs()}
         assert jobs == {
             "rates_job",
+            "missing_job",
+            "refetch_job",
             "symbols_job",
             "checks_job",
             "database_job",

@@ -14,7 +14,7 @@ from fx_pipeline.settings import Settings, SettingsError, load_settings
 from fx_pipeline.sqlite import sqlite3
 
 if TYPE_CHECKING:
-    from fx_pipeline.store.ledger import Quota
+    from fx_pipeline.store.ledger import Ledger, Quota
 
 
 @click.command()
@@ -57,15 +57,20 @@ def rebuild() -> None:
 
 def read_quota(settings: Settings, *, writing: bool = True) -> "Quota | None":
     """Return the state of the monthly quota, or None if there is none. `writing` as in `Ledger`."""
+    with open_ledger(settings, writing=writing) as ledger:
+        return ledger.quota()
+
+
+def open_ledger(settings: Settings, *, writing: bool = True) -> "Ledger":
+    """Return the ledger of the calls, to be closed after use. `writing` as in `Ledger`."""
     from fx_pipeline.store.ledger import Ledger
 
-    with Ledger(
+    return Ledger(
         settings.fx_database,
         limit=settings.fixer_monthly_quota,
         daily_calls=settings.daily_calls,
         writing=writing,
-    ) as ledger:
-        return ledger.quota()
+    )
 
 
 def require_database(settings: Settings) -> None:

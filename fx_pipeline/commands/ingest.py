@@ -10,15 +10,19 @@ from uuid import uuid4
 import click
 
 from fx_pipeline.clock import yesterday
-from fx_pipeline.commands.database import read_quota
+from fx_pipeline.commands.database import open_ledger, read_quota
 from fx_pipeline.commands.output import console, errors, print_files, warn_about_sqlite
 from fx_pipeline.rates import date_range, parse_date
 from fx_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from fx_pipeline.commands.runs import RunReport
+    from fx_pipeline.ingestion.forecast import Forecast
 
 DEFAULT_DAYS = 10
+
+TOO_SMALL = 3
+"""The exit code if the quota is too small. No call was made."""
 
 
 class Date(click.ParamType[dt.date]):
@@ -56,6 +60,12 @@ class Date(click.ParamType[dt.date]):
     is_flag=True,
     help="With --missing, still refetch yesterday and the FX_REVISION_DAYS days before it.",
 )
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="If the quota is too small for all days, fetch the newest ones that fit, instead of nothing.",
+)
+@click.option("--forecast", "only_forecast", is_flag=True, help="Only show what this needs. Makes no call.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def ingest(
     days: int | None,
@@ -64,12 +74,15 @@ def ingest(
     last: dt.date | None,
     missing: bool,
     revise: bool,
+    partial: bool,
+    only_forecast: bool,
     as_json: bool,
 ) -> None:
     """Fetch days now, through Dagster. The UI shows each run.
 
     Fetches the newest days first, in runs as long as a backfill's. Exits with 1 if a day could not be
-    fetched; the others are stored.
+    fetched; the others are stored. Exits with 3, before any call, if the month's quota is too small for all
+    of them.
     """
     if revise and not missing:
         raise click.UsageError("--revise needs --missing: without it, every day is fetched again.")
@@ -82,13 +95,24 @@ def ingest(
 
     from fx_pipeline.commands.progress import shown_progress
     from fx_pipeline.commands.reports import ingest_document
+    from fx_pipeline.ingestion.forecast import WORTH_SHOWING
 
+    forecast = plan.forecast(settings)
+    if only_forecast:
+        click.echo(json.dumps(forecast.document(), indent=2) if as_json else str(forecast))
+        raise SystemExit(0 if forecast.fits else TOO_SMALL)
+    if not forecast.fits and not partial:
+        errors.print(f"[bold red]quota[/]   {forecast.refusal('add --partial to fetch these')}")
+        raise SystemExit(TOO_SMALL)
+    plan.want(settings)
     if not plan.dates:
         stored = "The day is" if len(selected) == 1 else f"All {len(selected):,} days are"
         errors.print(f"{stored} already stored. Nothing was fetched.")
         if as_json:
             click.echo(json.dumps(ingest_document([], None, None)))
         return
+    if forecast.days >= WORTH_SHOWING:
+        errors.print(f"[bold]forecast[/] {forecast}")
     with shown_progress(errors, settings.fx_database, plan.dates, lines=not as_json) as run_ended:
         result = plan.execute(settings, run_ended)
     _print(settings, plan, result, as_json=as_json)
@@ -127,7 +151,9 @@ def select_dates(
 class IngestPlan:
     """What one ingest fetches, decided before Dagster is imported, which takes seconds."""
 
+    selected: frozenset[dt.date]
     dates: frozenset[dt.date]
+    """The days to fetch: the selected ones, without those that are skipped."""
     skip_stored: bool
     refetch_from: dt.date | None
     by_name: bool
@@ -146,12 +172,12 @@ class IngestPlan:
 
         with RateStore(settings.fx_database) as store:
             store.check_source(settings.fx_base, settings.known_provider)
-            store.want(selected)
             stored = store.stored_dates(min(selected), max(selected)) if missing else set()
             has_names, is_empty = store.has_names(), store.is_empty()
         refetch_from = yesterday() - dt.timedelta(days=settings.fx_revision_days) if revise else None
         skipped = {date for date in stored if refetch_from is None or date < refetch_from}
         return cls(
+            frozenset(selected),
             frozenset(selected - skipped),
             missing,
             refetch_from,
@@ -159,6 +185,24 @@ class IngestPlan:
             with_names=not has_names,
             is_first=is_empty,
         )
+
+    def forecast(self, settings: Settings) -> "Forecast":
+        """Return what the days need. Raise StoreError."""
+        from fx_pipeline.ingestion.forecast import Forecast
+        from fx_pipeline.ingestion.plan import plan_calls
+
+        calls = plan_calls(self.dates, timeseries=settings.fixer_timeseries)
+        endpoint = "timeseries" if settings.fixer_timeseries else "historical"
+        skipped = len(self.selected) - len(self.dates)
+        with open_ledger(settings) as ledger:
+            return Forecast(calls, skipped, ledger.quota(), ledger.pace(endpoint))
+
+    def want(self, settings: Settings) -> None:
+        """Note that the selected days are wanted. Raise StoreError."""
+        from fx_pipeline.store.store import RateStore
+
+        with RateStore(settings.fx_database) as store:
+            store.want(self.selected)
 
     def execute(self, settings: Settings, run_ended: "Callable[[RunReport], None]") -> "IngestResult":
         """Fetch the days. Warn if the quota is too small. Raise click's error if Dagster cannot run."""

@@ -20,12 +20,12 @@ from fx_pipeline.dagster_internals.runs import (
     job_origin,
     was_interrupted,
 )
-from fx_pipeline.dagster_internals.tags import MAX_RETRIES_TAG
+from fx_pipeline.dagster_internals.tags import MAX_RETRIES_TAG, PARTIAL_TAG
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.assets import rates
 from fx_pipeline.defs.checks import RATES
 from fx_pipeline.defs.failures import CANCELLED, STOPPED_BY, run_reason, step_failures, step_reason
-from fx_pipeline.defs.jobs import rates_job, symbols_job
+from fx_pipeline.defs.jobs import RATES_JOBS, rates_job, symbols_job
 from fx_pipeline.defs.partitions import days
 from fx_pipeline.defs.run_config import range_tags, rates_config
 from fx_pipeline.defs.run_locks import fail_killed_runs
@@ -106,7 +106,8 @@ def materialise(
         for number, dates in enumerate(runs):
             if check_captured_interrupt():  # between two runs
                 break
-            tags = range_tags(dates[-1].isoformat(), dates[0].isoformat())
+            # As partial, because the command has compared the days of all runs with the quota.
+            tags = range_tags(dates[-1].isoformat(), dates[0].isoformat()) | {PARTIAL_TAG: "true"}
             run_id = None if number else first_run_id
             reports.append(_report(_execute(instance, rates_job.name, config, tags, run_id), dates))
             ended(reports[-1])
@@ -238,7 +239,7 @@ def last_run(instance: dg.DagsterInstance) -> dict[str, str | None] | None:
     for record in instance.get_run_records(limit=20):
         run, ended = record.dagster_run, record.end_time
         # A backfill from the UI runs as one of Dagster's own jobs, with a selection of assets.
-        if run.job_name != rates_job.name and RATES not in (run.asset_selection or ()):
+        if run.job_name not in RATES_JOBS and RATES not in (run.asset_selection or ()):
             continue
         failures = step_failures(instance, run.run_id) if run.is_failure else []
         return {

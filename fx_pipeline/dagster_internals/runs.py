@@ -139,6 +139,16 @@ def failed_partitions(
     return set(status.deserialize_failed_partition_subsets(partitions).get_partition_keys())
 
 
+def backfill_partitions(instance: dg.DagsterInstance, backfill_id: str, asset: dg.AssetKey) -> set[str]:
+    """Return the partitions of an asset that a backfill was launched for; none if Dagster has deleted it."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None:
+        return set()
+    if (data := backfill.asset_backfill_data) is not None and asset in data.target_subset.asset_keys:
+        return set(data.get_target_partitions_subset(asset).get_partition_keys())
+    return set(backfill.partition_names or ())  # of a job, or of an asset before Dagster has looked at it
+
+
 def unfinished_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBackfill]:
     """Return the backfills that have not ended. Dagster exports neither them nor their states."""
     states = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]

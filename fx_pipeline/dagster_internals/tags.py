@@ -1,5 +1,11 @@
 """The tags of runs. Dagster documents some of them and exports none."""
 
+STORED_TAG = "fx-pipeline/stored"
+"""Ours, on a run or a backfill: `skip` skips the days that are stored, `refetch` fetches them again."""
+PARTIAL_TAG = "fx-pipeline/partial"
+"""Ours, on a run or a backfill: `true` fetches the newest days that the quota allows, if not all fit."""
+FORECAST_TAG = "fx-pipeline/forecast"
+"""Ours, on the first run of a backfill: what the whole backfill needs."""
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

@@ -44,6 +44,11 @@ Each date of a run succeeds or fails independently. Dates that failed are not ma
 To fetch only those, re-execute the failed run: the new run skips the dates that the failed one has stored.
 Or select "All time" and the status "Failed" in the dialog that materializes the asset. The status "Missing"
 selects every date that was never fetched.
+
+Materializing fetches stored dates again. To skip them, launch the job `missing_job`. Before a backfill,
+`fx-pipeline ingest --from DATE --forecast` shows what it needs: calls, share of the quota, minutes. If the
+month's quota is too small for all its dates, its runs fail before the first call. To fetch the newest dates
+that fit, launch it with the tag `fx-pipeline/partial`: `true`.
 """
 
 

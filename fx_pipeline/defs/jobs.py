@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from fx_pipeline.dagster_internals.tags import STORED_TAG
 from fx_pipeline.dagster_names import prefixed
 from fx_pipeline.defs.assets import rates, symbols
 from fx_pipeline.defs.checks import table_checks
 from fx_pipeline.defs.database_checks import drill_age, integrity, restorable
 from fx_pipeline.defs.history import prune_history
+from fx_pipeline.defs.run_config import REFETCH, SKIP
 from fx_pipeline.settings import load_settings
 
 rates_job = dg.define_asset_job(
@@ -15,6 +17,23 @@ rates_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(rates).without_checks(),
     description="Fetch, store and check the rates of a range of days.",
 )
+
+missing_job = dg.define_asset_job(
+    prefixed(load_settings(), "missing_job"),
+    selection=dg.AssetSelection.assets(rates).without_checks(),
+    tags={STORED_TAG: SKIP},
+    description="Fetch the selected days that are not stored, and skip the others.",
+)
+
+refetch_job = dg.define_asset_job(
+    prefixed(load_settings(), "refetch_job"),
+    selection=dg.AssetSelection.assets(rates).without_checks(),
+    tags={STORED_TAG: REFETCH},
+    description="Fetch all selected days, also those that are stored. Fixer may have revised them.",
+)
+
+RATES_JOBS = {rates_job.name, missing_job.name, refetch_job.name}
+"""The jobs that fetch days."""
 
 checks_job = dg.define_asset_job(
     prefixed(load_settings(), "checks_job"),

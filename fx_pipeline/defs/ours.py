@@ -10,7 +10,7 @@ from fx_pipeline.settings import load_settings
 
 DATABASE = dg.AssetKey(asset_path(load_settings(), "database"))
 
-JOB_NAMES = ("rates", "symbols", "checks", "database", "history")
+JOB_NAMES = ("rates", "missing", "refetch", "symbols", "checks", "database", "history")
 """Our jobs, without FX_ASSET_PREFIX and `_job`."""
 
 JOBS = {prefixed(load_settings(), f"{name}_job") for name in JOB_NAMES}

@@ -9,6 +9,7 @@ import dagster as dg
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_internals.runs import failed_partitions
 from fx_pipeline.dagster_internals.tags import BACKFILL_TAG, SCHEDULE_TAG
+from fx_pipeline.defs.backfill_forecast import days_that_fit
 from fx_pipeline.defs.checks import RATES, CheckEvent, check_run, check_table
 from fx_pipeline.defs.continued import continued_backfills, continued_runs
 from fx_pipeline.defs.failures import Fatal, date_ranges, next_attempt, run_failure
@@ -54,6 +55,7 @@ class RatesRun:
         self._skipped: list[StoredDay] = []
         self._kept: list[StoredDay] = []
         self._to_fetch: set[dt.date] = set()
+        self._too_many: set[dt.date] = set()
         self._reported = _dates_of_earlier_attempts(context)
         self._answered = bool(self._reported)
         self._stored: set[dt.date] = set()
@@ -74,6 +76,8 @@ class RatesRun:
                 calls = self._plan(store, ledger, client)
                 yield from self._report_skipped()
                 yield from self._fetch(calls, store, ledger, client)
+                if self._too_many:
+                    raise QuotaReached(f"{ledger.quota()}.")
         except (FixerError, QuotaReached, StoreError) as error:
             self._error = error
         try:
@@ -89,15 +93,22 @@ class RatesRun:
             raise failure
 
     def _plan(self, store: RateStore, ledger: Ledger, client: FixerClient) -> list[Call]:
-        """Return the calls to make, and warn if the quota is too small for them."""
+        """Return the calls to make, and warn if the quota is too small for them.
+
+        Raise QuotaReached before any call, as `days_that_fit` does.
+        """
         self._kept = self._stored_days(store)
         store.check_source(self._fixer.base, self._fixer.known_provider())
         self._skipped = self._days_to_skip(store)
         dates = self._dates_that_are_over()
-        store.want(dates)
         self._to_fetch = dates - {day.date for day in self._skipped} - self._reported
+        fitting = days_that_fit(self._context, self._config, self._to_fetch, self._fixer, store, ledger)
+        store.want(dates)
+        self._too_many = set() if fitting is None else self._to_fetch - fitting
         exclude_symbols(client, store.refused_symbols())
-        calls = plan_calls(self._to_fetch, timeseries=self._fixer.timeseries, daily=self._daily_dates())
+        calls = plan_calls(
+            self._to_fetch - self._too_many, timeseries=self._fixer.timeseries, daily=self._daily_dates()
+        )
         self._context.log.info(f"Dates to fetch: {len(self._to_fetch)}; calls: {len(calls)}.")
         if (warning := quota_warning(calls, ledger.quota())) is not None:
             self._context.log.warning(warning)

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from fx_pipeline.dagster_internals.tags import RANGE_END_TAG, RANGE_START_TAG
+from fx_pipeline.dagster_internals.tags import RANGE_END_TAG, RANGE_START_TAG, STORED_TAG
 from fx_pipeline.rates import parse_date
+
+SKIP, REFETCH = "skip", "refetch"
+"""The values of STORED_TAG."""
 
 # Plain types. `dagster.Config` would let a config name an environment variable instead of a value, and an
 # error message could then show a secret.
@@ -43,11 +46,21 @@ class RatesConfig:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "RatesConfig":
-        """Return the config of a run. Raise dagster.Failure for a date that is not one."""
+        """Return the config of a run. STORED_TAG overrides `skip_stored`, because a backfill has no config.
+
+        Raise dagster.Failure for a date that is not one, and for an unknown value of the tag.
+        """
         config = context.op_execution_context.op_config
         refetch_from, only = config["refetch_from"], config["only"]
+        stored = context.run.tags.get(STORED_TAG)
+        if stored not in (None, SKIP, REFETCH):
+            raise dg.Failure(
+                f"The tag {STORED_TAG} must be {SKIP} or {REFETCH}, not {stored!r}. Correct it, and launch "
+                "the run again.",
+                allow_retries=False,
+            )
         return cls(
-            bool(config["skip_stored"]),
+            bool(config["skip_stored"]) if stored is None else stored == SKIP,
             _date("refetch_from", refetch_from) if refetch_from else None,
             None if only is None else frozenset(_date("only", text) for text in only),
         )

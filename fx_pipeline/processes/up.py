@@ -248,7 +248,7 @@ def _first_run(supervisor: Supervisor, settings: Settings, hosts: Addresses, ing
     if not _listens((LOCAL, settings.fx_sandbox_port) if settings.demo else api, stopped):
         return
     days = DEMO_DAYS if settings.demo else USUAL_DAYS
-    command = [*NICE, *PROGRAM, "ingest", "--days", str(days), "--missing", "--revise"]
+    command = [*NICE, *PROGRAM, "ingest", "--days", str(days), "--missing", "--revise", "--partial"]
     code = supervisor.run("ingest", command)
     ingested.set()
     newest = newest_day(settings.fx_database)

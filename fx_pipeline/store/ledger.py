@@ -21,6 +21,7 @@ from fx_pipeline.store.claim import Claim, is_held, shown
 from fx_pipeline.store.database import explained, transaction
 from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.instants import newest_fetch
+from fx_pipeline.store.pace import seconds_per_response
 
 MAX_IN_FLIGHT = dt.timedelta(minutes=15)
 """After this, days are taken over even from a running process."""
@@ -135,6 +136,11 @@ class Ledger:
         """Return the state of this month; None without a limit."""
         with self._lock, explained(self._path):
             return self._quota()
+
+    def pace(self, endpoint: str) -> float | None:
+        """Return the seconds from one response of an endpoint to the next; None if too few are stored."""
+        with self._lock, explained(self._path):
+            return seconds_per_response(self._db.conn, endpoint)
 
     def stored_by_others(self, dates: Collection[dt.date]) -> list[StoredDay]:
         """Return which of `dates` another run has stored since this ledger was opened."""

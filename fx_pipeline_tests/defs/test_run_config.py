@@ -33,7 +33,7 @@ DRILL_AGE = {"ops.database_drill_age.config"}
 HISTORY = {"ops.history.config"}
 
 FIELDS = {
-    "rates_job": EXECUTION | RESOURCES | RATES,
+    **dict.fromkeys(("rates_job", "missing_job", "refetch_job"), EXECUTION | RESOURCES | RATES),
     "checks_job": EXECUTION | RESOURCES | RATES | DRILL_AGE,
     "database_job": EXECUTION | RESOURCES | DATABASE,
     "history_job": EXECUTION | RESOURCES | HISTORY,

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def start_ingest(folder: Path, dates: list[str], settings: dict[str, str]) -> "subprocess.Popen[str]":
-    return start_command(folder, "ingest", "--from", dates[0], "--to", dates[-1], **settings)
+    return start_command(folder, "ingest", "--partial", "--from", dates[0], "--to", dates[-1], **settings)
 
 
 def release_once_both_fetch(sandbox: Sandbox, database: Path, command: "subprocess.Popen[str]") -> None:

@@ -43,7 +43,7 @@ def track(
             tracked.gone_since = None
         elif tracked.kind not in unjudged and tracked.gone_since is None:
             tracked.gone_since = now
-    over = [tracked for tracked in state.faults if _is_over(tracked, now)]
+    over = [tracked for tracked in state.faults if tracked.kind not in unjudged and _is_over(tracked, now)]
     state.faults = [tracked for tracked in state.faults if tracked not in over]
     begun = list(_begun(state, seen, now)) if state.sending else []
     return Changes(begun, [tracked for tracked in over if tracked.alerted_at is not None])

@@ -289,6 +289,22 @@ def test_a_full_disk_that_cannot_keep_the_state_sends_one_alert(
     assert said.startswith("The state of the alerts cannot be written next to the database (")
 
 
+def test_a_damaged_storage_of_dagster_is_one_fault(inbox: Inbox, fine: Watching) -> None:
+    """What it would show neither begins nor ends."""
+    runs = load_settings().dagster_home / "history" / "runs.db"
+    fine.see(WRONG_KEY)
+    fine.look(minutes=0.5)
+    sound = runs.read_bytes()
+    for file in runs.parent.glob("runs.db-*"):
+        file.unlink()
+    runs.write_bytes(b"no database" * 1000)
+    fine.look(minutes=3)
+    assert titles(inbox) == ["the key is refused", "Dagster's storage cannot be read"]
+    runs.write_bytes(sound)
+    fine.look()
+    assert titles(inbox)[2:] == ["resolved: the key is refused", "resolved: Dagster's storage cannot be read"]
+
+
 def test_a_missing_home_of_dagster_is_reported(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a typo in DAGSTER_HOME. Nothing is created there."""
     monkeypatch.setenv("DAGSTER_HOME", "other")

@@ -1,12 +1,13 @@
 """Faults that asset checks show: the last result of a check has a serious finding."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from fx_pipeline.alerting.faults import Fault
 from fx_pipeline.alerting.runs import page_of
-from fx_pipeline.dagster_internals.runs import last_check_results
+from fx_pipeline.dagster_internals.runs import CheckResult, last_check_results
 from fx_pipeline.defs.checks import NEWS, run_checks, table_checks
 from fx_pipeline.defs.database_checks import integrity
 from fx_pipeline.settings import Settings
@@ -33,21 +34,41 @@ def watched_checks() -> Iterator[dg.AssetCheckKey]:
 
 
 def check_faults(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Fault]:
-    """Yield the checks whose last result has a serious finding."""
+    """Yield what the last results of the checks show, if it is serious.
+
+    A bad response can fail several checks, and is one fault.
+    """
+    failed: dict[tuple[str, str], list[CheckResult]] = defaultdict(list)
     for key, result in last_check_results(instance, [*watched_checks()]).items():
         found = result.evaluation
         if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR:
-            yield Fault(
-                kind=KINDS_OF_CHECKS.get(key.name, "check_failed"),
-                subject=key.name,
-                parts=tuple(_news(found)),
-                text=f"Check {key.name}: {found.description or 'see the run'}",
-                link=page_of(result.run_id, settings),
-            )
+            kind = KINDS_OF_CHECKS.get(key.name)
+            failed[("check_failed", key.name) if kind is None else (kind, "")].append(result)
+    for (kind, subject), results in failed.items():
+        newest = max(results, key=lambda result: result.recorded_at)
+        yield Fault(
+            kind=kind,
+            subject=subject,
+            parts=tuple(part for result in results for part in _parts(result.evaluation)),
+            text="\n\n".join(_text(result.evaluation) for result in results),
+            link=page_of(newest.run_id, settings),
+        )
 
 
-def _news(check: dg.AssetCheckEvaluation) -> Sequence[str]:
-    """Return the subjects of the serious findings."""
+def _text(check: dg.AssetCheckEvaluation) -> str:
+    return f"Check {check.check_name}: {check.description or 'see the run'}"
+
+
+def _parts(check: dg.AssetCheckEvaluation) -> Sequence[str]:
+    """Return the subjects of the serious findings.
+
+    A wrong value and its correction, which is a revision, are one: the correction is no new fault.
+    """
     metadata = check.metadata.get(NEWS)
-    value = metadata.value if metadata is not None else []
-    return [str(subject) for subject in value] if isinstance(value, list) else []
+    news = metadata.value if metadata is not None else []
+    subjects = [str(subject) for subject in news] if isinstance(news, list) else []
+    if not subjects:
+        return [check.check_name]
+    if check.check_name in ("jump", "revisions"):
+        return list(dict.fromkeys(" ".join(subject.split()[:2]) for subject in subjects))
+    return [f"{check.check_name} {subject}" for subject in subjects]

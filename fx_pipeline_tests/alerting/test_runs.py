@@ -42,7 +42,7 @@ def test_failed_dates_and_a_failed_check_are_two_faults(
     run = run_rates(instance, sandbox, "2024-01-05", "2024-01-09", skip_stored=True)
     watching = Watching(instance)
     watching.look_at_runs(minutes=10)
-    assert titles(inbox) == ["a run failed (rates)", "values look wrong (positive_and_finite)"]
+    assert titles(inbox) == ["a run failed (rates)", "values look wrong"]
     failed, wrong = (message["message"].split("\n\n") for message in inbox.received)
     assert failed[:2] == [
         "rates_job: 3 dates: the date is not accepted (302 invalid_date): 2024-01-07 to 2024-01-09",
@@ -56,7 +56,7 @@ def test_failed_dates_and_a_failed_check_are_two_faults(
     watching.look_at_runs()
     assert titles(inbox)[2:] == [
         "resolved: a run failed (rates)",
-        "resolved: values look wrong (positive_and_finite)",
+        "resolved: values look wrong",
     ]
 
 
@@ -116,29 +116,57 @@ def test_only_new_findings_send_an_alert(
     ):
         run_rates(instance, sandbox, first, last)
         watching.look_at_runs()
-        counts.append(titles(inbox).count("values look wrong (complete)"))
+        counts.append(titles(inbox).count("values look wrong"))
     assert counts == [1, 1, 2]
+
+
+def report_check(instance: dg.DagsterInstance, name: str, *news: str, passed: bool = False) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            check_name=name,
+            asset_key=RATES,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{name} is wrong.",
+            metadata={NEWS: list(news)} if news else {},
+        )
+    )
 
 
 def test_each_serious_check_is_of_a_kind(instance: dg.DagsterInstance) -> None:
     names = {key.name for key in watched_checks()}
     assert KINDS_OF_CHECKS.keys() <= names
     assert set(KINDS_OF_CHECKS.values()) <= KINDS.keys()
+    watching = Watching(instance)
     for name in names - {"integrity"}:
-        for news in (["USD", "GBP"], []):
-            instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    check_name=name,
-                    asset_key=RATES,
-                    passed=False,
-                    severity=dg.AssetCheckSeverity.ERROR,
-                    description="It is wrong.",
-                    metadata={NEWS: news} if news else {},
-                )
-            )
-            faults = {fault.subject: fault for fault in Watching(instance).faults()}
-            assert faults[name].kind == KINDS_OF_CHECKS.get(name, "check_failed")
-            assert faults[name].parts == tuple(news)
+        report_check(instance, name)
+        [fault] = watching.faults()
+        assert (fault.kind, fault.text) == (
+            KINDS_OF_CHECKS.get(name, "check_failed"),
+            f"Check {name}: {name} is wrong.",
+        )
+        report_check(instance, name, passed=True)
+        assert watching.faults() == []
+
+
+def test_a_response_that_fails_several_checks_is_one_fault(instance: dg.DagsterInstance) -> None:
+    report_check(instance, "jump", "2024-01-05 USD", "2024-01-06 USD")
+    report_check(instance, "revisions", "2024-01-05 USD 109.1", "2024-01-04 USD 1.2")
+    report_check(instance, "complete", "GBP")
+    [fault] = Watching(instance).faults()
+    assert (fault.kind, fault.subject) == ("garbage_values", "")
+    assert fault.parts == (
+        "complete GBP",
+        "2024-01-05 USD",
+        "2024-01-06 USD",
+        "2024-01-05 USD",
+        "2024-01-04 USD",
+    )
+    assert fault.text.split("\n\n") == [
+        "Check complete: complete is wrong.",
+        "Check jump: jump is wrong.",
+        "Check revisions: revisions is wrong.",
+    ]
 
 
 @pytest.mark.slow

@@ -34,7 +34,10 @@ from fx_pipeline.store.writer import refusal
 LOOK = 30.0
 """Seconds between two looks."""
 
-FROM_DATABASE = ("stale_rates", "days_missing", "clock_wrong", "symbols_unknown", "quota_used", "tokens_lost")
+FROM_DATABASE = (
+    *("stale_rates", "days_missing", "content_frozen", "clock_wrong", "symbols_unknown", "quota_used"),
+    "tokens_lost",
+)
 """Kinds that cannot be judged if the database cannot be read."""
 
 FROM_DAGSTER = (
@@ -125,6 +128,8 @@ class Watcher:
         elif machine["reader"] is None:
             faults += conditions.dagster(document, settings)
         faults += conditions.machine(document)
+        if any(fault.kind == "disk_full" for fault in faults):
+            unjudged.append("disk_nearly_full")  # it is not over
         seen = [fault for fault in faults if fault.kind != "watcher_silent"]  # it looks just now
         return Look(seen, unjudged, [*summary_of(document)])
 

@@ -235,3 +235,17 @@ def test_each_line_of_up_is_one_document_with_its_process(tmp_path: Path) -> Non
         "process": "api",
     }
     assert {line["level"] for line in lines if line["process"] != "api"} == {"INFO"}
+
+
+IMPORTS = """
+import logging
+import fx_pipeline.api.mcp, fx_pipeline.fixer.client, fx_pipeline.alerts
+loggers = [one for one in logging.Logger.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+print([one.name for one in (*loggers, logging.root) if one.filters])
+print(logging.getLogger("mcp").level, logging.root.handlers)
+"""
+
+
+def test_importing_a_module_sets_no_logging_up(tmp_path: Path) -> None:
+    done = run_command(tmp_path, program=[sys.executable, "-c", IMPORTS])
+    assert done.stdout == "[]\n0 []\n", done.stderr

@@ -239,7 +239,7 @@ def test_each_line_of_up_is_one_document_with_its_process(tmp_path: Path) -> Non
 
 IMPORTS = """
 import logging
-import fx_pipeline.api.mcp, fx_pipeline.fixer.client, fx_pipeline.alerts
+import fx_pipeline.api.mcp, fx_pipeline.fixer.client
 loggers = [one for one in logging.Logger.manager.loggerDict.values() if isinstance(one, logging.Logger)]
 print([one.name for one in (*loggers, logging.root) if one.filters])
 print(logging.getLogger("mcp").level, logging.root.handlers)

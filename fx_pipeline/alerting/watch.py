@@ -34,6 +34,10 @@ from fx_pipeline.store.writer import refusal
 LOOK = 30.0
 """Seconds between two looks."""
 
+BETWEEN_NUMBERS = 55.0
+"""Seconds between two records of Dagster's numbers for the metrics: every second look. Each takes as long
+as all the rest of a look."""
+
 FROM_DATABASE = (
     *("stale_rates", "days_missing", "content_frozen", "clock_wrong", "symbols_unknown", "quota_used"),
     "tokens_lost",
@@ -66,6 +70,7 @@ class Watcher:
         self._say = say
         self._instance: dg.DagsterInstance | None = None
         self._unwritten = False
+        self._numbers_at = dt.datetime.fromtimestamp(0, dt.timezone.utc)
         now = utc_now()
         self.state = read_alerts(settings.fx_database) or AlertState(looked_at=now, sending=False)
 
@@ -141,8 +146,10 @@ class Watcher:
         try:
             self._instance = self._instance or open_instance(home)
             state = state_of(self._instance, home, now)
-            with suppress(OSError):  # of a full disk, which is a fault of its own
-                write_dagster_numbers(self._instance, self._settings, now)
+            if abs((now - self._numbers_at).total_seconds()) >= BETWEEN_NUMBERS:
+                self._numbers_at = now
+                with suppress(OSError):  # of a full disk, which is a fault of its own
+                    write_dagster_numbers(self._instance, self._settings, now)
             return state
         except Exception as error:
             if isinstance(error, SettingsError):

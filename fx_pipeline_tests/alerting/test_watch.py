@@ -210,15 +210,18 @@ def test_an_instance_without_a_fault_sends_nothing(inbox: Inbox, fine: Watching)
     assert read_alerts(load_settings().fx_database) == fine.watcher.state
 
 
-def test_each_look_writes_the_numbers_of_dagster_for_the_metrics(
+def test_every_second_look_writes_the_numbers_of_dagster_for_the_metrics(
     instance: dg.DagsterInstance, fine: Watching
 ) -> None:
-    for _ in range(2):
+    start, written = fine.now.timestamp(), []
+    for _ in range(4):
         fine.look(minutes=0.5)
         numbers = read_numbers(load_settings().fx_database)
         assert numbers is not None
-        assert numbers.at == fine.now.timestamp()
-        assert set(numbers.heartbeats) == {kind.lower() for kind in instance.get_required_daemon_types()}
+        written.append(round(numbers.at - start))
+        beats = set(numbers.heartbeats)
+    assert written == [30, 30, 90, 90]
+    assert beats == {kind.lower() for kind in instance.get_required_daemon_types()}
 
 
 def test_each_fault_of_the_machine_is_reported_once_and_resolved_once(

@@ -22,13 +22,13 @@ from fx_pipeline.settings import load_settings
 BUDGET = dt.timedelta(minutes=5)
 """How long a night may take. The next nights continue."""
 
-INSTIGATORS = {
+SCHEDULES = {
     prefixed(load_settings(), name)
-    for name in (
-        *("daily_rates", "daily_checks", "nightly_database", "nightly_history", "monthly_symbols"),
-        "alerts",
-    )
+    for name in ("daily_rates", "daily_checks", "nightly_database", "nightly_history", "monthly_symbols")
 }
+
+FORMER = {prefixed(load_settings(), "alerts")}
+"""Sensors of earlier versions, which left ticks."""
 
 
 @dg.op(name="history", description="Delete our runs that ended FX_HISTORY_DAYS ago.")
@@ -83,7 +83,7 @@ def prune(
         freed = freed.plus(history.delete_run(run.run_id))
         deleted += 1
     freed = freed.plus(history.delete_superseded())
-    purge_ticks(instance, INSTIGATORS, before)
+    purge_ticks(instance, SCHEDULES | FORMER, before)
     return {
         "runs deleted": deleted,
         "files deleted": freed.files,

@@ -13,7 +13,7 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline.dagster_internals.runs import CheckResult, check_results, job_origin
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
-from fx_pipeline.defs.history import BUDGET, INSTIGATORS, prune
+from fx_pipeline.defs.history import BUDGET, SCHEDULES, prune
 from fx_pipeline.defs.ours import JOBS, is_only_ours
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.defs.rates_run import QUIET, run_rates, run_table_checks
@@ -159,5 +159,4 @@ def test_only_runs_of_our_assets_are_ours_to_delete(instance: dg.DagsterInstance
 def test_names_are_those_of_the_definitions() -> None:
     repository = defs.get_repository_def()
     assert {job for job in repository.job_names if not job.startswith("__")} == JOBS
-    schedules = {schedule.name for schedule in repository.schedule_defs}
-    assert schedules | {sensor.name for sensor in repository.sensor_defs} == INSTIGATORS
+    assert {schedule.name for schedule in repository.schedule_defs} == SCHEDULES

@@ -103,6 +103,8 @@ def ingest(
         raise SystemExit(0 if forecast.fits else TOO_SMALL)
     if not forecast.fits and not partial:
         errors.print(f"[bold red]quota[/]   {forecast.refusal('add --partial to fetch these')}")
+        if as_json:
+            click.echo(json.dumps(ingest_document([], forecast.quota, None, plan.dates), indent=2))
         raise SystemExit(TOO_SMALL)
     plan.want(settings)
     if not plan.dates:

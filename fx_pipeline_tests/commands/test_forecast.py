@@ -62,6 +62,10 @@ def test_days_that_do_not_fit_are_refused_before_the_first_call(sandbox: Sandbox
         "Nothing was fetched, because the quota is too small: 31 days need 31 calls, and 25 may be made. The "
         "newest 25 days, from 2024-01-07 on, fit: add --partial to fetch these. "
     ) in refused.stderr
+    document = ingest(*MONTH, "--json")
+    assert document.exit_code == 3
+    found = json.loads(document.stdout)
+    assert (found["stored"], found["runs"], found["not_tried"]) == ({}, [], [["2024-01-01", "2024-01-31"]])
     assert sandbox.stats()["total"] == 0
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.results import publish, table
-from fx_pipeline.dagster_internals.servers import open_workspace
 from fx_pipeline.processes.dagster_home import open_instance
-from fx_pipeline.settings import PROJECT
+from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.proofs.dagster_pages import Queries, reading, recorded
 from fx_pipeline_tests.proofs.nights import Nights
 from fx_pipeline_tests.proofs.work import Work, meter
@@ -57,7 +56,7 @@ def _prepare() -> None:
 
 
 def _load(nights: Nights) -> None:
-    with open_workspace(nights.instance, str(PROJECT / "workspace.yaml")):
+    with loaded_workspace(nights.instance):
         pass
 
 

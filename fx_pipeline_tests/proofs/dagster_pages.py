@@ -2,7 +2,7 @@
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,20 +28,20 @@ from fx_pipeline_tests.waiting import PATIENCE, wait_for
 Queries = Sequence[Mapping[str, Any]]
 """GraphQL queries with their variables."""
 
-PAGES = {
-    "assets": ("/assets", "AssetGraphLiveQuery"),
-    "asset": ("/assets/rates", "AssetOverviewMetadataEventsQuery"),
-    "partitions": ("/assets/rates?view=partitions", "PartitionHealthQuery"),
-    "events": ("/assets/rates?view=events", "RecentAssetEventsQuery"),
-    "checks": ("/assets/rates?view=checks", "AssetCheckDetailsQuery"),
-    "runs": ("/runs", "RunsFeedRootQuery"),
-    "timeline": ("/overview/activity/timeline", "CompletedRunTimelineQuery"),
-    "automation": ("/automation", "SingleScheduleQuery"),
-    "schedule": ("/locations/fx_pipeline/schedules/daily_rates", "TickHistoryQuery"),
-    "job": ("/locations/fx_pipeline/jobs/rates_job", "LatestRunTagQuery"),
-    "daemons": ("/deployment/daemons", "InstanceHealthQuery"),
+PAGES: Mapping[str, tuple[str, Collection[str]]] = {
+    "assets": ("/assets", {"AssetRecordsQuery", "LocationWorkspaceQuery"}),
+    "asset": ("/assets/rates", {"AssetOverviewMetadataEventsQuery", "AssetGraphLiveQuery"}),
+    "partitions": ("/assets/rates?view=partitions", {"PartitionHealthQuery", "AssetGraphLiveQuery"}),
+    "events": ("/assets/rates?view=events", {"RecentAssetEventsQuery", "AssetGraphLiveQuery"}),
+    "checks": ("/assets/rates?view=checks", {"AssetCheckDetailsQuery", "AssetGraphLiveQuery"}),
+    "runs": ("/runs", {"RunsFeedRootQuery", "RunFeedTabsCountQuery", "DaemonNotRunningAlertQuery"}),
+    "timeline": ("/overview/activity/timeline", {"CompletedRunTimelineQuery", "OngoingRunTimelineQuery"}),
+    "automation": ("/automation", {"SingleScheduleQuery"}),
+    "schedule": ("/locations/fx_pipeline/schedules/daily_rates", {"TickHistoryQuery", "ScheduleRootQuery"}),
+    "job": ("/locations/fx_pipeline/jobs/rates_job", {"LatestRunTagQuery", "JobMetadataQuery"}),
+    "daemons": ("/deployment/daemons", {"InstanceHealthQuery"}),
 }
-"""Pages of the UI: the path, and a query that each sends."""
+"""Pages of the UI: the path, and the queries that make it complete."""
 
 DAY = dt.date(2019, 12, 31)
 """A day that our own page in the UI may be asked to fetch."""
@@ -56,25 +56,29 @@ def recorded(instance: dg.DagsterInstance) -> dict[str, Queries]:
         _serving(web_application(workspace)) as url,
         running_browser(executable) as browser,
     ):
-        for name, (path, operation) in PAGES.items():
+        for name, (path, operations) in PAGES.items():
             context = browser.new_context(viewport=DESKTOP, base_url=url)
             context.set_default_timeout(PATIENCE * 1000)
-            found[name] = _sent(context.new_page(), path, operation)
+            found[name] = _sent(context.new_page(), path, operations)
             context.close()
     return found
 
 
-def _sent(page: Page, path: str, operation: str) -> Queries:
-    """Open a page and return the queries that it sends, which include an operation."""
+def _sent(page: Page, path: str, operations: Collection[str]) -> Queries:
+    """Open a page and return the queries that it sends, until it has sent these operations."""
     sent: list[Any] = []
 
     def note(request: Request) -> None:
         if request.method == "POST":
             sent.append(request.post_data_json)
 
+    def missing() -> set[str]:
+        page.wait_for_timeout(50)  # meanwhile, Playwright reports requests
+        return {*operations} - {query["operationName"] for query in sent}
+
     page.on("request", note)
-    with page.expect_request(f"**/graphql?op={operation}"):
-        page.goto(path)
+    page.goto(path)
+    wait_for(missing, lambda names: not names)
     page.wait_for_load_state("networkidle")
     return sent
 

@@ -58,6 +58,8 @@ def _seen(state: AlertState, fault: Fault, now: dt.datetime) -> Iterator[Tracked
     tracked = [one for one in alike if not fault.parts or not one.parts or {*one.parts} & {*fault.parts}]
     covered = {part for one in alike for part in one.parts} | known.keys()
     new = tuple(part for part in dict.fromkeys(fault.parts) if part not in covered)
+    if any(not one.parts for one in alike):
+        new = ()  # the whole is tracked: `status` sees it, and a check finds parts of it
     if new or not (tracked or fault.parts):
         tracked.append(_begin(state, fault, new, now))
     for one in tracked:

@@ -125,6 +125,18 @@ def test_a_new_finding_of_a_check_is_a_fault_of_its_own_and_a_known_one_is_not()
     assert looks.look(fault("garbage_values", "jump", "USD"), times=2) == ["alert garbage_values jump"]
 
 
+def test_what_status_sees_and_a_check_finds_is_one_fault() -> None:
+    looks = Looks()
+    seen, found = fault("content_frozen"), fault("content_frozen", "", "USD", "GBP")
+    looks.look(seen, times=5)
+    looks.look(seen, found, times=5)
+    looks.look(found, times=5)  # until the check runs again
+    looks.look(times=3)
+    looks.look(found, seen, times=5)
+    looks.look(times=3)
+    assert looks.said == ["alert content_frozen", "resolved content_frozen"] * 2
+
+
 def test_without_an_address_nothing_begins_until_there_is_one() -> None:
     looks = Looks()
     looks.state.sending = False

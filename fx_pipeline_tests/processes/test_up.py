@@ -15,6 +15,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from fx_pipeline.alerted import read_alerts
 from fx_pipeline.clock import yesterday
 from fx_pipeline.definitions import defs
 from fx_pipeline.processes.dagster_home import open_instance, prepare
@@ -26,6 +27,7 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import environment, run_command
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.fetches import fetch_of
+from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.processes.running_up import (
     BACKFILL,
     FETCHING,
@@ -39,6 +41,19 @@ from fx_pipeline_tests.processes.running_up import (
 )
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        yield inbox
+
+
+def last_look(folder: Path) -> dt.datetime:
+    """Return when the watcher looked last."""
+    state = read_alerts(folder / "data" / "fx.db")
+    assert state is not None
+    return state.looked_at
 
 
 @pytest.fixture
@@ -66,8 +81,8 @@ CANCEL = "mutation Cancel($id: String!) { cancelPartitionBackfill(backfillId: $i
 
 
 @pytest.mark.slow
-def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path: Path) -> None:
-    with up(tmp_path) as first:
+def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path: Path, inbox: Inbox) -> None:
+    with up(tmp_path, FX_ALERT_URLS=inbox.url) as first:
         first.wait_until_ready()
         assert "DEMO: FIXER_ACCESS_KEY is not set" in first.output
         assert "each day\n" in first.output
@@ -159,6 +174,7 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         yielding = {command: min(19, here + 10) if command in FETCHING else here for command in SERVERS}
         assert first.priorities() == yielding
         assert len(first.processes()) > len(SERVERS)
+        looked_at = last_look(tmp_path)
         assert first.interrupt() == 0
         assert first.processes() == set()
 
@@ -168,6 +184,8 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         assert second.output.count("Started server process") == 2
         assert second.asked() == {"historical": {"ok": 3}}  # yesterday, and the two revisable days
         assert "3 days stored." in second.output
+        second.wait("look of the watcher", lambda: last_look(tmp_path) > looked_at)
+        assert inbox.received == []
         os.kill(second.process.pid, signal.SIGTERM)
         assert second.process.wait(PATIENCE) == 0
         assert second.processes() == set()

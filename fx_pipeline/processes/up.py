@@ -199,7 +199,7 @@ def _start_dagster(
     _wait_until(code_server.listens, stopped)
     workspace = ["-w", str(code_server.workspace)]
     supervisor.start("dagster", [*PROGRAM, "webserver", "--host", host, *workspace], home)
-    supervisor.start("daemon", [*NICE, *PROGRAM, "daemon", *workspace], home)
+    supervisor.keep("daemon", [*NICE, *PROGRAM, "daemon", *workspace], home)
     supervisor.keep("watch", [*NICE, *PROGRAM, "watch"])
 
 

@@ -116,7 +116,11 @@ def test_an_empty_folder_gets_ninety_days_a_backfill_and_a_second_start(tmp_path
         first.wait("another code server", lambda: first.pids("grpc") not in ([], [killed]))
         first.wait("its start", first.has_code_server)
         first.wait("the definitions", lambda: first.location() == "RepositoryLocation")
-        # A reload in the UI starts another one too, to load changed code.
+        # So is a killed daemon, which launches the backfill below.
+        [killed] = first.pids("daemon")
+        os.kill(killed, signal.SIGKILL)
+        first.wait("another daemon", lambda: first.pids("daemon") not in ([], [killed]))
+        # A reload in the UI starts another code server too, to load changed code.
         [before] = first.pids("grpc")
         assert first.graphql(RELOAD)["reloadRepositoryLocation"] == {"__typename": "WorkspaceLocationEntry"}
         assert first.pids("grpc") not in ([], [before])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DAYS = 10
 
-TOO_SMALL = 3
+TOO_SMALL = 4
 """The exit code if the quota is too small. No call was made."""
 
 

@@ -42,11 +42,11 @@ def ingest(*options: str) -> Result:
 
 def test_a_forecast_makes_no_call(sandbox: Sandbox) -> None:
     shown = ingest(*MONTH, "--forecast")
-    assert (shown.exit_code, shown.stdout.split(", ")[0]) == (3, "31 days to fetch")
+    assert (shown.exit_code, shown.stdout.split(", ")[0]) == (4, "31 days to fetch")
     assert "25 are left until " in shown.stdout
     document = ingest(*MONTH, "--forecast", "--json")
     assert (document.exit_code, json.loads(document.stdout)) == (
-        3,
+        4,
         {"days": 31, "skipped": 0, "calls": 31, "calls_allowed": 25, "fits": False, "minutes": None},
     )
     assert ingest("--date", "2024-01-01", "--forecast").exit_code == 0
@@ -57,13 +57,13 @@ def test_a_forecast_makes_no_call(sandbox: Sandbox) -> None:
 
 def test_days_that_do_not_fit_are_refused_before_the_first_call(sandbox: Sandbox) -> None:
     refused = ingest(*MONTH)
-    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert (refused.exit_code, refused.stdout) == (4, "")
     assert (
         "Nothing was fetched, because the quota is too small: 31 days need 31 calls, and 25 may be made. The "
         "newest 25 days, from 2024-01-07 on, fit: add --partial to fetch these. "
     ) in refused.stderr
     document = ingest(*MONTH, "--json")
-    assert document.exit_code == 3
+    assert document.exit_code == 4
     found = json.loads(document.stdout)
     assert (found["stored"], found["runs"], found["not_tried"]) == ({}, [], [["2024-01-01", "2024-01-31"]])
     assert sandbox.stats()["total"] == 0

@@ -9,6 +9,8 @@ import struct
 import time
 from pathlib import Path
 
+from fx_pipeline.rates import counted
+
 _INDEX = struct.Struct("=IIIBBHIIIIIIII")
 """The header of the index: version, unused, changes, initialised, byte order, size of a page, valid pages of
 the log, pages of the database, and checksums. It is stored twice. The number of copied pages follows."""
@@ -47,7 +49,7 @@ def _missing(database: Path) -> str | None:
         what = f"{log.name} is shorter than {index.name} says"
     else:
         return None
-    how_many = f", and {lost} changed pages with it" if lost else ""
+    how_many = f", and {counted(lost, 'changed page')} with it" if lost else ""
     return f"{what}: something else than SQLite removed or cut it{how_many}. Commits may be lost."
 
 

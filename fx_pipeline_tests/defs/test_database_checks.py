@@ -76,7 +76,7 @@ def test_damage_is_alerted_once_with_its_remedy(
     watching = Watching(instance)
     watching.look_at_runs()
     [message] = inbox.received
-    assert message["title"] == "fx-pipeline: the database is damaged (integrity)"
+    assert message["title"] == "fx-pipeline: the database is damaged"
     assert message["message"].startswith("Check integrity: 1 days without a rate: 2024-01-03. ")
     assert "`fx-pipeline rebuild`" in message["message"]
     run_database_checks(instance)

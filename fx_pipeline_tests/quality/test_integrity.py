@@ -244,7 +244,7 @@ def test_a_log_that_was_removed_or_cut_is_found(path: Path, tmp_path: Path) -> N
         without = copy_files(path, copies / "without.db", without=["-wal"])
         [line] = findings(without)
         assert line.startswith("without.db-wal is missing, although without.db-shm is there")
-        assert " changed pages with it. Commits may be lost. " in line
+        assert " changed page with it. Commits may be lost. " in line
         assert findings(without) == [line]  # looking does not hide it
         cut = copy_files(path, copies / "cut.db")
         os.truncate(copies / "cut.db-wal", 32)

@@ -68,6 +68,7 @@ def test_a_lost_store_is_reported_and_caught_up_with(
             own.start()
             running.wait_for_position(before)
             running.wait_for_status("ok")
+            wait_for(lambda: "All commits are in the replica again." in running.log.read_text())
         log = running.log.read_text()
         assert SECRET not in log
         lines = [json.loads(line) for line in log.removeprefix(text).splitlines()]

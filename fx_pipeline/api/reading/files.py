@@ -52,7 +52,7 @@ def one_commit(path: Path, *, timeout: float = 5.0) -> Iterator[sqlite3.Connecti
     with closing(connection):
         connection.isolation_level = None
         connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # BEGIN itself reads nothing
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # BEGIN itself reads nothing
         yield connection
 
 

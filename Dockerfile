@@ -30,6 +30,7 @@ COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md workspace.yaml
 COPY datasette_config datasette_config
 COPY deploy/nginx deploy/nginx
 COPY deploy/systemd deploy/systemd
+COPY docs/operations/runbook.md docs/operations/runbook.md
 COPY fx_pipeline fx_pipeline
 ARG REVISION=
 # The checkout's .git is not copied here. The build reads the commit from this file, as in an unpacked sdist.

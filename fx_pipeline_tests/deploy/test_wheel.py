@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 OUTSIDE = (
     *("datasette_config", "workspace.yaml", "dagster.yaml", ".env.example"),
-    *("deploy/systemd", "deploy/nginx"),
+    *("deploy/systemd", "deploy/nginx", "docs/operations/runbook.md"),
 )
 """What the wheel has in `fx_pipeline/files/`."""
 

@@ -1,6 +1,5 @@
 """Every kind of damage to a database is found, with its remedy, and nothing is found in a sound one."""
 
-import datetime as dt
 import os
 import re
 import shutil
@@ -13,25 +12,19 @@ from click.testing import CliRunner
 from fx_pipeline.api.tokens.mark import LOST, OLD
 from fx_pipeline.commands.access import Access
 from fx_pipeline.commands.cli import main
-from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import FixerError
 from fx_pipeline.fixer.parsing import parse_stored
-from fx_pipeline.ingestion.ingest import ingest
-from fx_pipeline.ingestion.plan import plan_calls
 from fx_pipeline.quality.integrity import findings, token_findings
 from fx_pipeline.quality.invariants import RULES
-from fx_pipeline.rates import date_range
 from fx_pipeline.settings import load_settings
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import RESTORE, StoreError, open_database
-from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
+from fx_pipeline_tests.every_kind import store_every_kind
 from fx_pipeline_tests.quality.corruption import change_body, copy_files, execute, flip, one, root_page
-from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.seeds import seeded_random
 from fx_pipeline_tests.stored import dump
 
-DATES = list(date_range(dt.date(2024, 2, 20), dt.date(2024, 3, 10)))
 TERMS = {
     "REVISED": "(date, currency) = (SELECT date, currency FROM revisions ORDER BY date, currency LIMIT 1)",
     "FIRST": "(SELECT min(fetch_id) FROM revisions)",
@@ -47,18 +40,8 @@ def in_full(statement: str) -> str:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Store fetches by day and by series, with revisions, rejected values and error responses."""
     path = tmp_path_factory.mktemp("filled") / "fx.db"
-    with running_sandbox(faults={"bad-value": 0.3, "wrong-date": 0.2, "revision": 0.6}, seed=4) as sandbox:
-        for timeseries in (False, True, False):
-            with (
-                RateStore(path) as store,
-                Ledger(path) as ledger,
-                FixerClient(sandbox.url, "a-key", retries=0) as fixer,
-            ):
-                store.want(DATES)
-                list(ingest(plan_calls(DATES, timeseries=timeseries), fixer, store, ledger))
-                store.record([fixer.symbols()])
+    store_every_kind(path)
     return path
 
 

@@ -1,6 +1,5 @@
 """A rebuild from the stored responses creates the same rows, without a call."""
 
-import datetime as dt
 import json
 import zlib
 from pathlib import Path
@@ -8,18 +7,12 @@ from typing import Any
 
 import pytest
 
-from fx_pipeline.fixer.client import FixerClient
 from fx_pipeline.fixer.errors import BadResponse
 from fx_pipeline.fixer.parsing import parse_body, parse_stored
-from fx_pipeline.ingestion.ingest import ingest
-from fx_pipeline.ingestion.plan import plan_calls
-from fx_pipeline.rates import date_range
 from fx_pipeline.sqlite import sqlite3
-from fx_pipeline.store.ledger import Ledger
 from fx_pipeline.store.store import RateStore
-from fx_pipeline_tests.sandbox_server import running_sandbox
+from fx_pipeline_tests.every_kind import store_every_kind
 
-DATES = list(date_range(dt.date(2024, 2, 20), dt.date(2024, 3, 10)))
 TABLES = ("rates", "days", "revisions", "rejected_rates", "symbols", "fetches")
 
 
@@ -33,17 +26,8 @@ def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Store fetches by day and by series, with revisions, rejected values and error responses."""
     path = tmp_path / "fx.db"
-    with running_sandbox(faults={"bad-value": 0.3, "wrong-date": 0.2, "revision": 0.6}, seed=4) as sandbox:
-        for timeseries in (False, True, False):
-            with (
-                RateStore(path) as store,
-                Ledger(path) as ledger,
-                FixerClient(sandbox.url, "a-key", retries=0) as fixer,
-            ):
-                list(ingest(plan_calls(DATES, timeseries=timeseries), fixer, store, ledger))
-                store.record([fixer.symbols()])
+    store_every_kind(path)
     return path
 
 

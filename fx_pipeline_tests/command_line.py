@@ -54,5 +54,5 @@ def messages(stderr: str) -> str:
 
 def problems(stderr: str) -> list[str]:
     """Return the lines of stderr that report neither files nor progress."""
-    progress = re.compile(r"Fetching [0-9,]+ days|\d{4}-\d\d-\d\d back to \d{4}-\d\d-\d\d: ")
+    progress = re.compile(r"forecast |Fetching [0-9,]+ days|\d{4}-\d\d-\d\d back to \d{4}-\d\d-\d\d: ")
     return [line for line in messages(stderr).splitlines() if not progress.match(line)]

@@ -113,7 +113,7 @@ def ingest(
         if as_json:
             click.echo(json.dumps(ingest_document([], None, None)))
         return
-    if forecast.days >= WORTH_SHOWING:
+    if forecast.days >= WORTH_SHOWING and not as_json:
         errors.print(f"[bold]forecast[/] {forecast}")
     with shown_progress(errors, settings.fx_database, plan.dates, lines=not as_json) as run_ended:
         result = plan.execute(settings, run_ended)

@@ -77,6 +77,8 @@ def test_a_line_shows_each_run_and_one_result_covers_all(folder: Path, sandbox: 
     done = run_command(folder, "ingest", *span, **settings(sandbox))
     assert done.returncode == 0
     assert messages(done.stderr).splitlines() == [
+        "forecast 103 days to fetch, 0 to skip; 103 calls, and no quota is set; no run has been measured "
+        "yet, so the time is unknown.",
         "Fetching 103 days, newest first: 2024-03-31 back to 2023-12-20.",
         "2024-03-31 back to 2023-12-23: 100 stored; 100 of 103 days.",
         "2023-12-22 back to 2023-12-20: 3 stored; 103 of 103 days.",

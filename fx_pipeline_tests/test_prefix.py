@@ -67,7 +67,7 @@ def test_a_prefix_keeps_our_names_apart_from_those_of_another_code_location(
         "ours": {
             *("fixer/fixer_api", "fixer/rates", "fixer/symbols", "fixer/database", "fixer/rates_api"),
             *("fixer_rates_job", "fixer_symbols_job", "fixer_checks_job", "fixer_database_job"),
-            *("fixer_history_job", "fixer_nightly_history"),
+            *("fixer_history_job", "fixer_nightly_history", "fixer_missing_job", "fixer_refetch_job"),
             *("fixer_daily_rates", "fixer_daily_checks", "fixer_monthly_symbols", "fixer_nightly_database"),
         },
     }

@@ -16,7 +16,8 @@ def report_errors(dsn: str) -> None:
         dsn=dsn,
         default_integrations=False,
         auto_enabling_integrations=False,
-        integrations=[LoggingIntegration(), AtexitIntegration(lambda pending, timeout: None)],
+        # Without a level, it does not send earlier lines, such as those of the access log, as breadcrumbs.
+        integrations=[LoggingIntegration(level=None), AtexitIntegration(lambda pending, timeout: None)],
         include_local_variables=False,
         send_default_pii=False,
     )

@@ -193,6 +193,7 @@ def test_no_log_report_or_response_contains_a_token(history: History, tmp_path: 
     for event in events:
         assert "request" not in event
         assert "user" not in event
+        assert not event.get("breadcrumbs", {}).get("values"), "earlier lines, such as those of requests"
         for value in event.get("exception", {}).get("values", []):
             assert not any("vars" in frame for frame in value["stacktrace"]["frames"])
 

@@ -125,7 +125,7 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
         self.served = database.served
         self.reader = Reader(self, database.served, database.connect)
         self.demonstration = Demonstration(self.reader, database.served)
-        self._counts = Counts()
+        self.counts = Counts()
         self.add_database(database, name=DATABASE)
 
     @property
@@ -148,4 +148,4 @@ class FxDatasette(Datasette):  # type: ignore[misc]  # datasette has no types
 
     def context(self, queries: Queries, now: dt.datetime, **facts: Any) -> Context:
         """Return the context of a handler. `facts` are further fields of `Context`."""
-        return Context(queries, now, self.fx_settings, self.operations, self._counts, **facts)
+        return Context(queries, now, self.fx_settings, self.operations, self.counts, **facts)

@@ -99,12 +99,15 @@ async def metrics(request: Request, datasette: FxDatasette) -> Response:
     if request.actor is None:
         return respond(request, error_reply(FUNCTION_ACCESS_RESTRICTED, NO_METRICS))
     now, settings = datasette.clock(), datasette.fx_settings
+    version = datasette.served.version()
+
+    def read_gauges(queries: Queries) -> list[stored.Gauge]:
+        age = datasette.counts.content_age(queries, version)
+        return stored.of_database(queries, now, settings, age)
+
     try:
         gauges = await datasette.reader.run(
-            request.actor,
-            stored.QUERIES,
-            lambda queries: stored.of_database(queries, now, settings),
-            receive=request.receive,
+            request.actor, stored.QUERIES, read_gauges, receive=request.receive
         )
     except (sqlite3.Error, ApiError):  # the reason is in the log
         gauges = None

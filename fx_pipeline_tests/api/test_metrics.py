@@ -1,5 +1,6 @@
 """Metrics: each request is counted once, in all workers, and Prometheus accepts the document."""
 
+import datetime as dt
 import http.client
 import os
 import shutil
@@ -11,13 +12,16 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from socket import AF_INET
+from typing import Any
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fx_pipeline.api.metrics import port as metrics_port
 from fx_pipeline.api.metrics.counters import MOST_RECORDS, Counters, Kind, totals_in
 from fx_pipeline.api.metrics.folder import run_folder
+from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.dagster_numbers import DagsterNumbers, LastRun, replace_numbers
 from fx_pipeline_tests.api.conftest import NOW, Api, OpenApi
 from fx_pipeline_tests.api.history import History
@@ -201,6 +205,39 @@ async def test_shows_nothing_of_dagster_if_its_numbers_cannot_be_read(
     document = await scraped(api, token)
     assert "fx_stored_dates" in document
     assert "fx_dagster" not in document
+
+
+@pytest.mark.parametrize("on_its_port", [False, True])
+async def test_judges_the_content_once_for_each_commit(
+    history: History,
+    open_api: OpenApi,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    on_its_port: bool,
+) -> None:
+    """It may have to read all days, which takes half a second."""
+    read: list[str] = []
+    rows = Queries.rows
+
+    def observed(queries: Queries, name: str, **parameters: str) -> list[tuple[Any, ...]]:
+        read.append(name)
+        return rows(queries, name, **parameters)
+
+    monkeypatch.setattr(Queries, "rows", observed)
+    api = open_api(history.path)
+    with reserved_port() as port:
+        if on_its_port:
+            metrics_port.start(api.datasette.fx_settings, port, api.datasette.counters.totals)
+        for day in (9, 10, 11):
+            rates = {"USD": 1.0 + day, "GBP": 0.8}
+            history.fetch(f"2026-03-{day + 1:02d}T00:05:00.000000Z", {f"2026-03-{day:02d}": rates})
+            read.clear()
+            for _ in range(2):
+                document = on_port(port)[1] if on_its_port else await scraped(api, token)
+                since = samples(document)["fx_unchanged_since_timestamp_seconds"][frozenset()]
+                assert since == dt.datetime(2026, 3, day, tzinfo=dt.timezone.utc).timestamp()
+            assert (read.count("content_changes"), read.count("coverage")) == (1, 2)
 
 
 async def test_needs_a_token_even_if_the_rates_do_not(api: Api) -> None:

@@ -26,7 +26,7 @@ class Counts:
 
     def content_age(self, queries: Queries, version: Hashable) -> ContentAge | None:
         """Return how long the newest rates have been unchanged; None if fewer than two days are stored."""
-        return self._once(read_content_age, queries, version)
+        return self._once(_read_content_age, queries, version)
 
     def _once(self, read: Callable[[Queries], T], queries: Queries, version: Hashable) -> T:
         known, found = self._known.get(read, (None, None))
@@ -36,7 +36,7 @@ class Counts:
         return found  # type: ignore[return-value]  # what `read` returned
 
 
-def read_content_age(queries: Queries) -> ContentAge | None:
+def _read_content_age(queries: Queries) -> ContentAge | None:
     """Judge how long the newest rates have been unchanged; None if fewer than two days are stored."""
     ((newest, _, _),) = queries.rows("latest_date")
     return newest_content(

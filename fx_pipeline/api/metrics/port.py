@@ -6,8 +6,8 @@ server, and it stays when a worker ends.
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import closing, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Address, IPv6Address
@@ -16,6 +16,7 @@ from socket import AF_INET, AF_INET6
 from socketserver import BaseRequestHandler, TCPServer
 from threading import Thread
 
+from fx_pipeline.api.endpoints.counts import Counts
 from fx_pipeline.api.metrics import stored
 from fx_pipeline.api.metrics.counters import Totals
 from fx_pipeline.api.reading.files import open_file
@@ -52,6 +53,7 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
     """Serve the metrics in a thread, until the process ends. Raise OSError if the port cannot be used."""
     canned = read_metadata(PROJECT / "datasette_config" / "metadata.yaml")["databases"][DATABASE]["queries"]
     sql = {name: canned[name]["sql"] for name in stored.QUERIES}
+    counts = Counts()
 
     class Handler(BaseHTTPRequestHandler):
         timeout = CLIENT_SECONDS
@@ -70,9 +72,13 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
         def _send_metrics(self) -> None:
             from fx_pipeline.api.metrics import exposition  # noqa: PLC0415  # only a scrape loads it
 
-            now = utc_now()
+            now, version = utc_now(), _version_of(settings.fx_database)
+
+            def read_gauges(queries: Queries) -> list[stored.Gauge]:
+                return stored.of_database(queries, now, settings, counts.content_age(queries, version))
+
             try:
-                found = _read(settings.fx_database, sql, lambda one: stored.of_database(one, now, settings))
+                found = _read(settings.fx_database, sql, read_gauges)
             except (sqlite3.Error, TooLong) as error:
                 logger.error("the database cannot be read for the metrics: %r", error)
                 found = None
@@ -88,6 +94,19 @@ def start(settings: Settings, port: int, totals: Callable[[], Totals]) -> None:
 
     server = _Server(settings.fx_metrics_host, port, Handler)
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def _version_of(path: Path) -> Hashable:
+    """Return a value that changes with each commit, from the files; None if there is no database.
+
+    `ServedFile` is for the thread of the event loop only.
+    """
+    real, states = path.resolve(), []
+    for file in (real, real.with_name(f"{real.name}-wal")):
+        with suppress(OSError):
+            state = file.stat()
+            states.append((state.st_ino, state.st_size, state.st_mtime_ns))
+    return tuple(states) or None
 
 
 def _read(

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fx_pipeline.api.endpoints.counts import read_content_age
 from fx_pipeline.api.reading.queries import Queries
 from fx_pipeline.clock import parse_instant
+from fx_pipeline.content_age import ContentAge
 from fx_pipeline.dagster_numbers import DagsterNumbers, read_numbers
 from fx_pipeline.drilled import read_drill
 from fx_pipeline.following import read_position
@@ -29,8 +29,10 @@ class Gauge:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def of_database(queries: Queries, now: dt.datetime, settings: Settings) -> list[Gauge]:
-    """Return what the database says."""
+def of_database(
+    queries: Queries, now: dt.datetime, settings: Settings, age: ContentAge | None
+) -> list[Gauge]:
+    """Return what the database says. `age` is that of its content."""
     days = queries.rows("coverage", start_date="", end_date="")
     stored = [dt.date.fromisoformat(date) for date, currencies, *_ in days if currencies]
     missing = WantedDays.of_rows(queries.rows("wanted_ranges")).missing(stored)
@@ -58,7 +60,7 @@ def of_database(queries: Queries, now: dt.datetime, settings: Settings) -> list[
         gauges.append(Gauge("fx_newest_day_timestamp_seconds", "The start of the newest stored day.", newest))
         described = "The provider's timestamp of the rates of the newest stored day: the age of the content."
         gauges.append(Gauge("fx_newest_rates_timestamp_seconds", described, timestamp))
-    if (age := read_content_age(queries)) is not None:
+    if age is not None:
         since = dt.datetime.combine(age.unchanged_since, dt.time.min, dt.timezone.utc).timestamp()
         described = "The start of the first stored day with the rates of the newest day."
         gauges.append(Gauge("fx_unchanged_since_timestamp_seconds", described, since))

@@ -65,11 +65,10 @@ CAUSES = {
     "UntrustedServer": "provider_unreachable",
     "UnknownHost": "provider_unreachable",
     "InsecureConnection": "provider_unreachable",
-    **dict.fromkeys(("Unreachable", "ServerTrouble", "RateLimited"), "provider_down"),
-    **dict.fromkeys(("BadResponse", "MislabelledBase", "ProviderDown"), "provider_down"),
-    "LongWaitRequested": "provider_down",
+    **dict.fromkeys(("Unreachable", "ServerTrouble", "RateLimited", "LongWaitRequested"), "provider_down"),
 }
-"""The kind of fault for the error that ended a run. Any other is `run_failed`."""
+"""The kind of fault for the error that ended a run. Any other is `run_failed`, such as a response that cannot
+be used. For ProviderDown, the last error decides."""
 
 PROVIDER = {"wrong_key", "quota_used", "provider_unreachable", "provider_down"}
 """Faults outside this machine: any later run that succeeds shows that they are over."""

@@ -14,7 +14,14 @@ import dagster as dg
 from fx_pipeline.clock import yesterday
 from fx_pipeline.dagster_internals.runs import is_interrupted_step
 from fx_pipeline.dagster_names import partitions_url
-from fx_pipeline.fixer.errors import FixerError, LongWaitRequested, NoRates, ProviderDown, Unfinished
+from fx_pipeline.fixer.errors import (
+    BadResponse,
+    FixerError,
+    LongWaitRequested,
+    NoRates,
+    ProviderDown,
+    Unfinished,
+)
 from fx_pipeline.ingestion.results import Outcome
 from fx_pipeline.rates import contiguous
 from fx_pipeline.settings import load_settings
@@ -105,10 +112,13 @@ def run_failure(
 
 
 def _last_error(own: Collection[FixerError], error: Fatal | None) -> "dict[str, dg.RawMetadataValue]":
-    """Return the metadata about an outage: its last error, even if it did not end the run early."""
-    if isinstance(error, ProviderDown) and error.last:
+    """Return the metadata about an outage: its last error, even if it did not end the run early.
+
+    A response that cannot be used is none: the provider responds.
+    """
+    if isinstance(error, ProviderDown):
         return {LAST_ERROR: error.last}
-    if error is None and own and all(one.retryable for one in own):
+    if error is None and own and all(one.retryable and not isinstance(one, BadResponse) for one in own):
         return {LAST_ERROR: type([*own][-1]).__name__}
     return {}
 

@@ -65,7 +65,8 @@ TROUBLES: list[tuple[dict[str, Any], str]] = [
     ({"inactive": True}, "the key is refused"),
     ({"quota": 1}, "the quota is used up"),
     ({"faults": {"server-error": 1.0}}, "the provider is down"),
-    ({"faults": {"html": 1.0}}, "the provider is down"),
+    ({"faults": {"reset": 1.0}}, "the provider is down"),
+    ({"faults": {"wrong-base": 1.0}}, "a run failed (rates)"),
 ]
 
 
@@ -349,7 +350,9 @@ CAUSES = [
     ({STOPPED_BY: "ProviderDown", LAST_ERROR: "InsecureConnection"}, "provider_unreachable"),
     ({STOPPED_BY: "UntrustedServer"}, "provider_unreachable"),
     ({STOPPED_BY: "ProviderDown", LAST_ERROR: "ServerTrouble"}, "provider_down"),
+    ({STOPPED_BY: "ProviderDown", LAST_ERROR: "BadResponse"}, "run_failed"),
     ({LAST_ERROR: "UnknownHost"}, "provider_unreachable"),
+    ({LAST_ERROR: "Unreachable"}, "provider_down"),
     ({STOPPED_BY: "LongWaitRequested"}, "provider_down"),
     ({STOPPED_BY: "QuotaReached"}, "quota_used"),
     ({STOPPED_BY: "StoreError"}, "run_failed"),

@@ -68,7 +68,10 @@ def test_a_failed_day_is_shown_and_repaired(tmp_path: Path) -> None:
         assert shown(folder) == {FAILED: {DAY}}
         check = run_command(folder, "status", "--check")
         assert check.returncode == 1
-        assert "rates_job: 1 date: the response has another base than requested: 2024-03-01" in check.stdout
+        assert (
+            "a run failed: rates_job: 1 date: the response has another base than requested: 2024-03-01 ("
+            in check.stdout
+        )
         with running(SANDBOX.partition("--fault")[0], port):
             assert in_shell(folder, REPAIR, port) == 0
         assert shown(folder) == {MATERIALIZED: {DAY}}

@@ -16,24 +16,20 @@ TOO_LATE = dt.timedelta(days=1)
 UNDELIVERED_FOR = dt.timedelta(days=3)
 """How long `status` shows a message that an address did not accept."""
 
-Redact = Callable[[str], str]
 
-
-def write(state: AlertState, changes: Changes, settings: Settings, now: dt.datetime, redact: Redact) -> None:
+def write(state: AlertState, changes: Changes, settings: Settings, now: dt.datetime) -> None:
     """Write the messages about a look's changes."""
     for fault in changes.begun:
         fault.in_digest = KINDS[fault.kind].severity == "digest" and settings.digest_time is not None
         if not fault.in_digest:
-            _put(state, messages.alert(fault, settings, now), redact)
+            state.outbox.append(messages.alert(fault, settings, now))
     state.ended += messages.ended([fault for fault in changes.over if fault.in_digest], now)
     for fault in changes.over:
         if not fault.in_digest:
-            _put(state, messages.resolved(fault, now), redact)
+            state.outbox.append(messages.resolved(fault, now))
 
 
-def write_digest(
-    state: AlertState, summary: Iterable[str], settings: Settings, now: dt.datetime, redact: Redact
-) -> None:
+def write_digest(state: AlertState, summary: Iterable[str], settings: Settings, now: dt.datetime) -> None:
     """Write the digest if its time has come since the last one. Before the first, note only the time."""
     if settings.digest_time is None or not state.sending:
         return
@@ -43,7 +39,7 @@ def write_digest(
     if state.digest_at is None:
         state.digest_at = now
     elif state.digest_at < due:
-        _put(state, messages.digest(state, summary, settings, now), redact)
+        state.outbox.append(messages.digest(state, summary, settings, now))
         state.digest_at, state.ended = now, []
 
 
@@ -85,8 +81,3 @@ def _send(letter: Letter, settings: Settings, only: Collection[int]) -> Delivery
     urls = settings.fx_alert_urls
     usable = [position for position in only if position <= len(urls)]
     return send(Message(letter.title, letter.text, letter.type), urls, usable)
-
-
-def _put(state: AlertState, letter: Letter, redact: Redact) -> None:
-    letter.title, letter.text = redact(letter.title), redact(letter.text)
-    state.outbox.append(letter)

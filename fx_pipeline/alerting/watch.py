@@ -7,6 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -22,7 +23,7 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.dagster_state import DagsterState, state_of
 from fx_pipeline.commands.document import machine_of, status_of
 from fx_pipeline.defs.numbers import write_dagster_numbers
-from fx_pipeline.fixer.key import AccessKey
+from fx_pipeline.logs import Redactor, secrets_in
 from fx_pipeline.processes.dagster_home import is_storage_error, open_instance, storage_of
 from fx_pipeline.processes.leftovers import only_one
 from fx_pipeline.processes.postgres_storage import first_line
@@ -68,6 +69,7 @@ class Watcher:
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._settings = settings
         self._say = say
+        self._redact = Redactor(secrets_in(settings))
         self._instance: dg.DagsterInstance | None = None
         self._unwritten = False
         self._numbers_at = dt.datetime.fromtimestamp(0, dt.timezone.utc)
@@ -87,13 +89,15 @@ class Watcher:
         """Send the alerts that are due after a look, and the digest."""
         settings, state = self._settings, self.state
         state.looked_at, state.sending = now, bool(settings.fx_alert_urls)
-        changes = track(state, look.faults, now, unjudged=look.unjudged)
+        # No fault has a secret; this guards against an error of a library that does.
+        faults = [replace(fault, text=self._redact(fault.text)) for fault in look.faults]
+        changes = track(state, faults, now, unjudged=look.unjudged)
         for fault in changes.begun:
             self._say(f"Alert: {fault.kind} {fault.subject}".rstrip())
         for fault in changes.over:
             self._say(f"Resolved: {fault.kind} {fault.subject}".rstrip())
-        write(state, changes, settings, now, self._without_key)
-        write_digest(state, look.summary, settings, now, self._without_key)
+        write(state, changes, settings, now)
+        write_digest(state, look.summary, settings, now)
         deliver(state, settings, now, self._say)
         self._save()
 
@@ -161,11 +165,6 @@ class Watcher:
             self.close()
             faults.append(Fault(kind="dagster_unreadable", text=text))
             return None
-
-    def _without_key(self, text: str) -> str:
-        """Return the text without the access key. No message has it; this guards against one that does."""
-        key = self._settings.fixer_access_key
-        return text if key is None else AccessKey(key, "query").redact(text.encode()).decode()
 
     def _save(self) -> None:
         """Write the state. On a full disk, this process remembers it."""

@@ -3,13 +3,14 @@
 import datetime as dt
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from fx_pipeline.alerting.checks import KINDS_OF_CHECKS, watched_checks
-from fx_pipeline.alerting.runbook import KINDS
+from fx_pipeline.alerting.runbook import KINDS, row
 from fx_pipeline.alerting.runs import CAUSES as CAUSES_OF_ERRORS
 from fx_pipeline.alerting.runs import PROVIDER
 from fx_pipeline.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_TAG
@@ -191,8 +192,11 @@ def test_no_alert_contains_the_key_whatever_goes_wrong(
         run_rates(instance, sandbox, f"2024-02-{number + 1:02}", f"2024-02-{number + 4:02}")
         watching.look_at_runs()
     [leaked] = [one for one in inbox.received if one["title"] == "fx-pipeline: a run failed (symbols)"]
-    assert leaked["message"].startswith("symbols_job: ValueError: http://data.fixer.io/api?access_key=***")
-    everything = json.dumps(inbox.received) + "\n".join(watching.said)
+    assert leaked["message"].split("\n\n")[:2] == [
+        "symbols_job: ValueError: http://data.fixer.io/api?access_key=[removed]",
+        row("run_failed"),
+    ]
+    everything = json.dumps(inbox.received) + "\n".join(watching.said) + Path("fx.db-alerts.json").read_text()
     assert KEY not in everything
     assert TOKEN not in everything + caplog.text
 

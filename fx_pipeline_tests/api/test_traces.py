@@ -8,6 +8,7 @@ from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
 from fx_pipeline_tests.collector import Collector, Received, collecting
 from fx_pipeline_tests.ports import reserved_port
+from fx_pipeline_tests.waiting import wait_for
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -27,12 +28,13 @@ def traced(
 
 def of_request(collector: Collector, request_id: str) -> tuple[Received, list[Received]]:
     """Wait for the span of a request. Return it and those directly below it."""
-    while not (
-        found := [one for one in collector.spans() if one.attributes.get("fx.request_id") == request_id]
-    ):
-        collector.wait_for("GET /rates/latest")
-    [span] = found
-    return span, [one for one in collector.spans() if one.parent == span.id]
+
+    def is_it(span: Received) -> bool:
+        return span.attributes.get("fx.request_id") == request_id
+
+    spans = wait_for(collector.spans, lambda spans: any(map(is_it, spans)))
+    [span] = filter(is_it, spans)
+    return span, [one for one in spans if one.parent == span.id]
 
 
 def test_a_request_continues_the_trace_of_its_client(history: History, tmp_path: Path) -> None:

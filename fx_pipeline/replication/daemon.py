@@ -108,7 +108,7 @@ class Litestream:
         with self.process.stdout:
             for raw in self.process.stdout:
                 line = raw.decode(errors="replace").rstrip()
-                if error := _error_in(line):
+                if error := error_in(line):
                     self.last_error = error
                 say(line)
 
@@ -138,12 +138,14 @@ def prepared(
         yield Configured(file, environment(variables)), control
 
 
-def _error_in(line: str) -> str:
+def error_in(line: str) -> str:
     """Return the error in a line of Litestream's log, in either of its formats; an empty text for none."""
-    if line.startswith("{"):
-        document = json.loads(line)
-        texts = (str(document[name]) for name in ("msg", "error") if name in document)
-        return ": ".join(texts) if document.get("level") == "ERROR" else ""
+    # A process that is killed may end in the middle of a line.
+    with suppress(ValueError):
+        if line.startswith("{"):
+            document = json.loads(line)
+            texts = (str(document[name]) for name in ("msg", "error") if name in document)
+            return ": ".join(texts) if document.get("level") == "ERROR" else ""
     return line.removeprefix("Error: ") if "level=ERROR" in line or line.startswith("Error: ") else ""
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from fx_pipeline.replication import litestream
 from fx_pipeline.replication.addresses import ReplicaAddress
+from fx_pipeline.replication.daemon import error_in
 from fx_pipeline.replication.litestream import LitestreamError
 from fx_pipeline.settings import SettingsError
 from fx_pipeline_tests.command_line import run_command
@@ -230,3 +231,17 @@ def test_finds_the_last_error_in_either_format_of_the_log(tmp_path: Path, log_fo
         assert "ERROR" in [json.loads(line)["level"] for line in lines]
     else:
         assert any("level=ERROR" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"level":"ERROR","msg":"sync failed","error":"no space"}', "sync failed: no space"),
+        ('{"level":"WARN","msg":"slow"}', ""),
+        ('{"level":"ERROR","msg":"sync fai', ""),
+        ("Error: no such bucket", "no such bucket"),
+        ("level=INFO msg=ready", ""),
+    ],
+)
+def test_reads_any_line_of_the_log(line: str, error: str) -> None:
+    assert error_in(line) == error

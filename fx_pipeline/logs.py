@@ -48,7 +48,10 @@ _of_process: dict[str, object] = {}
 
 
 class Redactor:
-    """Removes secrets from texts: these ones, tokens of the API, and every `access_key` in a URL."""
+    """Removes secrets from texts: these ones, tokens of the API, and every `access_key` in a URL.
+
+    `fixer.redaction.Redactor` is for what a provider sends: it finds one secret in any encoding.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = {

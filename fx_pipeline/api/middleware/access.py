@@ -6,12 +6,10 @@ from time import perf_counter_ns
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.api.metrics.names import OperationNames
-from fx_pipeline.logs import ACCESS, Redactor, begin_request, of_request
+from fx_pipeline.logs import ACCESS, begin_request, of_request
 from fx_pipeline.serving.request_id import new_id
 
 logger = logging.getLogger(ACCESS)
-
-_redact = Redactor()
 
 _CACHE = {b'cache;desc="hit"': "hit", b'cache;desc="miss"': "miss"}
 
@@ -50,7 +48,7 @@ class AccessLog:
                 extra={
                     "request_id": scope["fx_request_id"].decode(),
                     "method": scope["fx_method"],
-                    "path": _redact(f"{path}?{query}" if query else path),
+                    "path": f"{path}?{query}" if query else path,  # the formatter removes keys and tokens
                     "operation": self._names.of(scope["path"]),
                     "status": status,
                     "milliseconds": round((perf_counter_ns() - started) / 1e6, 3),

@@ -34,6 +34,7 @@ class Traced:
             "http.route": route,
             "url.scheme": scope["scheme"],
             "url.path": scope["fx_path"].decode("latin-1"),
+            # The redactor knows an encoded name, such as `%61ccess_key`, only after `?` or `&`.
             "url.query": _redact(f"?{scope['query_string'].decode('latin-1')}")[1:] or None,
             "server.address": server[0],
             "server.port": server[1],

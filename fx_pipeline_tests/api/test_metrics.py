@@ -28,7 +28,7 @@ from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, ask, one_connection_each, serving
 from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.ports import reserved_port
-from fx_pipeline_tests.waiting import wait_for
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 
@@ -311,7 +311,7 @@ def on_port(
     port: int, path: str = "/metrics", host: str = "localhost", address: str = "127.0.0.1"
 ) -> tuple[int, str]:
     """Return the status and the body of a response at the port for metrics."""
-    with closing(http.client.HTTPConnection(address, port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection(address, port, timeout=PATIENCE)) as connection:
         connection.request("GET", path, headers={"Host": host})
         response = connection.getresponse()
         return response.status, response.read().decode()

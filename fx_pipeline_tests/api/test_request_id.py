@@ -102,7 +102,7 @@ async def test_a_failure_is_logged_with_its_id(
 def test_what_is_refused_before_it_is_read_has_it(history: History, tmp_path: Path) -> None:
     many = "".join(f"X-{number}: 1\r\n" for number in range(101))
     with serving(history.path, tmp_path / "log") as server:
-        for head, status in [(many, 431), (f"A: {'a' * 40_000}\r\n", 431)]:
+        for head in (many, f"A: {'a' * 40_000}\r\n"):
             answer = server.raw(f"GET / HTTP/1.1\r\nX-Request-Id: order-17\r\n{head}\r\n".encode())
-            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+            assert answer.startswith(b"HTTP/1.1 431 ")
             assert b"\r\nx-request-id: order-17\r\n" in answer.partition(b"\r\n\r\n")[0] + b"\r\n"

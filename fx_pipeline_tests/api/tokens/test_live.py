@@ -18,6 +18,7 @@ from fx_pipeline.api.tokens.live import Tokens
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.command_line import run_command
+from fx_pipeline_tests.waiting import PATIENCE
 
 
 def test_tokens_are_required_from_the_first_token_until_all_are_deleted(
@@ -150,8 +151,9 @@ def writing(path: Path) -> sqlite3.Connection:
 
 
 def test_a_revoked_token_stays_revoked_during_the_next_change(
-    file: TokenFile, worker: Tokens, path: Path
+    file: TokenFile, worker: Tokens, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", PATIENCE)
     token, other = file.create("a"), file.create("b")
     assert worker.find(token) is not None
     file.revoke("a")

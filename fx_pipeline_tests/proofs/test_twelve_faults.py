@@ -1,7 +1,6 @@
 """Faults injected one at a time: each is alerted once within ten minutes, and once when it is over."""
 
 import datetime as dt
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from fx_pipeline.clock import utc_now
 from fx_pipeline_tests.disks import NO_MOUNT, fill, remount
 from fx_pipeline_tests.fixer.calls import GOOD, tls
 from fx_pipeline_tests.fixer.scripted_server import scripted
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.proofs.installation import ROOM, Installation, installed
 from fx_pipeline_tests.proofs.reports import SELDOM, Reports, check_no_secret
 
@@ -141,8 +141,7 @@ def unknown_host(stack: ExitStack, folder: Path) -> str:
 
 
 def refused(stack: ExitStack, folder: Path) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{stack.enter_context(reserved_port())}"
 
 
 @pytest.mark.parametrize(

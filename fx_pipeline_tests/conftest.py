@@ -9,9 +9,11 @@ import pytest
 
 from fx_pipeline.settings import Settings
 from fx_pipeline_tests.child_processes import running_children
-from fx_pipeline_tests.storages import dagster_tables, postgres, storage
+from fx_pipeline_tests.inbox import inbox
+from fx_pipeline_tests.sandbox_server import sandbox
+from fx_pipeline_tests.storages import dagster_tables, instance, postgres, storage
 
-__all__ = ["dagster_tables", "postgres", "storage"]
+__all__ = ["dagster_tables", "inbox", "instance", "postgres", "sandbox", "storage"]
 
 # The time of an example depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("no deadline", deadline=None)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 TOKEN = "t0kenOfTheAddress"
 
 
@@ -45,3 +47,11 @@ def open_inbox() -> Iterator[Inbox]:
         threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True).start()
         yield inbox
         inbox.shutdown()
+
+
+@pytest.fixture
+def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+    """Yield an inbox that FX_ALERT_URLS names."""
+    with open_inbox() as inbox:
+        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
+        yield inbox

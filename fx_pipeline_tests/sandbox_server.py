@@ -11,6 +11,7 @@ from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 
+import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fx_pipeline.clock import utc_now
@@ -102,3 +103,10 @@ def running_sandbox(**options: Any) -> Iterator[Sandbox]:
             released.set()
             service.should_exit = True
             thread.join()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Yield a sandbox with its default options."""
+    with running_sandbox() as sandbox:
+        yield sandbox

@@ -1,7 +1,9 @@
 """Dagster's storage for a test: files, or a PostgreSQL database of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from fx_pipeline.processes.dagster_home import open_instance
@@ -49,3 +51,10 @@ def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     return settings
+
+
+@pytest.fixture
+def instance(tmp_path: Path, storage: Storage) -> Iterator[dg.DagsterInstance]:
+    """Yield a Dagster instance with this storage."""
+    with open_instance(tmp_path / "dagster") as instance:
+        yield instance

@@ -3,7 +3,6 @@
 import datetime as dt
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,16 +11,10 @@ import pytest
 from fx_pipeline.commands.first_day import store_first_day
 from fx_pipeline.settings import load_settings
 from fx_pipeline_tests.command_line import environment, run_command
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 from fx_pipeline_tests.stored import rows, stored_dates
 
 DAY = dt.date(2024, 3, 1)
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

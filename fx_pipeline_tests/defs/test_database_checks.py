@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -20,18 +19,11 @@ from fx_pipeline.settings import load_settings
 from fx_pipeline.store.database import RESTORE
 from fx_pipeline_tests.alerting.watching import Watching
 from fx_pipeline_tests.defs.rates_run import QUIET, resources, results, run_rates, run_table_checks, verdicts
-from fx_pipeline_tests.inbox import Inbox, open_inbox
+from fx_pipeline_tests.inbox import Inbox
 from fx_pipeline_tests.quality.corruption import execute
 from fx_pipeline_tests.sandbox_server import Sandbox
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
-
-
-@pytest.fixture
-def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
-    with open_inbox() as inbox:
-        monkeypatch.setenv("FX_ALERT_URLS", inbox.url)
-        yield inbox
 
 
 @pytest.fixture(autouse=True)

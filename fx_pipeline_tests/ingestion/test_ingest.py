@@ -22,15 +22,9 @@ from fx_pipeline.store.days import StoredDay
 from fx_pipeline.store.ledger import Ledger, QuotaReached
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.fixer.scripted_server import Play, reply, scripted
-from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 
 DATES = list(date_range(dt.date(2024, 1, 1), dt.date(2024, 1, 20)))
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.command_line import environment, run_command
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.fetches import fetch_of
-from fx_pipeline_tests.inbox import Inbox, open_inbox
+from fx_pipeline_tests.inbox import Inbox
 from fx_pipeline_tests.processes.running_up import (
     BACKFILL,
     FETCHING,
@@ -41,12 +41,6 @@ from fx_pipeline_tests.processes.running_up import (
 )
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    with open_inbox() as inbox:
-        yield inbox
 
 
 def last_look(folder: Path) -> dt.datetime:

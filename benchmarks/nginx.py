@@ -1,7 +1,9 @@
 """nginx before readers of the API, and over a static export: `python -m benchmarks.nginx [--rounds N]`.
 
-Both are compared with one bare uvicorn that sends the same bytes. nginx has the files of deploy/compose and
-one process for each core. All servers run side by side. Each round measures them one after another.
+Both are compared with one bare uvicorn that sends the same bytes. Before the readers, nginx has the files of
+deploy/compose, which make it cache each response for a second. Over the export, it has those of
+docs/operations/static-export.md. It has one process for each core. All servers run side by side. Each round
+measures them one after another.
 """
 
 import argparse
@@ -122,7 +124,11 @@ def main() -> None:
         balanced.row(bare, "share ≥ 1.7", yes(balanced.per_second >= 1.7 * bare.per_second)),
         files.row(bare, "share ≥ 2.2", yes(files.per_second >= 2.2 * bare.per_second)),
     ]
-    publish("nginx", table(COLUMNS, rows))
+    text = (
+        f"wrk keeps one of the {os.cpu_count()} cores busy, which limits the requests/s. The CPU time is "
+        "that of nginx only. It caches each response for a second, so the readers get few requests."
+    )
+    publish("nginx", f"{table(COLUMNS, rows)}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -3,60 +3,21 @@
 import datetime as dt
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
-from click.testing import CliRunner, Result
 
-from fx_pipeline.commands.cli import main
 from fx_pipeline.export.folder import STATE, ExportError, Folder
-from fx_pipeline.export.static import Exported, export
+from fx_pipeline.export.static import export
 from fx_pipeline.fetch import Fetch
 from fx_pipeline.rates import DayRates
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline_tests.api.history import History
-from fx_pipeline_tests.child_processes import wait_until_gone
-from fx_pipeline_tests.export.documented import NGINX, nginx_over
-from fx_pipeline_tests.ports import reserved_port
+from fx_pipeline_tests.export.exporting import DAYS, NOW, exported, tree
 from fx_pipeline_tests.served import served
-from fx_pipeline_tests.waiting import wait_for
-
-NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.timezone.utc)
-
-DAYS: Mapping[str, Mapping[str, float]] = {
-    "2023-12-30": {"EUR": 1, "USD": 1.1, "GBP": 0.86},
-    "2023-12-31": {"EUR": 1, "USD": 1.105, "GBP": 0.87},
-    "2024-01-01": {"EUR": 1, "USD": 1.1, "GBP": 0.87},
-    # A currency that begins and one that has a gap: their histories name their first and last day.
-    "2024-06-01": {"EUR": 1, "USD": 1.08, "JPY": 170.25},
-    "2024-06-03": {"EUR": 1, "USD": 1.09, "GBP": 0.85, "JPY": 171},
-    "2026-03-08": {"EUR": 1, "USD": 1.162, "GBP": 0.867, "JPY": 183.25},
-    "2026-03-09": {"EUR": 1, "USD": 1.165, "GBP": 0.8669, "JPY": 184.125},
-}
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    history = History(tmp_path / "fx.db")
-    history.fetch("2026-03-10T00:05:00.000000Z", DAYS)
-    history.name(USD="United States Dollar", ZWL="Zimbabwean Dollar")
-    yield history
-    history.close()
-
-
-def exported(history: History, folder: Path) -> Exported:
-    return export(Settings(fx_database=history.path), Folder(folder), NOW)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the files and their content, without the state."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != STATE)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def assert_current(history: History, folder: Path, fresh: Path) -> None:
@@ -294,67 +255,3 @@ def test_only_one_export_writes_to_a_folder(history: History, tmp_path: Path) ->
     folder = Folder(tmp_path / "site")
     with folder.held(), pytest.raises(ExportError, match="Another export is writing"):
         exported(history, tmp_path / "site")
-
-
-def run(history_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
-    monkeypatch.setenv("FX_DATABASE", str(history_path))
-    return CliRunner().invoke(main, ["export", "--static", str(folder)])
-
-
-def test_the_command_reports_what_it_wrote(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = (run(history.path, tmp_path / "site", monkeypatch) for _ in range(2))
-    assert (first.exit_code, first.stdout) == (0, f"7 days: {len(tree(tmp_path / 'site'))} files written.\n")
-    assert (second.exit_code, second.stdout) == (0, "7 days: 0 files written.\n")
-    assert first.stderr == f"Database {history.path}, export {tmp_path / 'site'}.\n"
-
-
-def test_the_command_leaves_other_folders_alone(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "letter.txt").write_text("a letter")
-    result = run(history.path, tmp_path / "home", monkeypatch)
-    why = f"{tmp_path / 'home'} is not empty, and not an export of fx-pipeline. Choose a new folder."
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"Error: {why}")
-    assert tree(tmp_path / "home") == {"letter.txt": b"a letter"}
-
-
-def test_the_command_needs_a_stored_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    RateStore(tmp_path / "empty.db").close()
-    result = run(tmp_path / "empty.db", tmp_path / "site", monkeypatch)
-    why = f"{tmp_path / 'empty.db'} holds no day. Run `fx-pipeline ingest` first."
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"Error: {why}")
-
-
-@pytest.fixture
-def site(history: History, tmp_path: Path) -> Iterator[str]:
-    """Serve an export with the documented nginx, and return its address."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    exported(history, tmp_path / "site")
-    with reserved_port() as port:
-        command = nginx_over(tmp_path / "site", tmp_path / "nginx", port)
-        with subprocess.Popen(command) as process:
-            try:
-                wait_for((tmp_path / "nginx" / "nginx.pid").exists)
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                process.terminate()
-                wait_until_gone(process)
-
-
-def test_nginx_serves_each_file_as_the_api_does(site: str, tmp_path: Path) -> None:
-    files = tree(tmp_path / "site")
-    with requests.Session() as session:
-        for path in ("rates/2024-06-01", "rates/latest", "history/USD/2024"):
-            for slash in ("", "/"):
-                response = session.get(f"{site}/{path}{slash}")
-                assert (response.status_code, response.content) == (200, files[path])
-                assert response.headers["Content-Type"] == "application/json; charset=utf-8"
-                assert response.headers["Access-Control-Allow-Origin"] == "*"
-                assert response.headers["Cache-Control"] == "public, max-age=60"
-        assert session.get(f"{site}/index.json").content == files["index.json"]
-        for path in ("_headers", STATE, "rates/2024-06-02", "rates/", "rates", "history/USD/"):
-            assert session.get(f"{site}/{path}").status_code == 404, path

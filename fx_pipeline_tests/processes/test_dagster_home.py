@@ -1,15 +1,20 @@
 """Dagster's home: its configuration is ours until someone changes it, and a run prints messages only."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
-from fx_pipeline.processes.dagster_home import open_instance
+from fx_pipeline.definitions import defs
+from fx_pipeline.processes.dagster_home import open_instance, prepare
 from fx_pipeline.processes.instance_file import kept_file, write_file
 from fx_pipeline.processes.roles import say_if_kept
 from fx_pipeline.settings import PROJECT, SettingsError
+from fx_pipeline_tests.command_line import environment
+from fx_pipeline_tests.waiting import PATIENCE
 
 
 @dg.op
@@ -116,3 +121,41 @@ def test_a_configuration_that_contradicts_the_settings_is_reported(
     file.write_text("storage: {postgres: {postgres_url: {env: FX_DAGSTER_POSTGRES_URL}}}")
     with pytest.raises(SettingsError, match="uses FX_DAGSTER_POSTGRES_URL, which is not set: set it to "):
         open_instance(home)
+
+
+def begun(instance: dg.DagsterInstance) -> str:
+    """Create a run that has started but has no process, as after a power cut."""
+    run = instance.create_run_for_job(defs.resolve_job_def("rates_job"))
+    instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, run.job_name), run.run_id
+    )
+    return run.run_id
+
+
+def test_an_abandoned_run_is_reported_as_failed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with open_instance(home) as instance:
+        left, going_on = begun(instance), begun(instance)
+        with FileLock(home / f"{going_on}.lock"):
+            prepare(home, for_up=True)
+            status = {run.run_id: run.status for run in instance.get_runs()}
+    assert status == {left: dg.DagsterRunStatus.FAILURE, going_on: dg.DagsterRunStatus.STARTED}
+    assert not (home / f"{left}.lock").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_create_dagsters_home_concurrently_all_can_use_it(tmp_path: Path) -> None:
+    """Dagster's own start is not safe: it leaves a home that nothing can open."""
+    code = (
+        "from pathlib import Path; from fx_pipeline.processes.dagster_home import open_instance; "
+        "open_instance(Path('home'))"
+    )
+    command = [sys.executable, "-c", code]
+    together = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], errors

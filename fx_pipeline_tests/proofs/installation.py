@@ -28,7 +28,7 @@ from fx_pipeline_tests.code_locations import loaded_workspace
 from fx_pipeline_tests.defs.rates_run import QUIET, run_range
 from fx_pipeline_tests.disks import small_disk
 from fx_pipeline_tests.inbox import Inbox, open_inbox
-from fx_pipeline_tests.proofs.reports import KEY, LOOK
+from fx_pipeline_tests.proofs.reports import KEY, LOOK, settings_of
 from fx_pipeline_tests.proofs.runs import ImpatientFixer
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.test_heartbeat import Service, running_service
@@ -227,11 +227,7 @@ def installed(folder: Path, start: dt.datetime, *, days: int = 90, **settings: s
         inbox = stack.enter_context(open_inbox())
         service = stack.enter_context(running_service())
         settings = {
-            "FIXER_ACCESS_KEY": KEY,
-            "FIXER_BASE_URL": sandbox.url,
-            "FX_DATABASE": str(folder / "fx.db"),
-            "DAGSTER_HOME": str(folder / "dagster"),
-            "FX_ALERT_URLS": inbox.url,
+            **settings_of(folder, sandbox, inbox),
             "FX_HEARTBEAT_URL": service.url,
             **settings,
         }

@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from fx_pipeline.alerting.messages import RUNBOOK
 from fx_pipeline.alerting.runbook import KINDS, row
-from fx_pipeline_tests.inbox import TOKEN
+from fx_pipeline_tests.inbox import TOKEN, Inbox
+from fx_pipeline_tests.sandbox_server import Sandbox
 from fx_pipeline_tests.test_heartbeat import SECRET
 
 KEY = "k3yOfTheAccount"
@@ -15,6 +17,17 @@ LOOK = dt.timedelta(seconds=30)
 """The pause between two looks of `fx-pipeline watch`."""
 
 SELDOM = dt.timedelta(minutes=20)
+
+
+def settings_of(folder: Path, sandbox: Sandbox, inbox: Inbox) -> dict[str, str]:
+    """Return the settings of an installation in a folder, which sends its alerts to the inbox."""
+    return {
+        "FIXER_ACCESS_KEY": KEY,
+        "FIXER_BASE_URL": sandbox.url,
+        "FX_DATABASE": str(folder / "fx.db"),
+        "DAGSTER_HOME": str(folder / "dagster"),
+        "FX_ALERT_URLS": inbox.url,
+    }
 
 
 class Watched(Protocol):

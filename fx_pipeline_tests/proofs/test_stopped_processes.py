@@ -25,7 +25,7 @@ from fx_pipeline_tests.child_processes import processes_with
 from fx_pipeline_tests.command_line import PROGRAM, environment, run_command
 from fx_pipeline_tests.inbox import Inbox, open_inbox
 from fx_pipeline_tests.object_store import running_store
-from fx_pipeline_tests.proofs.reports import KEY, LOOK, Reports, check_no_secret
+from fx_pipeline_tests.proofs.reports import KEY, LOOK, Reports, check_no_secret, settings_of
 from fx_pipeline_tests.replication.replicating import replicating
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
@@ -111,13 +111,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Yield an installation with the last ten days."""
     with running_sandbox(key=KEY) as sandbox, open_inbox() as inbox:
-        settings = {
-            "FIXER_ACCESS_KEY": KEY,
-            "FIXER_BASE_URL": sandbox.url,
-            "FX_DATABASE": str(tmp_path / "fx.db"),
-            "DAGSTER_HOME": str(tmp_path / "dagster"),
-            "FX_ALERT_URLS": inbox.url,
-        }
+        settings = settings_of(tmp_path, sandbox, inbox)
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         machine = Machine(tmp_path, sandbox, inbox, settings)

@@ -50,7 +50,7 @@ def _missing(database: Path) -> str | None:
     else:
         return None
     how_many = f", and {counted(lost, 'changed page')} with it" if lost else ""
-    return f"{what}: something else than SQLite removed or cut it{how_many}. Commits may be lost."
+    return f"{what}: something other than SQLite removed or cut it{how_many}. Commits may be lost."
 
 
 def _pages_not_copied(content: bytes, log_size: int) -> int:

@@ -15,7 +15,10 @@ STEPS = """
     ) AS changed
     FROM ordered WHERE before IS NOT NULL AND date >= :start_date ORDER BY date
 """
-"""The steps of `content_age`. Days without a common currency count as changed."""
+"""The steps of `content_age`. Days without a common currency count as changed.
+
+The API runs the same SQL, as the canned query `content_changes`. A test compares them.
+"""
 
 
 def stored_content_age(connection: sqlite3.Connection) -> ContentAge | None:

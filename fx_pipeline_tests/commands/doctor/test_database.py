@@ -70,7 +70,7 @@ BROKEN_DATABASES: list[tuple[Callable[[Path], None], str, str]] = [
     ),
     (
         without_its_log,
-        "fx.db-wal is missing, although fx.db-shm is there: something else than SQLite removed or cut it, "
+        "fx.db-wal is missing, although fx.db-shm is there: something other than SQLite removed or cut it, "
         "and 1 changed page with it. Commits may be lost",
         RESTORE,
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from fx_pipeline.alerted import AlertState, Letter
 from fx_pipeline.alerting import messages
 from fx_pipeline.alerting.runbook import KINDS
-from fx_pipeline.alerting.sending import Delivery, Message, send
+from fx_pipeline.alerting.sending import Delivery, send
 from fx_pipeline.alerting.tracking import Changes
 from fx_pipeline.settings import Settings
 
@@ -80,4 +80,4 @@ def _note(state: AlertState, letter: Letter, delivery: Delivery) -> None:
 def _send(letter: Letter, settings: Settings, only: Collection[int]) -> Delivery:
     urls = settings.fx_alert_urls
     usable = [position for position in only if position <= len(urls)]
-    return send(Message(letter.title, letter.text, letter.type), urls, usable)
+    return send(letter, urls, usable)

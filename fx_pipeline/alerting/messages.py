@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fx_pipeline.alerted import AlertState, Letter, Tracked
+from fx_pipeline.alerting.faults import Fault
 from fx_pipeline.alerting.runbook import KINDS, row
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import PROJECT, Settings
@@ -16,31 +17,15 @@ RUNBOOK = PROJECT / "docs" / "operations" / "runbook.md"
 """The document with the table of alerts, of this installation."""
 
 
-def alert(fault: Tracked, settings: Settings, now: dt.datetime) -> Letter:
+def alert(fault: Fault | Tracked, settings: Settings, now: dt.datetime) -> Letter:
     """Return the message that a fault has begun."""
     return Letter(
         title=f"fx-pipeline: {heading(fault)}",
         text="\n\n".join((_cut(fault.text), row(fault.kind), _links(fault, settings))),
         type="failure",
         written_at=now,
-        tracked=fault.id,
+        tracked=fault.id if isinstance(fault, Tracked) else None,
     )
-
-
-def immediate(kind: str, text: str, settings: Settings, now: dt.datetime) -> Letter:
-    """Return the message about a fault that no watcher tracks."""
-    fault = Tracked(
-        id="",
-        kind=kind,
-        subject="",
-        parts=(),
-        text=text,
-        link=None,
-        first_seen=now,
-        since=now,
-        alerted_at=now,
-    )
-    return alert(fault, settings, now)
 
 
 def resolved(fault: Tracked, now: dt.datetime) -> Letter:
@@ -102,7 +87,7 @@ def example(settings: Settings, command: str, now: dt.datetime) -> Letter:
     )
 
 
-def heading(fault: Tracked) -> str:
+def heading(fault: Fault | Tracked) -> str:
     """Return the title of a fault, with what it is about."""
     about = f" ({fault.subject})" if fault.subject else ""
     return f"{KINDS[fault.kind].title}{about}"
@@ -114,7 +99,7 @@ def ended(faults: Sequence[Tracked], now: dt.datetime) -> Iterator[tuple[str, dt
         yield f"{heading(fault)}: {fault.text.splitlines()[0]}", fault.first_seen, fault.gone_since or now
 
 
-def _links(fault: Tracked, settings: Settings) -> str:
+def _links(fault: Fault | Tracked, settings: Settings) -> str:
     return f"Runbook: {RUNBOOK}#{fault.kind}\n{fault.link or settings.dagster_url}"
 
 

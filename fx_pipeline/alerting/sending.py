@@ -9,11 +9,11 @@ import re
 from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
 
 import apprise
 from pydantic import SecretStr
 
+from fx_pipeline.alerted import Letter
 from fx_pipeline.settings import SettingsError
 
 ALIKE = 0.8
@@ -40,15 +40,6 @@ class _Silence(logging.Filter):
 
 
 _silence = _Silence()
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A title, a text, and whether something has failed, is over, or only has to be known."""
-
-    title: str
-    text: str
-    type: Literal["failure", "success", "info"] = "failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +79,16 @@ def check_addresses(urls: Sequence[SecretStr]) -> None:
             raise SettingsError(f"{attempt}" if attempt.failure.endswith("?") else f"{attempt}.")
 
 
-def send(message: Message, urls: Sequence[SecretStr], only: Collection[int] = ()) -> Delivery:
-    """Send a message to each address, independently; to those at the positions in `only` if it has any.
+def send(letter: Letter, urls: Sequence[SecretStr], only: Collection[int] = ()) -> Delivery:
+    """Send a letter to each address, independently; to those at the positions in `only` if it has any.
 
     Raise nothing.
     """
-    return Delivery(_each(urls, message, only))
+    return Delivery(_each(urls, letter, only))
 
 
-def _each(urls: Sequence[SecretStr], message: Message | None, only: Collection[int]) -> tuple[Attempt, ...]:
-    """Read each address, and send it the message if there is one. Log nothing."""
+def _each(urls: Sequence[SecretStr], letter: Letter | None, only: Collection[int]) -> tuple[Attempt, ...]:
+    """Read each address, and send it the letter if there is one. Log nothing."""
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_silence)  # does nothing if it is there already
     attempts = []
@@ -107,22 +98,22 @@ def _each(urls: Sequence[SecretStr], message: Message | None, only: Collection[i
         logged: list[str] = []
         token = _logged.set(logged)
         try:
-            attempts.append(_attempt(position, url, message, logged))
+            attempts.append(_attempt(position, url, letter, logged))
         finally:
             _logged.reset(token)
     return tuple(attempts)
 
 
-def _attempt(position: int, url: SecretStr, message: Message | None, logged: Sequence[str]) -> Attempt:
+def _attempt(position: int, url: SecretStr, letter: Letter | None, logged: Sequence[str]) -> Attempt:
     name = f"FX_ALERT_URLS, entry {position}"
     service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="fx-pipeline", app_desc="fx-pipeline"))
     if not service.add(url.get_secret_value()):
         return Attempt(position, name, _mistake(url.get_secret_value()))
     name = f"{name} ({service[0].service_name})"
-    if message is None or service.notify(
-        title=message.title,
-        body=message.text,
-        notify_type=apprise.NotifyType(message.type),
+    if letter is None or service.notify(
+        title=letter.title,
+        body=letter.text,
+        notify_type=apprise.NotifyType(letter.type),
         body_format=apprise.NotifyFormat.TEXT,
     ):
         return Attempt(position, name, None)

@@ -13,14 +13,13 @@ def alert_test() -> None:
     was not.
     """
     from fx_pipeline.alerting.messages import example
-    from fx_pipeline.alerting.sending import Message, send
+    from fx_pipeline.alerting.sending import send
     from fx_pipeline.clock import utc_now
 
     settings = load_settings()
     if not settings.fx_alert_urls:
         raise SettingsError("FX_ALERT_URLS is not set: set it to the addresses that alerts are sent to.")
-    letter = example(settings, "fx-pipeline alert-test", utc_now())
-    delivery = send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls)
+    delivery = send(example(settings, "fx-pipeline alert-test", utc_now()), settings.fx_alert_urls)
     for attempt in delivery.attempts:
         click.echo(attempt)
     if delivery.failures:

@@ -30,11 +30,12 @@ def replicate() -> None:
     def superseded(reason: str) -> None:
         """Alert that this host has stopped. Its `watch` stops too, so it cannot."""
         # Apprise is loaded only for an alert: it takes 20 MB.
-        from fx_pipeline.alerting.messages import immediate
-        from fx_pipeline.alerting.sending import Message, send
+        from fx_pipeline.alerting.faults import Fault
+        from fx_pipeline.alerting.messages import alert
+        from fx_pipeline.alerting.sending import send
 
-        letter = immediate("superseded", reason, settings, utc_now())
-        for failure in send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls).failures:
+        letter = alert(Fault(kind="superseded", text=reason), settings, utc_now())
+        for failure in send(letter, settings.fx_alert_urls).failures:
             print_line(failure)
 
     Replication(settings, print_line, superseded).run()

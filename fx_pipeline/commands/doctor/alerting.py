@@ -31,7 +31,7 @@ def alerts(facts: Facts) -> Iterator[Finding]:
         return
 
     from fx_pipeline.alerting.messages import example
-    from fx_pipeline.alerting.sending import Message, check_addresses, send
+    from fx_pipeline.alerting.sending import check_addresses, send
 
     try:
         check_addresses(settings.fx_alert_urls)
@@ -42,8 +42,7 @@ def alerts(facts: Facts) -> Iterator[Finding]:
     if not facts.with_alert:
         yield ok("alerts", f"{count} can be used. `--alert` sends a test message")
         return
-    letter = example(settings, "fx-pipeline doctor --alert", utc_now())
-    delivery = send(Message(letter.title, letter.text, letter.type), settings.fx_alert_urls)
+    delivery = send(example(settings, "fx-pipeline doctor --alert", utc_now()), settings.fx_alert_urls)
     for failure in delivery.failures:
         yield fault("alerts", failure, "Correct the address, or check the service.")
     if not delivery.failures:

@@ -2,7 +2,7 @@
 
 Each subcommand imports what it needs when it runs, so that all of them start fast. Exit codes: 0 everything
 succeeded; 1 something failed, and the output says what; 2 the command or a setting is wrong; 3 another
-host has taken over, so this command must not be started again, or the quota is too small for `ingest`.
+host has taken over, so this command must not be started again; 4 the quota is too small for `ingest`.
 """
 
 import logging

@@ -81,7 +81,7 @@ def ingest(
     """Fetch days now, through Dagster. The UI shows each run.
 
     Fetches the newest days first, in runs as long as a backfill's. Exits with 1 if a day could not be
-    fetched; the others are stored. Exits with 3, before any call, if the month's quota is too small for all
+    fetched; the others are stored. Exits with 4, before any call, if the month's quota is too small for all
     of them.
     """
     if revise and not missing:

@@ -64,6 +64,7 @@ def test_days_that_do_not_fit_are_refused_before_the_first_call(sandbox: Sandbox
     ) in refused.stderr
     document = ingest(*MONTH, "--json")
     assert document.exit_code == 4
+    assert "Exits with 4, before any call" in " ".join(ingest("--help").output.split())
     found = json.loads(document.stdout)
     assert (found["stored"], found["runs"], found["not_tried"]) == ({}, [], [["2024-01-01", "2024-01-31"]])
     assert sandbox.stats()["total"] == 0

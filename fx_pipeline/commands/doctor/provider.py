@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from fx_pipeline.clock import utc_now
-from fx_pipeline.commands.database import is_current
+from fx_pipeline.commands.database import is_current, open_ledger
 from fx_pipeline.commands.doctor.facts import Call, Facts, NoDatabase
 from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of_message, ok, warning
 from fx_pipeline.fetch import Fetch
@@ -27,7 +27,7 @@ from fx_pipeline.ingestion.symbols import ingest_names
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import StoreError
-from fx_pipeline.store.ledger import Ledger, QuotaReached
+from fx_pipeline.store.ledger import QuotaReached
 from fx_pipeline.store.store import RateStore
 
 CONNECT_SECONDS = 2.5
@@ -169,9 +169,7 @@ def _call_and_store(settings: Settings, client: FixerClient) -> None:
         raise StoreError("See the line `database`.")
     with (
         RateStore(settings.fx_database) as store,
-        Ledger(
-            settings.fx_database, limit=settings.fixer_monthly_quota, daily_calls=settings.daily_calls
-        ) as ledger,
+        open_ledger(settings) as ledger,
     ):
         store.check_source(settings.fx_base, settings.known_provider)
         ingest_names(client, store, ledger)

@@ -124,7 +124,7 @@ class Watcher:
             faults.append(Fault(kind="database_unreadable", text=text))
         else:
             try:
-                document = status_of(settings, dagster or DagsterState(), now, writing=False)
+                document = status_of(settings, dagster or DagsterState(), machine, now, writing=False)
             except (StoreError, TokenError) as error:
                 faults.append(Fault(kind="database_unreadable", text=str(error)))
         if document is None:

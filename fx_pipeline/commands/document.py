@@ -2,7 +2,7 @@
 
 import datetime as dt
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 
 
 def status_of(
-    settings: Settings, dagster: "DagsterState", now: dt.datetime, *, writing: bool = True
+    settings: Settings,
+    dagster: "DagsterState",
+    machine: Mapping[str, Any],
+    now: dt.datetime,
+    *,
+    writing: bool = True,
 ) -> dict[str, Any]:
     """Return the document. Raise StoreError if the database cannot be read.
 
-    Without `writing`, the database is not migrated.
+    `machine` is the part that `machine_of` returns. Without `writing`, the database is not migrated.
     """
     from fx_pipeline.commands.access import Access
     from fx_pipeline.commands.reports import status_document
     from fx_pipeline.store.store import RateStore
 
-    machine = machine_of(settings, now)
     with RateStore(settings.fx_database, writing=writing and machine["reader"] is None) as store:
         kept = kept_days(store, dagster.failed_days, settings, now)
         coverage, ahead, clock_error = store.coverage(), store.ahead(), store.clock_error()

@@ -23,7 +23,7 @@ def status(as_json: bool, check: bool) -> None:
     daemon does not run.
     """
     from fx_pipeline.commands.dagster_state import dagster_state
-    from fx_pipeline.commands.document import status_of
+    from fx_pipeline.commands.document import machine_of, status_of
     from fx_pipeline.commands.reports import status_lines
 
     settings = load_settings()
@@ -32,7 +32,8 @@ def status(as_json: bool, check: bool) -> None:
         f"Database {settings.fx_database}, tokens {settings.tokens_database}, Dagster's home "
         f"{settings.dagster_home}."
     )
-    document = status_of(settings, dagster_state(settings.dagster_home), utc_now())
+    dagster, now = dagster_state(settings.dagster_home), utc_now()
+    document = status_of(settings, dagster, machine_of(settings, now), now)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     elif check:

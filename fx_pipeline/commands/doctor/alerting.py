@@ -1,19 +1,17 @@
 """Checks of how the operator is alerted: addresses, the watcher, and the dead man's switch."""
 
-import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from fx_pipeline.alerted import alerts_summary, read_alerts, watcher_problem
 from fx_pipeline.alerting.conditions import of_alerts
 from fx_pipeline.clock import utc_now
+from fx_pipeline.commands.doctor.connecting import reached
 from fx_pipeline.commands.doctor.facts import Facts
 from fx_pipeline.commands.doctor.findings import Finding, fault, of_message, ok, warning
 from fx_pipeline.following import is_reader
 from fx_pipeline.rates import counted
 from fx_pipeline.settings import SettingsError
-
-CONNECT_SECONDS = 2.5
 
 
 def alerts(facts: Facts) -> Iterator[Finding]:
@@ -75,14 +73,9 @@ def heartbeat(facts: Facts) -> Iterator[Finding]:
         return
     parts = urlsplit(url.get_secret_value())
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:  # its text may contain a part of the address, which is a secret
-        reason = "its name cannot be resolved" if isinstance(error, socket.gaierror) else "it does not answer"
-        yield fault(
-            "heartbeat",
-            f"the service in FX_HEARTBEAT_URL cannot be reached: {reason}",
-            "Check the address and the network.",
-        )
-    else:
-        yield ok("heartbeat", "the service in FX_HEARTBEAT_URL accepts connections")
+    yield reached(
+        "heartbeat",
+        "the service in FX_HEARTBEAT_URL",
+        (parts.hostname or "", port),
+        "Check the address and the network.",
+    )

@@ -1,7 +1,6 @@
 """Checks of Dagster: storage, code server, daemon, schedules, and the last runs."""
 
 import datetime as dt
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fx_pipeline.alerting import conditions
 from fx_pipeline.alerting.runbook import KINDS
 from fx_pipeline.clock import utc_now
+from fx_pipeline.commands.doctor.connecting import CONNECT_SECONDS, reached
 from fx_pipeline.commands.doctor.facts import Facts, NoDatabase
 from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of_message, ok, warning
 from fx_pipeline.commands.document import kept_days
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 OLDEST_RUN = dt.timedelta(days=7)
 """How old the newest fetch may be whose run must be in Dagster's storage."""
-
-CONNECT_SECONDS = 2
 
 CHECKS = ("dagster", "daemon", "schedules", "last run")
 
@@ -59,17 +57,8 @@ def code_server(facts: Facts) -> Iterator[Finding]:
     if address is None:
         yield ok("code server", "FX_CODE_SERVER is not set")
         return
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        reason = "its name cannot be resolved" if isinstance(error, socket.gaierror) else "it does not answer"
-        yield fault(
-            "code server",
-            f"{facts.settings.fx_code_server} cannot be reached: {reason}",
-            "Start `fx-pipeline code-server` there, or correct FX_CODE_SERVER.",
-        )
-    else:
-        yield ok("code server", f"{facts.settings.fx_code_server} accepts connections")
+    remedy = "Start `fx-pipeline code-server` there, or correct FX_CODE_SERVER."
+    yield reached("code server", f"{facts.settings.fx_code_server}", address, remedy)
 
 
 def _storage(settings: Settings) -> Finding:
@@ -103,7 +92,7 @@ def _postgres(url: str) -> Finding:
 
     place = place_of(url)
     try:
-        options = {} if "connect_timeout=" in url else {"connect_timeout": CONNECT_SECONDS}
+        options = {} if "connect_timeout=" in url else {"connect_timeout": round(CONNECT_SECONDS)}
         engine = create_engine(with_driver(url), poolclass=NullPool, connect_args=options)
         with engine.connect() as connection:
             has_tables = inspect(connection).has_table("runs")

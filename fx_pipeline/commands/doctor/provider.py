@@ -17,6 +17,7 @@ import requests
 
 from fx_pipeline.clock import utc_now
 from fx_pipeline.commands.database import is_current, open_ledger
+from fx_pipeline.commands.doctor.connecting import CONNECT_SECONDS
 from fx_pipeline.commands.doctor.facts import Call, Facts, NoDatabase
 from fx_pipeline.commands.doctor.findings import Finding, fault, not_checked, of_message, ok, warning
 from fx_pipeline.fetch import Fetch
@@ -29,8 +30,6 @@ from fx_pipeline.settings import Settings
 from fx_pipeline.store.database import StoreError
 from fx_pipeline.store.ledger import QuotaReached
 from fx_pipeline.store.store import RateStore
-
-CONNECT_SECONDS = 2.5
 
 CLOCK_TOLERANCE = 60.0
 """Seconds by which clocks may differ: a Date header has no fractions, and a response takes a while."""

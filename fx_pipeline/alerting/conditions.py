@@ -1,4 +1,4 @@
-"""What needs the operator: `status --check` prints it, the watcher alerts it."""
+"""What needs the operator: `status --check` prints it, the watcher sends alerts."""
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping, Sequence

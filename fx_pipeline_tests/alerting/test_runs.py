@@ -373,6 +373,14 @@ def test_the_kind_of_a_failure_is_that_of_its_cause(
     assert [fault.kind for fault in Watching(instance).faults()] == [kind]
 
 
+def test_a_response_that_cannot_be_used_waits_for_the_next_try(instance: dg.DagsterInstance) -> None:
+    bad = {STOPPED_BY: "ProviderDown", LAST_ERROR: "BadResponse"}
+    failed_run(instance, TRY, **bad)
+    assert Watching(instance).faults() == []
+    failed_run(instance, LAST, **bad)
+    assert [fault.kind for fault in Watching(instance).faults()] == ["run_failed"]
+
+
 def test_causes_are_errors_that_exist() -> None:
     names = {name for name, value in vars(errors).items() if isinstance(value, type)} | {
         QuotaReached.__name__

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import databases, servers
 from benchmarks.load import Load, drive, visit
-from benchmarks.results import publish, table
+from benchmarks.results import publish, table, yes
 from benchmarks.servers import Server
 from fx_pipeline.processes.up import NICE
 
@@ -247,11 +247,6 @@ def fill(server: Server, path: Path) -> None:
         for month in range(1, 13):
             for year in range(2000, 2026, 2):
                 fetch(f"{server.url}/rates/{year}-{month:02}-{day:02}/?base=USD")
-
-
-def yes(reached: bool) -> str:
-    """Return the word for the table."""
-    return "yes" if reached else "**no**"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import dagster as dg
 
-from benchmarks.results import publish, table
+from benchmarks.results import publish, table, yes
 from fx_pipeline.dagster_internals.runs import execute_run
 from fx_pipeline.definitions import defs
 from fx_pipeline.defs.checks import RATES
@@ -241,11 +241,11 @@ def _report(rounds: list[dict[str, Figures]], days: int) -> None:
         ratio = median(one[part][figure] / one[other][figure] for one in rounds)
         here, baseline = f"{middle(part, figure):,.0f} {unit}", f"{middle(other, figure):,.0f} {unit}"
         bound, reached = ("≥ 0.5", ratio >= 0.5) if part == "store" else ("≤ 1.3", ratio <= 1.3)
-        return [what, here, baseline, f"{ratio:.2f}", bound, _yes(reached)]
+        return [what, here, baseline, f"{ratio:.2f}", bound, yes(reached)]
 
     def measured(what: str, figure: str, unit: str, most: float) -> list[str]:
         value = middle("backfill", figure)
-        return [what, f"{value:,.0f} {unit}", "", "", f"≤ {most:.0f} {unit}", _yes(value <= most)]
+        return [what, f"{value:,.0f} {unit}", "", "", f"≤ {most:.0f} {unit}", yes(value <= most)]
 
     backfills = f"a backfill of {days:,} dates; baseline: as many empty materializations"
     new = "storing new rows; baseline: a bare upsert"
@@ -268,10 +268,6 @@ def _report(rounds: list[dict[str, Figures]], days: int) -> None:
     )
     columns = ["what", "here", "baseline", "ratio", "target", "reached"]
     publish("Ingestion", f"{text}\n\n{table(columns, rows)}")
-
-
-def _yes(reached: bool) -> str:
-    return "yes" if reached else "**no**"
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import databases, servers
-from benchmarks.api import DATE, HISTORY, yes
+from benchmarks.api import DATE, HISTORY
 from benchmarks.load import Load, visit
-from benchmarks.results import publish, table
+from benchmarks.results import publish, table, yes
 
 CLIENTS = 4
 PATHS = {"health": "/-/health", "the page /": "/", "the page of a currency": "/currency/USD/", "a date": DATE}

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import databases, servers
-from benchmarks.api import COLUMNS, DATE, Measured, fetch, rounds, yes
-from benchmarks.results import publish, table
+from benchmarks.api import COLUMNS, DATE, Measured, fetch, rounds
+from benchmarks.results import publish, table, yes
 from benchmarks.servers import Server
 from benchmarks.sites import Machine
 from fx_pipeline.clock import utc_now

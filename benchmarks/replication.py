@@ -15,7 +15,7 @@ from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 from benchmarks.ingest import CURRENCIES, sandbox
-from benchmarks.results import publish, table
+from benchmarks.results import publish, table, yes
 from benchmarks.sites import PROGRAM, Machine, cpu_seconds
 from fx_pipeline.sqlite import sqlite3
 from fx_pipeline.store.store import RateStore
@@ -103,25 +103,21 @@ def main() -> None:
     share = median(replicate / ingest for ingest, replicate in costs)
     ingested, replicated = (median(pair[place] for pair in costs) for place in (0, 1))
     rows = [
-        ["commit to visible on a reader, median", f"{middle:.2f} s", "≤ 1 s", _yes(middle <= 1)],
-        ["the same, 99 of 100", f"{late:.2f} s", "≤ 2 s", _yes(late <= 2)],
+        ["commit to visible on a reader, median", f"{middle:.2f} s", "≤ 1 s", yes(middle <= 1)],
+        ["the same, 99 of 100", f"{late:.2f} s", "≤ 2 s", yes(late <= 2)],
         [
             f"CPU of `replicate` ({replicated:.2f} s) during an `ingest` ({ingested:.1f} s)",
             f"{share:.1%}",
             "≤ 3 %",
-            _yes(share <= 0.03),
+            yes(share <= 0.03),
         ],
     ]
     text = (
-        f"{len(seconds)} commits, one in about a second; {len(costs)} ingests of "
-        f"{(LAST - FIRST).days:,} dates × {CURRENCIES} currencies, medians. The replica is in an S3 "
-        "server on the same machine."
+        f"{len(seconds)} commits, one in about a second. Rounds with an `ingest` of "
+        f"{(LAST - FIRST).days:,} dates × {CURRENCIES} currencies: {len(costs)}. Medians. The replica is in "
+        "an S3 server on the same machine."
     )
     publish("Replication", f"{text}\n\n{table(['what', 'here', 'target', 'reached'], rows)}")
-
-
-def _yes(reached: bool) -> str:
-    return "yes" if reached else "**no**"
 
 
 if __name__ == "__main__":

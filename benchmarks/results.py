@@ -19,6 +19,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def yes(reached: bool) -> str:
+    """Return the word for a table: whether a target was reached."""
+    return "yes" if reached else "**no**"
+
+
 def machine() -> str:
     """Return the date, the machine and the versions, on one line."""
     processor = next(

@@ -62,5 +62,5 @@ class Machine:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time used so far by a process and its running children, user and system."""
-    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
+    """Return the CPU time used so far by a process and all its children, those that have ended too."""
+    return sum(sum(one.cpu_times()[:4]) for one in (process, *process.children(recursive=True)))

@@ -293,7 +293,7 @@ def test_a_full_disk_that_cannot_keep_the_state_sends_one_alert(
 
 
 def test_a_damaged_storage_of_dagster_is_one_fault(inbox: Inbox, fine: Watching) -> None:
-    """What it would show neither begins nor ends."""
+    """The faults that it would show neither begin nor end."""
     runs = load_settings().dagster_home / "history" / "runs.db"
     fine.see(WRONG_KEY)
     fine.look(minutes=0.5)

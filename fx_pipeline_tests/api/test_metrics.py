@@ -358,7 +358,7 @@ def test_the_sum_over_all_workers_is_exact_also_after_kills(history: History, tm
 
 
 def check_while_workers_are_killed(server: Server, port: int) -> None:
-    """Kill workers under load. A request whose response was lost may be counted, but never the reverse."""
+    """Kill workers under load. A request without a response may be counted. One with a response always is."""
     sent, received = Counter[int](), Counter[int]()
     before, started = total(port, "latest_rates"), len(server.workers())
 

@@ -22,7 +22,7 @@ MONTH = ("--from", "2024-01-01", "--to", "2024-01-31")
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Yield a provider, of whose calls 25 are left for a backfill."""
+    """Yield a provider with 25 calls left for a backfill."""
     monkeypatch.setenv("FIXER_ACCESS_KEY", "a-key")
     monkeypatch.setenv("FX_REVISION_DAYS", "0")
     database = load_settings().fx_database

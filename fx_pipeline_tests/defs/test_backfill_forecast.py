@@ -30,7 +30,7 @@ REASON = "Nothing was fetched, because the quota is too small: "
 
 
 def leave(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
-    """Let so many calls of this month be left for backfills."""
+    """Leave this many of the month's calls for backfills."""
     monkeypatch.setenv("FX_REVISION_DAYS", "0")
     open_database(Path("fx.db")).close()
     with Ledger(Path("fx.db"), limit=10_000, daily_calls=1) as ledger:

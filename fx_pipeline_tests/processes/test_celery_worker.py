@@ -1,4 +1,4 @@
-"""The log of the Celery worker, whose broker is in its own memory here."""
+"""The log of a Celery worker whose broker is in its own memory."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The messages about a fault: one within ten minutes, one when it is over, and none besides."""
+"""The messages about a fault: one within ten minutes, one when it is over, and no others."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Reports:
         self._open: list[dict[str, Any]] = []
 
     def new(self) -> list[dict[str, Any]]:
-        """Return the alerts that were not read yet."""
+        """Return the alerts that have not been read yet."""
         alerts = self._watched.alerts()[self._read :]
         self._read += len(alerts)
         return alerts

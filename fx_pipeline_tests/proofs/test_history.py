@@ -60,7 +60,7 @@ def test_the_history_stays_small_and_complete(tmp_path: Path, storage: Storage) 
         # One event remains of each day: its latest materialization.
         assert later.pop("event_logs") - earlier.pop("event_logs") == NIGHTS - 2 * KEPT
         for measured in (earlier, later):
-            measured.pop("kB")  # in pages of several kB, and with what the storage has not yet reused
+            measured.pop("kB")  # in pages of several kB, and some pages are free
         assert later == earlier
         instance.wipe_asset_cached_status([RATES])
         with loaded_workspace(instance) as workspace, TestClient(web_application(workspace)) as ui:

@@ -176,7 +176,7 @@ def worker_crashes(machine: Machine, reports: Reports) -> None:
     with serving(machine.database, machine.folder / "serve.log", workers=2) as server:
         known: set[int] = set()
         workers = server.wait_for_workers(2)
-        time.sleep(2 * BETWEEN_LOOKS)  # nothing tells when both have been seen
+        time.sleep(2 * BETWEEN_LOOKS)  # nothing shows that both have been seen
         for crash in range(1, MANY + 1):
             os.kill((workers - known).pop(), signal.SIGKILL)
             # A crash is noted when the worker that replaces it is seen, which can be killed from then on.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, event
 
 EACH = 50
-"""SQLite reports each time that it has executed so many instructions."""
+"""SQLite reports each time it has executed this many instructions."""
 
 
 class Work(NamedTuple):

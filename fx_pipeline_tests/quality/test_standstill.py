@@ -98,7 +98,7 @@ def test_27_years_have_no_false_alarm(
 def test_frozen_rates_are_found_on_the_first_night_on_which_it_is_certain(
     ecb: pd.DataFrame, codes: list[str], on_weekends: bool, expected: dict[int, str]
 ) -> None:
-    """`expected` is what the check says after so many business days without a change."""
+    """`expected` is what the check says after this many business days without a change."""
     frame = ecb[codes] if codes else ecb.drop(columns="EUR")
     known = steps(moving_on_weekends(frame) if on_weekends else frame)
     dice = random.Random(1)

@@ -104,7 +104,7 @@ ERROR CODE: ContainerNotFound
 --------------------------------------------------------------------------------
 
 """
-"""What Litestream 0.5.17 printed for a server with Azure's protocol, but for the address."""
+"""What Litestream 0.5.17 printed for a server with Azure's protocol, except for the address."""
 
 
 def test_names_the_response_of_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,12 +95,12 @@ def run_faults(
             if not _is_final(instance, record, now):
                 continue
             if not _is_fetched(instance, run, settings):
-                fault = _fault(instance, run, work, settings)
-                if fault.kind in PROVIDER and good and max(good) > _end(record):
+                kind = _cause(instance, run)
+                if kind in PROVIDER and good and max(good) > _end(record):
                     break
-                if fault.kind == "run_failed" and BACKFILL_TAG in run.tags:
+                if kind == "run_failed" and BACKFILL_TAG in run.tags:
                     continue  # its days are shown as failed, and days_missing reports them
-                yield fault
+                yield _fault(instance, run, kind, work, settings)
             break
 
 
@@ -214,8 +214,9 @@ def _cause(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return "run_failed"
 
 
-def _fault(instance: dg.DagsterInstance, run: dg.DagsterRun, work: str, settings: Settings) -> Fault:
-    kind = _cause(instance, run)
+def _fault(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, kind: str, work: str, settings: Settings
+) -> Fault:
     parts: Sequence[str] = [f"{named(run)}: {stored_reason(instance, run.run_id)}"]
     if _recovery(instance, run):
         if tries.NEXT_TRY not in run.tags:

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         3, ge=1, description="Maximum age in days of the latest stored day before /-/health/freshness fails."
     )
     fx_max_drill_age_days: int = Field(
-        2, ge=1, description="Maximum age in days of the last good restore drill before that is alerted."
+        2, ge=1, description="Maximum age in days of the last good restore drill before an alert is sent."
     )
     fx_catch_up_days: int = Field(
         31, ge=0, le=3660, description="Past days among which the daily run fetches those that are missing."

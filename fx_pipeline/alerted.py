@@ -110,7 +110,7 @@ def watcher_problem(state: AlertState | None, now: dt.datetime, *, wanted: bool 
     if state is None and wanted:
         last = "has never looked at this database"
     elif state is not None and (wanted or state.sending):
-        last = f"last looked at {state.looked_at:%Y-%m-%dT%H:%M:%S+00:00}"
+        last = f"last looked at {state.looked_at.isoformat(timespec='seconds')}"
     else:
         return None
     return f"No alert is sent: the watcher {last}. Start `fx-pipeline up` or `fx-pipeline watch`."

@@ -56,7 +56,7 @@ def watcher(facts: Facts) -> Iterator[Finding]:
     elif state is None:
         yield ok("watcher", "it has never looked at this database, and FX_ALERT_URLS is not set")
     else:
-        yield ok("watcher", f"it last looked at {state.looked_at:%Y-%m-%dT%H:%M:%S+00:00}")
+        yield ok("watcher", f"it last looked at {state.looked_at.isoformat(timespec='seconds')}")
     document = {"alert_addresses": None, "alerts": alerts_summary(state), "watcher_problem": None}
     undelivered = [
         fault("undelivered alerts", one.line, "Send a test with `fx-pipeline doctor --alert`.")

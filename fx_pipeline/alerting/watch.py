@@ -27,6 +27,7 @@ from fx_pipeline.logs import Redactor, secrets_in
 from fx_pipeline.processes.dagster_home import is_storage_error, open_instance, storage_of
 from fx_pipeline.processes.leftovers import only_one
 from fx_pipeline.processes.postgres_storage import first_line
+from fx_pipeline.rates import counted
 from fx_pipeline.replication.fencing import SupersededError
 from fx_pipeline.settings import Settings, SettingsError
 from fx_pipeline.store.database import StoreError
@@ -202,9 +203,14 @@ def run(
     """
     database = settings.fx_database
     other = f"Another fx-pipeline watch is watching {database}. Stop it."
-    addresses = f"{len(settings.fx_alert_urls)}" if settings.fx_alert_urls else "FX_ALERT_URLS is not set: no"
+    count = len(settings.fx_alert_urls)
+    sends = (
+        f"Alerts are sent to {counted(count, 'address', 'addresses')}."
+        if count
+        else "No alert is sent, because FX_ALERT_URLS is not set."
+    )
     with only_one(database.parent, f"{database.name}-alerts.lock", other):
-        say(f"Watching {database}. Addresses for alerts: {addresses}.")
+        say(f"Watching {database}. {sends}")
         with closing(Watcher(settings, say)) as watcher:
             for now in instants or _every(LOOK):
                 try:

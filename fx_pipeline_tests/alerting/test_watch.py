@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from fx_pipeline.alerting import conditions
 from fx_pipeline.alerting.faults import Fault
 from fx_pipeline.alerting.messages import MAX_CHARACTERS, RUNBOOK
 from fx_pipeline.alerting.runbook import KINDS
+from fx_pipeline.alerting.watch import run
 from fx_pipeline.clock import utc_now, yesterday
 from fx_pipeline.crashes import record_crash
 from fx_pipeline.dagster_internals.testing import record_heartbeat
@@ -20,7 +22,7 @@ from fx_pipeline.processes.leftovers import DAEMON_LOCK
 from fx_pipeline.rates import DayRates
 from fx_pipeline.replicated import ReplicationState, folder_of, remove_state, write_state
 from fx_pipeline.replication.fencing import SupersededError
-from fx_pipeline.settings import load_settings
+from fx_pipeline.settings import SettingsError, load_settings
 from fx_pipeline.store.store import RateStore
 from fx_pipeline.store.writer import write_record
 from fx_pipeline_tests.alerting.conftest import KEY
@@ -315,6 +317,29 @@ def test_a_missing_home_of_dagster_is_reported(inbox: Inbox, monkeypatch: pytest
     Watching().look(minutes=4)
     assert titles(inbox) == ["Dagster's daemon is not running"]
     assert not Path("other").exists()
+
+
+def test_one_watcher_says_where_it_sends_alerts_and_a_second_one_is_refused(
+    fine: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    database = load_settings().fx_database
+
+    def instants() -> Iterator[dt.datetime]:
+        with pytest.raises(SettingsError, match="Another fx-pipeline watch is watching"):
+            run(load_settings(), said.append, [fine.now])
+        yield fine.now
+
+    run(load_settings(), said.append, instants())
+    monkeypatch.delenv("FX_ALERT_URLS")
+    run(load_settings(), said.append, [fine.now])
+    assert said == [
+        f"Watching {database}. Alerts are sent to 1 address.",
+        f"Watching {database}. No alert is sent, because FX_ALERT_URLS is not set.",
+    ]
+    state = read_alerts(database)
+    assert state is not None
+    assert (state.looked_at, state.sending) == (fine.now, False)
 
 
 def test_the_watcher_ends_if_another_host_has_taken_over(fine: Watching) -> None:

@@ -77,7 +77,7 @@ def ended_runs(
 
 
 def purge_ticks(instance: dg.DagsterInstance, names: Collection[str], before: dt.datetime) -> None:
-    """Delete the ticks of these schedules and sensors before an instant. By default, Dagster keeps most."""
+    """Delete the ticks of these schedules before an instant. By default, Dagster keeps most."""
     for state in instance.all_instigator_state():
         if state.instigator_name in names:
             instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())

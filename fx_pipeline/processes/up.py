@@ -149,11 +149,7 @@ def run_all(settings: Settings, hosts: Addresses, workers: int) -> int:
     output = Output(sys.stdout)
     _introduce(settings, hosts, output)
     with watched(home) as mark, placed(home) as code_server:
-        supervisor = Supervisor(
-            {**server_environment(settings), **mark},
-            output,
-            crashed,
-        )
+        supervisor = Supervisor({**server_environment(settings), **mark}, output, crashed)
         if settings.demo:
             supervisor.start("sandbox", [*PROGRAM, "sandbox"])
         if settings.fx_replica_url:

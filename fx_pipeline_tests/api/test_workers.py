@@ -17,6 +17,7 @@ from fx_pipeline.store.database import open_database
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import ask, one_connection_each, rate_in, serving
 from fx_pipeline_tests.command_line import run_command
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
@@ -307,10 +308,9 @@ def test_a_failed_start_prints_one_line(
     said: str,
 ) -> None:
     prepare(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    on_port = [] if "FX_API_PORT" in settings else ["--port", str(port)]
-    done = run_command(tmp_path, "serve", *options, *on_port, **{"FX_DATABASE": "fx.db", **settings})
+    with reserved_port() as port:
+        on_port = [] if "FX_API_PORT" in settings else ["--port", str(port)]
+        done = run_command(tmp_path, "serve", *options, *on_port, **{"FX_DATABASE": "fx.db", **settings})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
     assert done.stderr.startswith("Error: ")
     assert said in done.stderr

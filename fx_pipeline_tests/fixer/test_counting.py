@@ -20,6 +20,7 @@ from fx_pipeline_tests.fixer.scripted_server import (
     then_hang_up,
     then_silence,
 )
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.waiting import PATIENCE
 
 Place = Callable[[pytest.MonkeyPatch, Path], AbstractContextManager[str]]
@@ -32,9 +33,8 @@ def place(make: Callable[[pytest.MonkeyPatch, Path], Iterator[str]]) -> Place:
 
 @place
 def closed_port(patch: pytest.MonkeyPatch, certificate: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
+    with reserved_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @place

@@ -24,6 +24,7 @@ from fx_pipeline_tests.fixer.scripted_server import (
     silence,
     together,
 )
+from fx_pipeline_tests.ports import reserved_port
 from fx_pipeline_tests.proofs.runs import ImpatientFixer, failure_text, run_with
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.stored import stored_dates
@@ -84,9 +85,8 @@ def _quota(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refused_connection_costs_no_call(
     folder: Path, instance: dg.DagsterInstance, concurrency: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    down = run(instance, f"http://127.0.0.1:{port}", "2024-01-01", "2024-01-10", concurrency=concurrency)
+    with reserved_port() as port:
+        down = run(instance, f"http://127.0.0.1:{port}", "2024-01-01", "2024-01-10", concurrency=concurrency)
     assert "in a row failed, the last with: the connection was refused." in failure_text(down)
     assert used(folder) == 0
     with running_sandbox(quota=100) as sandbox:

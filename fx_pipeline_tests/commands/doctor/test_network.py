@@ -218,13 +218,14 @@ def test_the_service_of_the_dead_mans_switch_is_only_connected_to(
         text = "the service in FX_HEARTBEAT_URL accepts connections"
         assert doctor()["heartbeat"] == [("ok", text, None)]
         assert inbox.received == []
-    for host, reason in (
-        ("secret-name.invalid", "its name cannot be resolved"),
-        (inbox.url.split("/")[2], "it does not answer"),
-    ):
-        monkeypatch.setenv("FX_HEARTBEAT_URL", f"http://{host}/uuid")
-        text = f"the service in FX_HEARTBEAT_URL cannot be reached: {reason}"
-        assert doctor()["heartbeat"] == [("fault", text, "Check the address and the network.")]
+    with reserved_port() as port:
+        for host, reason in (
+            ("secret-name.invalid", "its name cannot be resolved"),
+            (f"127.0.0.1:{port}", "it does not answer"),
+        ):
+            monkeypatch.setenv("FX_HEARTBEAT_URL", f"http://{host}/uuid")
+            text = f"the service in FX_HEARTBEAT_URL cannot be reached: {reason}"
+            assert doctor()["heartbeat"] == [("fault", text, "Check the address and the network.")]
 
 
 @pytest.mark.usefixtures("_key")

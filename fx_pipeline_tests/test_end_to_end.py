@@ -11,6 +11,7 @@ from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.sandbox_server import running_sandbox
 from fx_pipeline_tests.served import served
 from fx_pipeline_tests.stored import assert_consistent, rows
+from fx_pipeline_tests.waiting import PATIENCE
 
 DAYS = dates_between("2024-01-01", "2024-01-10")
 KEY = "the-secret-key-of-an-account"
@@ -27,8 +28,11 @@ async def test_the_api_returns_what_the_provider_sent(tmp_path: Path) -> None:
             "10 days stored.\n"
         )
         assert sandbox.stats()["endpoints"] == {"historical": {"ok": 10}, "symbols": {"ok": 1}}
-        sent = {day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=60).json() for day in DAYS}
-        names = requests.get(f"{sandbox.url}/symbols?access_key={KEY}", timeout=60).json()["symbols"]
+        sent = {
+            day: requests.get(f"{sandbox.url}/{day}?access_key={KEY}", timeout=PATIENCE).json()
+            for day in DAYS
+        }
+        names = requests.get(f"{sandbox.url}/symbols?access_key={KEY}", timeout=PATIENCE).json()["symbols"]
 
         with open_instance(tmp_path / "data" / "dagster") as instance:
             assert set(instance.get_materialized_partitions(dg.AssetKey("rates"))) == set(DAYS)

@@ -17,6 +17,7 @@ from fx_pipeline.api.middleware.normalise import Normalise
 from fx_pipeline_tests.api.conftest import Api, OpenApi
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import serving
+from fx_pipeline_tests.waiting import PATIENCE
 
 
 class CachedApi:
@@ -267,7 +268,8 @@ async def test_two_workers_never_return_stale_data(served: str, history: History
         document: dict[str, Any] = json.loads(response.content)
         return document
 
-    pool = [httpx.AsyncClient() for _ in range(clients)]  # one connection each, so that both workers get some
+    # One connection each, so that both workers get some.
+    pool = [httpx.AsyncClient(timeout=PATIENCE) for _ in range(clients)]
     for number in range(writes):
         rate = 1 + number / 1000
         stored_at = dt.datetime(2026, 3, 10, tzinfo=dt.timezone.utc) + dt.timedelta(seconds=number)

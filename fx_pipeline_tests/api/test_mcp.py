@@ -17,6 +17,7 @@ from fx_pipeline.api.mcp import LONGEST_ANSWER, LONGEST_BODY
 from fx_pipeline.api.tokens.file import TokenFile
 from fx_pipeline_tests.api.history import History
 from fx_pipeline_tests.api.server import Server, serving
+from fx_pipeline_tests.waiting import PATIENCE
 
 JSON_RPC = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 PATH = "/-/mcp"
@@ -198,7 +199,7 @@ def ask(server: Server, message: Any, **headers: str) -> httpx.Response:
     """Send one message of the protocol, as `curl` would."""
     fields = {**JSON_RPC, **{name.replace("_", "-"): value for name, value in headers.items()}}
     content = message if isinstance(message, bytes) else json.dumps(message).encode()
-    return httpx.post(f"{server.url}{PATH}", content=content, headers=fields, timeout=30)
+    return httpx.post(f"{server.url}{PATH}", content=content, headers=fields, timeout=PATIENCE)
 
 
 def called(name: str, **arguments: Any) -> dict[str, Any]:
@@ -263,7 +264,7 @@ def test_refuses_other_methods(server: Server, method: str) -> None:
 
 def test_only_mcp_accepts_post(server: Server) -> None:
     for path in ("/-/mcp/x", "/rates/latest", "/fx/rates", "/%2D/mcp"):
-        assert httpx.post(f"{server.url}{path}", json=called("symbols")).status_code == 405
+        assert httpx.post(f"{server.url}{path}", json=called("symbols"), timeout=PATIENCE).status_code == 405
 
 
 async def test_requires_a_token_if_the_api_does(written: Path, tmp_path: Path) -> None:
@@ -325,7 +326,9 @@ def named(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 )
 def test_refuses_pages_of_other_sites(named: Server, headers: dict[str, str], status: int) -> None:
     sent = {name: value.replace("PORT", str(named.port)) for name, value in headers.items()}
-    answer = httpx.post(f"{named.url}{PATH}", headers={**JSON_RPC, **sent}, json=CALL_SYMBOLS, timeout=60)
+    answer = httpx.post(
+        f"{named.url}{PATH}", headers={**JSON_RPC, **sent}, json=CALL_SYMBOLS, timeout=PATIENCE
+    )
     assert answer.status_code == status
     if status == 403:
         assert answer.json()["error"]["type"] == "function_access_restricted"

@@ -329,7 +329,7 @@ def test_answers_under_a_small_limit_of_open_files(history: History, tmp_path: P
     connections = []
     try:
         for _ in range(400):
-            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
             connections[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
         assert server.get("/-/health")[0] == 200
         assert server.get("/rates/latest")[0] == 200

@@ -17,6 +17,7 @@ from fx_pipeline_tests.command_line import run_command
 from fx_pipeline_tests.dagster_ui.attacks import mutation
 from fx_pipeline_tests.dagster_ui.server import UI, serving_ui
 from fx_pipeline_tests.ports import reserved_port
+from fx_pipeline_tests.waiting import PATIENCE
 
 PUBLIC = "https://dagster.example.org"
 PASSWORD = "swörd:fish 7"
@@ -49,7 +50,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
 
 def ask(ui: UI, method: str, path: str, headers: Headers, body: str | bytes | None = None) -> tuple[int, str]:
     """Send exactly these headers, with PORT for the port of the UI, and return status and body."""
-    with closing(http.client.HTTPConnection("127.0.0.1", int(ui.port), timeout=60)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", int(ui.port), timeout=PATIENCE)) as connection:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         content = body.encode() if isinstance(body, str) else body or b""
         for name, value in {"Host": "127.0.0.1:PORT", "Content-Length": str(len(content)), **headers}.items():
@@ -206,7 +207,7 @@ def open_websocket(ui: UI, headers: Headers) -> int:
     """Return the status of the handshake."""
     sent = {name: value.replace("PORT", ui.port) for name, value in headers.items()}
     host = sent.pop("Host", f"127.0.0.1:{ui.port}")
-    to_ui = socket.create_connection(("127.0.0.1", int(ui.port)), timeout=60)
+    to_ui = socket.create_connection(("127.0.0.1", int(ui.port)), timeout=PATIENCE)
     protocol = [Subprotocol("graphql-ws")]
     try:
         with connect(
@@ -223,7 +224,7 @@ def open_websocket(ui: UI, headers: Headers) -> int:
     "path", ["/", "/assets", "/graphql", "/server_info", "/favicon.svg", "/no-such-thing"]
 )
 def test_no_response_can_be_framed_by_another_site(ui: UI, path: str) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", int(ui.port), timeout=60)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", int(ui.port), timeout=PATIENCE)) as connection:
         connection.request("GET", path, headers={"Accept": "text/html"})
         response = connection.getresponse()
         policies = response.headers.get_all("Content-Security-Policy", [])

@@ -23,7 +23,7 @@ from fx_pipeline_tests.api.server import serving
 from fx_pipeline_tests.child_processes import wait_until_gone
 from fx_pipeline_tests.deploy.used import DEPLOY, SHELLCHECK, check_variables
 from fx_pipeline_tests.ports import reserved_ports
-from fx_pipeline_tests.waiting import wait_for
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 FILE = DEPLOY / "cloud-init.yaml"
 CONFIG: dict[str, Any] = yaml.safe_load(FILE.read_text())
@@ -108,7 +108,7 @@ def test_nginx_serves_the_api_while_a_reader_fails(tmp_path: Path) -> None:
         serving(tmp_path / "fx.db", tmp_path / "log", FX_API_URL=f"https://{DOMAIN}") as api,
         broken_reader() as reader,
         nginx(program, tmp_path, {"80": plain, "443": secure, "8001": api.port}, reader.port),
-        httpx.Client(verify=trusted) as client,
+        httpx.Client(verify=trusted, timeout=PATIENCE) as client,
     ):
         address = f"https://127.0.0.1:{secure}"
         # One of them reaches the reader. It is not sent again, because it may have changed something.

@@ -11,6 +11,7 @@ from fx_pipeline.clock import today
 from fx_pipeline_tests.dates import dates_between
 from fx_pipeline_tests.deploy.composed import PASSWORD, Composed, composed
 from fx_pipeline_tests.deploy.containers import Podman
+from fx_pipeline_tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -107,16 +108,21 @@ def assert_confined(running: Composed, service: str) -> None:
     assert "0" not in status["Uid"].split(), service
 
 
+def directly(url: str, **options: Any) -> httpx.Response:
+    """Return the response to a request that passes no proxy of the environment."""
+    return httpx.get(url, trust_env=False, timeout=PATIENCE, **options)
+
+
 def assert_all_serve(running: Composed, date: dt.date) -> None:
     """Check that both readers serve a day as the writer's API does, a moment after it."""
     path = f"/rates/{date}?symbols=USD,GBP,JPY"
     [of_writer, *of_readers] = [f"http://{running.address(service)}:8001{path}" for service in APIS]
-    wanted = httpx.get(of_writer, trust_env=False)
+    wanted = directly(of_writer)
     assert wanted.status_code == 200
     for service, url in zip(APIS[1:], of_readers, strict=True):
         running.wait(
             service.replace("reader", "follower"),
-            lambda url=url: httpx.get(url, trust_env=False).content == wanted.content,  # type: ignore[misc]
+            lambda url=url: directly(url).content == wanted.content,  # type: ignore[misc]
         )
 
 
@@ -145,7 +151,7 @@ def assert_monitored(running: Composed) -> None:
     address = f"http://{running.address('prometheus')}:9090/api/v1"
 
     def asked(path: str, **parameters: str) -> Any:
-        return httpx.get(f"{address}/{path}", params=parameters, trust_env=False).json()["data"]
+        return directly(f"{address}/{path}", params=parameters).json()["data"]
 
     def days() -> dict[str, str]:
         found = asked("query", query='fx_stored_dates and on (instance) up{job="fx-pipeline"} == 1')["result"]
@@ -176,12 +182,8 @@ def assert_cached_only_without_credentials(running: Composed, path: str) -> None
         running.get(f"{path}?{query}")
         assert log()[-1].endswith(" BYPASS"), query
     assert running.get("/-/health").headers["cache-control"] == "no-store"
-    refused = httpx.get(f"http://127.0.0.1:{running.port}/dagster/", trust_env=False)
+    refused = directly(f"http://127.0.0.1:{running.port}/dagster/")
     assert refused.status_code == 401
     assert PASSWORD not in "".join(log())
-    assert (
-        httpx.get(
-            f"http://127.0.0.1:{running.port}/", headers={"X-Long": "x" * 40_000}, trust_env=False
-        ).status_code
-        == 400
-    )
+    long = directly(f"http://127.0.0.1:{running.port}/", headers={"X-Long": "x" * 40_000})
+    assert long.status_code == 400

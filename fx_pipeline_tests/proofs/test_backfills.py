@@ -22,6 +22,7 @@ from fx_pipeline_tests.proofs.runs import FAILED, MATERIALIZED, shown_in_ui
 from fx_pipeline_tests.proofs.secrets import ALERTS, KEY, Secrets
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
 from fx_pipeline_tests.stored import assert_consistent, stored_dates
+from fx_pipeline_tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -218,7 +219,7 @@ def test_the_api_needs_a_token(product: Product) -> None:
     date = min(stored_dates(product.database))
     for path, status in ((f"/rates/{date}/", 200), ("/rates/1998-01-01/", 404), ("/nothing", 404)):
         url = product.running.url("API", path)
-        in_query = requests.get(url, params={"access_key": product.token}, timeout=60)
-        in_header = requests.get(url, headers={"apikey": product.token}, timeout=60)
+        in_query = requests.get(url, params={"access_key": product.token}, timeout=PATIENCE)
+        in_header = requests.get(url, headers={"apikey": product.token}, timeout=PATIENCE)
         assert (in_query.status_code, in_header.status_code) == (status, status)
     assert product.running.get(f"/rates/{date}/").status_code == 401

@@ -15,6 +15,7 @@ import requests
 
 from fx_pipeline.fixer.sandbox.app import SandboxOptions, bind, serve
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.waiting import PATIENCE
 
 DATE = "/2000-01-03?symbols=USD"
 DOCUMENT = {
@@ -32,7 +33,7 @@ MONTH = (
 
 def get(sandbox: Sandbox, path: str, key: str | None = "k", **options: Any) -> requests.Response:
     carrier = {} if key is None else {"access_key": key}
-    return requests.get(f"{sandbox.url}{path}", params=carrier, timeout=10, **options)
+    return requests.get(f"{sandbox.url}{path}", params=carrier, timeout=PATIENCE, **options)
 
 
 def by_header(sandbox: Sandbox, path: str, key: str = "k") -> requests.Response:
@@ -175,7 +176,7 @@ def test_stats_over_http_need_no_key_and_are_not_counted() -> None:
             },
         }
         for _ in range(2):
-            assert requests.get(f"{sandbox.url}/-/stats", timeout=60).json() == expected
+            assert requests.get(f"{sandbox.url}/-/stats", timeout=PATIENCE).json() == expected
         assert sandbox.stats() == expected
 
 
@@ -199,7 +200,7 @@ def test_latency_comes_before_an_answer() -> None:
 
 def test_it_is_read_only() -> None:
     with running_sandbox() as sandbox:
-        assert requests.post(f"{sandbox.url}/latest?access_key=k", timeout=60).status_code == 405
+        assert requests.post(f"{sandbox.url}/latest?access_key=k", timeout=PATIENCE).status_code == 405
 
 
 def test_made_up_currencies_are_served() -> None:
@@ -248,10 +249,10 @@ def test_serve_says_what_it_is_and_ends_on_ctrl_c() -> None:
             line,
         )
         assert match is not None, line
-        stats = requests.get(f"{match[1]}/-/stats", timeout=60).json()
+        stats = requests.get(f"{match[1]}/-/stats", timeout=PATIENCE).json()
         assert stats == {"total": 0, "quota": {"limit": 100, "used": 0}, "endpoints": {}}
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == 0
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fx_pipeline.fixer.sandbox.faults import KINDS, TRANSIENT, Faults, parse_faults, spread
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
-from fx_pipeline_tests.waiting import wait_for
+from fx_pipeline_tests.waiting import PATIENCE, wait_for
 
 DAY = dt.date(2024, 3, 6)
 DATES = [DAY + dt.timedelta(offset) for offset in range(60)]
@@ -29,7 +29,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def get(
-    sandbox: Sandbox, path: str, faults: dict[str, float] | None = None, timeout: float = 10
+    sandbox: Sandbox, path: str, faults: dict[str, float] | None = None, timeout: float = PATIENCE
 ) -> requests.Response:
     if faults is not None:
         sandbox.change(faults=faults)
@@ -262,7 +262,7 @@ def test_no_fault_hides_a_wrong_key_or_a_used_up_quota() -> None:
     with running_sandbox(key="k", quota=1, faults={"server-error": 1.0}) as sandbox:
         assert get(sandbox, f"/{DAY}").status_code == 500
         assert get(sandbox, f"/{DAY}").json()["error"]["code"] == 104
-        wrong = requests.get(f"{sandbox.url}/{DAY}?access_key=wrong", timeout=60)
+        wrong = requests.get(f"{sandbox.url}/{DAY}?access_key=wrong", timeout=PATIENCE)
         assert wrong.json()["error"]["code"] == 101
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fx_pipeline.fixer.sandbox.ecb import ECB_NAMES
 from fx_pipeline.fixer.sandbox.protocol import written
 from fx_pipeline_tests.sandbox_server import Sandbox, running_sandbox
+from fx_pipeline_tests.waiting import PATIENCE
 
 TODAY = dt.date(2024, 6, 14)
 
@@ -24,7 +25,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def ask(sandbox: Sandbox, path: str, **parameters: str) -> Any:
-    response = requests.get(f"{sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=60)
+    response = requests.get(
+        f"{sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=PATIENCE
+    )
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     return response.json()
@@ -166,7 +169,9 @@ def test_documents(
 
 
 def test_a_small_number_has_an_exponent_and_a_whole_one_no_point(sandbox: Sandbox) -> None:
-    body = requests.get(f"{sandbox.url}/2018-02-22?access_key=k&base=IDR&symbols=IDR,USD", timeout=60).text
+    body = requests.get(
+        f"{sandbox.url}/2018-02-22?access_key=k&base=IDR&symbols=IDR,USD", timeout=PATIENCE
+    ).text
     assert '"rates":{"IDR":1,"USD":7.2934156e-05}' in body
 
 
@@ -279,7 +284,9 @@ def test_refusals_in_both_styles(
     assert document == {"success": False, "error": {"code": code, "type": type_}}
     assert (info is None) == (code in WITHOUT_INFO)
 
-    strict = requests.get(f"{strict_sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=60)
+    strict = requests.get(
+        f"{strict_sandbox.url}{path}", params={"access_key": "k", **parameters}, timeout=PATIENCE
+    )
     assert strict.status_code == STRICT_STATUS.get(code, 400)
     assert strict.json() == ask(sandbox, path, **parameters)
 
